@@ -1,0 +1,127 @@
+//! The signed token of a reverse-path: `b+<token>@<return-path domain>` leads a returned mail back to its recipient.
+//!
+//! The token holds the message id, the number of the recipient and a shortened HMAC-SHA-256 over both, so that
+//! nobody can invent bounces for somebody else's message. It survives sites that fold case: base 32, lower case. It
+//! is an address, not a secret; it says nothing to anybody without the key.
+
+use crate::address::{Domain, LocalPart, Mailbox};
+use crate::ids::MessageId;
+use aws_lc_rs::hmac;
+use uuid::Uuid;
+
+/// Octets of the shortened HMAC: 2^80 guesses against an online check.
+const MAC_LEN: usize = 10;
+const BODY_LEN: usize = 16 + 4;
+const PREFIX: &str = "b+";
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// The key of this installation for return-path tokens.
+pub struct TokenKey(hmac::Key);
+
+/// Whom a returned mail is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenSubject {
+    pub message: MessageId,
+    /// Number of the recipient in its message, from 0.
+    pub recipient: u32,
+}
+
+impl TokenKey {
+    pub fn new(secret: &[u8]) -> TokenKey {
+        TokenKey(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// `b+<token>@domain`.
+    pub fn reverse_path(&self, subject: TokenSubject, domain: &Domain) -> Mailbox {
+        let mut bytes = [0; BODY_LEN + MAC_LEN];
+        bytes[..16].copy_from_slice(subject.message.uuid().as_bytes());
+        bytes[16..BODY_LEN].copy_from_slice(&subject.recipient.to_be_bytes());
+        let mac = hmac::sign(&self.0, &bytes[..BODY_LEN]);
+        bytes[BODY_LEN..].copy_from_slice(&mac.as_ref()[..MAC_LEN]);
+        let text = format!("{PREFIX}{}", encode(&bytes));
+        // 2 + 48 characters of the alphabet above: always a local-part.
+        let local_part = LocalPart::parse(&text).unwrap_or_else(|_| unreachable!("a token is an atom"));
+        Mailbox::new(local_part, domain.clone())
+    }
+
+    /// The subject of a local-part that this installation made; none for anything else.
+    pub fn read(&self, local_part: &LocalPart) -> Option<TokenSubject> {
+        let folded = local_part.as_str().to_ascii_lowercase();
+        let bytes = decode(folded.strip_prefix(PREFIX)?)?;
+        let (body, mac) = bytes.split_at(BODY_LEN);
+        let wanted = hmac::sign(&self.0, body);
+        aws_lc_rs::constant_time::verify_slices_are_equal(&wanted.as_ref()[..MAC_LEN], mac).ok()?;
+        let message = MessageId::from_uuid(Uuid::from_slice(&body[..16]).ok()?);
+        Some(TokenSubject { message, recipient: u32::from_be_bytes(body[16..].try_into().ok()?) })
+    }
+}
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenKey(…)")
+    }
+}
+
+/// 30 octets are exactly 48 characters; no padding can arise.
+fn encode(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(5) * 8);
+    for chunk in bytes.chunks_exact(5) {
+        let number = chunk.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+        text.extend((0..8).rev().map(|i| char::from(ALPHABET[(number >> (5 * i)) as usize & 31])));
+    }
+    text
+}
+
+fn decode(text: &str) -> Option<[u8; BODY_LEN + MAC_LEN]> {
+    let mut bytes = [0; BODY_LEN + MAC_LEN];
+    if text.len() != (BODY_LEN + MAC_LEN) / 5 * 8 {
+        return None;
+    }
+    for (chunk, out) in text.as_bytes().chunks_exact(8).zip(bytes.chunks_exact_mut(5)) {
+        let mut number = 0u64;
+        for byte in chunk {
+            number = number << 5 | ALPHABET.iter().position(|known| known == byte)? as u64;
+        }
+        out.copy_from_slice(&number.to_be_bytes()[3..]);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{Random, Timestamp};
+
+    fn subject() -> TokenSubject {
+        let message = MessageId::mint(Timestamp::from_millis(1_795_425_249_120), &mut Random::from_number(9));
+        TokenSubject { message, recipient: 70_000 }
+    }
+
+    #[test]
+    fn a_token_leads_back_even_in_upper_case() {
+        let key = TokenKey::new(b"secret");
+        let mailbox = key.reverse_path(subject(), &Domain::parse("rp.client.example").unwrap());
+        assert_eq!(key.read(mailbox.local_part()), Some(subject()));
+        let upper = LocalPart::parse(&mailbox.local_part().as_str().to_uppercase()).unwrap();
+        assert_eq!(key.read(&upper), Some(subject()));
+        assert!(mailbox.local_part().as_str().len() <= 64);
+    }
+
+    #[test]
+    fn a_changed_or_foreign_token_leads_nowhere() {
+        let key = TokenKey::new(b"secret");
+        let mailbox = key.reverse_path(subject(), &Domain::parse("rp.client.example").unwrap());
+        let text = mailbox.local_part().as_str();
+        assert_eq!(TokenKey::new(b"other").read(mailbox.local_part()), None);
+        for index in 2..text.len() {
+            let mut changed = text.as_bytes().to_vec();
+            changed[index] = if changed[index] == b'0' { b'1' } else { b'0' };
+            let changed = LocalPart::parse(std::str::from_utf8(&changed).unwrap()).unwrap();
+            assert_eq!(key.read(&changed), None);
+        }
+        for other in ["postmaster", "b+", "b+0", "anna+x"] {
+            assert_eq!(key.read(&LocalPart::parse(other).unwrap()), None);
+        }
+    }
+}
