@@ -1,1 +1,72 @@
-fn main() {}
+//! What a newcomer types: `cargo xtask up`, `cargo xtask test`, and the shorter checks behind them.
+//!
+//! Installs what the host lacks (Debian and Ubuntu: apt, as root or through sudo; elsewhere it names the packages),
+//! then calls cargo. It uses the standard library only, so that it is built in a second and cannot be broken by a
+//! dependency. Tools that it fetches land below `target/`; nothing else outside the build directory is written.
+
+mod host;
+mod test;
+mod up;
+
+use std::process::{Command, ExitCode};
+
+/// A sentence for the person at the terminal.
+pub type Outcome<T = ()> = Result<T, String>;
+
+const HELP: &str = "\
+cargo xtask up [OPTIONS]      install what is missing, build, run everything on this machine with the lab internet
+                              (OPTIONS go to `posthouse up`; try `cargo xtask up -- --help`)
+cargo xtask test [FILTER]     install what the tests need, run formatting, lints and all tests
+cargo xtask check             formatting, lints and the rules of the house (tests/tidy.rs); no servers needed
+cargo xtask crash [ROUNDS]    kill -9 under load and look for lost mail (200 rounds unless told)
+cargo xtask config            write config/posthouse.toml anew from the defaults in the code
+cargo xtask openapi           write docs/openapi.json anew from the code
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.filter(|argument| argument != "--").collect();
+    let outcome = match command.as_str() {
+        "up" => up::run(&rest),
+        "test" => test::run(&rest),
+        "check" => test::check(),
+        "crash" => test::crash(rest.first().map(String::as_str)),
+        "config" => test::rewrite("config"),
+        "openapi" => test::rewrite("openapi"),
+        "" | "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(format!("there is no `cargo xtask {other}`\n\n{HELP}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("xtask: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The cargo that runs us, in the root of the workspace.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+pub fn root() -> std::path::PathBuf {
+    let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()
+}
+
+/// Runs a command with our terminal; its failure becomes a sentence.
+pub fn run(command: &mut Command) -> Outcome {
+    let shown = format!("{command:?}").replace('"', "");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{shown}` ended with {status}")),
+        Err(error) => Err(format!("cannot run `{shown}`: {error}")),
+    }
+}

@@ -1,0 +1,95 @@
+//! What the host must have, and how it comes there.
+//!
+//! A tool is looked for first; only if one is missing apt is asked, once, for all of them. Nothing is removed or
+//! upgraded.
+
+use crate::{Outcome, run};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A tool, the Debian package that has it, and how to see that it is there.
+pub struct Need {
+    pub package: &'static str,
+    pub present: fn() -> bool,
+}
+
+pub const POSTGRESQL: Need = Need { package: "postgresql", present: has_postgresql };
+pub const COMPILER: Need = Need { package: "build-essential", present: || on_path("cc") };
+pub const SWAKS: Need = Need { package: "swaks", present: || on_path("swaks") };
+pub const PERL_TLS: Need = Need { package: "libnet-ssleay-perl", present: || perl_has("Net::SSLeay") };
+pub const CURL: Need = Need { package: "curl", present: || on_path("curl") };
+pub const PYTHON: Need = Need { package: "python3", present: || on_path("python3") };
+pub const VENV: Need = Need { package: "python3-venv", present: has_venv };
+
+/// Installs what is missing of `needs`, or says what to install.
+pub fn ensure(needs: &[Need]) -> Outcome {
+    let missing: Vec<&str> = needs.iter().filter(|need| !(need.present)()).map(|need| need.package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !on_path("apt-get") {
+        return Err(format!(
+            "this host lacks: {}. They can be installed automatically on Debian and Ubuntu only; here, install what \
+             your system calls them and start again",
+            missing.join(", ")
+        ));
+    }
+    println!("installing with apt: {}", missing.join(" "));
+    apt(&["update", "-q"])?;
+    let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
+    arguments.extend(&missing);
+    apt(&arguments)?;
+    match needs.iter().find(|need| !(need.present)()) {
+        None => Ok(()),
+        Some(need) => Err(format!("apt installed {} but it is still not found", need.package)),
+    }
+}
+
+fn apt(arguments: &[&str]) -> Outcome {
+    let mut command = if is_root() { Command::new("apt-get") } else { Command::new("sudo") };
+    if !is_root() {
+        if !on_path("sudo") {
+            return Err(format!("not root and no sudo here; as root, run: apt-get {}", arguments.join(" ")));
+        }
+        command.arg("apt-get");
+    }
+    run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()))
+}
+
+pub fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    uids.split_whitespace().nth(1) == Some("0")
+}
+
+pub fn on_path(program: &str) -> bool {
+    find_on_path(program).is_some()
+}
+
+pub fn find_on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn has_postgresql() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders = versions.map(|entry| entry.path().join("bin"));
+    folders.any(|folder| has_server(&folder)) || (on_path("initdb") && on_path("postgres"))
+}
+
+fn has_server(folder: &Path) -> bool {
+    folder.join("initdb").exists() && folder.join("postgres").exists()
+}
+
+fn has_venv() -> bool {
+    quiet(Command::new("python3").args(["-c", "import venv, ensurepip"]))
+}
+
+fn perl_has(module: &str) -> bool {
+    quiet(Command::new("perl").arg(format!("-M{module}")).args(["-e", "1"]))
+}
+
+pub fn quiet(command: &mut Command) -> bool {
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
