@@ -1,0 +1,37 @@
+//! Who may send what, as whom, from where: tenants and all that is theirs, the `Snapshot`, and admission.
+//!
+//! Plain values and decisions: no SQL, no socket, no clock, no randomness that was not handed in. `database` fills
+//! these types from tables, `api` from JSON, and both doors ask `Snapshot::admit` before a message is taken.
+//! Read `admission.rs` first: the registry check, one pure function.
+
+mod access;
+mod admission;
+mod credential;
+mod domain;
+mod domain_records;
+mod endpoint;
+mod name;
+mod pool;
+mod secret;
+mod snapshot;
+mod stream;
+mod tenant;
+mod usage;
+
+pub use access::{Access, Actor, Reach, Right, Rights, Role};
+pub use admission::{Admitted, Offer, Sender, SenderKey, Steering};
+pub use credential::{ApiKey, Credential, CredentialRef, Limits};
+pub use domain::{DomainKey, DomainState, KeyState, SendingDomain};
+pub use domain_records::{
+    DomainFacts, DomainRecord, ExpectedRecord, Found, PublishedKey, Purpose, RecordKind, RecordState, expected_records, judge,
+    next_state,
+};
+pub use endpoint::{Endpoint, EndpointState};
+pub use mail::dkim::KeyAlgorithm;
+pub use name::{DisplayName, NameError, Slug};
+pub use pool::{EgressPool, EgressSource, PlatformSigner, PoolMember, SourceState};
+pub use secret::{API_KEY_PREFIX, MintedSecret, SecretKey, parse_api_key};
+pub use snapshot::{Generation, Snapshot, SnapshotBuilder};
+pub use stream::{Stream, StreamKind};
+pub use tenant::{Plan, Tenant, TenantStatus};
+pub use usage::{DayCount, Usage, Used};

@@ -1,0 +1,344 @@
+//! The registry check: may this be taken, as whose mail, in which stream, from which pool? Read this first.
+//!
+//! One pure function, `Snapshot::admit`, asked by both doors before a message is prepared; its answer, `Admitted`,
+//! cannot be made anywhere else. Around it: who is at the door (`authenticate`), and the early check of a
+//! reverse-path, so that MAIL FROM can already be refused. A refusal names what the client sent and nothing of
+//! another tenant; a domain of somebody else and a domain of nobody get the same answer.
+
+use crate::access::{Access, Actor, Right};
+use crate::credential::{ApiKey, CredentialRef};
+use crate::domain::SendingDomain;
+use crate::pool::EgressPool;
+use crate::secret::{SecretKey, parse_api_key};
+use crate::snapshot::Snapshot;
+use crate::stream::Stream;
+use crate::tenant::{Tenant, TenantStatus};
+use crate::usage::Usage;
+use mail::{
+    ApiKeyId, CredentialId, Domain, Envelope, Mailbox, Refusal, RefusalKind, ReversePath, StreamId, TenantId,
+    Timestamp, UserId,
+};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Tags of one message, and characters of each.
+pub const TAGS_MAX: usize = 10;
+pub const TAG_CHARS_MAX: usize = 64;
+/// Metadata pairs of one message, and octets of a key and a value.
+pub const METADATA_MAX: usize = 20;
+pub const METADATA_KEY_OCTETS_MAX: usize = 64;
+pub const METADATA_VALUE_OCTETS_MAX: usize = 512;
+/// How far ahead a message may be scheduled.
+pub const SEND_AT_AHEAD_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// What proved who is sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SenderKey {
+    Credential(CredentialId),
+    ApiKey(ApiKeyId),
+    /// A person in the console.
+    User(UserId),
+}
+
+/// Somebody who was let in and may submit for one tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sender {
+    tenant: TenantId,
+    key: SenderKey,
+}
+
+/// What the header section or the JSON asked for, as text: nothing in it is trusted yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Steering {
+    pub stream: Option<String>,
+    pub pool: Option<String>,
+    pub tags: Vec<String>,
+    pub metadata: Vec<(String, String)>,
+    pub send_at: Option<Timestamp>,
+}
+
+/// A message at the door.
+#[derive(Debug, Clone)]
+pub struct Offer<'a> {
+    pub sender: Sender,
+    pub envelope: &'a Envelope,
+    /// Every mailbox of the From fields, in order.
+    pub from: &'a [Mailbox],
+    /// Octets of header section and body.
+    pub size: u64,
+    pub steering: Steering,
+}
+
+/// A message that may be taken. Only `Snapshot::admit` makes one.
+#[derive(Debug, Clone)]
+pub struct Admitted {
+    pub tenant: Arc<Tenant>,
+    pub stream: Arc<Stream>,
+    /// The signing domain: the one of From.
+    pub domain: Arc<SendingDomain>,
+    pub pool: Arc<EgressPool>,
+    pub credential: Option<CredentialId>,
+    pub api_key: Option<ApiKeyId>,
+    pub tags: Vec<String>,
+    pub metadata: Vec<(String, String)>,
+    /// Not to be attempted before.
+    pub send_at: Option<Timestamp>,
+    pub expires_at: Timestamp,
+    _proof: Proof,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Proof;
+
+impl Sender {
+    pub fn of_credential(credential: &CredentialRef) -> Sender {
+        Sender { tenant: credential.tenant, key: SenderKey::Credential(credential.id) }
+    }
+
+    /// None if the access does not reach the tenant, may not send, or is one of our own workers.
+    pub fn of_access(access: &Access, tenant: TenantId) -> Option<Sender> {
+        let access = access.within(tenant)?;
+        let key = match access.actor() {
+            Actor::User(user) => SenderKey::User(user),
+            Actor::ApiKey(key) => SenderKey::ApiKey(key),
+            Actor::House(_) => return None,
+        };
+        access.may(Right::Send).then_some(Sender { tenant, key })
+    }
+
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    pub const fn key(&self) -> SenderKey {
+        self.key
+    }
+
+    pub const fn credential(&self) -> Option<CredentialId> {
+        match self.key {
+            SenderKey::Credential(id) => Some(id),
+            SenderKey::ApiKey(_) | SenderKey::User(_) => None,
+        }
+    }
+
+    pub const fn api_key(&self) -> Option<ApiKeyId> {
+        match self.key {
+            SenderKey::ApiKey(id) => Some(id),
+            SenderKey::Credential(_) | SenderKey::User(_) => None,
+        }
+    }
+}
+
+impl Snapshot {
+    /// SMTP AUTH. Unknown, wrong, revoked, expired and from a foreign network are one answer after one amount of
+    /// work; which it was stands in the detail.
+    pub fn authenticate(
+        &self,
+        username: &str,
+        password: &str,
+        peer: IpAddr,
+        now: Timestamp,
+    ) -> Result<CredentialRef, Refusal> {
+        let computed = self.secrets.password_mac(password);
+        let credential = self.credential_by_username(username);
+        let matches = SecretKey::matches(credential.map(|c| &c.secret_mac), &computed);
+        match credential {
+            None => Err(bad_credential("unknown")),
+            Some(_) if !matches => Err(bad_credential("wrong secret")),
+            Some(credential) if !credential.is_usable(peer, now) => Err(bad_credential("revoked, expired or network")),
+            Some(credential) => Ok(Arc::clone(credential)),
+        }
+    }
+
+    /// `Authorization: Bearer ph_live_…`.
+    pub fn authenticate_api_key(&self, text: &str, peer: IpAddr, now: Timestamp) -> Result<Arc<ApiKey>, Refusal> {
+        let (id, secret) = parse_api_key(text).ok_or_else(|| bad_credential("not an API key"))?;
+        let computed = self.secrets.api_key_mac(secret);
+        let key = self.api_key(id);
+        let matches = SecretKey::matches(key.map(|k| &k.secret_mac), &computed);
+        match key {
+            None => Err(bad_credential("unknown")),
+            Some(_) if !matches => Err(bad_credential("wrong secret")),
+            Some(key) if !key.is_usable(peer, now) => Err(bad_credential("revoked, expired or network")),
+            Some(key) => Ok(Arc::clone(key)),
+        }
+    }
+
+    /// MAIL FROM. The null reverse-path is allowed: From is checked later whatever the envelope says.
+    pub fn may_use_reverse_path(&self, sender: &Sender, path: &ReversePath) -> Result<(), Refusal> {
+        self.open_tenant(sender)?;
+        match path.domain() {
+            None => Ok(()),
+            Some(domain) => self.usable_domain(sender, domain).map(|_| ()),
+        }
+    }
+
+    /// The registry check. Charges the usage only when everything else is allowed.
+    pub fn admit(&self, offer: &Offer<'_>, usage: &mut Usage, now: Timestamp) -> Result<Admitted, Refusal> {
+        let tenant = self.open_tenant(&offer.sender)?;
+        check_size(tenant, offer)?;
+        self.may_use_reverse_path(&offer.sender, &offer.envelope.reverse_path)?;
+        let domain = match offer.from {
+            [from] => self.usable_domain(&offer.sender, from.domain())?,
+            _ => return Err(Refusal::new(RefusalKind::AmbiguousFrom, "From must hold exactly one address")),
+        };
+        check_steering(&offer.steering, now)?;
+        let stream = self.stream_of(offer)?;
+        let pool = self.pool_of(offer, stream)?;
+
+        let credential = offer.sender.credential().and_then(|id| self.credential(id));
+        let limits = credential.map(|credential| (credential.id, &credential.limits));
+        let recipients = offer.envelope.recipients.len() as u64;
+        usage.charge((tenant.id, &tenant.plan), limits, recipients, now)?;
+
+        let starts = offer.steering.send_at.map_or(now, |at| at.max(now));
+        Ok(Admitted {
+            tenant: Arc::clone(tenant),
+            stream: Arc::clone(stream),
+            domain: Arc::clone(domain),
+            pool: Arc::clone(pool),
+            credential: offer.sender.credential(),
+            api_key: offer.sender.api_key(),
+            tags: offer.steering.tags.clone(),
+            metadata: offer.steering.metadata.clone(),
+            send_at: offer.steering.send_at.filter(|at| *at > now),
+            expires_at: starts.saturating_add(stream.expires_after),
+            _proof: Proof,
+        })
+    }
+
+    /// The tenant, if its doors are open and the key that was shown at the beginning of the session still counts.
+    fn open_tenant(&self, sender: &Sender) -> Result<&Arc<Tenant>, Refusal> {
+        let holds = match sender.key {
+            SenderKey::Credential(id) => self.credential(id).is_some_and(|c| c.tenant == sender.tenant),
+            SenderKey::ApiKey(id) => self.api_key(id).is_some(),
+            SenderKey::User(_) => true,
+        };
+        let tenant = self.tenant(sender.tenant).filter(|_| holds).ok_or_else(|| bad_credential("gone since"))?;
+        match tenant.status {
+            TenantStatus::Active => Ok(tenant),
+            TenantStatus::Paused => Err(Refusal::new(RefusalKind::TenantPaused, "this account is paused")),
+            TenantStatus::Quarantined => Err(Refusal::new(RefusalKind::TenantPaused, "this account is under review")),
+            TenantStatus::Closing => Err(Refusal::new(RefusalKind::TenantClosing, "this account is closed")),
+        }
+    }
+
+    fn usable_domain(&self, sender: &Sender, name: &Domain) -> Result<&Arc<SendingDomain>, Refusal> {
+        let not_allowed = |text: String| Refusal::new(RefusalKind::SenderNotAllowed, text);
+        let domain = self
+            .sending_domain(sender.tenant, name)
+            .filter(|domain| domain.may_send())
+            .ok_or_else(|| not_allowed(format!("{name} is not a verified domain of this account")))?;
+        let credential = sender.credential().and_then(|id| self.credential(id));
+        if credential.is_some_and(|credential| !credential.may_use(name)) {
+            return Err(not_allowed(format!("this credential may not use {name}")));
+        }
+        Ok(domain)
+    }
+
+    /// The stream that was asked for, the one the key is bound to, or the tenant's first.
+    fn stream_of(&self, offer: &Offer<'_>) -> Result<&Arc<Stream>, Refusal> {
+        let tenant = offer.sender.tenant;
+        let unknown = |text: String| Refusal::new(RefusalKind::UnknownReference, text);
+        let asked = match &offer.steering.stream {
+            None => None,
+            Some(name) => Some(
+                self.stream_by_name(tenant, name)
+                    .ok_or_else(|| unknown("there is no stream of the name that was given".to_owned()))?,
+            ),
+        };
+        let bound = self.bound_stream(&offer.sender).and_then(|id| self.stream(id));
+        match (asked, bound) {
+            (Some(asked), Some(bound)) if asked.id != bound.id => {
+                Err(unknown(format!("this credential sends in the stream {} only", bound.name)))
+            }
+            (Some(stream), _) | (None, Some(stream)) => Ok(stream),
+            (None, None) => self
+                .stream_default(tenant)
+                .ok_or_else(|| unknown("this account has no stream; create one first".to_owned())),
+        }
+    }
+
+    fn bound_stream(&self, sender: &Sender) -> Option<StreamId> {
+        match sender.key {
+            SenderKey::Credential(id) => self.credential(id)?.stream,
+            SenderKey::ApiKey(id) => self.api_key(id)?.stream,
+            SenderKey::User(_) => None,
+        }
+    }
+
+    /// The stream's pool, unless another one was asked for that is the tenant's own or that one of its streams uses.
+    fn pool_of(&self, offer: &Offer<'_>, stream: &Stream) -> Result<&Arc<EgressPool>, Refusal> {
+        let tenant = offer.sender.tenant;
+        match &offer.steering.pool {
+            None => self.pool(stream.pool).ok_or_else(|| {
+                Refusal::new(RefusalKind::LocalTrouble, "local trouble, try again later").with_detail("pool is gone")
+            }),
+            Some(name) => {
+                let of_streams = |pool: &EgressPool| {
+                    self.streams_of(tenant).iter().any(|s| s.pool == pool.id || s.overflow_pool == Some(pool.id))
+                };
+                self.pools()
+                    .find(|pool| {
+                        pool.name.as_str() == name.as_str()
+                            && pool.is_open_to(tenant)
+                            && (pool.tenant.is_some() || of_streams(pool))
+                    })
+                    .ok_or_else(|| {
+                        Refusal::new(RefusalKind::UnknownReference, "there is no pool of the name that was given")
+                    })
+            }
+        }
+    }
+}
+
+fn bad_credential(detail: &str) -> Refusal {
+    Refusal::new(RefusalKind::BadCredential, "wrong user name or password").with_detail(detail)
+}
+
+fn check_size(tenant: &Tenant, offer: &Offer<'_>) -> Result<(), Refusal> {
+    let recipients = offer.envelope.recipients.len();
+    if offer.size > tenant.plan.message_octets_max {
+        let text = format!("the message is larger than {} octets", tenant.plan.message_octets_max);
+        return Err(Refusal::new(RefusalKind::MessageTooLarge, text));
+    }
+    if recipients > tenant.plan.recipients_max as usize {
+        let text = format!("more than {} recipients in one message", tenant.plan.recipients_max);
+        return Err(Refusal::new(RefusalKind::TooManyRecipients, text));
+    }
+    if recipients == 0 {
+        return Err(Refusal::new(RefusalKind::BadSteering, "the message has no recipient"));
+    }
+    Ok(())
+}
+
+fn check_steering(steering: &Steering, now: Timestamp) -> Result<(), Refusal> {
+    let bad = |text: String| Err(Refusal::new(RefusalKind::BadSteering, text));
+    let plain = |text: &str| !text.chars().any(char::is_control);
+    if steering.tags.len() > TAGS_MAX {
+        return bad(format!("at most {TAGS_MAX} tags"));
+    }
+    if steering.tags.iter().any(|tag| tag.is_empty() || tag.chars().count() > TAG_CHARS_MAX || !plain(tag)) {
+        return bad(format!("a tag has 1 to {TAG_CHARS_MAX} characters and no control character"));
+    }
+    if steering.metadata.len() > METADATA_MAX {
+        return bad(format!("at most {METADATA_MAX} metadata entries"));
+    }
+    let fits = |(key, value): &(String, String)| {
+        !key.is_empty()
+            && key.len() <= METADATA_KEY_OCTETS_MAX
+            && value.len() <= METADATA_VALUE_OCTETS_MAX
+            && plain(key)
+            && plain(value)
+    };
+    if !steering.metadata.iter().all(fits) {
+        return bad(format!(
+            "a metadata key has at most {METADATA_KEY_OCTETS_MAX} octets and a value {METADATA_VALUE_OCTETS_MAX}"
+        ));
+    }
+    if steering.send_at.is_some_and(|at| at > now.saturating_add(SEND_AT_AHEAD_MAX)) {
+        return bad("the time to send at is more than 30 days ahead".to_owned());
+    }
+    Ok(())
+}

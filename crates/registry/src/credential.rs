@@ -1,0 +1,104 @@
+//! What a client shows to be let in: SMTP credentials and API keys.
+//!
+//! Only keyed hashes are here (`secret.rs`). A credential can be narrowed to a stream, to domains, to networks and
+//! to a time; an API key to rights. Revoked ones stay in the tables for the audit and leave the snapshot.
+
+use crate::access::{Rights, Role};
+use ipnet::IpNet;
+use mail::{ApiKeyId, CredentialId, Domain, StreamId, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Limits of one credential, beside those of its tenant. `None` is no limit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub per_second: Option<u32>,
+    pub per_day: Option<u64>,
+    pub connections: Option<u32>,
+}
+
+/// An SMTP credential.
+#[derive(Clone)]
+pub struct Credential {
+    pub id: CredentialId,
+    pub tenant: TenantId,
+    /// What AUTH is given as user name: the id as text, unless it was imported.
+    pub username: Arc<str>,
+    pub secret_mac: [u8; 32],
+    /// Mail without a stream of its own goes into this one, and no other may be named.
+    pub stream: Option<StreamId>,
+    /// From and MAIL FROM only of these; empty means every verified domain of the tenant.
+    pub domains: Vec<Domain>,
+    /// Empty means from anywhere.
+    pub networks: Vec<IpNet>,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    /// Read PowerMTA's X- headers too.
+    pub compat_pmta: bool,
+    /// Refuse a suppressed recipient at RCPT instead of accepting and reporting it.
+    pub reject_suppressed: bool,
+    pub limits: Limits,
+}
+
+/// A credential that `Snapshot::authenticate` let in, or that the snapshot holds.
+pub type CredentialRef = Arc<Credential>;
+
+/// A key for the HTTP API.
+#[derive(Clone)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    /// None for a key of the operator.
+    pub tenant: Option<TenantId>,
+    pub secret_mac: [u8; 32],
+    /// What an operator's key may do; a tenant's key is bound by `rights`.
+    pub role: Role,
+    pub rights: Rights,
+    pub stream: Option<StreamId>,
+    pub networks: Vec<IpNet>,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl Credential {
+    pub fn is_usable(&self, peer: IpAddr, now: Timestamp) -> bool {
+        is_usable(self.revoked_at, self.expires_at, &self.networks, peer, now)
+    }
+
+    pub fn may_use(&self, domain: &Domain) -> bool {
+        self.domains.is_empty() || self.domains.contains(domain)
+    }
+}
+
+impl ApiKey {
+    pub fn is_usable(&self, peer: IpAddr, now: Timestamp) -> bool {
+        is_usable(self.revoked_at, self.expires_at, &self.networks, peer, now)
+    }
+}
+
+fn is_usable(
+    revoked: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    networks: &[IpNet],
+    peer: IpAddr,
+    now: Timestamp,
+) -> bool {
+    // A listener on [::] sees IPv4 clients as ::ffff:a.b.c.d; networks are written as IPv4.
+    let peer = peer.to_canonical();
+    revoked.is_none()
+        && expires.is_none_or(|end| now < end)
+        && (networks.is_empty() || networks.iter().any(|network| network.contains(&peer)))
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credential({})", self.id)
+    }
+}
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ApiKey({})", self.id)
+    }
+}

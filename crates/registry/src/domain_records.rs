@@ -1,0 +1,285 @@
+//! What a domain must publish in DNS, and the judgement of what was found there.
+//!
+//! `expected_records` lists the records, `judge` compares one with an answer and says in a sentence what to do,
+//! `next_state` draws the conclusion for the domain. Pure: asking the DNS is the API's and the checker's work. A
+//! name server that does not answer is an error and never a missing record: nobody's domain is degraded because of
+//! a timeout. Comparison is by meaning, not by octets: DNS hosts fold, split and re-quote what was typed.
+
+use crate::domain::{DomainState, KeyState};
+use mail::Domain;
+use mail::dkim::KeyAlgorithm;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long a domain stays degraded, and sends, before it counts as failed.
+pub const DEGRADED_MAX: Duration = Duration::from_secs(72 * 3600);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    Ownership,
+    /// The RSA key.
+    Dkim1,
+    /// The Ed25519 key.
+    Dkim2,
+    ReturnPath,
+    Dmarc,
+    Tracking,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RecordKind {
+    #[serde(rename = "TXT")]
+    Txt,
+    #[serde(rename = "CNAME")]
+    Cname,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordState {
+    Missing,
+    Ok,
+    Mismatch,
+    /// The DNS did not answer.
+    Error,
+    Unchecked,
+}
+
+/// A record that should be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedRecord {
+    pub purpose: Purpose,
+    pub kind: RecordKind,
+    pub host: String,
+    pub value: String,
+    /// Whether the domain can be verified without it.
+    pub required: bool,
+}
+
+/// What the DNS said. A TXT record is one string here, its parts joined (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Empty: the name or the type does not exist.
+    Records(Vec<String>),
+    /// A timeout, SERVFAIL or the like.
+    Trouble,
+}
+
+/// A record as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainRecord {
+    pub purpose: Purpose,
+    #[serde(rename = "type")]
+    pub kind: RecordKind,
+    pub host: String,
+    pub value: String,
+    pub required: bool,
+    pub state: RecordState,
+    pub found: Vec<String>,
+    pub hint: String,
+}
+
+/// A key as it is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedKey {
+    pub selector: String,
+    pub algorithm: KeyAlgorithm,
+    pub state: KeyState,
+    /// `v=DKIM1; k=…; p=…`
+    pub record: String,
+}
+
+/// What the records of a domain follow from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainFacts<'a> {
+    pub name: &'a Domain,
+    pub ownership_token: &'a str,
+    pub return_path: &'a Domain,
+    /// Where the CNAME of the return path points: our inbound host.
+    pub return_path_target: &'a Domain,
+    pub keys: &'a [PublishedKey],
+    /// Where a CNAME for opens and clicks points, if tracking is on.
+    pub tracking: Option<(&'a Domain, &'a Domain)>,
+}
+
+/// The records to publish, in the order in which a person should enter them. A retiring key stays published but is
+/// not asked for.
+pub fn expected_records(facts: &DomainFacts<'_>) -> Vec<ExpectedRecord> {
+    let txt = |purpose, host, value, required| ExpectedRecord { purpose, kind: RecordKind::Txt, host, value, required };
+    let cname = |purpose, host: &Domain, target: &Domain, required| ExpectedRecord {
+        purpose,
+        kind: RecordKind::Cname,
+        host: host.to_string(),
+        value: target.to_string(),
+        required,
+    };
+    let ownership = format!("posthouse-verify={}", facts.ownership_token);
+    let mut records = vec![txt(Purpose::Ownership, facts.name.host_below("_posthouse"), ownership, true)];
+    for (algorithm, purpose) in [(KeyAlgorithm::Rsa, Purpose::Dkim1), (KeyAlgorithm::Ed25519, Purpose::Dkim2)] {
+        for key in facts.keys.iter().filter(|key| key.algorithm == algorithm && key.state != KeyState::Retiring) {
+            let host = facts.name.host_below(&format!("{}._domainkey", key.selector));
+            // Every verifier knows RSA; Ed25519 (RFC 8463) is a bonus. A key to come is not yet needed.
+            let required = algorithm == KeyAlgorithm::Rsa && key.state == KeyState::Active;
+            records.push(txt(purpose, host, key.record.clone(), required));
+        }
+    }
+    records.push(cname(Purpose::ReturnPath, facts.return_path, facts.return_path_target, true));
+    let dmarc = facts.name.host_below("_dmarc");
+    records.push(txt(Purpose::Dmarc, dmarc, "v=DMARC1; p=none".to_owned(), false));
+    if let Some((host, target)) = facts.tracking {
+        records.push(cname(Purpose::Tracking, host, target, false));
+    }
+    records
+}
+
+/// Compares a record with what was found, and says what to do about it.
+pub fn judge(expected: &ExpectedRecord, found: &Found) -> (RecordState, String) {
+    let (host, kind) = (&expected.host, expected.kind.as_str());
+    let records = match found {
+        Found::Trouble => {
+            let hint = format!("The DNS did not answer for {host}; we will ask again.");
+            return (RecordState::Error, hint);
+        }
+        Found::Records(records) => records,
+    };
+    match expected.purpose {
+        Purpose::Ownership => judge_ownership(expected, records),
+        Purpose::Dkim1 | Purpose::Dkim2 => judge_dkim(expected, records),
+        Purpose::Dmarc => judge_dmarc(expected, records),
+        Purpose::ReturnPath | Purpose::Tracking => match records.as_slice() {
+            [] => (RecordState::Missing, format!("Publish a {kind} record at {host} that points to {}.", expected.value)),
+            [one] if same_name(one, &expected.value) => ok(),
+            _ => (
+                RecordState::Mismatch,
+                format!("{host} points somewhere else; change the {kind} record to {}.", expected.value),
+            ),
+        },
+    }
+}
+
+/// The state that follows from freshly checked records. `degraded_for` is how long it has been degraded.
+pub fn next_state(current: DomainState, degraded_for: Duration, records: &[DomainRecord]) -> DomainState {
+    let required = || records.iter().filter(|record| record.required);
+    let wrong = required().any(|r| matches!(r.state, RecordState::Missing | RecordState::Mismatch));
+    let unsure = required().any(|r| matches!(r.state, RecordState::Error | RecordState::Unchecked));
+    match current {
+        DomainState::Suspended => DomainState::Suspended,
+        _ if !wrong && unsure => current,
+        _ if !wrong => DomainState::Verified,
+        DomainState::Pending => DomainState::Pending,
+        DomainState::Failed => DomainState::Failed,
+        DomainState::Verified => DomainState::Degraded,
+        DomainState::Degraded if degraded_for >= DEGRADED_MAX => DomainState::Failed,
+        DomainState::Degraded => DomainState::Degraded,
+    }
+}
+
+impl DomainRecord {
+    /// As it is shown before anybody asked the DNS.
+    pub fn unchecked(expected: ExpectedRecord) -> DomainRecord {
+        let hint = match expected.kind {
+            RecordKind::Txt => format!("Publish this TXT record at {}.", expected.host),
+            RecordKind::Cname => format!("Publish this CNAME record at {}.", expected.host),
+        };
+        DomainRecord::of(expected, RecordState::Unchecked, Vec::new(), hint)
+    }
+
+    pub fn judged(expected: ExpectedRecord, found: Found) -> DomainRecord {
+        let (state, hint) = judge(&expected, &found);
+        let found = match found {
+            Found::Records(records) => records,
+            Found::Trouble => Vec::new(),
+        };
+        DomainRecord::of(expected, state, found, hint)
+    }
+
+    pub fn expected(&self) -> ExpectedRecord {
+        ExpectedRecord {
+            purpose: self.purpose,
+            kind: self.kind,
+            host: self.host.clone(),
+            value: self.value.clone(),
+            required: self.required,
+        }
+    }
+
+    fn of(expected: ExpectedRecord, state: RecordState, found: Vec<String>, hint: String) -> DomainRecord {
+        let ExpectedRecord { purpose, kind, host, value, required } = expected;
+        DomainRecord { purpose, kind, host, value, required, state, found, hint }
+    }
+}
+
+fn ok() -> (RecordState, String) {
+    (RecordState::Ok, String::new())
+}
+
+fn judge_ownership(expected: &ExpectedRecord, found: &[String]) -> (RecordState, String) {
+    // Others may publish beside us at this name: one match is enough.
+    if found.iter().any(|text| text.trim() == expected.value) {
+        return ok();
+    }
+    let host = &expected.host;
+    if found.is_empty() {
+        return (RecordState::Missing, format!("Publish this TXT record at {host} to show that the domain is yours."));
+    }
+    (RecordState::Mismatch, format!("{host} has a TXT record with another value; it must be {}.", expected.value))
+}
+
+fn judge_dkim(expected: &ExpectedRecord, found: &[String]) -> (RecordState, String) {
+    let host = &expected.host;
+    let key_of = |text: &str| tag(text, "p").map(|p| p.split_whitespace().collect::<String>());
+    match found {
+        [] => (RecordState::Missing, format!("Publish the public key as a TXT record at {host}.")),
+        // RFC 6376 §3.6.2.2: several key records at one name have no defined meaning.
+        [_, _, ..] => (RecordState::Mismatch, format!("{host} has several TXT records; leave only this one.")),
+        [one] => match key_of(one) {
+            Some(key) if Some(&key) == key_of(&expected.value).as_ref() => ok(),
+            Some(key) if key.is_empty() => {
+                (RecordState::Mismatch, format!("The key at {host} is revoked (empty p=); publish this one."))
+            }
+            Some(key) if key_of(&expected.value).is_some_and(|whole| whole.starts_with(&key)) => (
+                RecordState::Mismatch,
+                format!("The key at {host} is cut off; long values go into one record as several quoted strings."),
+            ),
+            Some(_) => (RecordState::Mismatch, format!("{host} has another key; replace it with this one.")),
+            None => (RecordState::Mismatch, format!("The TXT record at {host} is not a DKIM key; replace it.")),
+        },
+    }
+}
+
+fn judge_dmarc(expected: &ExpectedRecord, found: &[String]) -> (RecordState, String) {
+    let host = &expected.host;
+    // RFC 7489 §6.6.3: other TXT records at the name are ignored; two policies are none.
+    let policies: Vec<&String> = found.iter().filter(|text| tag(text, "v") == Some("DMARC1")).collect();
+    match policies.as_slice() {
+        [] => (
+            RecordState::Missing,
+            format!("Large mailbox providers ask for a DMARC record; {} at {host} is a beginning.", expected.value),
+        ),
+        [one] if matches!(tag(one, "p"), Some("none" | "quarantine" | "reject")) => ok(),
+        [_] => (RecordState::Mismatch, format!("The DMARC record at {host} has no valid p= tag.")),
+        _ => (RecordState::Mismatch, format!("{host} has several DMARC records, which counts as none; leave one.")),
+    }
+}
+
+/// The value of a tag in a `tag=value; …` list (RFC 6376 §3.2), blanks around it dropped.
+fn tag<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.split(';').find_map(|part| {
+        let (key, value) = part.split_once('=')?;
+        (key.trim() == name).then(|| value.trim())
+    })
+}
+
+fn same_name(a: &str, b: &str) -> bool {
+    a.trim_end_matches('.').eq_ignore_ascii_case(b.trim_end_matches('.'))
+}
+
+impl RecordKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RecordKind::Txt => "TXT",
+            RecordKind::Cname => "CNAME",
+        }
+    }
+}

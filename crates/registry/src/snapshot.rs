@@ -1,0 +1,216 @@
+//! The registry as one node holds it: immutable, complete, and the only thing the path of a message asks.
+//!
+//! Built by `database/follower.rs` whenever the generation moves, shared as an `Arc`, swapped whole. A message sees
+//! one snapshot from its first check to its last, so no half of a change can be seen. Nothing here reads a clock:
+//! `taken_at` says how old it is, and the node watches that.
+
+use crate::credential::{ApiKey, Credential, CredentialRef};
+use crate::domain::SendingDomain;
+use crate::endpoint::Endpoint;
+use crate::pool::{EgressPool, EgressSource};
+use crate::secret::SecretKey;
+use crate::stream::{Stream, StreamKind};
+use crate::tenant::Tenant;
+use mail::{ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SourceId, StreamId, TenantId, Timestamp};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The version of the registry: every change adds one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Generation(pub i64);
+
+pub struct Snapshot {
+    generation: Generation,
+    taken_at: Timestamp,
+    pub(crate) secrets: Arc<SecretKey>,
+    tenants: HashMap<TenantId, Arc<Tenant>>,
+    streams: HashMap<StreamId, Arc<Stream>>,
+    streams_of: HashMap<TenantId, Vec<Arc<Stream>>>,
+    /// A name can be claimed by several tenants; one of them at most is verified.
+    domains: HashMap<Domain, Vec<Arc<SendingDomain>>>,
+    domains_by_id: HashMap<DomainId, Arc<SendingDomain>>,
+    credentials: HashMap<CredentialId, CredentialRef>,
+    credentials_by_username: HashMap<Arc<str>, CredentialRef>,
+    api_keys: HashMap<ApiKeyId, Arc<ApiKey>>,
+    pools: HashMap<PoolId, Arc<EgressPool>>,
+    sources: HashMap<SourceId, Arc<EgressSource>>,
+    endpoints: HashMap<EndpointId, Arc<Endpoint>>,
+    endpoints_of: HashMap<TenantId, Vec<Arc<Endpoint>>>,
+}
+
+/// Takes the parts in any order.
+pub struct SnapshotBuilder(Snapshot);
+
+impl Snapshot {
+    /// A registry with nothing in it: what a node has before its first look at the database.
+    pub fn empty(secrets: Arc<SecretKey>, taken_at: Timestamp) -> Snapshot {
+        Snapshot {
+            generation: Generation::default(),
+            taken_at,
+            secrets,
+            tenants: HashMap::new(),
+            streams: HashMap::new(),
+            streams_of: HashMap::new(),
+            domains: HashMap::new(),
+            domains_by_id: HashMap::new(),
+            credentials: HashMap::new(),
+            credentials_by_username: HashMap::new(),
+            api_keys: HashMap::new(),
+            pools: HashMap::new(),
+            sources: HashMap::new(),
+            endpoints: HashMap::new(),
+            endpoints_of: HashMap::new(),
+        }
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    pub fn taken_at(&self) -> Timestamp {
+        self.taken_at
+    }
+
+    pub fn tenant(&self, id: TenantId) -> Option<&Arc<Tenant>> {
+        self.tenants.get(&id)
+    }
+
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.tenants.values()
+    }
+
+    pub fn stream(&self, id: StreamId) -> Option<&Arc<Stream>> {
+        self.streams.get(&id)
+    }
+
+    pub fn streams_of(&self, tenant: TenantId) -> &[Arc<Stream>] {
+        self.streams_of.get(&tenant).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn stream_by_name(&self, tenant: TenantId, name: &str) -> Option<&Arc<Stream>> {
+        self.streams_of(tenant).iter().find(|stream| stream.name.as_str() == name)
+    }
+
+    /// The stream of mail that names none: the oldest transactional one, or the oldest there is.
+    pub fn stream_default(&self, tenant: TenantId) -> Option<&Arc<Stream>> {
+        let streams = self.streams_of(tenant);
+        let transactional = streams.iter().filter(|stream| stream.kind == StreamKind::Transactional);
+        transactional.min_by_key(|stream| stream.id).or_else(|| streams.iter().min_by_key(|stream| stream.id))
+    }
+
+    pub fn credential(&self, id: CredentialId) -> Option<&CredentialRef> {
+        self.credentials.get(&id)
+    }
+
+    pub fn credential_by_username(&self, username: &str) -> Option<&CredentialRef> {
+        self.credentials_by_username.get(username)
+    }
+
+    pub fn api_key(&self, id: ApiKeyId) -> Option<&Arc<ApiKey>> {
+        self.api_keys.get(&id)
+    }
+
+    /// The tenant's own claim of exactly this name, whatever its state.
+    pub fn sending_domain(&self, tenant: TenantId, name: &Domain) -> Option<&Arc<SendingDomain>> {
+        self.domains.get(name)?.iter().find(|domain| domain.tenant == tenant)
+    }
+
+    pub fn domain(&self, id: DomainId) -> Option<&Arc<SendingDomain>> {
+        self.domains_by_id.get(&id)
+    }
+
+    pub fn pool(&self, id: PoolId) -> Option<&Arc<EgressPool>> {
+        self.pools.get(&id)
+    }
+
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<EgressPool>> {
+        self.pools.values()
+    }
+
+    pub fn source(&self, id: SourceId) -> Option<&Arc<EgressSource>> {
+        self.sources.get(&id)
+    }
+
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<EgressSource>> {
+        self.sources.values()
+    }
+
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(&id)
+    }
+
+    /// The tenant's webhook endpoints.
+    pub fn endpoints(&self, tenant: TenantId) -> &[Arc<Endpoint>] {
+        self.endpoints_of.get(&tenant).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl SnapshotBuilder {
+    pub fn new(generation: Generation, taken_at: Timestamp, secrets: Arc<SecretKey>) -> SnapshotBuilder {
+        SnapshotBuilder(Snapshot { generation, ..Snapshot::empty(secrets, taken_at) })
+    }
+
+    pub fn tenant(mut self, tenant: Tenant) -> SnapshotBuilder {
+        self.0.tenants.insert(tenant.id, Arc::new(tenant));
+        self
+    }
+
+    pub fn stream(mut self, stream: Stream) -> SnapshotBuilder {
+        let stream = Arc::new(stream);
+        self.0.streams_of.entry(stream.tenant).or_default().push(Arc::clone(&stream));
+        self.0.streams.insert(stream.id, stream);
+        self
+    }
+
+    pub fn domain(mut self, domain: SendingDomain) -> SnapshotBuilder {
+        let domain = Arc::new(domain);
+        self.0.domains.entry(domain.name.clone()).or_default().push(Arc::clone(&domain));
+        self.0.domains_by_id.insert(domain.id, domain);
+        self
+    }
+
+    pub fn credential(mut self, credential: Credential) -> SnapshotBuilder {
+        let credential = Arc::new(credential);
+        self.0.credentials_by_username.insert(Arc::clone(&credential.username), Arc::clone(&credential));
+        self.0.credentials.insert(credential.id, credential);
+        self
+    }
+
+    pub fn api_key(mut self, key: ApiKey) -> SnapshotBuilder {
+        self.0.api_keys.insert(key.id, Arc::new(key));
+        self
+    }
+
+    pub fn pool(mut self, pool: EgressPool) -> SnapshotBuilder {
+        self.0.pools.insert(pool.id, Arc::new(pool));
+        self
+    }
+
+    pub fn source(mut self, source: EgressSource) -> SnapshotBuilder {
+        self.0.sources.insert(source.id, Arc::new(source));
+        self
+    }
+
+    pub fn endpoint(mut self, endpoint: Endpoint) -> SnapshotBuilder {
+        let endpoint = Arc::new(endpoint);
+        self.0.endpoints_of.entry(endpoint.tenant).or_default().push(Arc::clone(&endpoint));
+        self.0.endpoints.insert(endpoint.id, endpoint);
+        self
+    }
+
+    pub fn build(self) -> Snapshot {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Snapshot(generation {}, {} tenants)", self.generation.0, self.tenants.len())
+    }
+}
+
+impl std::fmt::Debug for SnapshotBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SnapshotBuilder({:?})", self.0)
+    }
+}
