@@ -1,0 +1,72 @@
+//! Where the journal lies and its limits.
+
+use crate::Fault;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Directory of the segments, on a local disk. Owned by one process at a time.
+    pub directory: PathBuf,
+    /// A segment is followed by a new one before it grows beyond this.
+    pub segment_octets_max: u32,
+    /// Largest message with its envelope that can be stored.
+    pub record_octets_max: u32,
+    /// Octets of messages that may wait for the commit thread; more appends wait their turn.
+    pub in_flight_octets_max: u32,
+    /// How long an append waits for its turn before it is refused as `Busy`.
+    pub in_flight_wait_ms_max: u64,
+    /// Completion records that may wait for the commit thread.
+    pub outcomes_in_flight_max: u32,
+    /// Octets written with one sync.
+    pub group_octets_max: u32,
+    /// Messages written with one sync.
+    pub group_records_max: u32,
+    /// How long the first of a group waits for as many others as the group before had; completion records wait at
+    /// most this long for a sync. A client alone never waits.
+    pub group_wait_ms_max: u64,
+    /// Memory for bodies and envelopes that were just written and will be wanted soon.
+    pub body_cache_octets_max: u64,
+    /// Records just written that followers get from memory instead of the disk.
+    pub recent_records_max: u32,
+    /// Free space below which no more mail is accepted; completion records go on.
+    pub reserve_octets: u64,
+    /// Readers that must have passed a segment before it may be removed; until each has reported once, nothing is.
+    pub readers: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            directory: PathBuf::from("/var/lib/posthouse/spool"),
+            segment_octets_max: 64 << 20,
+            record_octets_max: 128 << 20,
+            in_flight_octets_max: 256 << 20,
+            in_flight_wait_ms_max: 1_000,
+            outcomes_in_flight_max: 65_536,
+            group_octets_max: 8 << 20,
+            group_records_max: 512,
+            group_wait_ms_max: 5,
+            body_cache_octets_max: 64 << 20,
+            recent_records_max: 8_192,
+            reserve_octets: 256 << 20,
+            readers: vec!["events".to_owned()],
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        let rules = [
+            (self.segment_octets_max >= 4_096, "segment_octets_max must be at least 4096"),
+            (self.segment_octets_max <= 1 << 30, "segment_octets_max must be at most 1 GiB"),
+            (self.record_octets_max <= 1 << 30, "record_octets_max must be at most 1 GiB"),
+            (self.in_flight_octets_max >= self.record_octets_max, "in_flight_octets_max must hold one record"),
+            (self.outcomes_in_flight_max > 0, "outcomes_in_flight_max must not be 0"),
+            (self.group_records_max > 0, "group_records_max must not be 0"),
+            (self.group_wait_ms_max <= 20, "group_wait_ms_max must be at most 20"),
+        ];
+        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, sentence)| Err(Fault::Config(sentence)))
+    }
+}
