@@ -1,0 +1,112 @@
+//! What operators and tenants may see of the queue: counts, and the one reason why a recipient waits.
+//!
+//! Plain values that the API can print; the way to them goes through whoever owns the queue. There is exactly one
+//! reason at a time, the one that has to go away next, and the time when it is looked at again, if that is known.
+
+use mail::{MessageId, PoolId, StreamId, TenantId, Timestamp};
+use std::time::Duration;
+
+/// Why a recipient is not being sent right now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Being sent at this moment.
+    InFlight,
+    /// Asked for later by the originator.
+    NotBefore,
+    /// The last attempt was deferred; the retry time has not come.
+    Retry,
+    /// Its turn comes as soon as others before it are sent.
+    Turn,
+    /// The names of the site are being looked up.
+    Resolving,
+    /// The tenant is paused, quarantined, or has as much in flight as it may.
+    TenantHeld,
+    /// No address of the pool may be used: all are held or draining, or the pool is empty.
+    NoSource,
+    /// The path is suspended; the words say why.
+    Held(String),
+    /// Connections, rate or window of the site are used up.
+    Limit(String),
+}
+
+/// One waiting recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingView {
+    pub message: MessageId,
+    /// Number of the recipient in its message, from 0.
+    pub recipient: u32,
+    pub tenant: TenantId,
+    pub stream: StreamId,
+    pub pool: PoolId,
+    pub domain: String,
+    pub site: String,
+    /// Attempts made so far.
+    pub attempt: u32,
+    pub reason: Reason,
+    /// When the reason is looked at again; none if something else must happen first.
+    pub until: Option<Timestamp>,
+    pub expires_at: Timestamp,
+}
+
+/// One tenant's mail in one pool at one site, ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueView {
+    pub tenant: TenantId,
+    pub pool: PoolId,
+    pub site: String,
+    pub ready: u64,
+    /// None while it is being sent as fast as its turn comes.
+    pub reason: Option<Reason>,
+    pub until: Option<Timestamp>,
+}
+
+/// All of it in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueTotals {
+    /// Not due yet.
+    pub waiting: u64,
+    /// Due, and not sent yet.
+    pub ready: u64,
+    pub in_flight: u64,
+    pub lanes: u64,
+}
+
+impl Reason {
+    /// A stable word for the API.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Reason::InFlight => "in_flight",
+            Reason::NotBefore => "not_before",
+            Reason::Retry => "retry",
+            Reason::Turn => "turn",
+            Reason::Resolving => "resolving",
+            Reason::TenantHeld => "tenant_held",
+            Reason::NoSource => "no_source",
+            Reason::Held(_) => "held",
+            Reason::Limit(_) => "limit",
+        }
+    }
+
+    /// A sentence for people.
+    pub fn sentence(&self) -> String {
+        match self {
+            Reason::InFlight => "it is being sent right now".to_owned(),
+            Reason::NotBefore => "it was asked to be sent later".to_owned(),
+            Reason::Retry => "the last attempt was deferred and the next one is scheduled".to_owned(),
+            Reason::Turn => "it is due and waits for its turn".to_owned(),
+            Reason::Resolving => "the mail exchangers of the domain are being looked up".to_owned(),
+            Reason::TenantHeld => "mail of this tenant is held".to_owned(),
+            Reason::NoSource => "no address of the pool may be used".to_owned(),
+            Reason::Held(why) => format!("the path is suspended: {why}"),
+            Reason::Limit(what) => format!("a limit of the site is reached: {what}"),
+        }
+    }
+}
+
+/// `until` as a wall time, given the same moment on both clocks.
+pub fn wall_time(until: mail::Instant, instant: mail::Instant, timestamp: Timestamp) -> Timestamp {
+    match until.as_micros().checked_sub(instant.as_micros()) {
+        Some(ahead) => timestamp.saturating_add(Duration::from_micros(ahead)),
+        None => timestamp,
+    }
+}

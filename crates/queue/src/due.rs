@@ -1,0 +1,125 @@
+//! When each slot must be looked at next: a binary heap that can also move and remove, exact to the microsecond.
+//!
+//! A slot has at most one time here: it becomes due, or it expires. A timing wheel would be O(1) but either rounds
+//! or cascades, and stale timers of delivered mail would stay in it until they expire, days later. Here a delivered
+//! recipient takes its timer with it: removal is O(log n), and nearly free for the usual case of a time far away.
+
+use mail::Instant;
+
+const NOWHERE: u32 = u32::MAX;
+
+/// 16 octets a slot for the heap, 4 for the way back.
+#[derive(Default)]
+pub(crate) struct Due {
+    heap: Vec<(Instant, u32)>,
+    /// Where in `heap` a slot is.
+    places: Vec<u32>,
+}
+
+impl Due {
+    /// The earliest time and its slot.
+    pub fn first(&self) -> Option<(Instant, u32)> {
+        self.heap.first().copied()
+    }
+
+    pub fn at(&self, slot: u32) -> Option<Instant> {
+        let place = *self.places.get(slot as usize)?;
+        self.heap.get(place as usize).map(|(at, _)| *at)
+    }
+
+    /// Gives `slot` the time `at`, whether it had one or not.
+    pub fn set(&mut self, slot: u32, at: Instant) {
+        if self.places.len() <= slot as usize {
+            self.places.resize(slot as usize + 1, NOWHERE);
+        }
+        let place = self.places[slot as usize];
+        if place == NOWHERE {
+            self.heap.push((at, slot));
+            self.rise(self.heap.len() - 1);
+            return;
+        }
+        let before = std::mem::replace(&mut self.heap[place as usize].0, at);
+        if at < before { self.rise(place as usize) } else { self.sink(place as usize) }
+    }
+
+    pub fn remove(&mut self, slot: u32) {
+        let Some(place) = self.places.get_mut(slot as usize) else { return };
+        let place = std::mem::replace(place, NOWHERE);
+        if place == NOWHERE {
+            return;
+        }
+        let place = place as usize;
+        self.heap.swap_remove(place);
+        if place < self.heap.len() {
+            self.places[self.heap[place].1 as usize] = place as u32;
+            self.rise(place);
+            self.sink(self.places[self.heap[place].1 as usize] as usize);
+        }
+    }
+
+    fn rise(&mut self, mut place: usize) {
+        let moving = self.heap[place];
+        while place > 0 {
+            let parent = (place - 1) / 2;
+            if self.heap[parent].0 <= moving.0 {
+                break;
+            }
+            self.put(place, self.heap[parent]);
+            place = parent;
+        }
+        self.put(place, moving);
+    }
+
+    fn sink(&mut self, mut place: usize) {
+        let moving = self.heap[place];
+        loop {
+            let left = 2 * place + 1;
+            if left >= self.heap.len() {
+                break;
+            }
+            let right = left + 1;
+            let earlier_right = right < self.heap.len() && self.heap[right].0 < self.heap[left].0;
+            let child = if earlier_right { right } else { left };
+            if moving.0 <= self.heap[child].0 {
+                break;
+            }
+            self.put(place, self.heap[child]);
+            place = child;
+        }
+        self.put(place, moving);
+    }
+
+    fn put(&mut self, place: usize, item: (Instant, u32)) {
+        self.heap[place] = item;
+        self.places[item.1 as usize] = place as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail::Random;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn it_agrees_with_a_sorted_set_whatever_is_set_moved_and_removed() {
+        let (mut due, mut random) = (Due::default(), Random::from_number(11));
+        let mut model: BTreeSet<(Instant, u32)> = BTreeSet::new();
+        for _ in 0..20_000 {
+            let slot = random.below(300) as u32;
+            let known = model.iter().find(|(_, s)| *s == slot).copied();
+            if let Some(known) = known {
+                model.remove(&known);
+            }
+            if random.below(3) == 0 {
+                due.remove(slot);
+            } else {
+                let at = Instant::from_micros(random.below(1000));
+                due.set(slot, at);
+                model.insert((at, slot));
+            }
+            assert_eq!(due.first().map(|(at, _)| at), model.first().map(|(at, _)| *at));
+            assert_eq!(due.at(slot), model.iter().find(|(_, s)| *s == slot).map(|(at, _)| *at));
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The queue as one value: insert what waits, poll for what is next, settle it or let it try again.
+//!
+//! An entry waits for its time, then stands in the lane of its tenant at its outlet (pool × site), then is handed
+//! out with a ticket that must come back. Outlets take turns; inside an outlet tenants take turns (`fairness.rs`).
+//! Whether an outlet may send now is not decided here: `poll` asks the gate it is given, and remembers a no until
+//! the time that was named or until `reopen_site`. So nothing is polled in vain and nothing ticks.
+//!
+//! A domain belongs to a site, at first to one of its own name. When `assign_site` moves it, entries that already
+//! stand in a lane move when they come to the front: that is O(1) and needs no list of them.
+//!
+//! Bounded by what is accepted: one slot a recipient (80 octets), 20 for its timer, about 40 to find its message.
+
+use crate::due::Due;
+use crate::lane::{Lane, Opening, Outlet};
+use crate::register::Register;
+use crate::slot::{Entry, Flow, NONE, Slot, State};
+use crate::turn::End;
+use mail::{Domain, Instant, MessageId, PoolId, SiteName, TenantId};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+
+#[derive(Default)]
+pub struct Queue {
+    pub(crate) slots: Vec<Slot>,
+    vacant: Vec<u32>,
+    pub(crate) due: Due,
+    pub(crate) messages: HashMap<MessageId, u32>,
+    pub(crate) flows: Register<Flow, u32>,
+    /// Each domain and its site.
+    pub(crate) domains: Register<Domain, u32>,
+    /// Each site and its outlets.
+    pub(crate) sites: Register<SiteName, Vec<u32>>,
+    pub(crate) outlets: Register<(PoolId, u32), Outlet>,
+    /// By outlet and tenant.
+    pub(crate) lanes: Register<(u32, u32), Lane>,
+    /// Bounded by the registry: a tenant is never forgotten.
+    pub(crate) tenants: Vec<Tenant>,
+    tenant_numbers: HashMap<TenantId, u32>,
+    /// Open outlets with something in their ring.
+    pub(crate) rotation: VecDeque<u32>,
+    pub(crate) wakeups: BinaryHeap<Reverse<(Instant, u32)>>,
+    pub(crate) ready: u64,
+    pub(crate) in_flight: u64,
+}
+
+pub(crate) struct Tenant {
+    pub id: TenantId,
+    pub weight: u32,
+    pub held: bool,
+    /// Lanes taken out of their rings while the tenant is held.
+    pub parked: Vec<u32>,
+}
+
+/// The right to say what became of an entry that was handed out. Exactly one exists for it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "an entry that is handed out must be settled, retried or given back"]
+pub struct Ticket(pub(crate) u32);
+
+/// An entry that was handed out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub ticket: Ticket,
+    pub entry: Entry,
+    pub flow: Flow,
+    pub domain: Domain,
+    pub site: SiteName,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// The gate was open for this one.
+    Deliver(Delivery),
+    /// Its time is over; the gate was not asked.
+    Expired(Delivery),
+}
+
+/// Who stands at the front of an outlet.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    pub pool: PoolId,
+    pub site: &'a SiteName,
+    pub domain: &'a Domain,
+    pub tenant: TenantId,
+    pub message: MessageId,
+}
+
+/// The answer to: may this outlet send now?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    Open,
+    Until(Instant),
+    /// Not before `reopen_site`.
+    Shut,
+}
+
+/// What became of an entry that was to wait again.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Retried {
+    Waiting,
+    /// It was cancelled while in flight: settle it as that.
+    Cancelled(Ticket),
+}
+
+impl Queue {
+    pub fn new() -> Queue {
+        Queue::default()
+    }
+
+    /// Takes an entry that is due at `due`; if that is not after `now`, it stands in its lane at once, in the order
+    /// of the calls. `site` is where the domain belongs if nobody waits for it yet.
+    pub fn insert(
+        &mut self,
+        entry: Entry,
+        flow: &Flow,
+        domain: &Domain,
+        site: &SiteName,
+        due: Instant,
+        now: Instant,
+    ) {
+        let tenant = self.tenant_number(flow.tenant);
+        let flow = self.flows.acquire(flow, || tenant);
+        let domain = match self.domains.find(domain) {
+            Some(number) => {
+                self.domains.retain(number);
+                number
+            }
+            None => {
+                let site = self.sites.acquire(site, Vec::new);
+                self.domains.acquire(domain, || site)
+            }
+        };
+        let sibling = self.messages.get(&entry.message).copied().unwrap_or(NONE);
+        let slot = Slot {
+            entry,
+            flow,
+            domain,
+            lane: NONE,
+            previous: NONE,
+            next: NONE,
+            sibling,
+            state: State::Waiting,
+        };
+        let number = match self.vacant.pop() {
+            Some(number) => {
+                self.slots[number as usize] = slot;
+                number
+            }
+            None => {
+                self.slots.push(slot);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.messages.insert(entry.message, number);
+        if due <= now && entry.expires > now {
+            self.make_ready(number, End::Back);
+        } else {
+            self.due.set(number, due.min(entry.expires));
+        }
+    }
+
+    /// Every recipient that is not settled.
+    pub fn len(&self) -> u64 {
+        (self.slots.len() - self.vacant.len()) as u64
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The next thing to do at `now`, if any. `gate` is asked about the front of each open outlet in turn.
+    pub fn poll(&mut self, now: Instant, gate: &mut dyn FnMut(&Candidate<'_>) -> Gate) -> Option<Polled> {
+        loop {
+            let (expired, more) = self.wake(now);
+            if let Some(slot) = expired {
+                return Some(Polled::Expired(self.hand_out(slot)));
+            }
+            while let Some(outlet) = self.rotation.pop_front() {
+                self.outlets.value_mut(outlet).listed = false;
+                let Some((lane, slot, kind)) = self.front(outlet) else { continue };
+                match gate(&self.candidate(slot)) {
+                    Gate::Open => return Some(Polled::Deliver(self.serve(outlet, lane, slot, kind))),
+                    Gate::Until(at) if at > now => {
+                        self.outlets.value_mut(outlet).opening = Opening::Until(at);
+                        self.wakeups.push(Reverse((at, outlet)));
+                    }
+                    // A time that is over already must not spin: look again when something changes.
+                    Gate::Until(_) | Gate::Shut => self.outlets.value_mut(outlet).opening = Opening::Shut,
+                }
+            }
+            if !more {
+                return None;
+            }
+        }
+    }
+
+    /// When `poll` may have something new, if nothing else happens before.
+    pub fn next_wakeup(&self) -> Option<Instant> {
+        if !self.rotation.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        let due = self.due.first().map(|(at, _)| at);
+        let wakeup = self.wakeups.peek().map(|Reverse((at, _))| *at);
+        match (due, wakeup) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// It is over: delivered, failed, expired, cancelled.
+    pub fn settle(&mut self, ticket: Ticket) {
+        self.in_flight -= 1;
+        self.forget(ticket.0);
+    }
+
+    /// An attempt was made and it shall be made again at `due`, or expire before that.
+    pub fn retry(&mut self, ticket: Ticket, due: Instant) -> Retried {
+        let slot = &mut self.slots[ticket.0 as usize];
+        slot.entry.attempt += 1;
+        if slot.state == State::InFlightCancelled {
+            return Retried::Cancelled(ticket);
+        }
+        slot.state = State::Waiting;
+        self.in_flight -= 1;
+        let at = due.min(slot.entry.expires);
+        self.due.set(ticket.0, at);
+        Retried::Waiting
+    }
+
+    /// No attempt was made: it goes back to the front of its lane.
+    pub fn give_back(&mut self, ticket: Ticket) -> Retried {
+        if self.slots[ticket.0 as usize].state == State::InFlightCancelled {
+            return Retried::Cancelled(ticket);
+        }
+        self.in_flight -= 1;
+        self.make_ready(ticket.0, End::Front);
+        Retried::Waiting
+    }
+
+    /// Takes every recipient of `message` out. Those in flight come back as `Retried::Cancelled`, if at all.
+    pub fn cancel(&mut self, message: MessageId) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        let mut slot = self.messages.get(&message).copied().unwrap_or(NONE);
+        while slot != NONE {
+            match self.slots[slot as usize].state {
+                State::Waiting | State::Ready => taken.push(self.hand_out(slot)),
+                State::InFlight => self.slots[slot as usize].state = State::InFlightCancelled,
+                State::InFlightCancelled | State::Vacant => {}
+            }
+            slot = self.slots[slot as usize].sibling;
+        }
+        taken
+    }
+
+    /// From now on entries of `domain` go to `site`. Nothing happens for a domain that nobody waits for.
+    pub fn assign_site(&mut self, domain: &Domain, site: &SiteName) {
+        let Some(domain) = self.domains.find(domain) else { return };
+        let new = self.sites.acquire(site, Vec::new);
+        let old = std::mem::replace(self.domains.value_mut(domain), new);
+        self.sites.release(old);
+    }
+
+    /// Ask the gate again about everything that waits for `site`.
+    pub fn reopen_site(&mut self, site: &SiteName) {
+        let Some(site) = self.sites.find(site) else { return };
+        for index in 0..self.sites.value(site).len() {
+            self.open(self.sites.value(site)[index]);
+        }
+    }
+
+    /// A tenant's share against others, 1 to 100.
+    pub fn set_weight(&mut self, tenant: TenantId, weight: u32) {
+        let tenant = self.tenant_number(tenant);
+        self.tenants[tenant as usize].weight = weight;
+    }
+
+    /// Nothing more of this tenant is handed out until `resume_tenant`. Entries still expire.
+    pub fn hold_tenant(&mut self, tenant: TenantId) {
+        let tenant = self.tenant_number(tenant);
+        self.tenants[tenant as usize].held = true;
+    }
+
+    pub fn resume_tenant(&mut self, tenant: TenantId) {
+        let tenant = self.tenant_number(tenant);
+        self.tenants[tenant as usize].held = false;
+        for lane in std::mem::take(&mut self.tenants[tenant as usize].parked) {
+            let outlet = self.lanes.value(lane).outlet;
+            self.outlets.value_mut(outlet).ring.push_back(lane);
+            self.list(outlet);
+        }
+    }
+
+    fn candidate(&self, slot: u32) -> Candidate<'_> {
+        let row = &self.slots[slot as usize];
+        let flow = self.flows.key(row.flow);
+        Candidate {
+            pool: flow.pool,
+            site: self.sites.key(*self.domains.value(row.domain)),
+            domain: self.domains.key(row.domain),
+            tenant: flow.tenant,
+            message: row.entry.message,
+        }
+    }
+
+    fn forget(&mut self, slot: u32) {
+        let row = self.slots[slot as usize].clone();
+        self.slots[slot as usize].state = State::Vacant;
+        self.vacant.push(slot);
+        self.flows.release(row.flow);
+        if let Some(site) = self.domains.release(row.domain) {
+            self.sites.release(site);
+        }
+        let first = self.messages.get(&row.entry.message).copied().unwrap_or(NONE);
+        if first != slot {
+            let mut before = first;
+            while self.slots[before as usize].sibling != slot {
+                before = self.slots[before as usize].sibling;
+            }
+            self.slots[before as usize].sibling = row.sibling;
+        } else if row.sibling == NONE {
+            self.messages.remove(&row.entry.message);
+        } else {
+            self.messages.insert(row.entry.message, row.sibling);
+        }
+    }
+
+    fn tenant_number(&mut self, id: TenantId) -> u32 {
+        *self.tenant_numbers.entry(id).or_insert_with(|| {
+            self.tenants.push(Tenant { id, weight: 1, held: false, parked: Vec::new() });
+            (self.tenants.len() - 1) as u32
+        })
+    }
+}

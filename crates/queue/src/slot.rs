@@ -1,0 +1,83 @@
+//! One waiting recipient in 80 octets, and what the caller says about it.
+//!
+//! A million of them wait in memory, so a slot holds numbers instead of names and is linked into its lane and to the
+//! other recipients of its message without any allocation of its own. What is needed to send it is in the journal.
+
+use mail::{Instant, MessageId, PoolId, StreamId, TenantId};
+
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// One recipient of one message, as the caller gives it and gets it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub message: MessageId,
+    /// Where the journal keeps the message; the caller's business.
+    pub position: u64,
+    /// Number of the recipient in its message, from 0.
+    pub recipient: u32,
+    /// Attempts made so far.
+    pub attempt: u32,
+    /// From here on it is only good for saying that it expired.
+    pub expires: Instant,
+    /// What one attempt costs, in octets; see `fairness.rs` for its bounds.
+    pub cost: u32,
+}
+
+/// Whose mail it is, of which kind, and which addresses it may leave from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flow {
+    pub tenant: TenantId,
+    pub stream: StreamId,
+    pub pool: PoolId,
+    pub urgency: Urgency,
+}
+
+/// Inside one tenant's lane the two kinds alternate: a password reset waits behind one newsletter, never behind all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Urgency {
+    Prompt,
+    Bulk,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not due yet; its time in `Due` is when it becomes due or expires.
+    Waiting,
+    /// Due, in a lane; its time in `Due` is when it expires.
+    Ready,
+    /// Handed out; nobody's timer.
+    InFlight,
+    /// Handed out, and cancelled meanwhile: whatever comes of this attempt, there will be no other.
+    InFlightCancelled,
+    Vacant,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub entry: Entry,
+    pub flow: u32,
+    pub domain: u32,
+    pub lane: u32,
+    pub previous: u32,
+    pub next: u32,
+    /// Another recipient of the same message.
+    pub sibling: u32,
+    pub state: State,
+}
+
+impl Urgency {
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Urgency::Prompt => 0,
+            Urgency::Bulk => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_slot_stays_small() {
+        assert!(size_of::<super::Slot>() <= 80, "{}", size_of::<super::Slot>());
+    }
+}

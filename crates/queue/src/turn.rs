@@ -1,0 +1,186 @@
+//! How entries move: from their time into a lane, from the lane's front to whoever sends them.
+//!
+//! The inner half of `queue.rs`: outlets come and go with their lanes, lanes come and go with what is ready in them,
+//! and both are cleaned up only when their turn comes. Nothing here asks the gate.
+
+use crate::fairness::{charge, grant};
+use crate::lane::{Lane, Opening, Outlet};
+use crate::queue::{Delivery, Queue, Ticket};
+use crate::slot::{NONE, State, Urgency};
+use mail::{Instant, PoolId};
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+/// Entries that become due in one call before something is picked: keeps a single `poll` short.
+const DUE_PER_POLL: u32 = 64;
+
+pub(crate) enum End {
+    Front,
+    Back,
+}
+
+impl Queue {
+    /// Moves timers on: at most `DUE_PER_POLL` of them, or one that expired. Says whether more are left.
+    pub(crate) fn wake(&mut self, now: Instant) -> (Option<u32>, bool) {
+        while let Some(Reverse((at, outlet))) = self.wakeups.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.wakeups.pop();
+            let waits = |known: &Outlet| known.opening == Opening::Until(at);
+            if self.outlets.get(outlet).is_some_and(waits) {
+                self.open(outlet);
+            }
+        }
+        for _ in 0..DUE_PER_POLL {
+            match self.due.first() {
+                Some((at, slot)) if at <= now => {
+                    if self.slots[slot as usize].entry.expires <= now {
+                        return (Some(slot), true);
+                    }
+                    self.make_ready(slot, End::Back);
+                }
+                _ => return (None, false),
+            }
+        }
+        (None, true)
+    }
+
+    /// The lane and slot whose turn it is. Cleans the ring on the way: empty lanes go, held tenants are parked,
+    /// entries whose domain moved go to their new site.
+    pub(crate) fn front(&mut self, outlet: u32) -> Option<(u32, u32, Urgency)> {
+        loop {
+            let row = self.outlets.get(outlet)?;
+            let (lane_number, site) = (*row.ring.front()?, row.site);
+            let lane = self.lanes.value_mut(lane_number);
+            let tenant = &mut self.tenants[lane.tenant as usize];
+            match lane.head() {
+                None => {
+                    self.outlets.value_mut(outlet).ring.pop_front();
+                    self.retire(lane_number);
+                }
+                Some(_) if tenant.held => {
+                    tenant.parked.push(lane_number);
+                    self.outlets.value_mut(outlet).ring.pop_front();
+                }
+                Some((slot, _)) if *self.domains.value(self.slots[slot as usize].domain) != site => {
+                    self.unlink(slot);
+                    self.make_ready(slot, End::Back);
+                }
+                Some((slot, kind)) => {
+                    if lane.credit <= 0 {
+                        lane.credit += grant(tenant.weight);
+                    }
+                    if lane.credit > 0 {
+                        return Some((lane_number, slot, kind));
+                    }
+                    self.outlets.value_mut(outlet).ring.rotate_left(1);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn serve(&mut self, outlet: u32, lane: u32, slot: u32, kind: Urgency) -> Delivery {
+        let cost = charge(self.slots[slot as usize].entry.cost);
+        let row = self.lanes.value_mut(lane);
+        row.credit -= cost;
+        row.served(kind);
+        let spent = row.credit <= 0;
+        let delivery = self.hand_out(slot);
+        if self.lanes.value(lane).len == 0 {
+            self.outlets.value_mut(outlet).ring.pop_front();
+            self.retire(lane);
+        } else if spent {
+            self.outlets.value_mut(outlet).ring.rotate_left(1);
+        }
+        if self.outlets.get(outlet).is_some() {
+            self.list(outlet);
+        }
+        delivery
+    }
+
+    pub(crate) fn hand_out(&mut self, slot: u32) -> Delivery {
+        if self.slots[slot as usize].state == State::Ready {
+            self.unlink(slot);
+        }
+        self.due.remove(slot);
+        self.in_flight += 1;
+        let row = &mut self.slots[slot as usize];
+        row.state = State::InFlight;
+        Delivery {
+            ticket: Ticket(slot),
+            entry: row.entry,
+            flow: *self.flows.key(row.flow),
+            domain: self.domains.key(row.domain).clone(),
+            site: self.sites.key(*self.domains.value(row.domain)).clone(),
+        }
+    }
+
+    pub(crate) fn make_ready(&mut self, slot: u32, end: End) {
+        let row = &self.slots[slot as usize];
+        let (expires, tenant) = (row.entry.expires, *self.flows.value(row.flow));
+        let flow = *self.flows.key(row.flow);
+        let site = *self.domains.value(row.domain);
+        let outlet = match self.outlets.find(&(flow.pool, site)) {
+            Some(outlet) => outlet,
+            None => self.found_outlet(flow.pool, site),
+        };
+        let lane = match self.lanes.find(&(outlet, tenant)) {
+            Some(lane) => lane,
+            None => {
+                self.outlets.retain(outlet);
+                let lane = self.lanes.acquire(&(outlet, tenant), || Lane::new(outlet, tenant));
+                self.outlets.value_mut(outlet).ring.push_back(lane);
+                lane
+            }
+        };
+        match end {
+            End::Back => self.lanes.value_mut(lane).push_back(&mut self.slots, slot, flow.urgency),
+            End::Front => self.lanes.value_mut(lane).push_front(&mut self.slots, slot, flow.urgency),
+        }
+        self.slots[slot as usize].lane = lane;
+        self.slots[slot as usize].state = State::Ready;
+        self.ready += 1;
+        self.due.set(slot, expires);
+        self.list(outlet);
+    }
+
+    /// A new outlet. It belongs to its lanes: the first one is made right after, the last one takes it along.
+    fn found_outlet(&mut self, pool: PoolId, site: u32) -> u32 {
+        self.sites.retain(site);
+        let make = || Outlet { pool, site, ring: VecDeque::new(), opening: Opening::Open, listed: false };
+        let outlet = self.outlets.acquire(&(pool, site), make);
+        self.outlets.disown(outlet);
+        self.sites.value_mut(site).push(outlet);
+        outlet
+    }
+
+    fn retire(&mut self, lane: u32) {
+        let Some(lane) = self.lanes.release(lane) else { return };
+        if let Some(outlet) = self.outlets.release(lane.outlet) {
+            self.sites.value_mut(outlet.site).retain(|known| *known != lane.outlet);
+            self.sites.release(outlet.site);
+        }
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let row = &self.slots[slot as usize];
+        let (lane, urgency) = (row.lane, self.flows.key(row.flow).urgency);
+        self.lanes.value_mut(lane).unlink(&mut self.slots, slot, urgency);
+        self.slots[slot as usize].lane = NONE;
+        self.ready -= 1;
+    }
+
+    pub(crate) fn open(&mut self, outlet: u32) {
+        self.outlets.value_mut(outlet).opening = Opening::Open;
+        self.list(outlet);
+    }
+
+    pub(crate) fn list(&mut self, outlet: u32) {
+        let row = self.outlets.value_mut(outlet);
+        if row.opening == Opening::Open && !row.listed && !row.ring.is_empty() {
+            row.listed = true;
+            self.rotation.push_back(outlet);
+        }
+    }
+}

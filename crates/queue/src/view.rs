@@ -1,0 +1,105 @@
+//! Looking at the queue without changing it: where a message stands, what each lane holds, totals.
+//!
+//! Read by whoever owns the queue, who knows why an outlet is closed and turns this into the views of `control.rs`.
+
+use crate::control::QueueTotals;
+use crate::lane::Opening;
+use crate::queue::Queue;
+use crate::slot::{Entry, Flow, NONE, State};
+use mail::{Domain, Instant, MessageId, PoolId, SiteName, TenantId};
+
+/// Where one recipient stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Due at that time.
+    Waiting(Instant),
+    /// In a lane; the outlet is asked in turn.
+    Ready,
+    /// In a lane whose outlet is closed, until then if that is known.
+    Closed(Option<Instant>),
+    /// In a lane whose tenant is held.
+    TenantHeld,
+    InFlight,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub entry: Entry,
+    pub flow: Flow,
+    pub domain: Domain,
+    pub site: SiteName,
+    pub standing: Standing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LanePlace {
+    pub tenant: TenantId,
+    pub pool: PoolId,
+    pub site: SiteName,
+    pub ready: u32,
+    pub standing: Standing,
+}
+
+impl Queue {
+    /// Every recipient of `message` that is not settled.
+    pub fn places(&self, message: MessageId) -> Vec<Place> {
+        let mut places = Vec::new();
+        let mut number = self.messages.get(&message).copied().unwrap_or(NONE);
+        while number != NONE {
+            let slot = &self.slots[number as usize];
+            let standing = match slot.state {
+                State::Waiting => Standing::Waiting(self.due.at(number).unwrap_or(slot.entry.expires)),
+                State::Ready => self.lane_standing(slot.lane),
+                State::InFlight | State::InFlightCancelled => Standing::InFlight,
+                State::Vacant => unreachable!("a vacant slot belongs to no message"),
+            };
+            places.push(Place {
+                entry: slot.entry,
+                flow: *self.flows.key(slot.flow),
+                domain: self.domains.key(slot.domain).clone(),
+                site: self.sites.key(*self.domains.value(slot.domain)).clone(),
+                standing,
+            });
+            number = slot.sibling;
+        }
+        places.reverse();
+        places
+    }
+
+    /// The lanes that hold something, at most `limit` of them, the fullest first.
+    pub fn lanes(&self, limit: usize) -> Vec<LanePlace> {
+        let mut lanes: Vec<_> = self.lanes.rows().filter(|lane| lane.len > 0).collect();
+        lanes.sort_unstable_by_key(|lane| std::cmp::Reverse(lane.len));
+        lanes.truncate(limit);
+        let place = |lane: &&crate::lane::Lane| {
+            let outlet = self.outlets.value(lane.outlet);
+            let tenant = &self.tenants[lane.tenant as usize];
+            let standing = if tenant.held { Standing::TenantHeld } else { standing(outlet.opening) };
+            let site = self.sites.key(outlet.site).clone();
+            LanePlace { tenant: tenant.id, pool: outlet.pool, site, ready: lane.len, standing }
+        };
+        lanes.iter().map(place).collect()
+    }
+
+    pub fn totals(&self) -> QueueTotals {
+        let lanes = self.lanes.rows().filter(|lane| lane.len > 0).count() as u64;
+        let waiting = self.len() - self.ready - self.in_flight;
+        QueueTotals { waiting, ready: self.ready, in_flight: self.in_flight, lanes }
+    }
+
+    fn lane_standing(&self, lane: u32) -> Standing {
+        let lane = self.lanes.value(lane);
+        if self.tenants[lane.tenant as usize].held {
+            return Standing::TenantHeld;
+        }
+        standing(self.outlets.value(lane.outlet).opening)
+    }
+}
+
+fn standing(opening: Opening) -> Standing {
+    match opening {
+        Opening::Open => Standing::Ready,
+        Opening::Until(at) => Standing::Closed(Some(at)),
+        Opening::Shut => Standing::Closed(None),
+    }
+}
