@@ -169,8 +169,8 @@ impl Mailbox {
 fn is_atom_char(c: char) -> bool {
     match c {
         'a'..='z' | 'A'..='Z' | '0'..='9' => true,
-        '!' | '#' | '$' | '%' | '&' | '\'' | '*' | '+' | '-' | '/' | '=' | '?' | '^' | '_' | '`' | '{' | '|'
-        | '}' | '~' => true,
+        '!' | '#' | '$' | '%' | '&' | '\'' | '*' | '+' | '-' | '/' | '=' | '?' | '^' | '_' | '`' | '{'
+        | '|' | '}' | '~' => true,
         _ => !c.is_ascii() && !c.is_control() && !c.is_whitespace() && !is_invisible(c),
     }
 }
@@ -352,19 +352,23 @@ mod tests {
 
     #[test]
     fn a_local_part_keeps_its_case_and_its_quotes() {
-        for text in ["Anna.Meier+tag@example.org", "\"a b\"@example.org", "\"a\\\"b\"@example.org", "用户@example.org"] {
+        for text in [
+            "Anna.Meier+tag@example.org",
+            "\"a b\"@example.org",
+            "\"a\\\"b\"@example.org",
+            "用户@example.org",
+        ] {
             assert_eq!(Mailbox::parse(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn a_local_part_that_could_break_out_is_refused() {
-        for text in [
-            "@example.org", "a..b@example.org", ".a@example.org", "a.@example.org", "a b@example.org",
-            "a\r\nRCPT@example.org", "\"a\"b\"@example.org", "\"a@example.org", "a,b@example.org", "<a>@example.org",
-            "a\0b@example.org", "a\u{202E}b@example.org", "\"a\rb\"@example.org",
-        ] {
-            assert!(Mailbox::parse(text).is_err(), "{text:?}");
+        let control = ["a\r\nRCPT", "a\0b", "a\u{202E}b", "\"a\rb\""];
+        for local in
+            ["", "a..b", ".a", "a.", "a b", "\"a\"b\"", "\"a", "a,b", "<a>"].into_iter().chain(control)
+        {
+            assert!(Mailbox::parse(&format!("{local}@example.org")).is_err(), "{local:?}");
         }
         assert_eq!(Mailbox::parse("@a,@b:c@example.org"), Err(AddressError::SourceRoute));
         assert_eq!(

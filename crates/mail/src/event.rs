@@ -74,6 +74,7 @@ impl Serialize for EventKind {
 impl<'de> Deserialize<'de> for EventKind {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<EventKind, D::Error> {
         let text = String::deserialize(deserializer)?;
-        EventKind::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text} is not an event type")))
+        EventKind::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("{text} is not an event type")))
     }
 }

@@ -153,8 +153,14 @@ mod tests {
     fn our_own_trouble_is_never_permanent() {
         use RefusalKind::*;
         let ours = [
-            CredentialLocked, RateLimited, QuotaExhausted, TenantPaused, LocalTrouble, ShuttingDown,
-            TooManyConnections, TooManyRecipients,
+            CredentialLocked,
+            RateLimited,
+            QuotaExhausted,
+            TenantPaused,
+            LocalTrouble,
+            ShuttingDown,
+            TooManyConnections,
+            TooManyRecipients,
         ];
         for kind in ours {
             let reply = Refusal::new(kind, "x").to_reply();
@@ -176,7 +182,8 @@ mod tests {
 
     #[test]
     fn the_detail_stays_inside() {
-        let refusal = Refusal::new(RefusalKind::BadCredential, "wrong user name or password").with_detail("revoked");
+        let refusal =
+            Refusal::new(RefusalKind::BadCredential, "wrong user name or password").with_detail("revoked");
         assert!(!refusal.to_reply().to_line().contains("revoked"));
         assert_eq!(refusal.detail(), Some("revoked"));
     }

@@ -68,7 +68,8 @@ impl EnhancedStatus {
         let mut parts = text.split('.');
         let mut number = |digits_max: usize| -> Option<u16> {
             let part = parts.next()?;
-            let digits = !part.is_empty() && part.len() <= digits_max && part.bytes().all(|b| b.is_ascii_digit());
+            let digits =
+                !part.is_empty() && part.len() <= digits_max && part.bytes().all(|b| b.is_ascii_digit());
             if digits { part.parse().ok() } else { None }
         };
         let (class, subject, detail) = (number(1)?, number(3)?, number(3)?);

@@ -108,8 +108,9 @@ impl serde::Serialize for Timestamp {
 impl<'de> serde::Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Timestamp::parse_rfc3339(&text)
-            .ok_or_else(|| serde::de::Error::custom("not a time as RFC 3339 writes it, such as 2026-11-23T09:14:09Z"))
+        Timestamp::parse_rfc3339(&text).ok_or_else(|| {
+            serde::de::Error::custom("not a time as RFC 3339 writes it, such as 2026-11-23T09:14:09Z")
+        })
     }
 }
 
