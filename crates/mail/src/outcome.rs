@@ -28,8 +28,9 @@ pub enum ClassKind {
     Infra,
 }
 
-/// How far the trouble reaches; the dispatcher holds back exactly this much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// How far the trouble reaches, from narrow to wide; the dispatcher holds back exactly this much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// This recipient only.
     Recipient,
