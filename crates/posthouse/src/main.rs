@@ -1,1 +1,33 @@
-fn main() {}
+//! posthouse: reads the command line, calls the role, turns its failure into a sentence and an exit code.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to a person")]
+
+mod authority;
+mod cli;
+mod clock;
+mod config;
+mod data;
+mod exit;
+mod nofile;
+mod postgres;
+mod ready;
+mod roles;
+mod secrets;
+mod telemetry;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    match roles::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::failure(&error),
+    }
+}

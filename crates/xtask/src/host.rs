@@ -3,7 +3,7 @@
 //! A tool is looked for first; only if one is missing apt is asked, once, for all of them. Nothing is removed or
 //! upgraded.
 
-use crate::{Outcome, run};
+use crate::{Outcome, execute};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -53,7 +53,7 @@ fn apt(arguments: &[&str]) -> Outcome {
         }
         command.arg("apt-get");
     }
-    run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()))
+    execute(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()))
 }
 
 pub fn is_root() -> bool {

@@ -4,6 +4,8 @@
 //! then calls cargo. It uses the standard library only, so that it is built in a second and cannot be broken by a
 //! dependency. Tools that it fetches land below `target/`; nothing else outside the build directory is written.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to a person")]
+
 mod host;
 mod test;
 mod up;
@@ -62,7 +64,7 @@ pub fn root() -> std::path::PathBuf {
 }
 
 /// Runs a command with our terminal; its failure becomes a sentence.
-pub fn run(command: &mut Command) -> Outcome {
+pub fn execute(command: &mut Command) -> Outcome {
     let shown = format!("{command:?}").replace('"', "");
     match command.status() {
         Ok(status) if status.success() => Ok(()),

@@ -3,15 +3,15 @@
 //! Everything that the tests need is installed first: PostgreSQL, swaks, Python with the verifiers of other people
 //! (in a virtual environment below `target/`), and cargo-nextest. The end of the output is one line with the counts.
 
-use crate::{Outcome, cargo, host, root, run};
+use crate::{Outcome, cargo, execute, host, root};
 use std::path::PathBuf;
 use std::process::Command;
 
 /// Other people's implementations that judge ours, from PyPI.
-const PYTHON_PACKAGES: &[&str] = &["dkimpy==1.1.8", "dnspython==2.8.0", "standardwebhooks==1.0.0", "aiosmtplib==5.0.0"];
+const PYTHON_PACKAGES: &[&str] =
+    &["dkimpy==1.1.8", "dnspython==2.9.2", "standardwebhooks==1.1.0", "aiosmtplib==5.1.3"];
 
 pub fn run(rest: &[String]) -> Outcome {
-    let started = std::time::Instant::now();
     host::ensure(&[
         host::COMPILER,
         host::POSTGRESQL,
@@ -25,29 +25,37 @@ pub fn run(rest: &[String]) -> Outcome {
     let python = ensure_python()?;
     format_and_lints()?;
     // The whole tests start the binary, so it is built first; nextest builds the rest.
-    self::run_step(cargo().args(["build", "--locked", "--package", "posthouse"]))?;
+    run_step(cargo().args(["build", "--locked", "--package", "posthouse"]))?;
     let mut command = cargo();
     command.args(["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]);
     command.env("PATH", path_with(&nextest)).env("POSTHOUSE_TEST_PYTHON", &python).args(rest);
-    self::run_step(&mut command)?;
-    println!("all of it in {} s", started.elapsed().as_secs());
-    Ok(())
+    run_step(&mut command)
 }
 
 pub fn check() -> Outcome {
     format_and_lints()?;
-    self::run_step(cargo().args(["test", "--locked", "--package", "posthouse-tests", "--test", "tidy"]))
+    run_step(cargo().args(["test", "--locked", "--package", "posthouse-tests", "--test", "tidy"]))
 }
 
 pub fn crash(rounds: Option<&str>) -> Outcome {
     host::ensure(&[host::COMPILER, host::POSTGRESQL])?;
     let rounds = rounds.unwrap_or("200");
-    self::run_step(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
+    run_step(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
     let mut command = cargo();
-    command.args(["test", "--locked", "--package", "posthouse-tests", "--test", "whole", "crash", "--", "--nocapture"]);
+    command.args([
+        "test",
+        "--locked",
+        "--package",
+        "posthouse-tests",
+        "--test",
+        "whole",
+        "crash",
+        "--",
+        "--nocapture",
+    ]);
     command.env("POSTHOUSE_CRASH_ROUNDS", rounds);
     command.env("POSTHOUSE_TEST_BINARY", root().join("target/release/posthouse"));
-    self::run_step(&mut command)
+    run_step(&mut command)
 }
 
 /// Files that are made from the code and committed, so that a change of them is seen in review.
@@ -57,18 +65,19 @@ pub fn rewrite(what: &str) -> Outcome {
         "config" => command.args(["test", "--locked", "--package", "posthouse", "shipped_configuration"]),
         _ => command.args(["test", "--locked", "--package", "api", "openapi"]),
     };
-    self::run_step(command.env("POSTHOUSE_REWRITE", "1").env("INSTA_UPDATE", "always"))
+    run_step(command.env("POSTHOUSE_REWRITE", "1").env("INSTA_UPDATE", "always"))
 }
 
 fn format_and_lints() -> Outcome {
-    self::run_step(cargo().args(["fmt", "--all", "--check"]))?;
-    let clippy = ["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"];
-    self::run_step(cargo().args(clippy))
+    run_step(cargo().args(["fmt", "--all", "--check"]))?;
+    let clippy =
+        ["clippy", "--locked", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"];
+    run_step(cargo().args(clippy))
 }
 
 fn run_step(command: &mut Command) -> Outcome {
     println!("\n> {}", format!("{command:?}").replace('"', ""));
-    run(command)
+    execute(command)
 }
 
 /// cargo-nextest from the host, or one of our own below target/.
@@ -80,7 +89,7 @@ fn ensure_nextest() -> Outcome<PathBuf> {
     println!("installing cargo-nextest below target/ (once)");
     let mut command = cargo();
     command.args(["install", "--locked", "--quiet", "cargo-nextest", "--version", "0.9.143", "--root"]);
-    run(command.arg(root().join("target/tools")))?;
+    execute(command.arg(root().join("target/tools")))?;
     Ok(own)
 }
 
@@ -93,9 +102,9 @@ fn ensure_python() -> Outcome<PathBuf> {
         return Ok(python);
     }
     println!("installing Python packages below target/: {}", PYTHON_PACKAGES.join(" "));
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place))?;
+    execute(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-    run(Command::new(&python).args(pip).args(PYTHON_PACKAGES))?;
+    execute(Command::new(&python).args(pip).args(PYTHON_PACKAGES))?;
     std::fs::write(&stamp, wanted).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
     Ok(python)
 }

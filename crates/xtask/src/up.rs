@@ -11,7 +11,7 @@ use std::process::Command;
 pub fn run(rest: &[String]) -> Outcome {
     host::ensure(&[host::COMPILER, host::POSTGRESQL, host::CURL, host::SWAKS, host::PERL_TLS])?;
     println!("building posthouse (the first time takes some minutes)");
-    crate::run(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
+    crate::execute(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
     let mut command = Command::new(root().join("target/release/posthouse"));
     command.arg("up").arg("--lab");
     if !rest.iter().any(|argument| argument == "--data" || argument.starts_with("--data=")) {
@@ -27,12 +27,17 @@ fn data_directory() -> PathBuf {
     let beside = root().join(".posthouse");
     if host::is_root() && !reachable_by_others(&root()) {
         let elsewhere = PathBuf::from("/var/lib/posthouse-demo");
-        println!("{} is closed to other users, so the data goes to {}", root().display(), elsewhere.display());
+        println!(
+            "{} is closed to other users, so the data goes to {}",
+            root().display(),
+            elsewhere.display()
+        );
         return elsewhere;
     }
     beside
 }
 
 fn reachable_by_others(path: &Path) -> bool {
-    path.ancestors().all(|parent| std::fs::metadata(parent).is_ok_and(|metadata| metadata.mode() & 0o001 != 0))
+    path.ancestors()
+        .all(|parent| std::fs::metadata(parent).is_ok_and(|metadata| metadata.mode() & 0o001 != 0))
 }

@@ -1,0 +1,201 @@
+//! The command line: what can be asked of the binary, in the words of its manual.
+//!
+//! Exit codes follow sysexits(3): 64 wrong usage, 65 bad input, 69 something needed is unavailable, 73 a file cannot
+//! be made, 78 wrong configuration. Everything that prints takes `--json`.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// An email service provider in a box.
+///
+/// posthouse accepts mail from many tenants, keeps it safe, delivers it politely, and tells each tenant what became
+/// of it. `posthouse up --lab` runs everything on this machine, with a simulated internet to send to.
+#[derive(Debug, Parser)]
+#[command(name = "posthouse", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process on this machine
+    ///
+    /// Without --database it runs its own PostgreSQL from the host's binaries under DIR/postgres. A second start
+    /// continues where the first one stopped. Ctrl-C stops everything cleanly.
+    Up(Up),
+    /// Run in production: external PostgreSQL, configuration from a file
+    Serve(Serve),
+    /// Bring the database to the schema of this version
+    Migrate(Migrate),
+    /// Check a configuration file and print every mistake with its line
+    CheckConfig(CheckConfig),
+    /// The simulated internet alone, and its load client and sink
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// Look into the journal
+    #[command(subcommand)]
+    Spool(SpoolCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Where everything is kept: journal, keys, certificates, PostgreSQL
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Add the simulated internet; mail then leaves to loopback addresses only
+    #[arg(long)]
+    pub lab: bool,
+    /// Use this PostgreSQL instead of an own one
+    #[arg(long, value_name = "URL")]
+    pub database: Option<String>,
+    /// Written as JSON when every listener accepts
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// Configuration; every key has a default
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the content of the ready file instead of the screen for people
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Roles of this process. The journal lies on this node's disk, so ingress, egress and events run together; api
+    /// may be left out
+    #[arg(long, value_delimiter = ',', default_value = "ingress,egress,events,api")]
+    pub role: Vec<String>,
+    /// Written as JSON when every listener accepts
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The database to migrate; a user who owns it and may create roles
+    #[arg(long, value_name = "URL")]
+    pub database: Option<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckConfig {
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Mailbox providers, DNS and control on loopback, until Ctrl-C
+    Run(LabRun),
+    /// Submit messages and print figures
+    Load(LabLoad),
+    /// Receive messages as fast as they come and print figures
+    Sink(LabSink),
+}
+
+#[derive(Debug, Args)]
+pub struct LabRun {
+    #[arg(long, default_value = "127.0.0.1:8053")]
+    pub control: SocketAddr,
+    #[arg(long, default_value = "127.0.0.1:5353")]
+    pub dns: SocketAddr,
+    /// Port on which every provider listens; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    pub smtp_port: u16,
+    /// Where providers send bounces and complaints
+    #[arg(long)]
+    pub inbound: Option<SocketAddr>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LabLoad {
+    /// Submission listener to send to
+    #[arg(long, value_name = "ADDR")]
+    pub to: SocketAddr,
+    /// `user:password`, one per tenant; connections take turns
+    #[arg(long = "credential", value_name = "USER:PASSWORD")]
+    pub credentials: Vec<String>,
+    /// Read credentials from this file, one `user:password:from-domain` a line
+    #[arg(long, value_name = "FILE")]
+    pub credentials_file: Option<PathBuf>,
+    /// How many tenants of the file to use; 0 means all
+    #[arg(long, default_value_t = 0)]
+    pub tenants: usize,
+    /// MAIL FROM and From, with an address of a verified domain
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<String>,
+    /// Domains to send to, in turn
+    #[arg(long, value_delimiter = ',', default_value = "plain.example")]
+    pub domains: Vec<String>,
+    /// Messages a second, all connections together; 0 means as fast as it goes
+    #[arg(long, default_value_t = 0)]
+    pub rate: u32,
+    /// Messages in all
+    #[arg(long, default_value_t = 1000)]
+    pub count: u64,
+    #[arg(long, default_value_t = 10)]
+    pub connections: usize,
+    /// Octets of a message
+    #[arg(long, default_value_t = 5120)]
+    pub size: usize,
+    /// `starttls`, `implicit` or `none`
+    #[arg(long, default_value = "starttls")]
+    pub tls: String,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LabSink {
+    #[arg(long, default_value = "127.0.0.1:2526")]
+    pub listen: SocketAddr,
+    /// Stop after this many messages; 0 runs until Ctrl-C
+    #[arg(long, default_value_t = 0)]
+    pub count: u64,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// Read every record, check every checksum, change nothing
+    Verify(SpoolVerify),
+}
+
+#[derive(Debug, Args)]
+pub struct SpoolVerify {
+    /// The spool directory of a stopped node
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_option_is_refused() {
+        assert!(Cli::try_parse_from(["posthouse", "up", "--dta", "x"]).is_err());
+        assert!(Cli::try_parse_from(["posthouse"]).is_err());
+    }
+}

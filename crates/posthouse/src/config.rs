@@ -1,0 +1,309 @@
+//! The configuration of a node: sections that the crates own, composed; one file, overridable by environment.
+//!
+//! Text becomes a `Config` in one step that reports every mistake at once, with file, line and the nearest right
+//! name. `POSTHOUSE__SECTION__KEY=value` overrides a key; the value is read as TOML where it is valid TOML, else as a
+//! string. What tenants may do is never here: it is in the registry.
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// How many mistakes are listed; a file that is not ours at all should not print a page.
+const MISTAKES_MAX: usize = 20;
+const ENVIRONMENT_PREFIX: &str = "POSTHOUSE__";
+
+/// Every section. `config/posthouse.toml` shows all keys at their defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub node: Node,
+    pub log: crate::telemetry::Config,
+    pub listen: Listen,
+    pub tls: Tls,
+    pub keys: Keys,
+    pub database: Database,
+    pub dns: Dns,
+    pub spool: spool::Config,
+    pub ingress: ingress::Config,
+    pub egress: egress::Config,
+    pub events: events::Config,
+    pub api: api::Config,
+}
+
+/// Who this node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Name in greetings, Received fields and message ids. Must resolve to this host in production.
+    pub hostname: String,
+    /// Where the node keeps what is its own: `spool/`, `keys/`, `tls/`; with `posthouse up` also `postgres/`.
+    pub data: PathBuf,
+    /// Host that the return-path CNAMEs of tenants' domains point to: the MX of returned mail.
+    pub return_path_host: String,
+}
+
+/// Addresses of the listeners; port 0 takes any free port, which the ready file tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// API, console, metrics, health.
+    pub http: String,
+    /// Submission with STARTTLS (RFC 6409).
+    pub submission: String,
+    /// Submission with implicit TLS (RFC 8314 §3.3).
+    pub submissions: String,
+    /// Returned mail.
+    pub inbound: String,
+}
+
+/// Certificate of the listeners. Both files empty: `posthouse up` makes its own authority; `serve` refuses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM, the server's certificate first. Read again when the file changes.
+    pub chain: PathBuf,
+    /// PEM, PKCS#8.
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// The installation's master key; the same file on every node. Empty: `keys/master.key` below `node.data`.
+    pub master: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `postgres://user:password@host/name`. Empty: `posthouse up` runs its own; `serve` refuses.
+    pub url: String,
+    /// Connections of this node, of all roles together.
+    pub connections_max: usize,
+}
+
+/// How names are looked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// `address:port` of name servers. Empty: those of /etc/resolv.conf.
+    pub servers: Vec<std::net::SocketAddr>,
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node {
+            hostname: "mx.posthouse.test".to_owned(),
+            data: PathBuf::from(".posthouse"),
+            return_path_host: "return.posthouse.test".to_owned(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Listen {
+        let local = |port: u16| format!("127.0.0.1:{port}");
+        Listen { http: local(8025), submission: local(2587), submissions: local(2465), inbound: local(2525) }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Database {
+        Database { url: String::new(), connections_max: 16 }
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Mistakes(pub Vec<String>);
+
+impl Config {
+    /// The file, or nothing but defaults, with the environment on top.
+    pub fn load(file: Option<&Path>) -> Result<Config, Mistakes> {
+        let text = match file {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| Mistakes(vec![format!("cannot read {}: {error}", path.display())]))?,
+            None => String::new(),
+        };
+        let name = file.map_or("configuration".to_owned(), |path| path.display().to_string());
+        let config = parse(&name, &text)?;
+        override_by_environment(config, environment())
+    }
+
+    /// All keys at their defaults, as `config/posthouse.toml` has them.
+    pub fn shown_defaults() -> String {
+        // Serializing our own defaults fails only on a type that TOML lacks, which the test below would find.
+        toml::to_string_pretty(&Config::default()).unwrap_or_default()
+    }
+}
+
+/// Parses, and goes on after a mistake by blanking the line that has it, so that all of them are found.
+fn parse(name: &str, text: &str) -> Result<Config, Mistakes> {
+    let mut text = text.to_owned();
+    let mut mistakes = Vec::new();
+    loop {
+        let error = match toml::from_str::<Config>(&text) {
+            Ok(config) if mistakes.is_empty() => return Ok(config),
+            Ok(_) => return Err(Mistakes(mistakes)),
+            Err(error) => error,
+        };
+        let at = error.span().map_or(0, |span| span.start);
+        let line = text[..at].matches('\n').count() + 1;
+        mistakes.push(format!("{name}:{line}: {}", sentence(error.message())));
+        if mistakes.len() >= MISTAKES_MAX || !blank_line(&mut text, at) {
+            return Err(Mistakes(mistakes));
+        }
+    }
+}
+
+/// Adds the nearest right name to serde's list of names.
+fn sentence(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match (message.starts_with("unknown field"), quoted.next()) {
+        (true, Some(wrong)) => {
+            let known: Vec<&str> = quoted.collect();
+            match nearest(wrong, &known) {
+                Some(right) => format!("there is no key `{wrong}`; did you mean `{right}`?"),
+                None if known.is_empty() => format!("there is no key `{wrong}`"),
+                None => format!("there is no key `{wrong}` here; the keys are {}", known.join(", ")),
+            }
+        }
+        _ => message.replace('\n', " "),
+    }
+}
+
+fn blank_line(text: &mut String, at: usize) -> bool {
+    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
+    if text[start..end].trim().is_empty() {
+        return false;
+    }
+    // A table header cannot be blanked without moving its keys into another table.
+    if text[start..end].trim_start().starts_with('[') {
+        return false;
+    }
+    text.replace_range(start..end, &" ".repeat(end - start));
+    true
+}
+
+/// The known name at the smallest edit distance, if that is at most a third of the word.
+fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
+    let scored = known.iter().map(|name| (edit_distance(wrong, name), *name));
+    let (distance, name) = scored.min_by_key(|(distance, _)| *distance)?;
+    (distance <= (wrong.len() / 3).max(2)).then_some(name)
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads configuration from the environment")]
+fn environment() -> Vec<(String, String)> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let ours = names.filter(|name| name.starts_with(ENVIRONMENT_PREFIX));
+    let mut pairs: Vec<_> = ours.filter_map(|name| std::env::var(&name).ok().map(|value| (name, value))).collect();
+    pairs.sort();
+    pairs
+}
+
+fn override_by_environment(config: Config, variables: Vec<(String, String)>) -> Result<Config, Mistakes> {
+    if variables.is_empty() {
+        return Ok(config);
+    }
+    let broken = |error: String| Mistakes(vec![format!("environment: {error}")]);
+    let mut table = toml::Table::try_from(&config).map_err(|error| broken(error.to_string()))?;
+    for (name, value) in &variables {
+        let path = name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
+        let keys: Vec<&str> = path.split("__").collect();
+        if !set(&mut table, &keys, read_value(value)) {
+            return Err(broken(format!("{name} names no key; write {ENVIRONMENT_PREFIX}SECTION__KEY")));
+        }
+    }
+    table.try_into::<Config>().map_err(|error| {
+        let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
+        broken(format!("{} (variables set: {})", sentence(error.message()), names.join(", ")))
+    })
+}
+
+fn read_value(text: &str) -> toml::Value {
+    let wrapped = format!("value = {text}");
+    let parsed = toml::from_str::<toml::Table>(&wrapped).ok().and_then(|mut table| table.remove("value"));
+    parsed.unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+fn set(table: &mut toml::Table, keys: &[&str], value: toml::Value) -> bool {
+    match keys {
+        [] | [""] => false,
+        [key] => {
+            table.insert((*key).to_owned(), value);
+            true
+        }
+        [section, rest @ ..] => match table.entry(*section).or_insert_with(|| toml::Table::new().into()) {
+            toml::Value::Table(inner) => set(inner, rest, value),
+            _ => false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_reported_with_line_and_nearest_name() {
+        let text = "[listen]\nhtpp = \"127.0.0.1:1\"\nsubmission = 7\n[node]\nhostname = \"a.test\"\ncolour = 1\n";
+        let Mistakes(mistakes) = parse("posthouse.toml", text).unwrap_err();
+        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
+        assert_eq!(mistakes[0], "posthouse.toml:2: there is no key `htpp`; did you mean `http`?");
+        assert!(mistakes[1].starts_with("posthouse.toml:3: invalid type"), "{}", mistakes[1]);
+        assert!(mistakes[2].starts_with("posthouse.toml:6: there is no key `colour` here"), "{}", mistakes[2]);
+    }
+
+    #[test]
+    fn an_unknown_section_is_refused() {
+        let Mistakes(mistakes) = parse("f", "[lisen]\nhttp = \"x\"\n").unwrap_err();
+        assert_eq!(mistakes, ["f:1: there is no key `lisen`; did you mean `listen`?"]);
+    }
+
+    #[test]
+    fn text_that_is_not_toml_is_refused_and_ends() {
+        assert!(parse("f", "[[[").is_err());
+        assert!(parse("f", "a = \n\n\n b").is_err());
+    }
+
+    #[test]
+    fn the_environment_overrides_and_is_checked() {
+        let set = |name: &str, value: &str| {
+            override_by_environment(Config::default(), vec![(name.to_owned(), value.to_owned())])
+        };
+        assert_eq!(set("POSTHOUSE__LISTEN__HTTP", "127.0.0.1:0").unwrap().listen.http, "127.0.0.1:0");
+        assert_eq!(set("POSTHOUSE__DATABASE__CONNECTIONS_MAX", "3").unwrap().database.connections_max, 3);
+        let error = set("POSTHOUSE__LISTEN__HTPP", "x").unwrap_err().to_string();
+        assert!(error.contains("`http`") && error.contains("POSTHOUSE__LISTEN__HTPP"), "{error}");
+        assert!(set("POSTHOUSE__", "x").is_err());
+    }
+
+    #[test]
+    fn the_shipped_configuration_shows_every_key_at_its_default() {
+        let shown = Config::shown_defaults();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/posthouse.toml");
+        let header = "# Every key of a node at its default; written by `cargo xtask config`. docs/OPERATING.md explains them.\n\n";
+        if std::env::var_os("POSTHOUSE_REWRITE").is_some() {
+            std::fs::write(path, format!("{header}{shown}")).unwrap();
+        }
+        let shipped = std::fs::read_to_string(path).unwrap();
+        assert_eq!(parse(path, &shipped).unwrap(), Config::default());
+        assert_eq!(shipped, format!("{header}{shown}"), "run `cargo xtask config`");
+    }
+}

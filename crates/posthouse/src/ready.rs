@@ -1,0 +1,75 @@
+//! The ready file: what somebody who started us needs to know, written once every listener accepts.
+//!
+//! Written whole or not at all. It holds the operator's password and the database's, so only its owner can read it.
+
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Ready {
+    pub version: &'static str,
+    pub pid: u32,
+    pub api: String,
+    pub console: String,
+    pub metrics: String,
+    pub openapi: String,
+    pub smtp: Smtp,
+    pub ca: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<Operator>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    pub spool: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lab: Option<Lab>,
+    /// The tenant that `up --lab` makes so that there is something to try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub demo: Option<Demo>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Smtp {
+    pub submission: SocketAddr,
+    pub submissions: SocketAddr,
+    pub inbound: SocketAddr,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Operator {
+    pub email: String,
+    pub password: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Lab {
+    pub control: String,
+    pub dns: SocketAddr,
+    pub smtp_port: u16,
+}
+
+#[derive(Debug, Clone, Serialize, serde::Deserialize)]
+pub struct Demo {
+    pub tenant: String,
+    pub domain: String,
+    pub api_key: String,
+    pub username: String,
+    pub password: String,
+}
+
+impl Ready {
+    /// The addresses that follow from where HTTP listens.
+    pub fn urls(http: SocketAddr) -> (String, String, String, String) {
+        let api = format!("http://{http}");
+        (api.clone(), format!("{api}/console/"), format!("{api}/metrics"), format!("{api}/openapi.json"))
+    }
+
+    pub fn to_json(&self) -> String {
+        // A struct of strings and numbers always serializes.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        crate::authority::write(path, self.to_json().as_bytes(), 0o600)
+    }
+}

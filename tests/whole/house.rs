@@ -1,0 +1,261 @@
+//! A house under test: starts the binary, speaks to its API and its lab, kills or stops it.
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// How long anything may take on a busy machine before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory that survives the house, so that it can be started again.
+pub struct Plot {
+    directory: tempfile::TempDir,
+}
+
+pub struct House {
+    child: Child,
+    pub ready: Value,
+    pub data: PathBuf,
+    http: reqwest::blocking::Client,
+}
+
+/// What onboarding gave, with its domain verified.
+pub struct Tenant {
+    pub id: String,
+    pub domain: String,
+    pub key: String,
+    pub username: String,
+    pub password: String,
+    pub onboarding: Value,
+}
+
+impl Plot {
+    pub fn new() -> Plot {
+        // Short and reachable for the user that PostgreSQL runs as when the tests run as root.
+        let directory = tempfile::Builder::new().prefix("ph").tempdir_in("/tmp").unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(directory.path(), open).unwrap();
+        std::fs::write(directory.path().join("posthouse.toml"), CONFIGURATION).unwrap();
+        Plot { directory }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("up").arg("--json");
+        command.arg("--data").arg(self.path().join("data"));
+        command.arg("--config").arg(self.path().join("posthouse.toml"));
+        command.arg("--ready-file").arg(self.path().join("ready.json"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).unwrap();
+        command.stderr(log);
+        command
+    }
+
+    /// A house with its lab inside.
+    pub fn start(&self) -> House {
+        let mut command = self.command();
+        command.arg("--lab");
+        self.spawn(command)
+    }
+
+    /// A house whose configuration says where to send.
+    pub fn start_without_lab(&self) -> House {
+        self.spawn(self.command())
+    }
+
+    fn spawn(&self, mut command: Command) -> House {
+        let mut child = command.spawn().expect("the binary is built: cargo build -p posthouse");
+        let ready = read_ready(&mut child);
+        let Some(ready) = ready else {
+            let status = child.wait().unwrap();
+            panic!("posthouse ended with {status} before it was ready:\n{}", self.log());
+        };
+        let http = reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap();
+        House { child, ready, data: self.path().join("data"), http }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path().join("log")).unwrap_or_default()
+    }
+}
+
+const CONFIGURATION: &str = "\
+[listen]
+http = \"127.0.0.1:0\"
+submission = \"127.0.0.1:0\"
+submissions = \"127.0.0.1:0\"
+inbound = \"127.0.0.1:0\"
+";
+
+/// The object that `--json` prints when every listener accepts.
+fn read_ready(child: &mut Child) -> Option<Value> {
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    loop {
+        let mut line = String::new();
+        if output.read_line(&mut line).unwrap_or(0) == 0 {
+            return None;
+        }
+        let end = line.trim_end() == "}";
+        text.push_str(&line);
+        if end {
+            break;
+        }
+    }
+    // What comes later must not fill the pipe.
+    std::thread::spawn(move || std::io::copy(&mut output.by_ref(), &mut std::io::sink()));
+    serde_json::from_str(&text).ok()
+}
+
+pub fn binary() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "which binary to test is told by the environment")]
+    let named = std::env::var("POSTHOUSE_TEST_BINARY").ok();
+    named.map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/debug/posthouse"),
+        PathBuf::from,
+    )
+}
+
+impl House {
+    pub fn text(&self, pointer: &str) -> String {
+        self.ready
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("{pointer} in the ready file"))
+            .to_owned()
+    }
+
+    fn send(&self, request: reqwest::blocking::RequestBuilder) -> (u16, Value) {
+        let answer = request.send().unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// The API with a bearer token; an empty token sends none.
+    pub fn api(&self, method: &str, path: &str, token: &str, body: Option<&Value>) -> (u16, Value) {
+        let url = format!("{}{path}", self.text("/api"));
+        let mut request = self.http.request(method.parse().unwrap(), url);
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        self.send(request)
+    }
+
+    pub fn get(&self, path: &str, token: &str) -> Value {
+        let (status, body) = self.api("GET", path, token, None);
+        assert_eq!(status, 200, "GET {path}: {body}");
+        body
+    }
+
+    pub fn lab(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let url = format!("{}{path}", self.text("/lab/control"));
+        let mut request = self.http.request(method.parse().unwrap(), url);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let (status, body) = self.send(request);
+        assert!((200..300).contains(&status), "{method} {path}: {status} {body}");
+        body
+    }
+
+    pub fn fetch(&self, url: &str) -> Value {
+        self.send(self.http.get(url)).1
+    }
+
+    pub fn operator(&self) -> String {
+        let (status, body) = self.api("POST", "/v1/auth/token", "", Some(&self.ready["operator"]));
+        assert_eq!(status, 200, "{body}");
+        body["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Onboards a tenant, with its own source and pool and a recording webhook, and proves its domain in the lab's DNS.
+    pub fn onboard(&self, name: &str, domain: &str, address: &str) -> (Tenant, String) {
+        let operator = self.operator();
+        let source = json!({"name": format!("{name}-1"), "address": address, "ehlo": format!("{name}-1.posthouse.test")});
+        let (status, source) = self.api("POST", "/v1/sources", &operator, Some(&source));
+        assert_eq!(status, 201, "{source}");
+        let pool = json!({"name": name, "members": [{"source": source["id"], "weight": 1}]});
+        let (status, pool) = self.api("POST", "/v1/pools", &operator, Some(&pool));
+        assert_eq!(status, 201, "{pool}");
+        let sink = self.lab("POST", "/webhook-sink", None)["url"].as_str().unwrap().to_owned();
+        let body = json!({"name": name, "domain": domain, "pool": name, "webhook": {"url": sink}});
+        let (status, onboarding) = self.api("POST", "/v1/tenants", &operator, Some(&body));
+        assert_eq!(status, 201, "{onboarding}");
+        self.lab("POST", "/dns/publish", Some(&onboarding["domain"]["records"]));
+        let text = |pointer: &str| onboarding.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
+        let tenant = Tenant {
+            id: text("/tenant/id"),
+            domain: domain.to_owned(),
+            key: text("/api_key/secret"),
+            username: text("/smtp_credential/username"),
+            password: text("/smtp_credential/password"),
+            onboarding: onboarding.clone(),
+        };
+        let path = format!("/v1/tenants/{}/domains/{}/verify", tenant.id, text("/domain/id"));
+        let (status, verified) = self.api("POST", &path, &tenant.key, None);
+        assert_eq!((status, verified["state"].as_str()), (200, Some("verified")), "{verified}");
+        (tenant, sink)
+    }
+
+    /// Arrivals at the lab for one recipient, once there are at least `count`.
+    pub fn arrivals(&self, to: &str, count: usize) -> Vec<Value> {
+        wait_for(&format!("{count} arrivals for {to}"), || {
+            let list = self.lab("GET", &format!("/arrivals?to={to}&limit=1000&raw=1"), None);
+            let list = list.as_array().unwrap().clone();
+            (list.len() >= count).then_some(list)
+        })
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub fn stop(mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks until there is an answer. The thing waited for is in another process and cannot wake us.
+#[expect(clippy::disallowed_methods, reason = "polls another process; the waiting is bounded by PATIENCE")]
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let step = Duration::from_millis(50);
+    for _ in 0..PATIENCE.as_millis() / step.as_millis() {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        std::thread::sleep(step);
+    }
+    panic!("waited {} s for {what}", PATIENCE.as_secs());
+}
+
+/// Runs a Python script with arguments; gives what it printed. Fails the test with its traceback.
+pub fn python(script: &str, arguments: &[&str]) -> String {
+    #[expect(clippy::disallowed_methods, reason = "cargo xtask test names the interpreter with the packages")]
+    let python = std::env::var("POSTHOUSE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(python).arg("-c").arg(script).args(arguments).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,0 +1,11 @@
+//! The whole house: the real binary, real sockets, real PostgreSQL, other people's clients and verifiers.
+//!
+//! One module per scenario, named as a sentence would be. Each test runs a house of its own in its own directory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod crash;
+mod house;
+mod refusals;
+mod running;
+mod story;

@@ -1,0 +1,46 @@
+//! What the binary says to people who start it wrongly.
+
+use crate::house::binary;
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> (i32, String) {
+    let output: Output = Command::new(binary()).args(arguments).output().unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap_or(-1), said)
+}
+
+#[test]
+fn a_wrong_option_is_a_usage_error() {
+    assert_eq!(run(&["up", "--dta", "x"]).0, 64);
+    assert_eq!(run(&["fly"]).0, 64);
+    assert_eq!(run(&["--help"]).0, 0);
+}
+
+#[test]
+fn a_wrong_configuration_names_file_line_and_the_right_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("posthouse.toml");
+    std::fs::write(&file, "[listen]\nhtpp = \"127.0.0.1:0\"\nsubmision = \"x\"\n").unwrap();
+    let (code, said) = run(&["check-config", file.to_str().unwrap()]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("posthouse.toml:2") && said.contains("`http`"), "{said}");
+    assert!(said.contains("posthouse.toml:3") && said.contains("`submission`"), "{said}");
+}
+
+#[test]
+fn the_shipped_configuration_is_right() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/posthouse.toml");
+    let (code, said) = run(&["check-config", file]);
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn serve_without_a_database_says_what_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("posthouse.toml");
+    std::fs::write(&file, format!("[node]\ndata = \"{}\"\n", directory.path().display())).unwrap();
+    let (code, said) = run(&["serve", "--config", file.to_str().unwrap()]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("database.url"), "{said}");
+}
