@@ -1,0 +1,52 @@
+//! Leave to have one connection open on a path, and the answer when there is none to give.
+
+use mail::{EgressPath, Instant};
+
+/// One connection of the window. Only the shaper makes one and it wants it back: `Shaper::release`.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a permit that is not released shrinks the window for good"]
+pub struct Permit {
+    pub(crate) path: EgressPath,
+}
+
+impl Permit {
+    pub fn path(&self) -> &EgressPath {
+        &self.path
+    }
+}
+
+/// What stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Barrier {
+    /// The window of the path is full: wait for a release.
+    Window,
+    /// All connections that the site allows are taken: wait for a release.
+    Site,
+    ConnectionRate,
+    MessageRate,
+    /// The path is dead and not due for a probe yet.
+    Dead,
+    Held(String),
+}
+
+/// Not now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotBefore {
+    pub barrier: Barrier,
+    /// When to ask again; none: after a release or a resume.
+    pub at: Option<Instant>,
+}
+
+impl Barrier {
+    /// What it is, in words for people.
+    pub fn sentence(&self) -> String {
+        match self {
+            Barrier::Window => "all connections that this address may have there now are in use".to_owned(),
+            Barrier::Site => "all connections that the site allows are in use".to_owned(),
+            Barrier::ConnectionRate => "the rate of new connections is used up".to_owned(),
+            Barrier::MessageRate => "the rate of messages is used up".to_owned(),
+            Barrier::Dead => "the site did not answer; it will be probed again".to_owned(),
+            Barrier::Held(why) => why.clone(),
+        }
+    }
+}

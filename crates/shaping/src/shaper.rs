@@ -1,0 +1,286 @@
+//! Admit and release: every connection and every message of every path passes here.
+//!
+//! `admit` checks, in this order, what is cheapest to explain: a hold, a dead path, the window, the site's own limit,
+//! the rates. A refusal names the barrier and, if it is known, the time; a time that is not known means that a
+//! release or a resume changes it. Nothing is counted unless everything allows it.
+//!
+//! State is kept per path while it is in use and for an hour after; `sweep` forgets the rest, so that what is kept
+//! is bounded by the paths that carry mail.
+
+use crate::hold::Hold;
+use crate::pace::{Pace, Rate};
+use crate::permit::{Barrier, NotBefore, Permit};
+use crate::rule::Limits;
+use crate::window::{Feedback, Window};
+use mail::{EgressPath, Instant, SiteName};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How long an unused path is remembered.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+/// How often a lowered rate grows again, and by how much: a quarter of the full rate in an hour.
+const RECOVERY_STEP: Duration = Duration::from_secs(15 * 60);
+const RECOVERY_PERCENT: u32 = 6;
+/// A rate is never lowered below this part of what the rule says.
+const RATE_PERCENT_MIN: u32 = 1;
+/// Messages may come early by the share of this time, connections not at all.
+const MESSAGE_BURST_TIME: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub struct Shaper {
+    paths: HashMap<EgressPath, PathState>,
+    /// Open connections per site, over all sources.
+    sites: HashMap<SiteName, u32>,
+}
+
+/// What an outcome says about its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    Feedback(Feedback),
+    /// Too many connections.
+    FewerConnections,
+    /// Too fast: this many per cent of the present rate of messages.
+    LowerRate {
+        percent: u32,
+    },
+    /// Leave us alone for a while.
+    Pause {
+        time: Duration,
+        reason: String,
+    },
+}
+
+/// What an operator may see of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathView {
+    pub path: EgressPath,
+    pub open: u32,
+    pub window: u32,
+    pub rate_percent: u32,
+    pub hold: Option<Hold>,
+    pub dead_until: Option<Instant>,
+}
+
+struct PathState {
+    limits: Limits,
+    window: Window,
+    connections: Option<Pace>,
+    messages: Option<Pace>,
+    /// What is left of the rule's rate of messages after trouble.
+    rate_percent: u32,
+    rate_moved: Instant,
+    hold: Option<Hold>,
+    open: u32,
+    used: Instant,
+}
+
+impl Shaper {
+    pub fn new() -> Shaper {
+        Shaper::default()
+    }
+
+    /// One connection on `path`, and the first message over it.
+    pub fn admit(&mut self, path: &EgressPath, limits: &Limits, now: Instant) -> Result<Permit, NotBefore> {
+        let at_site = self.sites.get(&path.site).copied().unwrap_or(0);
+        let state = self.state(path, limits, now);
+        state.check_open(now)?;
+        if state.open >= state.window.size(now) {
+            return Err(NotBefore { barrier: Barrier::Window, at: None });
+        }
+        if limits.connections_per_site.is_some_and(|limit| at_site >= limit) {
+            return Err(NotBefore { barrier: Barrier::Site, at: None });
+        }
+        check(&state.connections, Barrier::ConnectionRate, now)?;
+        check(&state.messages, Barrier::MessageRate, now)?;
+        for pace in [&mut state.connections, &mut state.messages].into_iter().flatten() {
+            pace.count(now);
+        }
+        state.open += 1;
+        *self.sites.entry(path.site.clone()).or_default() += 1;
+        Ok(Permit { path: path.clone() })
+    }
+
+    /// One more message over a connection that is open already.
+    pub fn admit_message(
+        &mut self,
+        path: &EgressPath,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(), NotBefore> {
+        let state = self.state(path, limits, now);
+        state.check_open(now)?;
+        check(&state.messages, Barrier::MessageRate, now)?;
+        if let Some(pace) = &mut state.messages {
+            pace.count(now);
+        }
+        Ok(())
+    }
+
+    /// What one delivery, or one attempt to connect, said about the path.
+    pub fn learn(&mut self, path: &EgressPath, signal: Signal, now: Instant) {
+        let Some(state) = self.paths.get_mut(path) else { return };
+        match signal {
+            Signal::Feedback(feedback) => state.window.feedback(feedback, state.open, now),
+            Signal::FewerConnections => state.window.shrink(),
+            Signal::LowerRate { percent } => {
+                state.rate_percent = (state.rate_percent * percent.min(100) / 100).max(RATE_PERCENT_MIN);
+                state.rate_moved = now;
+                state.apply_rates();
+                state.window.feedback(Feedback::Slower, state.open, now);
+            }
+            Signal::Pause { time, reason } => {
+                // No wave at the end of a pause: it starts again with one connection.
+                state.window.collapse();
+                state.suspend(Hold { until: Some(now + time), reason });
+            }
+        }
+    }
+
+    /// The connection is closed. What it taught was said with `learn`.
+    pub fn release(&mut self, permit: Permit, now: Instant) {
+        if let Some(state) = self.paths.get_mut(&permit.path) {
+            state.open = state.open.saturating_sub(1);
+            state.used = now;
+        }
+        if let Some(open) = self.sites.get_mut(&permit.path.site) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                self.sites.remove(&permit.path.site);
+            }
+        }
+    }
+
+    /// Suspends a path by hand. A longer hold that is there already stays.
+    pub fn hold(&mut self, path: &EgressPath, limits: &Limits, hold: Hold, now: Instant) {
+        self.state(path, limits, now).suspend(hold);
+    }
+
+    /// Ends a hold, and lets a dead path be probed at once.
+    pub fn resume(&mut self, path: &EgressPath) {
+        if let Some(state) = self.paths.get_mut(path) {
+            state.hold = None;
+            state.window.wake();
+        }
+    }
+
+    /// Forgets paths that carried nothing for an hour and are not held.
+    pub fn sweep(&mut self, now: Instant) {
+        self.paths.retain(|_, state| {
+            let held = state.hold.as_ref().is_some_and(|hold| !hold.is_over(now));
+            let busy = state.open > 0 || state.window.wakes(now).is_some();
+            held || busy || now.saturating_since(state.used) < REMEMBERED
+        });
+    }
+
+    pub fn paths(&self, now: Instant) -> impl Iterator<Item = PathView> {
+        self.paths.iter().map(move |(path, state)| PathView {
+            path: path.clone(),
+            open: state.open,
+            window: state.window.size(now),
+            rate_percent: state.rate_percent,
+            hold: state.hold.clone().filter(|hold| !hold.is_over(now)),
+            dead_until: state.window.wakes(now),
+        })
+    }
+
+    /// Paths that are remembered.
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    fn state(&mut self, path: &EgressPath, limits: &Limits, now: Instant) -> &mut PathState {
+        // Two look-ups for a new path, one without copying two names for a known one.
+        if !self.paths.contains_key(path) {
+            self.paths.insert(path.clone(), PathState::new(*limits, now));
+        }
+        let Some(state) = self.paths.get_mut(path) else { unreachable!("it was put in above") };
+        state.used = now;
+        if state.limits != *limits {
+            state.limits = *limits;
+            state.window.set_rule(limits.window);
+            state.apply_rates();
+        }
+        state.recover(now);
+        state
+    }
+}
+
+impl PathState {
+    fn new(limits: Limits, now: Instant) -> PathState {
+        let mut state = PathState {
+            limits,
+            window: Window::new(limits.window),
+            connections: None,
+            messages: None,
+            rate_percent: 100,
+            rate_moved: now,
+            hold: None,
+            open: 0,
+            used: now,
+        };
+        state.apply_rates();
+        state
+    }
+
+    fn check_open(&mut self, now: Instant) -> Result<(), NotBefore> {
+        if self.hold.as_ref().is_some_and(|hold| hold.is_over(now)) {
+            self.hold = None;
+        }
+        if let Some(hold) = &self.hold {
+            return Err(NotBefore { barrier: Barrier::Held(hold.reason.clone()), at: hold.until });
+        }
+        match self.window.wakes(now) {
+            Some(at) => Err(NotBefore { barrier: Barrier::Dead, at: Some(at) }),
+            None => Ok(()),
+        }
+    }
+
+    fn suspend(&mut self, hold: Hold) {
+        if self.hold.as_ref().is_none_or(|known| hold.is_longer_than(known)) {
+            self.hold = Some(hold);
+        }
+    }
+
+    fn recover(&mut self, now: Instant) {
+        while self.rate_percent < 100 && now.saturating_since(self.rate_moved) >= RECOVERY_STEP {
+            self.rate_percent = (self.rate_percent + RECOVERY_PERCENT).min(100);
+            self.rate_moved = self.rate_moved + RECOVERY_STEP;
+            self.apply_rates();
+        }
+    }
+
+    fn apply_rates(&mut self) {
+        adjust(&mut self.connections, self.limits.connection_rate, Duration::ZERO);
+        let lowered = self.limits.message_rate.map(|rate| Rate {
+            // Of the time, not of the count: a tenth of 1/s is one in ten seconds.
+            per: rate.per * 100 / self.rate_percent,
+            ..rate
+        });
+        adjust(&mut self.messages, lowered, MESSAGE_BURST_TIME);
+    }
+}
+
+fn check(pace: &Option<Pace>, barrier: Barrier, now: Instant) -> Result<(), NotBefore> {
+    match pace.as_ref().map(|pace| pace.check(now)) {
+        Some(Err(at)) => Err(NotBefore { barrier, at: Some(at) }),
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
+/// Gives `pace` the rate, keeping what it has counted; the burst is what the rate allows in `burst_time`.
+fn adjust(pace: &mut Option<Pace>, rate: Option<Rate>, burst_time: Duration) {
+    let Some(rate) = rate else {
+        *pace = None;
+        return;
+    };
+    let in_time = u128::from(rate.count) * burst_time.as_nanos() / rate.per.as_nanos().max(1);
+    let burst = u32::try_from(in_time).unwrap_or(u32::MAX).max(1);
+    match pace {
+        Some(pace) => pace.set_rate(rate, burst),
+        None => *pace = Some(Pace::new(rate, burst)),
+    }
+}

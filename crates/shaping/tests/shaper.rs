@@ -1,0 +1,153 @@
+//! Admission of connections and messages: limits hold whatever happens, barriers are named, pauses end gently.
+#![allow(clippy::unwrap_used)]
+
+use mail::{EgressPath, Instant, Random, SiteName, SourceName};
+use shaping::{Barrier, Feedback, Hold, Limits, NotBefore, Permit, Rate, Shaper, Signal, WindowRule};
+use std::time::Duration;
+
+const NOW: Instant = Instant::from_micros(3_600_000_000);
+
+fn path(source: &str, site: &str) -> EgressPath {
+    EgressPath { source: SourceName::new(source), site: SiteName::new(site) }
+}
+
+fn limits() -> Limits {
+    Limits {
+        window: WindowRule { initial: 2, limit: 4, ..WindowRule::default() },
+        connections_per_site: Some(3),
+        connection_rate: None,
+        message_rate: None,
+        messages_per_connection: 10,
+    }
+}
+
+fn barrier(result: Result<Permit, NotBefore>) -> Barrier {
+    result.unwrap_err().barrier
+}
+
+#[test]
+fn the_window_and_the_site_are_full_at_their_limits() {
+    let (mut shaper, a, b) = (Shaper::new(), path("a", "s"), path("b", "s"));
+    let first = shaper.admit(&a, &limits(), NOW).unwrap();
+    let _second = shaper.admit(&a, &limits(), NOW).unwrap();
+    assert_eq!(barrier(shaper.admit(&a, &limits(), NOW)), Barrier::Window);
+    let _third = shaper.admit(&b, &limits(), NOW).unwrap();
+    assert_eq!(barrier(shaper.admit(&b, &limits(), NOW)), Barrier::Site);
+    shaper.release(first, NOW);
+    assert!(shaper.admit(&b, &limits(), NOW).is_ok());
+}
+
+#[test]
+fn rates_name_the_time_and_a_refusal_counts_nothing() {
+    let rate = Rate::new(6, Duration::from_secs(60));
+    let limits = Limits { connection_rate: rate, connections_per_site: None, ..limits() };
+    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    let permit = shaper.admit(&path, &limits, NOW).unwrap();
+    shaper.release(permit, NOW);
+    for _ in 0..3 {
+        let refused = shaper.admit(&path, &limits, NOW).unwrap_err();
+        assert_eq!(
+            refused,
+            NotBefore { barrier: Barrier::ConnectionRate, at: Some(NOW + Duration::from_secs(10)) }
+        );
+    }
+    assert!(shaper.admit_message(&path, &limits, NOW).is_ok(), "messages have their own rate");
+    assert!(shaper.admit(&path, &limits, NOW + Duration::from_secs(10)).is_ok());
+}
+
+#[test]
+fn a_lowered_rate_comes_back_by_a_quarter_an_hour() {
+    let limits = Limits { message_rate: Rate::new(10, Duration::from_secs(1)), ..limits() };
+    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    assert!(shaper.admit_message(&path, &limits, NOW).is_ok());
+    shaper.learn(&path, Signal::LowerRate { percent: 50 }, NOW);
+    let percent = |shaper: &Shaper| shaper.paths(NOW).next().unwrap().rate_percent;
+    assert_eq!(percent(&shaper), 50);
+    let sent = |shaper: &mut Shaper, from: Instant| {
+        let times = (0..60_000).map(|ms| from + Duration::from_millis(ms));
+        times.filter(|at| shaper.admit_message(&path, &limits, *at).is_ok()).count()
+    };
+    let count = sent(&mut shaper, NOW + Duration::from_secs(60));
+    assert!((295..=310).contains(&count), "{count}");
+    let hour = NOW + Duration::from_secs(3600);
+    sent(&mut shaper, hour);
+    assert_eq!(percent(&shaper), 74);
+    sent(&mut shaper, NOW + Duration::from_secs(4 * 3600));
+    assert_eq!(percent(&shaper), 100);
+}
+
+#[test]
+fn a_pause_lets_nothing_through_and_ends_with_one_connection() {
+    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    let permit = shaper.admit(&path, &limits(), NOW).unwrap();
+    let time = Duration::from_secs(7200);
+    shaper.learn(&path, Signal::Pause { time, reason: "blocked".to_owned() }, NOW);
+    // A shorter hold does not shorten a longer one.
+    let short = Hold { until: Some(NOW + Duration::from_secs(1)), reason: "short".to_owned() };
+    shaper.hold(&path, &limits(), short, NOW);
+    shaper.release(permit, NOW);
+    let refused = shaper.admit(&path, &limits(), NOW).unwrap_err();
+    assert_eq!(refused, NotBefore { barrier: Barrier::Held("blocked".to_owned()), at: Some(NOW + time) });
+    assert_eq!(shaper.admit_message(&path, &limits(), NOW), Err(refused));
+    let _one = shaper.admit(&path, &limits(), NOW + time).unwrap();
+    assert_eq!(barrier(shaper.admit(&path, &limits(), NOW + time)), Barrier::Window);
+}
+
+#[test]
+fn a_dead_path_says_when_it_is_probed_and_resume_probes_at_once() {
+    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    for _ in 0..2 {
+        let permit = shaper.admit(&path, &limits(), NOW).unwrap();
+        shaper.learn(&path, Signal::Feedback(Feedback::Gone), NOW);
+        shaper.release(permit, NOW);
+    }
+    let refused = shaper.admit(&path, &limits(), NOW).unwrap_err();
+    assert_eq!(refused, NotBefore { barrier: Barrier::Dead, at: Some(NOW + Duration::from_secs(60)) });
+    shaper.resume(&path);
+    let _probe = shaper.admit(&path, &limits(), NOW).unwrap();
+    assert_eq!(barrier(shaper.admit(&path, &limits(), NOW)), Barrier::Window);
+}
+
+#[test]
+fn no_path_ever_exceeds_its_window_or_its_site_whatever_happens() {
+    let (mut shaper, mut random) = (Shaper::new(), Random::from_number(3));
+    let paths: Vec<_> = (0..6).map(|n| path(&format!("p{}", n % 3), &format!("s{}", n / 3))).collect();
+    let mut open: Vec<Permit> = Vec::new();
+    let mut now = NOW;
+    for _ in 0..50_000 {
+        let path = &paths[random.below(6) as usize];
+        match random.below(8) {
+            0..3 => open.extend(shaper.admit(path, &limits(), now)),
+            3..5 if !open.is_empty() => {
+                let permit = open.swap_remove(random.below(open.len() as u64) as usize);
+                shaper.release(permit, now);
+            }
+            5 => shaper.learn(path, Signal::Feedback(Feedback::Good), now),
+            6 => shaper.learn(path, Signal::Feedback(Feedback::Slower), now),
+            7 if random.below(20) == 0 => shaper.learn(path, Signal::Feedback(Feedback::Gone), now),
+            _ => now = now + Duration::from_millis(random.below(500)),
+        }
+        for site in 0..2 {
+            let at_site = open.iter().filter(|permit| permit.path().site == paths[site * 3].site).count();
+            assert!(at_site <= 3, "{at_site} connections at one site");
+        }
+        for path in &paths {
+            let on_path = open.iter().filter(|permit| permit.path() == path).count();
+            assert!(on_path <= 4, "{on_path} connections on one path");
+        }
+    }
+}
+
+#[test]
+fn unused_paths_are_forgotten_after_an_hour_unless_held() {
+    let mut shaper = Shaper::new();
+    for number in 0..100 {
+        let _ = shaper.admit_message(&path("a", &number.to_string()), &limits(), NOW);
+    }
+    let hold = Hold { until: None, reason: "by hand".to_owned() };
+    shaper.hold(&path("a", "7"), &limits(), hold, NOW);
+    shaper.sweep(NOW + Duration::from_secs(60));
+    assert_eq!(shaper.len(), 100);
+    shaper.sweep(NOW + Duration::from_secs(3601));
+    assert_eq!(shaper.len(), 1);
+}
