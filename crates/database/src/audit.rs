@@ -1,0 +1,184 @@
+//! The audit: who changed what, as a chain that cannot be mended unseen; and with it the generation.
+//!
+//! `Scoped::record` is the last step of every change of the registry: it takes the next generation, links an entry
+//! to the one before by SHA-256, and notifies the followers. The lock on the one row of `registry` puts all changes
+//! in one order. The runtime role can add to the table and never change it; `audit_verify` walks the chain.
+//! Details hold names and numbers of the change, never a secret.
+
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::page::{Page, PageRequest};
+use crate::scope::{Intent, Scoped, column, corrupt};
+use aws_lc_rs::digest::{SHA256, digest};
+use mail::{AuditId, TenantId, Timestamp};
+use registry::{Access, Generation};
+use serde::Serialize;
+use serde_json::Value;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+/// Name of the channel on which followers wait. No payload is used.
+pub(crate) const CHANNEL: &str = "posthouse_registry";
+
+/// One link of the chain.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AuditEntry {
+    pub id: AuditId,
+    pub generation: i64,
+    pub at: Timestamp,
+    pub tenant: Option<TenantId>,
+    pub actor: String,
+    pub action: String,
+    pub object: String,
+    pub detail: Value,
+    /// SHA-256 over the previous hash and everything above, in hexadecimal.
+    pub hash: String,
+}
+
+/// What `audit_verify` found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct AuditVerdict {
+    pub entries: u64,
+    /// The first generation at which the chain does not hold.
+    pub broken_at: Option<i64>,
+}
+
+/// A change of the registry, as the audit keeps it.
+pub(crate) struct Change {
+    /// Noun first: `tenant.create`.
+    pub action: &'static str,
+    pub tenant: Option<TenantId>,
+    pub object: String,
+    pub detail: Value,
+}
+
+impl Scoped<'_> {
+    /// Ends a change: next generation, next link, notice. Nothing but the commit comes after it, because from here
+    /// on all other changes wait.
+    pub(crate) async fn record(&self, database: &Database, change: Change) -> Result<Generation, Fault> {
+        let head = self
+            .one(
+                "registry",
+                "UPDATE registry SET generation = generation + 1 RETURNING generation, audit_head",
+                &[],
+            )
+            .await?;
+        let now = database.now();
+        let id = AuditId::mint(now, &mut database.random());
+        let generation: i64 = column(&head, "generation")?;
+        let (actor, detail) = (self.access.actor().to_string(), change.detail.to_string());
+        let hash = link(&Link {
+            previous: column(&head, "audit_head")?,
+            generation,
+            id: id.uuid(),
+            at: now.as_millis(),
+            tenant: change.tenant.map(TenantId::uuid),
+            texts: [&actor, change.action, &change.object, &detail],
+        });
+        self.execute(
+            "INSERT INTO audit (generation, id, at, tenant_id, actor, action, object, detail, hash)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            &[
+                &generation, &id.uuid(), &now.as_millis(), &change.tenant.map(TenantId::uuid), &actor,
+                &change.action, &change.object, &detail, &&hash[..],
+            ],
+        )
+        .await?;
+        self.execute("UPDATE registry SET audit_head = $1", &[&&hash[..]]).await?;
+        self.execute("SELECT pg_notify($1, '')", &[&CHANNEL]).await?;
+        Ok(Generation(generation))
+    }
+}
+
+impl Database {
+    /// Newest first; a tenant sees its own entries.
+    pub async fn audit_list(&self, access: &Access, page: &PageRequest) -> Result<Page<AuditEntry>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Read, "list the audit").await?;
+        let rows = scoped
+            .rows(
+                "SELECT * FROM audit WHERE ($1::uuid IS NULL OR tenant_id = $1) AND generation < $2
+                 ORDER BY generation DESC LIMIT $3",
+                &[&access.tenant().map(TenantId::uuid), &page.before_number(), &page.fetch()],
+            )
+            .await?;
+        page.finish(rows, entry_from, |entry| page.number_cursor(entry.generation))
+    }
+
+    /// Walks the whole chain. The house's only: a tenant sees too little of it to check it.
+    pub async fn audit_verify(&self, access: &Access) -> Result<AuditVerdict, Fault> {
+        if !access.is_house() {
+            return Err(Fault::Forbidden);
+        }
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Read, "verify the audit").await?;
+        let head: Vec<u8> =
+            column(&scoped.one("registry", "SELECT audit_head FROM registry", &[]).await?, "audit_head")?;
+        let (mut previous, mut last, mut entries) = (vec![0; 32], 0_i64, 0_u64);
+        loop {
+            let rows = scoped
+                .rows("SELECT * FROM audit WHERE generation > $1 ORDER BY generation LIMIT 1000", &[&last])
+                .await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in &rows {
+                let generation: i64 = column(row, "generation")?;
+                let hash: Vec<u8> = column(row, "hash")?;
+                let expected = link(&Link {
+                    previous,
+                    generation,
+                    id: column(row, "id")?,
+                    at: column(row, "at")?,
+                    tenant: column(row, "tenant_id")?,
+                    texts: [column(row, "actor")?, column(row, "action")?, column(row, "object")?, column(row, "detail")?],
+                });
+                if generation != last + 1 || hash != expected {
+                    return Ok(AuditVerdict { entries, broken_at: Some(generation) });
+                }
+                (previous, last, entries) = (hash, generation, entries + 1);
+            }
+        }
+        // Cutting off the end would otherwise go unseen.
+        let broken_at = (previous != head).then_some(last + 1);
+        Ok(AuditVerdict { entries, broken_at })
+    }
+}
+
+struct Link<'a> {
+    previous: Vec<u8>,
+    generation: i64,
+    id: Uuid,
+    at: i64,
+    tenant: Option<Uuid>,
+    texts: [&'a str; 4],
+}
+
+/// Every field with its length, so that no two entries have the same octets.
+fn link(link: &Link<'_>) -> Vec<u8> {
+    let mut octets = link.previous.clone();
+    octets.extend_from_slice(&link.generation.to_be_bytes());
+    octets.extend_from_slice(link.id.as_bytes());
+    octets.extend_from_slice(&link.at.to_be_bytes());
+    octets.extend_from_slice(link.tenant.unwrap_or(Uuid::nil()).as_bytes());
+    for text in link.texts {
+        octets.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        octets.extend_from_slice(text.as_bytes());
+    }
+    digest(&SHA256, &octets).as_ref().to_vec()
+}
+
+fn entry_from(row: &Row) -> Result<AuditEntry, Fault> {
+    let hash: Vec<u8> = column(row, "hash")?;
+    Ok(AuditEntry {
+        id: AuditId::from_uuid(column(row, "id")?),
+        generation: column(row, "generation")?,
+        at: Timestamp::from_millis(column(row, "at")?),
+        tenant: column::<Option<Uuid>>(row, "tenant_id")?.map(TenantId::from_uuid),
+        actor: column(row, "actor")?,
+        action: column(row, "action")?,
+        object: column(row, "object")?,
+        detail: serde_json::from_str(column(row, "detail")?).map_err(|_| corrupt("detail"))?,
+        hash: hash.iter().map(|octet| format!("{octet:02x}")).collect(),
+    })
+}

@@ -1,0 +1,39 @@
+//! How this node reaches PostgreSQL, and with which limits.
+
+use serde::Deserialize;
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `postgres://user:password@host/name`. The user may be the owner of the schema; every transaction steps down to
+    /// the role `posthouse_runtime`.
+    pub url: String,
+    /// A PEM file with the authorities that PostgreSQL's certificate must come from. With it the connection is
+    /// encrypted and checked; without it it is in the clear, which is right for a unix socket or the same host.
+    pub ca_file: Option<PathBuf>,
+    /// Connections in the pool.
+    pub connections_max: usize,
+    /// How long a request waits for a free connection before it is answered with 503.
+    pub wait_ms_max: u64,
+    /// How long opening a connection may take.
+    pub connect_ms_max: u64,
+    /// How long one statement may run.
+    pub statement_ms_max: u64,
+    /// How often the follower asks for the generation, besides being notified.
+    pub follow_every_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            url: String::new(),
+            ca_file: None,
+            connections_max: 16,
+            wait_ms_max: 5_000,
+            connect_ms_max: 5_000,
+            statement_ms_max: 30_000,
+            follow_every_ms: 1_000,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The way to PostgreSQL: one pool for everything, one way to open a connection of one's own.
+//!
+//! `Database` is cheap to clone and is handed to whoever needs it. It refuses to start on a schema that is older
+//! than the program, and on a runtime role that could see past row level security. Transactions are opened in
+//! `scope.rs` only.
+
+use crate::config::Config;
+use crate::error::Fault;
+use crate::migrate;
+use crate::seal::Keys;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use mail::{Clock, Random, Timestamp};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Notifications that may wait for the follower; more than one says nothing new.
+const NOTICES_MAX: usize = 16;
+
+/// All tables of the house.
+#[derive(Clone)]
+pub struct Database(Arc<Inner>);
+
+struct Inner {
+    pool: Pool,
+    target: Target,
+    keys: Keys,
+    clock: Arc<dyn Clock>,
+    random: Mutex<Random>,
+}
+
+/// Where PostgreSQL is, in the form the driver wants.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) postgres: tokio_postgres::Config,
+    tls: Option<MakeRustlsConnect>,
+}
+
+/// A connection outside the pool, with the task that drives it.
+pub(crate) struct Single {
+    pub(crate) client: Client,
+    pub(crate) notices: mpsc::Receiver<()>,
+    driver: JoinHandle<()>,
+}
+
+impl Database {
+    /// Opens the pool and checks that the schema and the runtime role are as this program needs them.
+    pub async fn connect(
+        config: &Config,
+        keys: Keys,
+        clock: Arc<dyn Clock>,
+        random: Random,
+    ) -> Result<Database, Fault> {
+        let target = Target::new(config).await?;
+        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = match &target.tls {
+            None => Manager::from_config(target.postgres.clone(), NoTls, manager_config),
+            Some(tls) => Manager::from_config(target.postgres.clone(), tls.clone(), manager_config),
+        };
+        let wait = Duration::from_millis(config.wait_ms_max);
+        let pool = Pool::builder(manager)
+            .max_size(config.connections_max)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(wait))
+            .create_timeout(Some(Duration::from_millis(config.connect_ms_max)))
+            .recycle_timeout(Some(wait))
+            .build()
+            .map_err(|error| Fault::Config(error.to_string()))?;
+        let database = Database(Arc::new(Inner { pool, target, keys, clock, random: Mutex::new(random) }));
+        migrate::check(&*database.client().await?).await?;
+        Ok(database)
+    }
+
+    /// Whether PostgreSQL answers, for readiness.
+    pub async fn ping(&self) -> Result<(), Fault> {
+        let client = self.client().await?;
+        client.simple_query("SELECT 1").await.map_err(|error| Fault::from_postgres("ask for a sign of life", error))?;
+        Ok(())
+    }
+
+    pub(crate) async fn client(&self) -> Result<Object, Fault> {
+        self.0.pool.get().await.map_err(|error| Fault::Unavailable { trying: "connect", source: Box::new(error) })
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.0.target
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.timestamp()
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// A generator for one call, so that nothing holds the lock while it waits.
+    pub(crate) fn random(&self) -> Random {
+        self.0.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
+    }
+}
+
+impl Target {
+    pub(crate) async fn new(config: &Config) -> Result<Target, Fault> {
+        if config.url.is_empty() {
+            return Err(Fault::Config("url is empty".to_owned()));
+        }
+        let mut postgres: tokio_postgres::Config =
+            config.url.parse().map_err(|error: tokio_postgres::Error| Fault::Config(format!("url: {error}")))?;
+        postgres.connect_timeout(Duration::from_millis(config.connect_ms_max));
+        if postgres.get_application_name().is_none() {
+            postgres.application_name("posthouse");
+        }
+        let timeout = format!("-c statement_timeout={}", config.statement_ms_max);
+        let options = postgres.get_options().map_or(timeout.clone(), |given| format!("{given} {timeout}"));
+        postgres.options(options);
+        let tls = match &config.ca_file {
+            None => None,
+            Some(path) => {
+                postgres.ssl_mode(tokio_postgres::config::SslMode::Require);
+                Some(tls_from(path).await?)
+            }
+        };
+        Ok(Target { postgres, tls })
+    }
+
+    /// Opens a connection and starts the task that drives it; the task ends when the `Single` is dropped.
+    pub(crate) async fn open(&self) -> Result<Single, Fault> {
+        let fault = |error| Fault::from_postgres("connect", error);
+        let (sender, notices) = mpsc::channel(NOTICES_MAX);
+        let (client, driving): (Client, Pin<Box<dyn Future<Output = ()> + Send>>) = match &self.tls {
+            None => {
+                let (client, connection) = self.postgres.connect(NoTls).await.map_err(fault)?;
+                (client, Box::pin(drive(connection, sender)))
+            }
+            Some(tls) => {
+                let (client, connection) = self.postgres.connect(tls.clone()).await.map_err(fault)?;
+                (client, Box::pin(drive(connection, sender)))
+            }
+        };
+        Ok(Single { client, notices, driver: tokio::spawn(driving) })
+    }
+}
+
+impl Drop for Single {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Moves bytes until the connection ends. The payload of a notification is not looked at.
+async fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, sender: mpsc::Sender<()>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+        if matches!(message, AsyncMessage::Notification(_)) {
+            // A full channel already says that something changed.
+            let _ = sender.try_send(());
+        }
+    }
+}
+
+async fn tls_from(path: &std::path::Path) -> Result<MakeRustlsConnect, Fault> {
+    let fault = |reason: String| Fault::Config(format!("ca_file {}: {reason}", path.display()));
+    let pem = tokio::fs::read(path).await.map_err(|error| fault(error.to_string()))?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| fault(error.to_string()))?;
+        roots.add(certificate).map_err(|error| fault(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(fault("holds no certificate".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| fault(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Database(…)")
+    }
+}

@@ -1,0 +1,112 @@
+//! What can go wrong between us and PostgreSQL, sorted by who must act.
+//!
+//! `Conflict`, `Missing`, `InUse`, `Invalid` and `NotFound` are the caller's (4xx at the API); `Unavailable` passes
+//! by itself (503); the rest is the operator's. Which constraint means which field of the API is the table at the
+//! end. A fault never carries a value of a row: it may be logged.
+
+use tokio_postgres::error::SqlState;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// PostgreSQL is down, restarting, full or too slow. Try again later.
+    #[error("PostgreSQL is not available: cannot {trying}")]
+    Unavailable {
+        trying: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Not there, or not this access's: the two are one answer.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// Another row has this value already.
+    #[error("{field} is taken")]
+    Conflict { field: &'static str },
+    /// The value names something that does not exist.
+    #[error("{field} names something that does not exist")]
+    Missing { field: &'static str },
+    /// Something still refers to what should be deleted.
+    #[error("{what} is still in use")]
+    InUse { what: &'static str },
+    #[error("{field}: {reason}")]
+    Invalid { field: &'static str, reason: String },
+    /// The access reaches the thing but may not do this to it.
+    #[error("this access may not do that")]
+    Forbidden,
+    #[error("the database needs {missing}")]
+    Privilege { missing: String },
+    #[error("the schema is at version {found}, this program needs {needed}; run `posthouse migrate`")]
+    NotMigrated { found: i64, needed: i64 },
+    #[error("cannot migrate the schema")]
+    Migration(#[source] Box<refinery::Error>),
+    #[error("cannot {trying}: the stored {what} cannot be read")]
+    Corrupt { trying: &'static str, what: &'static str },
+    #[error("cannot {what}")]
+    Sealing { what: &'static str },
+    #[error("configuration of the database: {0}")]
+    Config(String),
+    /// A statement PostgreSQL does not accept: our mistake.
+    #[error("cannot {trying}")]
+    Statement {
+        trying: &'static str,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+}
+
+impl Fault {
+    /// Sorts what PostgreSQL said.
+    pub(crate) fn from_postgres(trying: &'static str, error: tokio_postgres::Error) -> Fault {
+        let Some(db) = error.as_db_error() else {
+            return Fault::Unavailable { trying, source: Box::new(error) };
+        };
+        let constraint = db.constraint().unwrap_or_default();
+        match db.code() {
+            code if *code == SqlState::UNIQUE_VIOLATION => Fault::Conflict { field: field_of(constraint) },
+            code if *code == SqlState::FOREIGN_KEY_VIOLATION && constraint.ends_with("tenant_id_fkey") => {
+                Fault::NotFound("tenant")
+            }
+            code if *code == SqlState::FOREIGN_KEY_VIOLATION => Fault::Missing { field: field_of(constraint) },
+            code if *code == SqlState::CHECK_VIOLATION => {
+                Fault::Invalid { field: field_of(constraint), reason: "the value is not allowed".to_owned() }
+            }
+            code if *code == SqlState::INSUFFICIENT_PRIVILEGE => Fault::Forbidden,
+            code if is_passing(code) => Fault::Unavailable { trying, source: Box::new(error) },
+            _ => Fault::Statement { trying, source: error },
+        }
+    }
+
+    /// For a delete a violated reference means that somebody still points at the row.
+    pub(crate) fn in_use(self, what: &'static str) -> Fault {
+        match self {
+            Fault::Missing { .. } => Fault::InUse { what },
+            other => other,
+        }
+    }
+
+    /// Whether the same call may succeed a moment later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Fault::Unavailable { .. })
+    }
+}
+
+/// Connection trouble (08), lost races (40), resources (53), timeouts and shutdown (57).
+fn is_passing(code: &SqlState) -> bool {
+    ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class))
+}
+
+fn field_of(constraint: &str) -> &'static str {
+    match constraint {
+        "tenants_pkey" => "id",
+        "sources_name" | "pools_name" | "streams_name" | "domains_name" => "name",
+        "domains_owner" => "domain",
+        "sources_address" => "address",
+        "pool_members_source" => "members",
+        "streams_pool" => "pool",
+        "streams_overflow_pool" => "overflow_pool",
+        "dkim_keys_selector" => "selector",
+        "credentials_username" => "username",
+        "credentials_stream" | "api_keys_stream" => "stream",
+        "users_email" => "email",
+        _ => "value",
+    }
+}

@@ -1,0 +1,194 @@
+//! The table of tenants. Read this file before writing another one: every table of the house is done like this.
+//!
+//! A method takes the `Access` first and opens a transaction within its scope (`scope.rs`); a change ends with
+//! `record` (`audit.rs`), which moves the generation, and a commit. SQL stands where it runs, names its columns, and
+//! repeats the tenant in its WHERE although row level security would hold anyway: the policy is for safety, the
+//! WHERE for the index. A row becomes a value in one function at the end, and what cannot be parsed is a fault, not
+//! a default. Called by the API; the follower reads the same rows through `tenants_all`.
+
+use crate::audit::Change;
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::page::{Page, PageRequest};
+use crate::scope::{Intent, Scoped, column, corrupt, parsed};
+use mail::{TenantId, Timestamp};
+use registry::{Access, DisplayName, Plan, Tenant, TenantStatus};
+use serde_json::json;
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+
+/// What a tenant is made of. The id and the times are ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantNew {
+    pub name: DisplayName,
+    pub plan: Plan,
+}
+
+/// What may be changed; `None` leaves a field as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TenantChange {
+    pub name: Option<DisplayName>,
+    pub plan: Option<Plan>,
+}
+
+impl Database {
+    /// Makes a tenant without anything that belongs to it. The API uses `tenant_onboard`.
+    pub async fn tenant_create(&self, access: &Access, new: &TenantNew) -> Result<Tenant, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "create a tenant").await?;
+        let tenant = tenant_insert(self, &scoped, new).await?;
+        scoped.record(self, change_of("tenant.create", &tenant)).await?;
+        scoped.commit().await?;
+        Ok(tenant)
+    }
+
+    pub async fn tenant_fetch(&self, access: &Access, tenant: TenantId) -> Result<Tenant, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a tenant").await?;
+        let row = scoped.one("tenant", "SELECT * FROM tenants WHERE id = $1", &[&tenant.uuid()]).await?;
+        tenant_from(&row)
+    }
+
+    /// Newest first. A tenant's access sees a list of one.
+    pub async fn tenant_list(&self, access: &Access, page: &PageRequest) -> Result<Page<Tenant>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Read, "list tenants").await?;
+        let rows = scoped
+            .rows(
+                "SELECT * FROM tenants WHERE ($1::uuid IS NULL OR id = $1) AND id < $2 ORDER BY id DESC LIMIT $3",
+                &[&access.tenant().map(TenantId::uuid), &page.before_id(), &page.fetch()],
+            )
+            .await?;
+        page.finish(rows, tenant_from, |tenant| page.id_cursor(tenant.id.uuid()))
+    }
+
+    /// Name and plan. A tenant may rename itself; its plan is the house's.
+    pub async fn tenant_update(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        change: &TenantChange,
+    ) -> Result<Tenant, Fault> {
+        if change.plan.is_some() && !access.is_house() {
+            return Err(Fault::Forbidden);
+        }
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "update a tenant").await?;
+        let row = scoped
+            .one(
+                "tenant",
+                "UPDATE tenants SET name = coalesce($2, name), plan = coalesce($3, plan), updated_at = $4
+                 WHERE id = $1 RETURNING *",
+                &[
+                    &tenant.uuid(),
+                    &change.name.as_ref().map(DisplayName::as_str),
+                    &change.plan.as_ref().map(Json),
+                    &self.now().to_jiff(),
+                ],
+            )
+            .await?;
+        let tenant = tenant_from(&row)?;
+        scoped.record(self, change_of("tenant.update", &tenant)).await?;
+        scoped.commit().await?;
+        Ok(tenant)
+    }
+
+    /// Pause, resume, quarantine, release, close. What may follow what is decided here, under the row's lock: a
+    /// quarantine is lifted by the house only, and nobody comes back from closing.
+    pub async fn tenant_set_status(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        status: TenantStatus,
+        reason: Option<&str>,
+    ) -> Result<Tenant, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "set a tenant's status").await?;
+        let row =
+            scoped.one("tenant", "SELECT * FROM tenants WHERE id = $1 FOR UPDATE", &[&tenant.uuid()]).await?;
+        check_transition(tenant_from(&row)?.status, status, access)?;
+        let row = scoped
+            .one(
+                "tenant",
+                "UPDATE tenants SET status = $2, status_reason = $3, updated_at = $4 WHERE id = $1 RETURNING *",
+                &[&tenant.uuid(), &status.as_str(), &reason, &self.now().to_jiff()],
+            )
+            .await?;
+        let tenant = tenant_from(&row)?;
+        scoped.record(self, change_of("tenant.status", &tenant)).await?;
+        scoped.commit().await?;
+        Ok(tenant)
+    }
+
+    /// Erases a closing tenant and everything that is its own. The audit stays: it names ids and no content.
+    pub async fn tenant_erase(&self, access: &Access, tenant: TenantId) -> Result<(), Fault> {
+        if !access.is_house() {
+            return Err(Fault::Forbidden);
+        }
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "erase a tenant").await?;
+        let row =
+            scoped.one("tenant", "SELECT * FROM tenants WHERE id = $1 FOR UPDATE", &[&tenant.uuid()]).await?;
+        if tenant_from(&row)?.status != TenantStatus::Closing {
+            return Err(Fault::InUse { what: "tenant" });
+        }
+        scoped.execute("DELETE FROM tenants WHERE id = $1", &[&tenant.uuid()]).await?;
+        let change =
+            Change { action: "tenant.erase", tenant: Some(tenant), object: tenant.to_string(), detail: json!({}) };
+        scoped.record(self, change).await?;
+        scoped.commit().await
+    }
+}
+
+/// The row alone, for `tenant_create` and for onboarding, which makes more in the same transaction.
+pub(crate) async fn tenant_insert(database: &Database, scoped: &Scoped<'_>, new: &TenantNew) -> Result<Tenant, Fault> {
+    if let Err((field, reason)) = new.plan.check() {
+        return Err(Fault::Invalid { field, reason: reason.to_owned() });
+    }
+    let now = database.now();
+    let id = TenantId::mint(now, &mut database.random());
+    let row = scoped
+        .one(
+            "tenant",
+            "INSERT INTO tenants (id, name, status, plan, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $5) RETURNING *",
+            &[&id.uuid(), &new.name.as_str(), &TenantStatus::Active.as_str(), &Json(&new.plan), &now.to_jiff()],
+        )
+        .await?;
+    tenant_from(&row)
+}
+
+/// Every tenant, for the follower.
+pub(crate) async fn tenants_all(scoped: &Scoped<'_>) -> Result<Vec<Tenant>, Fault> {
+    scoped.rows("SELECT * FROM tenants", &[]).await?.iter().map(tenant_from).collect()
+}
+
+fn check_transition(from: TenantStatus, to: TenantStatus, access: &Access) -> Result<(), Fault> {
+    let only_house = matches!((from, to), (TenantStatus::Quarantined, _) | (_, TenantStatus::Quarantined));
+    if from == TenantStatus::Closing && to != TenantStatus::Closing {
+        return Err(Fault::Invalid { field: "status", reason: "a closing tenant cannot come back".to_owned() });
+    }
+    if only_house && !access.is_house() {
+        return Err(Fault::Forbidden);
+    }
+    Ok(())
+}
+
+fn change_of(action: &'static str, tenant: &Tenant) -> Change {
+    let detail = json!({
+        "name": tenant.name, "status": tenant.status, "reason": tenant.status_reason, "plan": tenant.plan,
+    });
+    Change { action, tenant: Some(tenant.id), object: tenant.id.to_string(), detail }
+}
+
+fn tenant_from(row: &Row) -> Result<Tenant, Fault> {
+    Ok(Tenant {
+        id: TenantId::from_uuid(column(row, "id")?),
+        name: parsed(row, "name", |text| DisplayName::parse(text).ok())?,
+        status: parsed(row, "status", TenantStatus::parse)?,
+        status_reason: column(row, "status_reason")?,
+        plan: serde_json::from_value(column(row, "plan")?).map_err(|_| corrupt("plan"))?,
+        created_at: Timestamp::from_jiff(column(row, "created_at")?),
+        updated_at: Timestamp::from_jiff(column(row, "updated_at")?),
+    })
+}
