@@ -13,11 +13,12 @@
 use crate::due::Due;
 use crate::lane::{Lane, Opening, Outlet};
 use crate::register::Register;
-use crate::slot::{Entry, Flow, NONE, Slot, State};
+use crate::slot::{Entry, Flow, NONE, Slot, State, low_ms};
 use crate::turn::End;
 use mail::{Domain, Instant, MessageId, PoolId, SiteName, TenantId};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::Duration;
 
 #[derive(Default)]
 pub struct Queue {
@@ -64,6 +65,16 @@ pub struct Delivery {
     pub flow: Flow,
     pub domain: Domain,
     pub site: SiteName,
+    pub(crate) due_ms: u32,
+}
+
+impl Delivery {
+    /// How long it has been due at `now`.
+    pub fn waited(&self, now: Instant) -> Duration {
+        let ms = low_ms(now).wrapping_sub(self.due_ms);
+        // Looked at before it was due, by cancelling or expiry: it has not been waiting.
+        Duration::from_millis(if ms > u32::MAX / 2 { 0 } else { u64::from(ms) })
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -138,6 +149,7 @@ impl Queue {
             previous: NONE,
             next: NONE,
             sibling,
+            due_ms: low_ms(due),
             state: State::Waiting,
         };
         let number = match self.vacant.pop() {
@@ -220,6 +232,7 @@ impl Queue {
             return Retried::Cancelled(ticket);
         }
         slot.state = State::Waiting;
+        slot.due_ms = low_ms(due);
         self.in_flight -= 1;
         let at = due.min(slot.entry.expires);
         self.due.set(ticket.0, at);

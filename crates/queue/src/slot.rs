@@ -62,7 +62,14 @@ pub(crate) struct Slot {
     pub next: u32,
     /// Another recipient of the same message.
     pub sibling: u32,
+    /// When it was or is due, in milliseconds; wraps after 49 days, which nothing waits.
+    pub due_ms: u32,
     pub state: State,
+}
+
+/// The low half of a time in milliseconds: enough to measure a wait.
+pub(crate) fn low_ms(at: Instant) -> u32 {
+    (at.as_micros() / 1000) as u32
 }
 
 impl Urgency {

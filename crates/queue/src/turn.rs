@@ -113,6 +113,7 @@ impl Queue {
             flow: *self.flows.key(row.flow),
             domain: self.domains.key(row.domain).clone(),
             site: self.sites.key(*self.domains.value(row.domain)).clone(),
+            due_ms: row.due_ms,
         }
     }
 
