@@ -1,0 +1,242 @@
+//! What this node's doors allow. Every number has its name and its reason here.
+//!
+//! Read by the binary from `[ingress]`. Where the doors are and where the certificate lies is the node's business and
+//! handed in; what tenants may do is in the registry, never here. Unknown keys are errors. Durations are whole
+//! seconds or milliseconds, as the name says; an empty text means none.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Threads that check, hash and sign; 0 means one per processor. RSA costs 0.3 ms, too much for a network thread.
+    pub signing_threads: usize,
+    /// Messages that may wait for a signing thread; more make the sessions wait, which makes the clients wait.
+    pub signing_queue_max: usize,
+    pub tls: TlsConfig,
+    /// What one session may do: lines, messages, recipients, errors, times.
+    pub session: smtp::Limits,
+    pub limits: Limits,
+    pub throttle: ThrottleConfig,
+    pub headers: HeaderConfig,
+}
+
+/// How the certificate files are used; where they are is the node's business.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// How often the files are compared with what is in use.
+    pub reload_check_s: u64,
+    /// A handshake that takes longer is given up.
+    pub handshake_s_max: u64,
+}
+
+/// What all sessions together may do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at all doors together; one more is answered with 421.
+    pub connections_max: usize,
+    /// Connections of one address (IPv6: of one /64) that have not authenticated. As many again wait for a moment.
+    pub connections_per_address_max: usize,
+    /// How long a connection over the limit of its address waits for another to authenticate or end before its 421.
+    pub connection_wait_ms_max: u64,
+    /// Authenticated connections of one credential, unless the credential says less.
+    pub connections_per_credential_max: usize,
+    /// Octets of a report that is returned to us.
+    pub inbound_octets_max: usize,
+    /// Octets of all messages that arrived and are not answered yet; over it new messages get 451.
+    pub octets_in_flight_max: usize,
+    /// Received fields; more is a loop (RFC 5321 §6.3).
+    pub received_fields_max: usize,
+    /// A client that does not take our reply for so long is dropped.
+    pub write_s_max: u64,
+    /// After a request to stop, sessions have so long to get their answer.
+    pub drain_s_max: u64,
+}
+
+/// What wrong secrets cost. Counted per credential and network, per network, and per credential from everywhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ThrottleConfig {
+    /// Wrong secrets of one credential from one network that cost nothing.
+    pub free_failures: u32,
+    /// The first delay; each further wrong secret doubles it.
+    pub delay_ms_first: u64,
+    /// The longest delay.
+    pub delay_ms_max: u64,
+    /// At so many wrong secrets the credential is locked for that network.
+    pub failures_to_lock: u32,
+    /// For how long.
+    pub lock_s: u64,
+    /// Failures are forgotten after so much time without another.
+    pub forget_s: u64,
+    /// Wrong secrets a minute from one network, whatever the credential.
+    pub failures_per_network_minute_max: u32,
+    /// Wrong secrets a minute for one credential from everywhere; only networks that it was never used from notice.
+    pub failures_per_credential_minute_max: u32,
+    /// Entries of the table; the one that is forgotten soonest makes room.
+    pub entries_max: usize,
+}
+
+/// What we write into messages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeaderConfig {
+    /// Whether Received names the client and its address. They identify a person's machine, so the default is no.
+    pub show_client: bool,
+    /// Last field of Feedback-ID: the sender identifier that Gmail's reports are keyed by; 5 to 15 characters.
+    pub feedback_sender: String,
+    /// Domain of complaint addresses: `CFBL-Address: b+<token>@<domain>` (RFC 9477). Empty adds no such field.
+    #[serde(with = "or_empty")]
+    pub complaint_domain: Option<mail::Domain>,
+    /// Base URL of one-click unsubscribing (RFC 8058), `https://…/u`. Empty adds no List-Unsubscribe.
+    #[serde(with = "or_empty")]
+    pub unsubscribe_url: Option<HttpsUrl>,
+}
+
+/// An absolute https URL that can stand between angle brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpsUrl(String);
+
+impl HttpsUrl {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for HttpsUrl {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<HttpsUrl, &'static str> {
+        let host = text.strip_prefix("https://").ok_or("the URL must begin with https://")?;
+        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"' | b',');
+        if host.is_empty() || !host.bytes().all(plain) {
+            return Err("the URL has a character that must be percent-encoded, or no host");
+        }
+        Ok(HttpsUrl(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+impl std::fmt::Display for HttpsUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An optional value whose absence is the empty text, so that the shipped file can show the key.
+mod or_empty {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_str(""),
+        }
+    }
+
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            signing_threads: 0,
+            signing_queue_max: 512,
+            tls: TlsConfig::default(),
+            session: smtp::Limits::default(),
+            limits: Limits::default(),
+            throttle: ThrottleConfig::default(),
+            headers: HeaderConfig::default(),
+        }
+    }
+}
+
+impl Default for TlsConfig {
+    fn default() -> TlsConfig {
+        TlsConfig { reload_check_s: 10, handshake_s_max: 30 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections_max: 2_000,
+            connections_per_address_max: 50,
+            connection_wait_ms_max: 2_000,
+            connections_per_credential_max: 200,
+            inbound_octets_max: 10 * 1024 * 1024,
+            octets_in_flight_max: 512 * 1024 * 1024,
+            received_fields_max: 100,
+            write_s_max: 60,
+            drain_s_max: 20,
+        }
+    }
+}
+
+impl Default for ThrottleConfig {
+    fn default() -> ThrottleConfig {
+        ThrottleConfig {
+            free_failures: 2,
+            delay_ms_first: 500,
+            delay_ms_max: 8_000,
+            failures_to_lock: 8,
+            lock_s: 900,
+            forget_s: 3_600,
+            failures_per_network_minute_max: 10,
+            failures_per_credential_minute_max: 10,
+            entries_max: 100_000,
+        }
+    }
+}
+
+impl Default for HeaderConfig {
+    fn default() -> HeaderConfig {
+        HeaderConfig {
+            show_client: false,
+            feedback_sender: "posthouse".into(),
+            complaint_domain: None,
+            unsubscribe_url: None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        assert!(serde_json::from_str::<Config>(r#"{"signing_thread":1}"#).is_err());
+        assert!(serde_json::from_str::<Config>(r#"{"limits":{"connections":1}}"#).is_err());
+    }
+
+    #[test]
+    fn what_would_break_a_header_is_an_error() {
+        for url in ["http://a.example/u", "https://", "https://a.example/>\\r\\nBcc: x", "https://a.example/a b"] {
+            let text = format!(r#"{{"headers":{{"unsubscribe_url":"{url}"}}}}"#);
+            assert!(serde_json::from_str::<Config>(&text).is_err(), "{url}");
+        }
+        assert!(serde_json::from_str::<Config>(r#"{"headers":{"complaint_domain":"a b"}}"#).is_err());
+    }
+
+    #[test]
+    fn nothing_said_means_the_defaults_and_the_defaults_show_every_key() {
+        assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());
+        let shown = serde_json::to_string(&Config::default()).unwrap();
+        assert!(shown.contains(r#""complaint_domain":"""#), "{shown}");
+        assert_eq!(serde_json::from_str::<Config>(&shown).unwrap(), Config::default());
+    }
+}

@@ -1,0 +1,263 @@
+//! The doors themselves: accept, limit, drain.
+//!
+//! Three listeners share one house: the limits, the throttle, the way in. Each accepted connection becomes a task
+//! that is kept in a tracker. When descriptors run out (EMFILE, ENFILE) the listener waits and tries again, so that
+//! the process neither spins nor dies. On shutdown the doors stay open to say 421 while sessions that have a message
+//! under way get their answer, at most for the time that the configuration allows; then everything is closed.
+
+use crate::config::Config;
+use crate::error::Fault;
+use crate::limits::{Connections, Octets};
+use crate::metrics;
+use crate::returned::ReturnedMail;
+use crate::session::{self, Entrance};
+use crate::submission::Submission;
+use crate::throttle::Throttle;
+use crate::tls::Tls;
+use mail::{Refusal, RefusalKind};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections the system may keep for us while we are busy; Linux caps it at net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+/// How long a listener waits after it could not accept, at first and at most. Only the longest wait is logged.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// Where the doors are to be. None closes a door; port 0 means any free port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Addresses {
+    /// Submission with STARTTLS (RFC 6409).
+    pub submission: Option<SocketAddr>,
+    /// Submission with implicit TLS (RFC 8314 §3.3).
+    pub submissions: Option<SocketAddr>,
+    /// Returned mail.
+    pub inbound: Option<SocketAddr>,
+}
+
+/// The doors, bound and not yet open: binding may need rights that are given up before they open.
+#[derive(Debug)]
+pub struct Listeners {
+    doors: Vec<(Entrance, TcpListener)>,
+    addresses: Addresses,
+}
+
+/// What the doors need.
+pub struct IngressParts {
+    pub submission: Arc<Submission>,
+    /// Needed by both submission doors; without it the inbound door offers no STARTTLS.
+    pub tls: Option<Arc<Tls>>,
+    /// Who keeps returned mail; without, it is deferred.
+    pub returned: Option<mpsc::Sender<ReturnedMail>>,
+}
+
+/// What all sessions share.
+pub(crate) struct House {
+    pub submission: Arc<Submission>,
+    pub tls: Option<Arc<Tls>>,
+    pub returned: Option<mpsc::Sender<ReturnedMail>>,
+    pub connections: Arc<Connections>,
+    pub octets: Arc<Octets>,
+    throttle: Mutex<Throttle>,
+}
+
+/// The doors at work.
+#[derive(Debug)]
+pub struct Ingress;
+
+/// The running doors: their addresses, and their end.
+#[derive(Debug)]
+pub struct IngressHandle {
+    addresses: Addresses,
+    task: JoinHandle<()>,
+}
+
+impl Listeners {
+    /// Binds every door that has an address.
+    pub fn bind(addresses: Addresses) -> Result<Listeners, Fault> {
+        let mut bound = Listeners { doors: Vec::with_capacity(3), addresses: Addresses::default() };
+        let wanted = [
+            (Entrance::Submission, addresses.submission, &mut bound.addresses.submission),
+            (Entrance::Submissions, addresses.submissions, &mut bound.addresses.submissions),
+            (Entrance::Inbound, addresses.inbound, &mut bound.addresses.inbound),
+        ];
+        for (entrance, wanted, local) in wanted {
+            let Some(address) = wanted else { continue };
+            let (listener, address) = listen(address).map_err(|source| Fault::Listen { address, source })?;
+            *local = Some(address);
+            bound.doors.push((entrance, listener));
+        }
+        Ok(bound)
+    }
+
+    /// Where the doors are; a port of 0 has become the one that was found.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+}
+
+impl Ingress {
+    /// Opens the doors. They close when `shutdown` is cancelled.
+    pub fn start(
+        parts: IngressParts,
+        listeners: Listeners,
+        shutdown: CancellationToken,
+    ) -> Result<IngressHandle, Fault> {
+        let needs_tls = listeners.doors.iter().any(|(entrance, _)| *entrance != Entrance::Inbound);
+        if needs_tls && parts.tls.is_none() {
+            return Err(Fault::TlsMissing);
+        }
+        let addresses = listeners.addresses;
+        let house = House::new(parts);
+        let task = tokio::spawn(serve(house, listeners, shutdown));
+        Ok(IngressHandle { addresses, task })
+    }
+}
+
+impl IngressHandle {
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Returns when every session has ended after the shutdown.
+    pub async fn finished(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the listeners stopped before their time");
+        }
+    }
+}
+
+impl House {
+    fn new(parts: IngressParts) -> Arc<House> {
+        let Config { limits, throttle, .. } = parts.submission.config();
+        Arc::new(House {
+            connections: Connections::new(limits.clone()),
+            octets: Octets::new(limits.octets_in_flight_max),
+            throttle: Mutex::new(Throttle::new(throttle.clone())),
+            submission: parts.submission,
+            tls: parts.tls,
+            returned: parts.returned,
+        })
+    }
+
+    pub fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the doors open until the shutdown, then ajar until every session has its answer.
+async fn serve(house: Arc<House>, listeners: Listeners, shutdown: CancellationToken) {
+    let (sessions, doors) = (TaskTracker::new(), TaskTracker::new());
+    let closed = CancellationToken::new();
+    for (entrance, listener) in listeners.doors {
+        let door = Door {
+            house: Arc::clone(&house),
+            entrance,
+            sessions: sessions.clone(),
+            shutdown: shutdown.clone(),
+            closed: closed.clone(),
+        };
+        doors.spawn(door.stand(listener));
+    }
+    if let Some(tls) = &house.tls {
+        doors.spawn(Arc::clone(tls).watch(shutdown.clone()));
+    }
+    shutdown.cancelled().await;
+    sessions.close();
+    let patience = Duration::from_secs(house.submission.config().limits.drain_s_max);
+    if tokio::time::timeout(patience, sessions.wait()).await.is_err() {
+        tracing::warn!(sessions = sessions.len(), "sessions were still open at the end of the drain time");
+    }
+    // Sessions listen to this too: what is left ends now, unanswered, and its client tries again.
+    closed.cancel();
+    sessions.wait().await;
+    doors.close();
+    doors.wait().await;
+}
+
+/// One listener and what it gives to its sessions.
+struct Door {
+    house: Arc<House>,
+    entrance: Entrance,
+    sessions: TaskTracker,
+    shutdown: CancellationToken,
+    closed: CancellationToken,
+}
+
+impl Door {
+    async fn stand(self, listener: TcpListener) {
+        let mut back_off = BACK_OFF_FIRST;
+        while let Some(accepted) = self.closed.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((stream, peer)) => {
+                    back_off = BACK_OFF_FIRST;
+                    self.receive(stream, peer);
+                }
+                // The client left before we took it: the next one is not affected.
+                Err(error) if is_about_one_client(&error) => {}
+                Err(error) => {
+                    if back_off >= BACK_OFF_MAX {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(error, door = self.entrance.as_str(), "cannot accept connections, trying on");
+                    }
+                    let _ = self.closed.run_until_cancelled(tokio::time::sleep(back_off)).await;
+                    back_off = (back_off * 2).min(BACK_OFF_MAX);
+                }
+            }
+        }
+    }
+
+    fn receive(&self, stream: TcpStream, peer: SocketAddr) {
+        let peer = peer.ip().to_canonical();
+        let place = match self.shutdown.is_cancelled() {
+            true => Err(Refusal::new(RefusalKind::ShuttingDown, "this server is shutting down")),
+            false => self.house.connections.enter(peer),
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(refusal) => return self.turn_away(&stream, &refusal),
+        };
+        // Replies are small and waited for.
+        let _ = stream.set_nodelay(true);
+        metrics::connections(self.house.connections.total());
+        let (house, closed) = (Arc::clone(&self.house), self.closed.clone());
+        let session = session::run(house, self.entrance, (stream, peer), place, self.shutdown.clone());
+        let connections = Arc::clone(&self.house.connections);
+        self.sessions.spawn(async move {
+            let _ = closed.run_until_cancelled(session).await;
+            metrics::connections(connections.total());
+        });
+    }
+
+    /// Without a task and without waiting: a new connection has room for one line.
+    fn turn_away(&self, stream: &TcpStream, refusal: &Refusal) {
+        metrics::session_ended(self.entrance.as_str(), "refused");
+        if self.entrance != Entrance::Submissions {
+            let _ = stream.try_write(format!("{}\r\n", refusal.to_reply()).as_bytes());
+        }
+    }
+}
+
+fn is_about_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let local = listener.local_addr()?;
+    Ok((listener, local))
+}

@@ -1,0 +1,50 @@
+//! Returned mail: which recipients the inbound door takes, and to whom it hands what it took.
+//!
+//! The door knows nobody by name. It takes a recipient only if its local-part is a token that this installation
+//! signed (RFC 5598's Return Handler); everything else is refused in the session, so there is no backscatter and
+//! nothing to relay. A message that was taken is handed over with the recipients it is about, and is answered with
+//! 250 only when the handler says that it is kept. While there is no handler, the answer is 451: the site tries
+//! again later, and nothing is lost.
+
+use crate::error::Fault;
+use bytes::Bytes;
+use mail::token::{TokenKey, TokenSubject};
+use mail::{ForwardPath, Refusal, RefusalKind, ReversePath, Timestamp};
+use std::net::IpAddr;
+use tokio::sync::{mpsc, oneshot};
+
+/// A message that came back.
+#[derive(Debug)]
+pub struct ReturnedMail {
+    /// Whom it is about; at least one.
+    pub subjects: Vec<TokenSubject>,
+    /// Null for a bounce; a provider's mailbox for a complaint.
+    pub reverse_path: ReversePath,
+    pub raw: Bytes,
+    pub peer: IpAddr,
+    pub received_at: Timestamp,
+    /// `Ok` once it is kept; until then the site waits for its answer.
+    pub answer: oneshot::Sender<Result<(), Refusal>>,
+}
+
+/// The recipient that a forward-path of the inbound door stands for.
+pub(crate) fn subject_of(key: &TokenKey, path: &ForwardPath) -> Result<TokenSubject, Refusal> {
+    key.read(path.mailbox().local_part())
+        .ok_or_else(|| Refusal::new(RefusalKind::NoSuchRecipient, "there is no such mailbox here"))
+}
+
+/// Hands over and waits until it is kept.
+pub(crate) async fn hand_over(
+    handler: Option<&mpsc::Sender<ReturnedMail>>,
+    returned: impl FnOnce(oneshot::Sender<Result<(), Refusal>>) -> ReturnedMail,
+) -> Result<(), Refusal> {
+    let (answer, kept) = oneshot::channel();
+    let later = || Refusal::new(RefusalKind::LocalTrouble, "returned mail cannot be taken just now");
+    let handler = handler.ok_or_else(later)?;
+    handler.send(returned(answer)).await.map_err(|_| later())?;
+    // A handler that ended without an answer kept nothing that we know of.
+    kept.await.map_err(|_| {
+        tracing::error!(error = &Fault::ReturnHandler as &dyn std::error::Error, "returned mail was not kept");
+        later()
+    })?
+}

@@ -1,0 +1,385 @@
+//! One SMTP session: the shell around `smtp::server`. Read, handle, act, arm the one timer, repeat.
+//!
+//! All decisions about the protocol are the machine's; all about rights are the registry's. Here questions are carried
+//! from the one to the other, octets are moved, and a session ends when its machine, its client or the node says so.
+//! A message whose final dot was read gets its answer even while the node shuts down; everybody else is told 421.
+//!
+//! What may surprise: a wrong secret is answered late on purpose (`throttle.rs`); the waiting is done here.
+
+use crate::error::Denial;
+use crate::limits::{Held, Owner, Place};
+use crate::listener::House;
+use crate::metrics;
+use crate::returned::{self, ReturnedMail};
+use crate::stream::Stream;
+use crate::submission::{Door, Offer, may_be_empty};
+use mail::{EnhancedStatus, ForwardPath, Instant, Refusal, RefusalKind, Reply, ReversePath};
+use registry::{CredentialRef, Sender, Steering};
+use smtp::server::{Action, Answer, Role, ServerConfig, TlsMode, Transaction};
+use smtp::{Limits, Password, server};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+/// Which door a session came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// Submission, STARTTLS.
+    Submission,
+    /// Submission, TLS from the first octet.
+    Submissions,
+    /// Returned mail.
+    Inbound,
+}
+
+/// How a session ended, for the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// In order: QUIT, or closed by the machine with a reply.
+    Closed,
+    /// Over a limit of connections.
+    Refused,
+    /// The TLS handshake failed or took too long.
+    Handshake,
+    /// The connection broke, or the client took no replies.
+    Lost,
+}
+
+/// How long what a client still sends is read after it was turned away; closing at once could cost it our reply.
+const LINGER: Duration = Duration::from_secs(2);
+
+pub(crate) struct Session {
+    house: Arc<House>,
+    entrance: Entrance,
+    peer: IpAddr,
+    place: Place,
+    held: Held,
+    machine: server::Session,
+    /// Set by AUTH.
+    credential: Option<CredentialRef>,
+}
+
+/// Runs a connection to its end.
+pub(crate) async fn run(
+    house: Arc<House>,
+    entrance: Entrance,
+    (stream, peer): (TcpStream, IpAddr),
+    place: Place,
+    shutdown: CancellationToken,
+) {
+    let machine = server::Session::new(house.server_config(entrance), house.now());
+    let held = house.octets.hold();
+    let session = Session { house, entrance, peer, place, held, machine, credential: None };
+    let end = session.run(Stream::Plain(stream), shutdown).await;
+    metrics::session_ended(entrance.as_str(), end.as_str());
+}
+
+impl Session {
+    async fn run(mut self, stream: Stream, shutdown: CancellationToken) -> End {
+        let stream = match self.enter(stream).await {
+            Ok(stream) => stream,
+            Err(end) => return end,
+        };
+        match self.converse(stream, shutdown).await {
+            Ok((end, stream)) => {
+                // The place is given back before the goodbye, which may take a moment.
+                let limit = self.house.write_limit();
+                drop(self);
+                stream.close(limit).await;
+                end
+            }
+            Err(end) => end,
+        }
+    }
+
+    /// Finds a place for the connection and shakes hands where TLS comes first.
+    async fn enter(&mut self, mut stream: Stream) -> Result<Stream, End> {
+        if let Err(refusal) = self.place.settle_in().await {
+            // Before a handshake there is nobody who could read the reply.
+            if self.entrance != Entrance::Submissions {
+                let line = format!("{}\r\n", refusal.to_reply());
+                let _ = stream.write(line.as_bytes(), self.house.write_limit()).await;
+                stream.close(self.house.write_limit()).await;
+            }
+            return Err(End::Refused);
+        }
+        match self.entrance {
+            Entrance::Submissions => self.shake_hands(stream).await.ok_or(End::Handshake),
+            Entrance::Submission | Entrance::Inbound => Ok(stream),
+        }
+    }
+
+    /// The loop of the shell.
+    async fn converse(
+        &mut self,
+        mut stream: Stream,
+        shutdown: CancellationToken,
+    ) -> Result<(End, Stream), End> {
+        let mut leaving = false;
+        loop {
+            while let Some(action) = self.machine.poll_action() {
+                match action {
+                    Action::Send(octets) => {
+                        stream.write(&octets, self.house.write_limit()).await.map_err(|_| End::Lost)?;
+                    }
+                    Action::Close => return Ok((End::Closed, stream)),
+                    Action::StartTls => {
+                        stream = self.shake_hands(stream).await.ok_or(End::Handshake)?;
+                        let (version, cipher) = stream.tls_names().unwrap_or_default();
+                        self.machine.handle_answer(Answer::TlsDone { version, cipher }, self.house.now());
+                    }
+                    Action::CheckCredential { username, password } => {
+                        let checked = self.authenticate(&username, &password).await;
+                        if let Err(refusal) = &checked
+                            && refusal.kind == RefusalKind::TooManyConnections
+                        {
+                            self.turn_away(&mut stream, refusal).await;
+                            return Ok((End::Refused, stream));
+                        }
+                        self.answer(checked, Answer::CredentialOk);
+                    }
+                    Action::CheckReversePath(path) => {
+                        let checked = self.check_reverse_path(&path);
+                        self.answer(checked, Answer::ReversePathOk);
+                    }
+                    Action::CheckRecipient(path) => {
+                        let checked = self.check_recipient(&path);
+                        self.answer(checked, Answer::RecipientOk);
+                    }
+                    Action::Accept(transaction) => {
+                        let accepted = self.accept(transaction).await;
+                        let answer = match accepted {
+                            Ok(reply) => Answer::Accepted { reply },
+                            Err(refusal) => Answer::Refused(refusal),
+                        };
+                        self.machine.handle_answer(answer, self.house.now());
+                    }
+                }
+            }
+            if shutdown.is_cancelled() && !leaving {
+                // A message under way is finished first; the machine knows when that is.
+                leaving = true;
+                self.machine.refuse_connection(shutting_down());
+                continue;
+            }
+            match self.wait(&mut stream, &shutdown, leaving).await? {
+                Ok(()) => {}
+                Err(refusal) => {
+                    self.turn_away(&mut stream, &refusal).await;
+                    return Ok((End::Refused, stream));
+                }
+            }
+        }
+    }
+
+    /// Waits for the client, the timer of the machine or the end of the node. A refusal ends the session at once.
+    async fn wait(
+        &mut self,
+        stream: &mut Stream,
+        shutdown: &CancellationToken,
+        leaving: bool,
+    ) -> Result<Result<(), Refusal>, End> {
+        let now = self.house.now();
+        let timer = self.machine.poll_timeout().map(|at| at.saturating_since(now));
+        let wants_input = self.machine.wants_input();
+        let (machine, house) = (&mut self.machine, &self.house);
+        let read = tokio::select! {
+            biased;
+            () = shutdown.cancelled(), if !leaving => return Ok(Ok(())),
+            read = stream.read(|octets| machine.handle_bytes(octets, house.now())), if wants_input => Some(read),
+            () = sleep(timer) => None,
+        };
+        match read {
+            None => self.machine.handle_timeout(self.house.now()),
+            Some(Ok(0)) => self.machine.handle_eof(),
+            Some(Ok(octets)) => return Ok(self.hold(octets)),
+            Some(Err(_)) => return Err(End::Lost),
+        }
+        Ok(Ok(()))
+    }
+
+    /// Counts what the machine keeps of a message; everything else it forgets at once.
+    fn hold(&mut self, octets: usize) -> Result<(), Refusal> {
+        match self.machine.phase_name() {
+            "data" | "accept" => self.held.add(octets),
+            _ => {
+                self.held.clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// Outside of the machine's conversation: says no, and lets the client read it before the connection is gone.
+    async fn turn_away(&self, stream: &mut Stream, refusal: &Refusal) {
+        let line = format!("{}\r\n", refusal.to_reply());
+        if stream.write(line.as_bytes(), self.house.write_limit()).await.is_ok() {
+            let _ = tokio::time::timeout(LINGER, async { while matches!(stream.read(|_| {}).await, Ok(1..)) {} }).await;
+        }
+    }
+
+    async fn shake_hands(&self, stream: Stream) -> Option<Stream> {
+        let acceptor = self.house.tls.as_ref()?.acceptor();
+        let limit = Duration::from_secs(self.house.submission.config().tls.handshake_s_max);
+        stream.into_tls(acceptor, limit).await.ok()
+    }
+
+    fn answer(&mut self, checked: Result<(), Refusal>, yes: Answer) {
+        let answer = match checked {
+            Ok(()) => yes,
+            Err(refusal) => Answer::Refused(refusal),
+        };
+        self.machine.handle_answer(answer, self.house.now());
+    }
+
+    async fn authenticate(&mut self, username: &str, password: &Password) -> Result<(), Refusal> {
+        let checked = self.check_credential(username, password).await;
+        metrics::authenticated(checked.as_ref().map(|_| ()));
+        self.credential = Some(checked?);
+        Ok(())
+    }
+
+    async fn check_credential(&mut self, username: &str, password: &Password) -> Result<CredentialRef, Refusal> {
+        let house = Arc::clone(&self.house);
+        house.throttle().check(username, self.peer, house.now())?;
+        let snapshot = house.submission.loaded_snapshot()?;
+        let now = house.submission.clock().timestamp();
+        let credential = match snapshot.authenticate(username, password.reveal(), self.peer, now) {
+            Ok(credential) => credential,
+            Err(refusal) => {
+                let delay = house.throttle().failed(username, self.peer, house.now());
+                tokio::time::sleep(delay).await;
+                return Err(refusal);
+            }
+        };
+        house.throttle().succeeded(username, self.peer, house.now());
+        self.place.belongs_to(Owner {
+            credential: credential.id,
+            tenant: credential.tenant,
+            credential_max: credential.limits.connections.map(|max| max as usize),
+            tenant_max: snapshot.tenant(credential.tenant).map_or(0, |t| t.plan.connections_max as usize),
+        })?;
+        Ok(credential)
+    }
+
+    fn check_reverse_path(&self, path: &ReversePath) -> Result<(), Refusal> {
+        match self.entrance {
+            Entrance::Inbound => Ok(()),
+            Entrance::Submission | Entrance::Submissions => {
+                may_be_empty(path)?;
+                self.house.submission.loaded_snapshot()?.may_use_reverse_path(&self.sender()?, path)
+            }
+        }
+    }
+
+    fn check_recipient(&self, path: &ForwardPath) -> Result<(), Refusal> {
+        match self.entrance {
+            Entrance::Inbound => returned::subject_of(self.house.submission.token_key(), path).map(|_| ()),
+            // Where the mail goes is found out on the way there.
+            Entrance::Submission | Entrance::Submissions => Ok(()),
+        }
+    }
+
+    async fn accept(&mut self, transaction: Transaction) -> Result<Reply, Refusal> {
+        let result = match self.entrance {
+            Entrance::Inbound => self.take_back(transaction).await,
+            Entrance::Submission | Entrance::Submissions => self.submit(transaction).await,
+        };
+        // Nothing is held any more, whatever the answer.
+        self.held.clear();
+        result
+    }
+
+    async fn submit(&self, transaction: Transaction) -> Result<Reply, Refusal> {
+        let Transaction { envelope, raw, client_name, protocol, .. } = transaction;
+        let door = Door::Smtp { protocol, client_name };
+        let steering = Steering::default();
+        let offer = Offer { sender: self.sender()?, envelope, raw, steering, peer: self.peer, door };
+        let accepted = self.house.submission.accept(offer).await.map_err(|denial: Denial| denial.to_refusal())?;
+        Ok(Reply::new(250, Some(EnhancedStatus::new(2, 0, 0)), format!("queued as {}", accepted.message)))
+    }
+
+    async fn take_back(&self, transaction: Transaction) -> Result<Reply, Refusal> {
+        let key = self.house.submission.token_key();
+        let paths = transaction.envelope.recipients.iter().map(|recipient| &recipient.forward_path);
+        let subjects = paths.map(|path| returned::subject_of(key, path)).collect::<Result<Vec<_>, _>>()?;
+        let (peer, received_at) = (self.peer, self.house.submission.clock().timestamp());
+        let (reverse_path, raw) = (transaction.envelope.reverse_path, transaction.raw);
+        returned::hand_over(self.house.returned.as_ref(), |answer| ReturnedMail {
+            subjects,
+            reverse_path,
+            raw,
+            peer,
+            received_at,
+            answer,
+        })
+        .await?;
+        Ok(Reply::new(250, Some(EnhancedStatus::new(2, 0, 0)), "ok"))
+    }
+
+    /// The machine asks nothing of a submission before AUTH; if it did, the answer would be no.
+    fn sender(&self) -> Result<Sender, Refusal> {
+        self.credential
+            .as_ref()
+            .map(Sender::of_credential)
+            .ok_or_else(|| Refusal::new(RefusalKind::AuthenticationRequired, "authentication required"))
+    }
+}
+
+fn shutting_down() -> Refusal {
+    Refusal::new(RefusalKind::ShuttingDown, "this server is shutting down")
+}
+
+/// For ever, if there is nothing to wait for.
+async fn sleep(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl House {
+    fn now(&self) -> Instant {
+        self.submission.clock().instant()
+    }
+
+    fn write_limit(&self) -> Duration {
+        Duration::from_secs(self.submission.config().limits.write_s_max)
+    }
+
+    fn server_config(&self, entrance: Entrance) -> ServerConfig {
+        let config = self.submission.config();
+        let (role, tls, limits) = match entrance {
+            Entrance::Submission => (Role::Submission, TlsMode::Offered, config.session.clone()),
+            Entrance::Submissions => (Role::Submission, TlsMode::Implicit, config.session.clone()),
+            Entrance::Inbound => {
+                let tls = if self.tls.is_some() { TlsMode::Offered } else { TlsMode::None };
+                let message_octets_max = config.limits.inbound_octets_max;
+                (Role::Inbound, tls, Limits { message_octets_max, ..config.session.clone() })
+            }
+        };
+        ServerConfig::new(self.submission.hostname().clone(), role, tls, limits)
+    }
+}
+
+impl Entrance {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Entrance::Submission => "submission",
+            Entrance::Submissions => "submissions",
+            Entrance::Inbound => "inbound",
+        }
+    }
+}
+
+impl End {
+    const fn as_str(self) -> &'static str {
+        match self {
+            End::Closed => "closed",
+            End::Refused => "refused",
+            End::Handshake => "handshake",
+            End::Lost => "lost",
+        }
+    }
+}

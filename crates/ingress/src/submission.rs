@@ -1,0 +1,313 @@
+//! The way in. Read this first: `accept()` is the whole of it, on one page.
+//!
+//! Both doors call it, SMTP (`session.rs`) and HTTP (`api`), with an offer: who, for whom, which bytes. It checks the
+//! header section, asks the registry (`Admitted`), prepares the message (`Prepared`) and appends it to the spool
+//! (`Committed`). There is no other success: whoever holds an `Accepted` may say 250 or 202, because it holds the
+//! proof that the record was synced. Checking and signing are one job on a signing thread; nothing here waits for
+//! anything but that thread and the disk, and never for the database.
+//!
+//! What may surprise: a message that was charged to a quota and then could not be stored stays charged. Giving it
+//! back would let a failing disk be hammered without limit.
+
+use crate::config::Config;
+use crate::error::{Denial, Fault};
+use crate::metrics;
+use crate::prepare::{self, Parcel, Prepared, Workshop};
+use crate::signer::Signers;
+use crate::steering::{self, Dialect};
+use bytes::Bytes;
+use mail::message::{HeaderLimits, HeaderSection};
+use mail::token::TokenKey;
+use mail::{Clock, Domain, Envelope, Mailbox, MessageId, Random, Refusal, RefusalKind, ReversePath, Timestamp};
+use registry::{Generation, Sender, Snapshot, Steering, Usage};
+use spool::{Committed, Intake};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The registry as this node holds it now.
+pub type SnapshotSource = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
+
+/// What a submission is made of.
+pub struct SubmissionParts {
+    pub intake: Intake,
+    pub snapshot: SnapshotSource,
+    /// Shared with whoever restores day counts and shows them.
+    pub usage: Arc<Mutex<Usage>>,
+    pub token_key: Arc<TokenKey>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Random,
+    /// Our name in greetings and trace fields.
+    pub hostname: Domain,
+    pub config: Config,
+}
+
+/// The way in. One per process.
+pub struct Submission {
+    intake: Intake,
+    snapshot: SnapshotSource,
+    usage: Arc<Mutex<Usage>>,
+    token_key: Arc<TokenKey>,
+    clock: Arc<dyn Clock>,
+    random: Mutex<Random>,
+    hostname: Domain,
+    config: Config,
+    header_limits: HeaderLimits,
+    /// With room for what we add.
+    outgoing_limits: HeaderLimits,
+    signers: Signers,
+}
+
+/// A message at the door. Lines end with CRLF.
+#[derive(Debug)]
+pub struct Offer {
+    pub sender: Sender,
+    pub envelope: Envelope,
+    pub raw: Bytes,
+    /// What the request itself asked for; header fields fill what it left open. SMTP leaves all open.
+    pub steering: Steering,
+    pub peer: IpAddr,
+    pub door: Door,
+}
+
+/// How a message came in, for its trace field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Door {
+    Smtp {
+        /// `ESMTPSA` and its like (RFC 3848).
+        protocol: &'static str,
+        /// The argument of EHLO: letters, digits and `.-_:[]`.
+        client_name: String,
+    },
+    Http,
+}
+
+/// A message that is ours now. Only `accept` makes one.
+#[derive(Debug, Clone, Copy)]
+#[must_use = "the client waits for its 250 or 202"]
+pub struct Accepted {
+    pub message: MessageId,
+    pub committed: Committed,
+}
+
+/// Fields that we add to a message, and their octets.
+const OWN_FIELDS_MAX: usize = 16;
+const OWN_FIELDS_OCTETS_MAX: usize = 16 * 1024;
+
+impl Submission {
+    /// Starts the signing threads.
+    pub fn start(parts: SubmissionParts) -> Result<Arc<Submission>, Fault> {
+        let signers = Signers::start(parts.config.signing_threads, parts.config.signing_queue_max)?;
+        let header_limits = HeaderLimits {
+            octets_max: parts.config.session.header_octets_max,
+            line_octets_max: parts.config.session.text_line_octets_max,
+            ..HeaderLimits::default()
+        };
+        let outgoing_limits = HeaderLimits {
+            octets_max: header_limits.octets_max + OWN_FIELDS_OCTETS_MAX,
+            fields_max: header_limits.fields_max + OWN_FIELDS_MAX,
+            ..header_limits
+        };
+        Ok(Arc::new(Submission {
+            intake: parts.intake,
+            snapshot: parts.snapshot,
+            usage: parts.usage,
+            token_key: parts.token_key,
+            clock: parts.clock,
+            random: Mutex::new(parts.random),
+            hostname: parts.hostname,
+            config: parts.config,
+            header_limits,
+            outgoing_limits,
+            signers,
+        }))
+    }
+
+    /// Takes the responsibility for a message, or says why not.
+    pub async fn accept(self: &Arc<Submission>, offer: Offer) -> Result<Accepted, Denial> {
+        let (began, door) = (self.clock.instant(), offer.door.as_str());
+        let result = self.take_in(offer).await;
+        metrics::submitted(door, &result, self.clock.instant().saturating_since(began));
+        if let Err(Denial::Fault(fault)) = &result {
+            tracing::error!(error = fault as &dyn std::error::Error, "a message could not be accepted");
+        }
+        result
+    }
+
+    async fn take_in(self: &Arc<Submission>, offer: Offer) -> Result<Accepted, Denial> {
+        let this = Arc::clone(self);
+        let prepared = self.signers.run(move || this.admit_and_prepare(&offer)).await??;
+        let message = prepared.record.message;
+        match self.intake.append(prepared.record, prepared.raw).await {
+            Ok(committed) => Ok(Accepted { message, committed }),
+            Err(spool::Fault::TooLarge { .. }) => {
+                Err(Refusal::new(RefusalKind::MessageTooLarge, "the message is too large to be stored here").into())
+            }
+            Err(source) => Err(Fault::Spool { source }.into()),
+        }
+    }
+
+    fn admit_and_prepare(&self, offer: &Offer) -> Result<Prepared, Denial> {
+        let now = self.clock.timestamp();
+        let snapshot = self.loaded_snapshot()?;
+        let section = self.check(offer)?;
+        let from = section.from_addresses().map_err(|error| error.to_refusal())?;
+        let [author] = from.as_slice() else {
+            return Err(Refusal::new(RefusalKind::AmbiguousFrom, "From must hold exactly one address").into());
+        };
+        let dialect = dialect_of(&snapshot, &offer.sender);
+        let steered = steering::read(&section, dialect, offer.steering.clone())?;
+        let admitted = self.admit(&snapshot, offer, author, steered.steering, now)?;
+
+        let id = MessageId::mint(now, &mut self.random.lock().unwrap_or_else(PoisonError::into_inner));
+        let parcel = Parcel {
+            admitted: &admitted,
+            offer,
+            section: &section,
+            from: author,
+            dialect,
+            envelope_id: steered.envelope_id,
+        };
+        let workshop = Workshop {
+            hostname: &self.hostname,
+            headers: &self.config.headers,
+            header_limits: &self.outgoing_limits,
+            token_key: &self.token_key,
+            id,
+            now,
+        };
+        prepare::prepare(&parcel, &workshop)
+    }
+
+    /// What can be said about the bytes without knowing whose they are.
+    fn check<'a>(&self, offer: &'a Offer) -> Result<HeaderSection<'a>, Refusal> {
+        let limits = &self.config.session;
+        if offer.raw.len() > limits.message_octets_max {
+            let text = format!("the message is larger than {} octets", limits.message_octets_max);
+            return Err(Refusal::new(RefusalKind::MessageTooLarge, text));
+        }
+        if offer.envelope.recipients.len() > limits.recipients_max {
+            let text = format!("more than {} recipients in one message", limits.recipients_max);
+            return Err(Refusal::new(RefusalKind::TooManyRecipients, text));
+        }
+        may_be_empty(&offer.envelope.reverse_path)?;
+        let section =
+            HeaderSection::parse(&offer.raw, &self.header_limits).map_err(|malformed| malformed.to_refusal())?;
+        if let Some(name) = section.repeated_field().filter(|name| !matches!(*name, "from" | "bcc")) {
+            let text = format!("the message has more than one {name} field");
+            return Err(Refusal::new(RefusalKind::MessageMalformed, text));
+        }
+        if section.received_count() > self.config.limits.received_fields_max {
+            return Err(Refusal::new(RefusalKind::MailLoop, "the message went through too many hops; is there a loop"));
+        }
+        check_body(section.body(), limits.text_line_octets_max)?;
+        Ok(section)
+    }
+
+    /// Holds the lock on the usage for the microseconds that admission takes.
+    fn admit(
+        &self,
+        snapshot: &Snapshot,
+        offer: &Offer,
+        author: &Mailbox,
+        steering: Steering,
+        now: Timestamp,
+    ) -> Result<registry::Admitted, Refusal> {
+        let offer = registry::Offer {
+            sender: offer.sender,
+            envelope: &offer.envelope,
+            from: std::slice::from_ref(author),
+            size: offer.raw.len() as u64,
+            steering,
+        };
+        snapshot.admit(&offer, &mut self.usage.lock().unwrap_or_else(PoisonError::into_inner), now)
+    }
+
+    /// The registry, once it was loaded: before that nobody is unknown, we just do not know yet.
+    pub(crate) fn loaded_snapshot(&self) -> Result<Arc<Snapshot>, Refusal> {
+        let snapshot = (self.snapshot)();
+        if snapshot.generation() == Generation::default() {
+            return Err(Refusal::new(RefusalKind::LocalTrouble, "not ready yet; please try again in a moment"));
+        }
+        Ok(snapshot)
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn hostname(&self) -> &Domain {
+        &self.hostname
+    }
+
+    pub(crate) fn token_key(&self) -> &TokenKey {
+        &self.token_key
+    }
+}
+
+/// Bounces are made by us, and a submitted message without a reverse-path could not come back to its tenant.
+pub(crate) fn may_be_empty(path: &ReversePath) -> Result<(), Refusal> {
+    match path {
+        ReversePath::Mailbox(_) => Ok(()),
+        ReversePath::Null => Err(Refusal::new(
+            RefusalKind::SenderNotAllowed,
+            "the null reverse-path <> is not accepted for submission; use an address of a verified domain",
+        )),
+    }
+}
+
+fn dialect_of(snapshot: &Snapshot, sender: &Sender) -> Dialect {
+    let credential = sender.credential().and_then(|id| snapshot.credential(id));
+    match credential {
+        Some(credential) if credential.compat_pmta => Dialect::PowerMta,
+        Some(_) | None => Dialect::Own,
+    }
+}
+
+/// What would have to be changed on the way out: lines that are too long, NUL, an end of line that is not CRLF.
+fn check_body(body: &[u8], line_octets_max: usize) -> Result<(), Refusal> {
+    let malformed = |text: String| Refusal::new(RefusalKind::MessageMalformed, text);
+    if memchr::memchr(0, body).is_some() {
+        return Err(malformed("the body has a NUL".to_owned()));
+    }
+    let mut rest = body;
+    while !rest.is_empty() {
+        let (content, after) = match memchr::memchr(b'\n', rest) {
+            Some(at) => (rest[..at].strip_suffix(b"\r"), &rest[at + 1..]),
+            None => (Some(rest), &rest[..0]),
+        };
+        let Some(content) = content.filter(|content| memchr::memchr(b'\r', content).is_none()) else {
+            return Err(malformed("the body has a bare CR or LF".to_owned()));
+        };
+        if content.len() > line_octets_max {
+            return Err(malformed(format!("the body has a line of more than {line_octets_max} octets")));
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for Submission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Submission").field("signers", &self.signers).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_would_have_to_be_changed_is_refused() {
+        for body in [&b"a\nb\r\n"[..], b"a\rb\r\n", b"\n", b"\r", b"a\r\r\n", b"a\0\r\n", &[b'x'; 999]] {
+            assert!(check_body(body, 998).is_err(), "{body:?}");
+        }
+        for body in [&b""[..], b"a", b"\r\n\r\n", b"a\r\nb", &[b'x'; 998]] {
+            assert!(check_body(body, 998).is_ok(), "{body:?}");
+        }
+    }
+}

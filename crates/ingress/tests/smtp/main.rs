@@ -1,0 +1,12 @@
+//! The doors, from outside: real sockets on loopback, a real spool in a temporary directory, a snapshot built by hand.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod acceptance;
+mod connections;
+mod disk;
+mod drain;
+mod python;
+mod refusals;
+mod returned;
+mod support;
+mod tls;
