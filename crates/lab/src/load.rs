@@ -1,0 +1,437 @@
+//! A submitting client for load: many connections, one AUTH each, as many messages as asked for, figures at the end.
+//!
+//! Uses PIPELINING and CHUNKING when offered. With a rate, message n is due at n/rate after the start, whoever sends
+//! it: a slow server does not slow the schedule, so the latencies tell the truth about it. A connection that breaks
+//! is opened again. Calls loopback only.
+
+use crate::client::{Dialog, Letter, Protection};
+use crate::error::{Fault, require_loopback};
+use hdrhistogram::Histogram;
+use mail::{Clock, Instant, Mailbox};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::client::Protection as LoadTls;
+
+/// Latencies up to ten minutes in microseconds, three digits.
+const LATENCY_MAX: u64 = 600_000_000;
+/// A connection that cannot be opened is tried again after this.
+const RECONNECT_DELAY: Duration = Duration::from_millis(200);
+/// Failures in a row until a connection gives up.
+const FAILURES_MAX: u32 = 10;
+/// Distinct recipients of a domain.
+const RECIPIENTS: u64 = 1_000_000;
+const CONNECTIONS_MAX: usize = 10_000;
+
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    pub to: SocketAddr,
+    pub tls: LoadTls,
+    pub senders: Vec<Sender>,
+    pub connections: usize,
+    /// Messages in all.
+    pub count: u64,
+    /// Messages a second over all connections; none: as fast as it goes.
+    pub rate: Option<f64>,
+    /// Octets of a message, header included; at least what the header needs.
+    pub size: usize,
+    /// Recipient domains, in turn.
+    pub domains: Vec<String>,
+    /// Recipients of a message.
+    pub recipients: usize,
+    /// Added to the header: `X-Posthouse-Stream: marketing`.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Who sends. Connections take the senders in turn.
+#[derive(Clone)]
+pub struct Sender {
+    /// None: no AUTH.
+    pub login: Option<(String, String)>,
+    /// Reverse-path and From.
+    pub from: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LoadFigures {
+    pub messages: u64,
+    pub accepted: u64,
+    pub refused: u64,
+    /// Connections that broke or could not be opened.
+    pub failures: u64,
+    pub octets: u64,
+    pub connections: usize,
+    pub seconds: f64,
+    pub messages_per_second: f64,
+    pub octets_per_second: f64,
+    /// From MAIL to the last reply.
+    pub latency_ms: Latency,
+    /// How often each code was the answer.
+    pub replies: BTreeMap<u16, u64>,
+    /// The first refusal and the first failure, to see what is wrong.
+    pub first_refusal: Option<String>,
+    pub first_failure: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    pub min: f64,
+    pub mean: f64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub max: f64,
+}
+
+/// What one connection found out.
+struct Tally {
+    latencies: Histogram<u64>,
+    accepted: u64,
+    refused: u64,
+    failures: u64,
+    octets: u64,
+    replies: BTreeMap<u16, u64>,
+    first_refusal: Option<String>,
+    first_failure: Option<String>,
+}
+
+struct Job {
+    options: LoadOptions,
+    clock: Arc<dyn Clock>,
+    next: AtomicU64,
+    started: Instant,
+    shutdown: CancellationToken,
+}
+
+impl Default for LoadOptions {
+    fn default() -> LoadOptions {
+        LoadOptions {
+            to: SocketAddr::from(([127, 0, 0, 1], 2587)),
+            tls: Protection::StartTls,
+            senders: Vec::new(),
+            connections: 20,
+            count: 1_000,
+            rate: None,
+            size: 4 << 10,
+            domains: vec!["plain.example".to_owned()],
+            recipients: 1,
+            headers: Vec::new(),
+        }
+    }
+}
+
+/// No password in a log.
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("authenticates", &self.login.is_some()).finish()
+    }
+}
+
+/// Sends everything, or what it can until the shutdown.
+pub async fn run(options: LoadOptions, clock: Arc<dyn Clock>, shutdown: CancellationToken) -> Result<LoadFigures, Fault> {
+    check(&options)?;
+    let (connections, started) = (options.connections, clock.instant());
+    let job = Arc::new(Job { options, clock, next: AtomicU64::new(0), started, shutdown });
+    let mut workers = JoinSet::new();
+    for number in 0..connections {
+        let job = job.clone();
+        workers.spawn(async move { job.work(number).await });
+    }
+    let mut whole = Tally::new();
+    while let Some(tally) = workers.join_next().await {
+        match tally {
+            Ok(tally) => whole.merge(tally),
+            Err(error) => whole.fail(error.to_string()),
+        }
+    }
+    let seconds = job.clock.instant().saturating_since(started).as_secs_f64();
+    Ok(whole.figures(connections, seconds))
+}
+
+fn check(options: &LoadOptions) -> Result<(), Fault> {
+    require_loopback("the server under load", options.to)?;
+    let no = |text: &str| Err(Fault::Option(text.to_owned()));
+    if options.connections == 0 || options.connections > CONNECTIONS_MAX {
+        return no("the number of connections is between 1 and 10000");
+    }
+    if options.senders.is_empty() || options.domains.is_empty() || options.recipients == 0 {
+        return no("a load needs a sender, a recipient domain and at least one recipient");
+    }
+    if options.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+        return no("the rate is a positive number");
+    }
+    if options.senders.iter().any(|sender| Mailbox::parse(&sender.from).is_err()) {
+        return no("a sender is a mailbox such as news@client.example");
+    }
+    if options.domains.iter().any(|domain| mail::Domain::parse(domain).is_err()) {
+        return no("a recipient domain is not a domain");
+    }
+    let clean = |text: &str| !text.is_empty() && text.chars().all(|c| !c.is_control());
+    if options.headers.iter().any(|(name, value)| !clean(name) || !clean(value) || name.contains(':')) {
+        return no("a header is a name and a value on one line");
+    }
+    Ok(())
+}
+
+impl Job {
+    async fn work(&self, number: usize) -> Tally {
+        let mut tally = Tally::new();
+        let sender = &self.options.senders[number % self.options.senders.len()];
+        let (mut dialog, mut failures) = (None, 0);
+        while let Some(index) = self.take_turn().await {
+            loop {
+                let attempt = async {
+                    let dialog = match &mut dialog {
+                        Some(dialog) => dialog,
+                        None => dialog.insert(self.connect(sender).await?),
+                    };
+                    self.send(dialog, sender, index, &mut tally).await
+                };
+                match attempt.await {
+                    Ok(usable) => {
+                        failures = 0;
+                        dialog = dialog.take_if(|_| usable);
+                        break;
+                    }
+                    Err(fault) => {
+                        (dialog, failures) = (None, failures + 1);
+                        tally.fail(describe(&fault));
+                        if failures >= FAILURES_MAX || self.shutdown.is_cancelled() {
+                            return tally;
+                        }
+                        tokio::time::sleep(RECONNECT_DELAY).await;
+                    }
+                }
+            }
+        }
+        if let Some(dialog) = dialog {
+            dialog.quit().await;
+        }
+        tally
+    }
+
+    /// The number of the next message, once it is due.
+    async fn take_turn(&self) -> Option<u64> {
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        if index >= self.options.count || self.shutdown.is_cancelled() {
+            return None;
+        }
+        if let Some(rate) = self.options.rate {
+            let due = self.started + Duration::from_secs_f64(index as f64 / rate);
+            tokio::select! {
+                () = self.shutdown.cancelled() => return None,
+                () = tokio::time::sleep(due.saturating_since(self.clock.instant())) => {}
+            }
+        }
+        Some(index)
+    }
+
+    async fn connect(&self, sender: &Sender) -> Result<Dialog, Fault> {
+        let mut dialog = Dialog::open(self.options.to, "load.lab.test", self.options.tls).await?;
+        if let Some((username, password)) = &sender.login {
+            dialog.authenticate(username, password).await?;
+        }
+        Ok(dialog)
+    }
+
+    /// Whether the session can go on.
+    async fn send(&self, dialog: &mut Dialog, sender: &Sender, index: u64, tally: &mut Tally) -> Result<bool, Fault> {
+        let options = &self.options;
+        let recipients: Vec<String> = (0..options.recipients as u64)
+            .map(|i| {
+                let number = index * options.recipients as u64 + i;
+                let domain = &options.domains[(number % options.domains.len() as u64) as usize];
+                format!("user{}@{domain}", number % RECIPIENTS)
+            })
+            .collect();
+        let raw = compose(options, sender, &recipients, index, self.clock.timestamp());
+        let started = self.clock.instant();
+        let answer = dialog.send(&Letter { reverse_path: &sender.from, recipients: &recipients, raw: &raw }).await?;
+        let took = self.clock.instant().saturating_since(started);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(LATENCY_MAX);
+        tally.latencies.saturating_record(micros.clamp(1, LATENCY_MAX));
+        *tally.replies.entry(answer.code).or_default() += 1;
+        if answer.is_positive() {
+            tally.accepted += 1;
+            tally.octets += raw.len() as u64;
+        } else {
+            tally.refused += 1;
+            tally.first_refusal.get_or_insert(answer.text);
+        }
+        Ok(answer.code != 421)
+    }
+}
+
+fn describe(fault: &Fault) -> String {
+    let mut text = fault.to_string();
+    let mut source = std::error::Error::source(fault);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// A message of the size that was asked for, with lines of 76 columns.
+fn compose(options: &LoadOptions, sender: &Sender, recipients: &[String], index: u64, now: mail::Timestamp) -> Vec<u8> {
+    const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog, and the dog does not mind it.\r\n";
+    let domain = sender.from.rsplit_once('@').map_or("lab.test", |(_, domain)| domain);
+    let mut raw = format!(
+        "From: <{from}>\r\nTo: <{to}>\r\nSubject: Load test {index}\r\nDate: {date}\r\nMessage-ID: <{index}.{at}@{domain}>\r\n\
+         MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n",
+        from = sender.from,
+        to = recipients.join(">, <"),
+        date = now.to_rfc5322(),
+        at = now.as_millis(),
+    )
+    .into_bytes();
+    for (name, value) in &options.headers {
+        raw.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    raw.extend_from_slice(b"\r\n");
+    while raw.len() + LINE.len() < options.size {
+        raw.extend_from_slice(LINE);
+    }
+    let rest = options.size.saturating_sub(raw.len() + 2);
+    raw.extend(std::iter::repeat_n(b'x', rest));
+    raw.extend_from_slice(b"\r\n");
+    raw
+}
+
+impl Tally {
+    fn new() -> Tally {
+        let latencies = Histogram::new_with_bounds(1, LATENCY_MAX, 3);
+        Tally {
+            latencies: latencies.unwrap_or_else(|_| unreachable!("the bounds are constants and valid")),
+            accepted: 0,
+            refused: 0,
+            failures: 0,
+            octets: 0,
+            replies: BTreeMap::new(),
+            first_refusal: None,
+            first_failure: None,
+        }
+    }
+
+    fn fail(&mut self, what: String) {
+        self.failures += 1;
+        self.first_failure.get_or_insert(what);
+    }
+
+    fn merge(&mut self, other: Tally) {
+        // Same bounds: nothing can be out of range.
+        let _ = self.latencies.add(&other.latencies);
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.failures += other.failures;
+        self.octets += other.octets;
+        for (code, count) in other.replies {
+            *self.replies.entry(code).or_default() += count;
+        }
+        self.first_refusal = self.first_refusal.take().or(other.first_refusal);
+        self.first_failure = self.first_failure.take().or(other.first_failure);
+    }
+
+    fn figures(self, connections: usize, seconds: f64) -> LoadFigures {
+        let ms = |micros: u64| micros as f64 / 1_000.0;
+        let quantile = |q: f64| ms(self.latencies.value_at_quantile(q));
+        let per_second = |amount: u64| if seconds > 0.0 { amount as f64 / seconds } else { 0.0 };
+        let none = self.latencies.is_empty();
+        LoadFigures {
+            messages: self.accepted + self.refused,
+            accepted: self.accepted,
+            refused: self.refused,
+            failures: self.failures,
+            octets: self.octets,
+            connections,
+            seconds,
+            messages_per_second: per_second(self.accepted),
+            octets_per_second: per_second(self.octets),
+            latency_ms: Latency {
+                min: if none { 0.0 } else { ms(self.latencies.min()) },
+                mean: if none { 0.0 } else { self.latencies.mean() / 1_000.0 },
+                p50: quantile(0.5),
+                p90: quantile(0.9),
+                p99: quantile(0.99),
+                p999: quantile(0.999),
+                max: ms(self.latencies.max()),
+            },
+            replies: self.replies,
+            first_refusal: self.first_refusal,
+            first_failure: self.first_failure,
+        }
+    }
+}
+
+impl fmt::Display for LoadFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latency = &self.latency_ms;
+        writeln!(f, "accepted   {:>10}   {:.1}/s over {:.2} s, {} connections", self.accepted, self.messages_per_second, self.seconds, self.connections)?;
+        writeln!(f, "refused    {:>10}", self.refused)?;
+        writeln!(f, "failures   {:>10}", self.failures)?;
+        writeln!(f, "octets     {:>10}   {:.1} MB/s", self.octets, self.octets_per_second / 1e6)?;
+        write!(
+            f,
+            "latency ms {:>10.2} p50   {:.2} p90   {:.2} p99   {:.2} p99.9   {:.2} max",
+            latency.p50, latency.p90, latency.p99, latency.p999, latency.max
+        )?;
+        for (name, text) in [("refusal", &self.first_refusal), ("failure", &self.first_failure)] {
+            if let Some(text) = text {
+                write!(f, "\nfirst {name}: {text}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn options() -> LoadOptions {
+        LoadOptions { senders: vec![Sender { login: None, from: "news@client.example".into() }], ..LoadOptions::default() }
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        assert!(check(&options()).is_ok());
+        let cases: [fn(&mut LoadOptions); 8] = [
+            |o| o.to = "192.0.2.1:25".parse().unwrap(),
+            |o| o.connections = 0,
+            |o| o.senders.clear(),
+            |o| o.domains = vec!["not a domain".into()],
+            |o| o.recipients = 0,
+            |o| o.rate = Some(0.0),
+            |o| o.rate = Some(f64::NAN),
+            |o| o.headers = vec![("X-A".into(), "1\r\nBcc: b@c.example".into())],
+        ];
+        for (number, spoil) in cases.into_iter().enumerate() {
+            let mut spoiled = options();
+            spoil(&mut spoiled);
+            assert!(check(&spoiled).is_err(), "case {number}");
+        }
+    }
+
+    #[test]
+    fn a_message_has_the_size_that_was_asked_for() {
+        let options = LoadOptions { size: 4_096, ..options() };
+        let raw = compose(&options, &options.senders[0], &["a@b.example".into()], 7, mail::Timestamp::from_millis(0));
+        assert_eq!(raw.len(), 4_096);
+        assert!(crate::wire::has_clean_line_ends(&raw) && raw.split(|b| *b == b'\n').all(|line| line.len() < 998));
+    }
+
+    #[test]
+    fn nothing_sent_gives_figures_without_nonsense() {
+        let figures = Tally::new().figures(1, 0.0);
+        assert_eq!((figures.messages_per_second, figures.latency_ms.min, figures.latency_ms.mean), (0.0, 0.0, 0.0));
+    }
+}
