@@ -1,0 +1,287 @@
+//! A transaction of the client, from MAIL to the report (RFC 5321 §3.3; pipelining by RFC 2920).
+//!
+//! Commands are sent in groups where PIPELINING is offered and one by one where it is not; every reply is matched with
+//! the command it answers. Whatever happens, every recipient has exactly one result in the end.
+
+use super::site::{Site, broken};
+use super::state::State;
+use super::{Action, BreakKind, DeliveryReport, Failure, Missing, Stage, Transaction, data, rcpt};
+use crate::data::check_lines;
+use crate::extension::Extension;
+use ::mail::{BodyKind, DsnReturn, Reply};
+use std::collections::VecDeque;
+
+/// Commands without an answer at one time: a group that fits into the buffers of both sides (RFC 2920 §3.1).
+const GROUP_COMMANDS_MAX: usize = 100;
+
+/// A command whose reply has not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expected {
+    Reset,
+    Mail,
+    Rcpt(usize),
+    Data,
+    /// The message, by its dot or its last chunk.
+    Final,
+    /// The empty message that must be sent if DATA is taken although no recipient was.
+    Abandoned,
+}
+
+/// What is sent next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Reset,
+    Mail,
+    Rcpt(usize),
+    /// DATA or the chunk.
+    Body,
+    Nothing,
+}
+
+pub(super) struct Delivery {
+    pub transaction: Transaction,
+    /// `None` for a recipient that was accepted or not yet answered.
+    pub results: Vec<Option<Result<Reply, Failure>>>,
+    pub accepted: usize,
+    pub expected: VecDeque<Expected>,
+    pub next: Next,
+}
+
+impl Delivery {
+    pub fn begin(transaction: Transaction, site: &mut Site) -> State {
+        let recipients = transaction.envelope.recipients.len();
+        let next = if site.needs_reset { Next::Reset } else { Next::Mail };
+        let mut delivery = Box::new(Delivery {
+            transaction,
+            results: vec![None; recipients],
+            accepted: 0,
+            expected: VecDeque::new(),
+            next,
+        });
+        if let Some(missing) = delivery.missing(site) {
+            delivery.settle_open(&Failure::Missing(missing));
+            return delivery.report(site);
+        }
+        delivery.go_on(site)
+    }
+
+    pub fn on_reply(mut self: Box<Self>, reply: Reply, site: &mut Site) -> State {
+        let Some(expected) = self.expected.pop_front() else {
+            return self.on_break(BreakKind::Protocol, site);
+        };
+        if reply.code.as_u16() == 421 {
+            // RFC 5321 §3.8: the site closes now; it is its answer for everybody who has none.
+            self.settle_open(&Failure::Refused { stage: stage_of(expected, site), reply });
+            return self.report_and_close(site);
+        }
+        let understood = match expected {
+            Expected::Reset => self.on_reset(reply),
+            Expected::Mail => self.on_mail(reply, site),
+            Expected::Rcpt(index) => rcpt::on_reply(&mut self, index, reply),
+            Expected::Data => data::on_reply(&mut self, reply, site),
+            Expected::Final => data::on_final(&mut self, reply, site),
+            Expected::Abandoned => Ok(()),
+        };
+        match understood {
+            Ok(()) => self.go_on(site),
+            Err(kind) => {
+                self.settle_open(&broken(stage_of(expected, site), kind));
+                self.report_and_close(site)
+            }
+        }
+    }
+
+    pub fn on_break(mut self: Box<Self>, kind: BreakKind, site: &mut Site) -> State {
+        let stage = self.expected.front().map_or(Stage::Mail, |expected| stage_of(*expected, site));
+        self.settle_open(&broken(stage, kind));
+        self.report_and_close(site)
+    }
+
+    pub fn stage(&self) -> Stage {
+        match self.expected.front() {
+            None | Some(Expected::Mail) => Stage::Mail,
+            Some(Expected::Reset) => Stage::Reset,
+            Some(Expected::Rcpt(_)) => Stage::Rcpt,
+            Some(Expected::Data) => Stage::Data,
+            Some(Expected::Final | Expected::Abandoned) => Stage::Final,
+        }
+    }
+
+    /// Sends what may be sent now; reports when nothing more will come.
+    fn go_on(mut self: Box<Self>, site: &mut Site) -> State {
+        let group = if site.offers(Extension::Pipelining) { GROUP_COMMANDS_MAX } else { 1 };
+        while self.next != Next::Nothing && self.expected.len() < group {
+            if !self.send_next(site) {
+                break;
+            }
+        }
+        match self.expected.front() {
+            Some(expected) => {
+                let stage = stage_of(*expected, site);
+                // While blocks are written `handle_written` shortens this to the time between two of them.
+                site.wait_at(if stage == Stage::Body { Stage::Final } else { stage });
+                State::Delivering(self)
+            }
+            None => self.report(site),
+        }
+    }
+
+    /// False if a reply has to come first.
+    fn send_next(&mut self, site: &mut Site) -> bool {
+        let expected = match self.next {
+            Next::Nothing => return false,
+            Next::Reset => {
+                site.say(&["RSET"]);
+                self.next = Next::Mail;
+                Expected::Reset
+            }
+            Next::Mail => {
+                self.say_mail(site);
+                self.next = Next::Rcpt(0);
+                Expected::Mail
+            }
+            Next::Rcpt(index) => {
+                rcpt::say(&self.transaction.envelope.recipients[index], site);
+                let more = index + 1 < self.results.len();
+                self.next = if more { Next::Rcpt(index + 1) } else { Next::Body };
+                Expected::Rcpt(index)
+            }
+            Next::Body => match data::begin(self, site) {
+                Some(expected) => {
+                    self.next = Next::Nothing;
+                    expected
+                }
+                None => return false,
+            },
+        };
+        self.expected.push_back(expected);
+        true
+    }
+
+    fn say_mail(&self, site: &mut Site) {
+        let envelope = &self.transaction.envelope;
+        site.out.extend_from_slice(format!("MAIL FROM:<{}>", envelope.reverse_path).as_bytes());
+        if site.offers(Extension::Size) {
+            site.out.extend_from_slice(format!(" SIZE={}", self.transaction.raw.len()).as_bytes());
+        }
+        if site.offers(Extension::EightBitMime) && envelope.body == BodyKind::EightBitMime {
+            site.out.extend_from_slice(b" BODY=8BITMIME");
+        }
+        if site.offers(Extension::SmtpUtf8) && self.needs_smtputf8() {
+            site.out.extend_from_slice(b" SMTPUTF8");
+        }
+        if envelope.require_tls {
+            site.out.extend_from_slice(b" REQUIRETLS");
+        }
+        if site.offers(Extension::Dsn) {
+            match envelope.dsn_return {
+                Some(DsnReturn::Full) => site.out.extend_from_slice(b" RET=FULL"),
+                Some(DsnReturn::Headers) => site.out.extend_from_slice(b" RET=HDRS"),
+                None => {}
+            }
+            rcpt::say_parameter(site, " ENVID=", envelope.envelope_id.as_deref());
+        }
+        site.say(&[]);
+    }
+
+    fn on_reset(&mut self, reply: Reply) -> Result<(), BreakKind> {
+        if reply.code.as_u16() / 100 == 2 {
+            return Ok(());
+        }
+        // Without a clean start nothing that follows means what it says.
+        self.settle_open(&Failure::Refused { stage: Stage::Reset, reply });
+        Ok(())
+    }
+
+    fn on_mail(&mut self, reply: Reply, site: &mut Site) -> Result<(), BreakKind> {
+        match reply.code.as_u16() / 100 {
+            2 => {
+                site.needs_reset = true;
+                Ok(())
+            }
+            4 | 5 => {
+                self.settle_open(&Failure::Refused { stage: Stage::Mail, reply });
+                if matches!(self.next, Next::Rcpt(_) | Next::Body) {
+                    self.next = Next::Nothing;
+                }
+                Ok(())
+            }
+            _ => Err(BreakKind::Protocol),
+        }
+    }
+
+    /// Gives a result to everybody who has none.
+    pub fn settle_open(&mut self, failure: &Failure) {
+        for result in self.results.iter_mut().filter(|result| result.is_none()) {
+            *result = Some(Err(failure.clone()));
+        }
+        self.accepted = 0;
+    }
+
+    pub fn settle_accepted(&mut self, reply: &Reply) {
+        for result in self.results.iter_mut().filter(|result| result.is_none()) {
+            *result = Some(Ok(reply.clone()));
+        }
+    }
+
+    fn report(self: Box<Self>, site: &mut Site) -> State {
+        site.deadline = None;
+        site.actions.push_back(Action::Report(self.into_report(true)));
+        State::Ready
+    }
+
+    fn report_and_close(self: Box<Self>, site: &mut Site) -> State {
+        site.blocks.clear();
+        site.out.clear();
+        site.actions.push_back(Action::Report(self.into_report(false)));
+        State::Closed
+    }
+
+    fn into_report(self, session_usable: bool) -> DeliveryReport {
+        let unanswered = || Err(broken(Stage::Mail, BreakKind::Protocol));
+        let results = self.results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect();
+        DeliveryReport { results, session_usable }
+    }
+
+    /// What this message needs and this session does not offer.
+    fn missing(&self, site: &Site) -> Option<Missing> {
+        let Transaction { envelope, raw } = &self.transaction;
+        if check_lines(raw, None).is_err() {
+            return Some(Missing::CleanLines);
+        }
+        if envelope.require_tls && !(site.encrypted && site.offers(Extension::RequireTls)) {
+            return Some(Missing::RequireTls);
+        }
+        if self.needs_smtputf8() && !site.offers(Extension::SmtpUtf8) {
+            return Some(Missing::SmtpUtf8);
+        }
+        if envelope.body == BodyKind::EightBitMime && !site.offers(Extension::EightBitMime) && !raw.is_ascii() {
+            return Some(Missing::EightBitMime);
+        }
+        let too_long = site.offer.size_max.is_some_and(|octets_max| raw.len() as u64 > octets_max);
+        too_long.then_some(Missing::Size)
+    }
+
+    /// RFC 6531 §3.4: only a message that has it in an address or in the header section needs it, whatever was asked.
+    fn needs_smtputf8(&self) -> bool {
+        let Transaction { envelope, raw } = &self.transaction;
+        let paths = envelope.recipients.iter().all(|recipient| recipient.forward_path.mailbox().is_ascii());
+        if !envelope.reverse_path.is_ascii() || !paths {
+            return true;
+        }
+        let header = memchr::memmem::find(raw, b"\r\n\r\n").map_or(&raw[..], |end| &raw[..end]);
+        envelope.smtputf8 && !header.is_ascii()
+    }
+}
+
+/// Once the message is being written its answer is awaited; until it is all written it cannot have been taken.
+fn stage_of(expected: Expected, site: &Site) -> Stage {
+    match expected {
+        Expected::Reset => Stage::Reset,
+        Expected::Mail => Stage::Mail,
+        Expected::Rcpt(_) => Stage::Rcpt,
+        Expected::Data => Stage::Data,
+        Expected::Final if site.blocks.is_empty() => Stage::Final,
+        Expected::Final | Expected::Abandoned => Stage::Body,
+    }
+}

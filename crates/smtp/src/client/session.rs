@@ -1,0 +1,196 @@
+//! The client session as its shell sees it: octets, answers and time in, actions out.
+
+use super::mail::Delivery;
+use super::site::{Site, broken};
+use super::state::State;
+use super::{Action, Answer, BreakKind, ClientConfig, DeliveryReport, Stage, Transaction};
+use crate::extension::Offer;
+use crate::reply::ReplyReader;
+use bytes::BytesMut;
+use ::mail::Instant;
+use std::mem;
+
+/// One connection to a site.
+pub struct Session {
+    state: State,
+    site: Site,
+    reader: ReplyReader,
+    /// Half a line.
+    waiting: BytesMut,
+    said_close: bool,
+}
+
+impl Session {
+    /// The connection is open (and encrypted, with implicit TLS); the greeting has not come.
+    pub fn new(config: ClientConfig, now: Instant) -> Session {
+        let reader = ReplyReader::new(config.reply_line_octets_max, config.reply_lines_max);
+        let site = Site::new(config, now);
+        Session { state: State::Greeting, site, reader, waiting: BytesMut::new(), said_close: false }
+    }
+
+    /// Begins a transaction; exactly one `Report` follows. If the session was lost since `Ready`, the report says so.
+    /// A session that is not ready must not be given one.
+    pub fn deliver(&mut self, transaction: Transaction, now: Instant) {
+        self.site.now = now;
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Ready => self.state = Delivery::begin(transaction, &mut self.site),
+            State::Quitting | State::Closed => {
+                let lost = Err(broken(Stage::Mail, BreakKind::Eof));
+                let results = vec![lost; transaction.envelope.recipients.len()];
+                let report = DeliveryReport { results, session_usable: false };
+                self.site.actions.push_back(Action::Report(report));
+            }
+            other => unreachable!("a transaction was given to a session at {}", other.name()),
+        }
+        self.settle();
+    }
+
+    /// Ends the session. In the middle of something it just closes.
+    pub fn quit(&mut self, now: Instant) {
+        self.site.now = now;
+        match self.state {
+            State::Ready => {
+                self.site.say(&["QUIT"]);
+                self.site.wait_at(Stage::Quit);
+                self.state = State::Quitting;
+            }
+            _ => self.handle_break(BreakKind::Io),
+        }
+    }
+
+    pub fn handle_bytes(&mut self, octets: &[u8], now: Instant) {
+        self.site.now = now;
+        if self.waiting.is_empty() {
+            let used = self.read(octets);
+            self.keep_waiting(&octets[used..]);
+        } else {
+            self.waiting.extend_from_slice(octets);
+            let octets = mem::take(&mut self.waiting);
+            let used = self.read(&octets);
+            self.keep_waiting(&octets[used..]);
+        }
+        self.settle();
+    }
+
+    pub fn handle_answer(&mut self, answer: Answer, now: Instant) {
+        self.site.now = now;
+        let state = mem::replace(&mut self.state, State::Closed);
+        self.state = state.on_answer(answer, &mut self.site);
+        self.settle();
+    }
+
+    /// So far everything that `Send` gave was written. Only long messages need it: it keeps the time running anew.
+    pub fn handle_written(&mut self, now: Instant) {
+        self.site.now = now;
+        if let State::Delivering(delivery) = &self.state
+            && delivery.stage() == Stage::Final
+        {
+            self.site.wait_at(if self.site.blocks.is_empty() { Stage::Final } else { Stage::Body });
+        }
+    }
+
+    /// The time of `poll_timeout` has come. Called too early it does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.site.now = now;
+        if self.site.deadline.is_some_and(|deadline| deadline <= now) {
+            self.handle_break(BreakKind::Timeout);
+        }
+    }
+
+    /// The site closed its side.
+    pub fn handle_eof(&mut self) {
+        self.handle_break(BreakKind::Eof);
+    }
+
+    /// The connection broke in another way.
+    pub fn handle_break(&mut self, kind: BreakKind) {
+        let state = mem::replace(&mut self.state, State::Closed);
+        self.state = state.on_break(kind, &mut self.site);
+        self.settle();
+    }
+
+    pub fn poll_action(&mut self) -> Option<Action> {
+        if !self.site.out.is_empty() {
+            return Some(Action::Send(self.site.out.split().freeze()));
+        }
+        if let Some(block) = self.site.blocks.pop_front() {
+            return Some(Action::Send(block));
+        }
+        if let Some(action) = self.site.actions.pop_front() {
+            return Some(action);
+        }
+        if matches!(self.state, State::Closed) && !mem::replace(&mut self.said_close, true) {
+            return Some(Action::Close);
+        }
+        None
+    }
+
+    /// When to call `handle_timeout`. An idle session has no limit of its own: its owner knows how long it is of use.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.site.deadline
+    }
+
+    /// False while the handshake runs and after the end.
+    pub fn wants_input(&self) -> bool {
+        !matches!(self.state, State::Handshake | State::Closed)
+    }
+
+    /// Whether `deliver` may be called.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready)
+    }
+
+    pub fn is_encrypted(&self) -> bool {
+        self.site.encrypted
+    }
+
+    /// What the site offers now.
+    pub fn offer(&self) -> &Offer {
+        &self.site.offer
+    }
+
+    /// For logs and metrics.
+    pub fn phase_name(&self) -> &'static str {
+        self.state.name()
+    }
+
+    fn read(&mut self, octets: &[u8]) -> usize {
+        let mut used = 0;
+        while used < octets.len() {
+            if !self.wants_input() {
+                return octets.len();
+            }
+            match self.reader.read(&octets[used..]) {
+                Ok((reply, taken)) => {
+                    used += taken;
+                    let Some(reply) = reply else { break };
+                    let state = mem::replace(&mut self.state, State::Closed);
+                    self.state = state.on_reply(reply, &mut self.site);
+                }
+                Err(_) => {
+                    self.handle_break(BreakKind::Protocol);
+                    return octets.len();
+                }
+            }
+        }
+        used
+    }
+
+    fn keep_waiting(&mut self, octets: &[u8]) {
+        if self.wants_input() && !octets.is_empty() {
+            self.waiting = BytesMut::from(octets);
+        }
+    }
+
+    fn settle(&mut self) {
+        match self.state {
+            State::Closed => {
+                self.site.deadline = None;
+                self.site.blocks.clear();
+            }
+            // RFC 3207 §4.1.1: what came in clear is not known any more.
+            State::Handshake => self.waiting.clear(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a client session knows of the site it talks to, and what it has to do next: the context of every transition.
+
+use super::{Action, Break, BreakKind, ClientConfig, ClientTls, Failure, Stage};
+use crate::extension::{Extension, Offer};
+use bytes::{Bytes, BytesMut};
+use ::mail::{Instant, Reply};
+use std::collections::VecDeque;
+
+/// A message up to this size goes out together with its command, in one write; a longer one is not copied.
+const TOGETHER_OCTETS_MAX: usize = 64 * 1024;
+/// A longer message goes out in blocks of this size, so that "was it all handed over?" has an answer.
+const BLOCK_OCTETS_MAX: usize = 256 * 1024;
+
+pub(super) struct Site {
+    pub config: ClientConfig,
+    pub now: Instant,
+    pub out: BytesMut,
+    /// What follows `out`.
+    pub blocks: VecDeque<Bytes>,
+    /// What follows the octets.
+    pub actions: VecDeque<Action>,
+    pub offer: Offer,
+    pub encrypted: bool,
+    /// The last transaction did not come to an end of its own.
+    pub needs_reset: bool,
+    pub deadline: Option<Instant>,
+}
+
+impl Site {
+    pub fn new(config: ClientConfig, now: Instant) -> Site {
+        let encrypted = config.tls == ClientTls::Implicit;
+        let mut site = Site {
+            config,
+            now,
+            out: BytesMut::new(),
+            blocks: VecDeque::new(),
+            actions: VecDeque::new(),
+            offer: Offer::default(),
+            encrypted,
+            needs_reset: false,
+            deadline: None,
+        };
+        site.wait_at(Stage::Greeting);
+        site
+    }
+
+    pub fn offers(&self, extension: Extension) -> bool {
+        self.offer.extensions.contains(extension)
+    }
+
+    pub fn say(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.out.extend_from_slice(part.as_bytes());
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    pub fn send_text(&mut self, text: Bytes) {
+        if self.blocks.is_empty() && text.len() <= TOGETHER_OCTETS_MAX {
+            self.out.extend_from_slice(&text);
+            return;
+        }
+        let mut rest = text;
+        while rest.len() > BLOCK_OCTETS_MAX {
+            self.blocks.push_back(rest.split_to(BLOCK_OCTETS_MAX));
+        }
+        self.blocks.push_back(rest);
+    }
+
+    pub fn wait_at(&mut self, stage: Stage) {
+        self.deadline = Some(self.now + self.config.timeouts.at(stage));
+    }
+
+    /// The session never became ready. A site that only said no is told goodbye, without waiting for its answer.
+    pub fn fail_opening(&mut self, failure: Failure) -> super::state::State {
+        let polite = match &failure {
+            Failure::Refused { reply, .. } => reply.code.as_u16() != 421,
+            Failure::Missing(_) => true,
+            Failure::Broken(_) => false,
+        };
+        if polite {
+            self.say(&["QUIT"]);
+        }
+        self.actions.push_back(Action::OpeningFailed(failure));
+        super::state::State::Closed
+    }
+
+    pub fn refuse_opening(&mut self, stage: Stage, reply: Reply) -> super::state::State {
+        if reply.code.is_positive() {
+            return self.fail_opening(broken(stage, BreakKind::Protocol));
+        }
+        self.fail_opening(Failure::Refused { stage, reply })
+    }
+}
+
+pub(super) fn broken(stage: Stage, kind: BreakKind) -> Failure {
+    Failure::Broken(Break { stage, kind, maybe_delivered: stage.maybe_delivered() })
+}

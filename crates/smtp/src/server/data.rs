@@ -1,0 +1,176 @@
+//! DATA and BDAT: the message itself, up to the question whether it is safe (RFC 5321 §4.1.1.4, RFC 3030).
+//!
+//! A message that breaks a rule is read to its end and then refused, so that nothing of it is ever taken for a command.
+//! Only a client that goes on far beyond the limit, or announces it, is cut off.
+
+use super::peer::Peer;
+use super::state::{Open, Question, State};
+use super::{Action, Transaction};
+use crate::data::{ChunkReader, DataError, DataReader, Progress};
+use crate::extension::Extension;
+use bytes::Bytes;
+use ::mail::{BodyKind, Refusal, RefusalKind, Reply};
+
+/// A chunk that is coming.
+pub(super) enum Chunk {
+    Keep { open: Open, reader: Box<ChunkReader>, remaining: u64, last: bool },
+    /// Read, thrown away and then refused; the session goes on in `then`.
+    Drop { code: u16, text: &'static str, remaining: u64, then: Box<State> },
+}
+
+pub(super) fn no_recipient(open: Open, peer: &mut Peer) -> State {
+    peer.complain(554, "5.5.1 no valid recipient");
+    State::Mail(open)
+}
+
+pub(super) fn begin(open: Open, peer: &mut Peer) -> State {
+    peer.say(354, "end with <CR><LF>.<CR><LF>");
+    peer.data_began = peer.now;
+    let reader = DataReader::new(&peer.config.limits, open.size);
+    State::Data(open, Box::new(reader))
+}
+
+/// Reads from a message that comes by DATA. Gives the state after it once its end was there, and the octets used.
+pub(super) fn read(reader: &mut DataReader, octets: &[u8], peer: &mut Peer) -> Progress {
+    let progress = reader.read(octets);
+    // Once more the limit is patience enough for a client that has not heard of SIZE.
+    if progress == Progress::More && reader.received() > 2 * peer.config.limits.message_octets_max as u64 {
+        peer.reply(&refusal(DataError::MessageTooLong).to_reply());
+        peer.closing = true;
+    }
+    progress
+}
+
+pub(super) fn end(open: Open, reader: DataReader, peer: &mut Peer) -> State {
+    let result = reader.finish(&peer.config.limits);
+    offer(open, result, false, peer)
+}
+
+/// BDAT in any state.
+pub(super) fn chunk(state: State, octets: u64, last: bool, peer: &mut Peer) -> State {
+    if octets > 2 * peer.config.limits.message_octets_max as u64 {
+        peer.reply(&refusal(DataError::MessageTooLong).to_reply());
+        return State::Closing;
+    }
+    let limits = &peer.config.limits;
+    let drop = |code, text, then| Chunk::Drop { code, text, remaining: octets, then: Box::new(then) };
+    let chunk = match state {
+        state if !peer.offers(Extension::Chunking) => drop(502, "5.5.1 not offered", state),
+        State::Rcpt(open) => {
+            peer.data_began = peer.now;
+            let hint = if last { Some(octets) } else { open.size };
+            let reader = Box::new(ChunkReader::new(limits, hint));
+            Chunk::Keep { open, reader, remaining: octets, last }
+        }
+        State::Chunks(open, reader) => Chunk::Keep { open, reader, remaining: octets, last },
+        State::Mail(open) if open.refused_recipient => {
+            drop(554, "5.5.1 no valid recipient", State::Mail(open))
+        }
+        State::Mail(open) => drop(503, "5.5.1 RCPT first", State::Mail(open)),
+        State::Connected => drop(503, "5.5.1 EHLO first", State::Connected),
+        state => drop(503, "5.5.1 MAIL first", state),
+    };
+    let chunk = match chunk {
+        // A chunk that will not fit ends the transaction; the ones behind it find no transaction.
+        Chunk::Keep { reader, .. } if !reader.has_room(octets) => {
+            drop(552, "5.3.4 the message is too long", State::Ready)
+        }
+        chunk => chunk,
+    };
+    if octets == 0 { end_chunk(chunk, peer) } else { State::Chunk(chunk) }
+}
+
+impl Chunk {
+    /// Takes what belongs to the chunk; gives how much that was, and whether the chunk is complete.
+    pub fn read(&mut self, octets: &[u8]) -> (usize, bool) {
+        let remaining = match self {
+            Chunk::Keep { remaining, .. } | Chunk::Drop { remaining, .. } => remaining,
+        };
+        let used = usize::try_from(*remaining).map_or(octets.len(), |r| r.min(octets.len()));
+        *remaining -= used as u64;
+        let complete = *remaining == 0;
+        if let Chunk::Keep { reader, .. } = self {
+            reader.read(&octets[..used]);
+        }
+        (used, complete)
+    }
+
+    pub fn received(&self) -> u64 {
+        match self {
+            Chunk::Keep { reader, .. } => reader.received(),
+            Chunk::Drop { .. } => 0,
+        }
+    }
+}
+
+pub(super) fn end_chunk(chunk: Chunk, peer: &mut Peer) -> State {
+    match chunk {
+        Chunk::Keep { open, reader, last: false, .. } => {
+            peer.say(250, "2.0.0 chunk received");
+            State::Chunks(open, reader)
+        }
+        Chunk::Keep { open, reader, last: true, .. } => {
+            let result = reader.finish(&peer.config.limits);
+            offer(open, result, true, peer)
+        }
+        Chunk::Drop { code, text, then, .. } => {
+            peer.complain(code, text);
+            *then
+        }
+    }
+}
+
+pub(super) fn accepted(reply: &Reply, peer: &mut Peer) -> State {
+    peer.count_accepted();
+    peer.reply(reply);
+    State::Ready
+}
+
+fn offer(open: Open, result: Result<Bytes, DataError>, via_bdat: bool, peer: &mut Peer) -> State {
+    let raw = match result {
+        Ok(raw) => raw,
+        Err(error) => return State::Ready.refuse(&refusal(error), peer),
+    };
+    let mut envelope = open.envelope;
+    if envelope.body == BodyKind::SevenBit && !raw.is_ascii() {
+        envelope.body = BodyKind::EightBitMime;
+    }
+    let protocol = protocol(envelope.smtputf8, peer);
+    peer.ask(Action::Accept(Transaction {
+        envelope,
+        raw,
+        via_bdat,
+        client_name: peer.client_name.clone(),
+        protocol,
+        tls: peer.tls.clone(),
+    }));
+    State::Waiting(Question::Acceptance)
+}
+
+/// RFC 3848; with SMTPUTF8 RFC 6531 §4.3.
+fn protocol(smtputf8: bool, peer: &Peer) -> &'static str {
+    if !peer.extended {
+        return "SMTP";
+    }
+    match (smtputf8, peer.encrypted, peer.authenticated) {
+        (false, false, false) => "ESMTP",
+        (false, false, true) => "ESMTPA",
+        (false, true, false) => "ESMTPS",
+        (false, true, true) => "ESMTPSA",
+        (true, false, false) => "UTF8SMTP",
+        (true, false, true) => "UTF8SMTPA",
+        (true, true, false) => "UTF8SMTPS",
+        (true, true, true) => "UTF8SMTPSA",
+    }
+}
+
+fn refusal(error: DataError) -> Refusal {
+    let malformed = |text| Refusal::new(RefusalKind::MessageMalformed, text);
+    match error {
+        DataError::BareLineEnding => malformed("a line of the message ends with CR or LF alone and not with CR LF"),
+        DataError::Nul => malformed("the message has a NUL"),
+        DataError::LineTooLong => malformed("a line of the message is too long"),
+        DataError::HeaderTooLong => malformed("the header section of the message is too long"),
+        DataError::MessageTooLong => Refusal::new(RefusalKind::MessageTooLarge, "the message is too long"),
+    }
+}

@@ -1,0 +1,80 @@
+//! EHLO and HELO, and the commands that are allowed at any time (RFC 5321 §4.1.1.1, §4.1.1.5 to §4.1.1.10).
+
+use super::peer::Peer;
+use super::state::State;
+use crate::extension::Extension;
+
+pub(super) fn ehlo(name: &str, peer: &mut Peer) -> State {
+    peer.count_idle_command();
+    name.clone_into(&mut peer.client_name);
+    peer.extended = true;
+    peer.offer = peer.config.offer(peer.encrypted);
+    let hostname = peer.config.hostname.clone();
+    let mut extensions = peer.offer.iter().peekable();
+    if extensions.peek().is_none() {
+        peer.say(250, hostname.as_str());
+        return State::Ready;
+    }
+    peer.say_more(250, hostname.as_str());
+    while let Some(extension) = extensions.next() {
+        let with_size;
+        let line = match extension {
+            Extension::Size => {
+                with_size = format!("SIZE {}", peer.config.limits.message_octets_max);
+                &with_size
+            }
+            Extension::Auth => "AUTH PLAIN LOGIN",
+            other => other.keyword(),
+        };
+        if extensions.peek().is_some() {
+            peer.say_more(250, line);
+        } else {
+            peer.say(250, line);
+        }
+    }
+    State::Ready
+}
+
+pub(super) fn helo(name: &str, peer: &mut Peer) -> State {
+    peer.count_idle_command();
+    name.clone_into(&mut peer.client_name);
+    peer.extended = false;
+    let hostname = peer.config.hostname.clone();
+    peer.say(250, hostname.as_str());
+    State::Ready
+}
+
+pub(super) fn reset(then: State, peer: &mut Peer) -> State {
+    peer.count_idle_command();
+    peer.say(250, "2.0.0 ok");
+    then
+}
+
+pub(super) fn noop(state: State, peer: &mut Peer) -> State {
+    peer.count_idle_command();
+    peer.say(250, "2.0.0 ok");
+    state
+}
+
+pub(super) fn help(state: State, peer: &mut Peer) -> State {
+    peer.count_idle_command();
+    peer.say(214, "2.0.0 see RFC 5321");
+    state
+}
+
+/// RFC 5321 §7.3: whether a mailbox exists is not told to whoever asks.
+pub(super) fn verify(state: State, peer: &mut Peer) -> State {
+    peer.count_idle_command();
+    peer.say(252, "2.1.5 cannot verify; send and see");
+    state
+}
+
+pub(super) fn not_implemented(state: State, peer: &mut Peer) -> State {
+    peer.complain(502, "5.5.1 not implemented");
+    state
+}
+
+pub(super) fn quit(peer: &mut Peer) -> State {
+    peer.say(221, "2.0.0 bye");
+    State::Closing
+}

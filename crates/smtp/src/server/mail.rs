@@ -1,0 +1,48 @@
+//! MAIL: begins a transaction (RFC 5321 §4.1.1.2).
+
+use super::Action;
+use super::peer::Peer;
+use super::state::{Open, Question, State};
+use crate::command::CommandError;
+use crate::parameter::MailParameters;
+use ::mail::{BodyKind, Envelope, Refusal, RefusalKind, ReversePath};
+
+pub(super) fn begin(reverse_path: ReversePath, parameters: MailParameters, peer: &mut Peer) -> State {
+    if !peer.may_send() {
+        let refusal = if peer.encrypted {
+            Refusal::new(RefusalKind::AuthenticationRequired, "authentication required")
+        } else {
+            Refusal::new(RefusalKind::EncryptionRequired, "must issue STARTTLS first")
+        };
+        return State::Ready.refuse(&refusal, peer);
+    }
+    if peer.transactions >= peer.config.limits.transactions_max {
+        peer.close_with("4.7.0 enough messages for one connection; connect again");
+        return State::Closing;
+    }
+    if parameters.needs.iter().any(|extension| !peer.offers(extension)) {
+        peer.complain_with(&CommandError::UnknownParameter.to_reply());
+        return State::Ready;
+    }
+    let octets_max = peer.config.limits.message_octets_max;
+    if parameters.size.is_some_and(|size| size > octets_max as u64) {
+        let text = format!("the message may have {octets_max} octets");
+        return State::Ready.refuse(&Refusal::new(RefusalKind::MessageTooLarge, text), peer);
+    }
+    peer.ask(Action::CheckReversePath(reverse_path.clone()));
+    let envelope = Envelope {
+        reverse_path,
+        recipients: Vec::new(),
+        body: parameters.body.unwrap_or(BodyKind::SevenBit),
+        smtputf8: parameters.smtputf8,
+        require_tls: parameters.require_tls,
+        dsn_return: parameters.dsn_return,
+        envelope_id: parameters.envelope_id,
+    };
+    State::Waiting(Question::ReversePath(Open { envelope, size: parameters.size, refused_recipient: false }))
+}
+
+pub(super) fn accepted(open: Open, peer: &mut Peer) -> State {
+    peer.say(250, "2.1.0 ok");
+    State::Mail(open)
+}

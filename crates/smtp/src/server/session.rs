@@ -1,0 +1,301 @@
+//! The server session as its shell sees it: octets, answers and time in, actions out.
+//!
+//! Owns the octets that are not yet understood and decides what they are: a command, a response to a challenge, part
+//! of a message. Keeps the one deadline. Order of commands is `state.rs`.
+
+use super::peer::Peer;
+use super::state::State;
+use super::{Action, Answer, ServerConfig, auth, data};
+use crate::command::{Command, CommandError};
+use crate::data::Progress;
+use crate::line::{self, Line};
+use bytes::{Buf, BytesMut};
+use ::mail::{Instant, Refusal};
+use std::mem;
+
+/// Replies are sent before they grow beyond this, even while commands are still waiting.
+const OUT_OCTETS_MAX: usize = 16 * 1024;
+
+/// One connection of a client.
+pub struct Session {
+    state: State,
+    peer: Peer,
+    /// Read and not yet understood: half a line, or what came while a question was open.
+    waiting: BytesMut,
+    /// The rest of a line that was too long.
+    skipping: bool,
+    deadline: Option<Instant>,
+    said_close: bool,
+}
+
+impl Session {
+    /// The connection is open (and encrypted, with implicit TLS). The greeting is the first action.
+    pub fn new(config: ServerConfig, now: Instant) -> Session {
+        let deadline = Some(now + config.limits.command_time());
+        Session {
+            state: State::Connected,
+            peer: Peer::new(config, now),
+            waiting: BytesMut::new(),
+            skipping: false,
+            deadline,
+            said_close: false,
+        }
+    }
+
+    /// Says no instead of the greeting; or, later, at the next place between two transactions (drain).
+    pub fn refuse_connection(&mut self, refusal: Refusal) {
+        if matches!(self.state, State::Connected) && self.peer.client_name.is_empty() && !self.peer.encrypted {
+            self.peer.out.clear();
+        }
+        self.peer.leave = Some(refusal);
+        self.leave_if_idle();
+        self.settle();
+    }
+
+    pub fn handle_bytes(&mut self, octets: &[u8], now: Instant) {
+        self.peer.now = now;
+        if self.waiting.is_empty() {
+            let used = self.read(octets);
+            self.keep_waiting(&octets[used..]);
+        } else {
+            self.keep_waiting(octets);
+            self.read_waiting();
+        }
+        self.settle();
+    }
+
+    pub fn handle_answer(&mut self, answer: Answer, now: Instant) {
+        self.peer.now = now;
+        self.step(|state, peer| state.on_answer(answer, peer));
+        self.arm_for_command();
+        self.read_waiting();
+        self.settle();
+    }
+
+    /// The time of `poll_timeout` has come. Called too early it does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.peer.close_with("4.4.2 too slow; closing");
+            self.settle();
+        }
+    }
+
+    /// The client closed its side. A message without its end is nothing.
+    pub fn handle_eof(&mut self) {
+        self.state = State::Closing;
+        self.settle();
+    }
+
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let holds_replies = match &self.peer.question {
+            None | Some(Action::StartTls) => false,
+            Some(_) => self.peer.out.len() <= OUT_OCTETS_MAX,
+        };
+        if !self.peer.out.is_empty() && !holds_replies {
+            return Some(Action::Send(self.peer.out.split().freeze()));
+        }
+        if let Some(question) = self.peer.question.take() {
+            return Some(question);
+        }
+        if matches!(self.state, State::Closing) && !mem::replace(&mut self.said_close, true) {
+            return Some(Action::Close);
+        }
+        None
+    }
+
+    /// When to call `handle_timeout`. There is no time limit while a question is open.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// False while a question is open or the session ends: the shell then stops reading.
+    pub fn wants_input(&self) -> bool {
+        !matches!(self.state, State::Waiting(_) | State::Closing)
+    }
+
+    /// For logs and metrics.
+    pub fn phase_name(&self) -> &'static str {
+        self.state.name()
+    }
+
+    /// Messages accepted so far.
+    pub fn accepted(&self) -> u32 {
+        self.peer.transactions
+    }
+
+    fn read_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut octets = mem::take(&mut self.waiting);
+        let used = self.read(&octets);
+        octets.advance(used);
+        self.waiting = if octets.is_empty() { BytesMut::new() } else { octets };
+    }
+
+    fn keep_waiting(&mut self, octets: &[u8]) {
+        match self.state {
+            State::Closing => {}
+            State::Waiting(super::state::Question::Tls) => {}
+            _ => self.waiting.extend_from_slice(octets),
+        }
+        if self.waiting.len() > self.peer.config.limits.waiting_octets_max {
+            self.waiting.clear();
+            self.peer.close_with("4.7.0 too much sent ahead");
+        }
+    }
+
+    /// Understands as much as it can; gives the octets used.
+    fn read(&mut self, octets: &[u8]) -> usize {
+        let mut used = 0;
+        while used < octets.len() && !self.peer.closing {
+            let rest = &octets[used..];
+            let taken = match &mut self.state {
+                State::Closing | State::Waiting(_) => break,
+                State::Data(..) => self.read_data(rest),
+                State::Chunk(_) => self.read_chunk(rest),
+                State::Connected
+                | State::Ready
+                | State::Auth(_)
+                | State::Mail(_)
+                | State::Rcpt(_)
+                | State::Chunks(..) => self.read_line(rest),
+            };
+            match taken {
+                Some(taken) => used += taken,
+                None => break,
+            }
+            if matches!(self.state, State::Waiting(super::state::Question::Tls)) {
+                // RFC 3207 §4.2: what came behind STARTTLS in clear is not from whom we will talk to.
+                return octets.len();
+            }
+        }
+        used
+    }
+
+    fn read_line(&mut self, octets: &[u8]) -> Option<usize> {
+        if self.skipping {
+            let (used, ended) = line::skip_line(octets);
+            self.skipping = !ended;
+            return Some(used);
+        }
+        let (line, used) = line::next_line(octets, self.peer.config.limits.command_octets_max);
+        let parsed = match line {
+            Line::Partial => return None,
+            Line::Whole(text) => Ok(text),
+            Line::Malformed => Err(CommandError::BadLineEnd),
+            Line::TooLong => {
+                self.skipping = octets[used - 1] != b'\n';
+                Err(CommandError::TooLong)
+            }
+        };
+        self.step(|state, peer| match (state, parsed) {
+            (State::Auth(challenge), Ok(text)) => auth::respond(challenge, text, peer),
+            (State::Auth(_), Err(error)) => wrong(State::Ready, error, peer),
+            (state, Ok(text)) => match Command::parse(text) {
+                Ok(command) => state.on_command(command, peer),
+                Err(error) => wrong(state, error, peer),
+            },
+            (state, Err(error)) => wrong(state, error, peer),
+        });
+        self.arm_for_command();
+        Some(used)
+    }
+
+    fn read_data(&mut self, octets: &[u8]) -> Option<usize> {
+        let State::Data(_, reader) = &mut self.state else { return None };
+        match data::read(reader, octets, &mut self.peer) {
+            Progress::More => {
+                let received = reader.received();
+                self.arm_for_message(received);
+                Some(octets.len())
+            }
+            Progress::End(used) => {
+                self.step(|state, peer| match state {
+                    State::Data(open, reader) => data::end(open, *reader, peer),
+                    other => other,
+                });
+                self.arm_for_command();
+                Some(used)
+            }
+        }
+    }
+
+    fn read_chunk(&mut self, octets: &[u8]) -> Option<usize> {
+        let State::Chunk(chunk) = &mut self.state else { return None };
+        let (used, complete) = chunk.read(octets);
+        if complete {
+            self.step(|state, peer| match state {
+                State::Chunk(chunk) => data::end_chunk(chunk, peer),
+                other => other,
+            });
+            self.arm_for_command();
+        } else {
+            let received = chunk.received();
+            self.arm_for_message(received);
+        }
+        Some(used)
+    }
+
+    fn step(&mut self, transition: impl FnOnce(State, &mut Peer) -> State) {
+        let state = mem::replace(&mut self.state, State::Closing);
+        self.state = transition(state, &mut self.peer);
+        self.leave_if_idle();
+    }
+
+    /// Between transactions nothing is lost by closing; a message under way is finished first.
+    fn leave_if_idle(&mut self) {
+        let idle = matches!(self.state, State::Connected | State::Ready | State::Mail(_) | State::Rcpt(_));
+        if idle && let Some(refusal) = self.peer.leave.take() {
+            self.peer.reply(&refusal.to_reply());
+            self.peer.closing = true;
+        }
+    }
+
+    /// The time for a command runs from the reply to the one before; single octets do not prolong it.
+    fn arm_for_command(&mut self) {
+        let limits = &self.peer.config.limits;
+        self.deadline = match self.state {
+            State::Data(..) | State::Chunk(_) => Some(self.peer.now + limits.data_time()),
+            _ => Some(self.peer.now + limits.command_time()),
+        };
+    }
+
+    /// The next block must come in time, and the whole message fast enough.
+    fn arm_for_message(&mut self, received: u64) {
+        let limits = &self.peer.config.limits;
+        let block = self.peer.now + limits.data_time();
+        let whole = self.peer.data_began + limits.time_for(received);
+        self.deadline = Some(block.min(whole));
+    }
+
+    /// After every event: a session whose last reply is written reads nothing more.
+    fn settle(&mut self) {
+        if self.peer.closing {
+            self.state = State::Closing;
+        }
+        match self.state {
+            State::Closing => {
+                self.waiting = BytesMut::new();
+                self.peer.question = None;
+                self.deadline = None;
+            }
+            State::Waiting(_) => self.deadline = None,
+            _ => {}
+        }
+    }
+}
+
+/// A line that is no command.
+fn wrong(state: State, error: CommandError, peer: &mut Peer) -> State {
+    peer.complain_with(&error.to_reply());
+    match (error, state) {
+        // What follows is not a mail client's, or cannot be told apart from a message.
+        (CommandError::Http | CommandError::ChunkSize, _) => State::Closing,
+        (CommandError::ForwardPath(_) | CommandError::NeedsSmtpUtf8, State::Mail(mut open)) => {
+            open.refused_recipient = true;
+            State::Mail(open)
+        }
+        (_, state) => state,
+    }
+}
