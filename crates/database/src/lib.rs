@@ -4,21 +4,55 @@
 //! became of the mail is written here afterwards. Every method takes an `Access`, which becomes a row-level-security
 //! scope (`scope.rs`). Start reading in `tenant.rs`: every table is done like that one.
 
+mod api_key;
 mod audit;
 mod config;
 mod connect;
+mod credential;
+mod dkim_key;
+mod domain;
+mod endpoint;
 mod error;
+mod event;
+mod follower;
+mod idempotency;
+mod message;
 mod migrate;
+mod onboard;
 mod page;
+mod pool;
+mod projection;
 mod scope;
 mod seal;
+mod session;
+mod source;
+mod stream;
 mod tenant;
+mod user;
+mod webhook;
 
+pub use api_key::{ApiKeyNew, ApiKeyRow};
 pub use audit::{AuditEntry, AuditVerdict};
 pub use config::Config;
 pub use connect::Database;
+pub use credential::{CredentialNew, CredentialRow};
+pub use dkim_key::DkimKeyRow;
+pub use domain::{DomainNew, DomainRow};
+pub use endpoint::{ENDPOINT_URL_OCTETS_MAX, EndpointChange, EndpointNew, EndpointRow};
 pub use error::Fault;
+pub use event::EventRow;
+pub use follower::{Follower, SnapshotHandle};
+pub use idempotency::Begun;
+pub use message::{AttemptRow, CounterRow, MessageFilter, MessageRow, RecipientRow};
 pub use migrate::{RUNTIME_ROLE, migrate};
+pub use onboard::{Onboarded, Onboarding, OnboardingDefaults};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
+pub use pool::{PlatformRow, PoolChange, PoolNew, PoolRow};
+pub use projection::{AttemptNew, Batch, MessageNew, RecipientState, SettlementNew};
 pub use seal::{Keys, SealingKeys};
+pub use session::Refreshed;
+pub use source::{SourceChange, SourceNew};
+pub use stream::{StreamChange, StreamNew};
 pub use tenant::{TenantChange, TenantNew};
+pub use user::{PASSWORD_CHARS_MIN, PASSWORD_OCTETS_MAX, UserNew, UserRow};
+pub use webhook::{WebhookDeliveryRow, WebhookDue, WebhookEnd, WebhookResult};

@@ -1,0 +1,211 @@
+//! API keys, of tenants and of the operator. As with passwords: made here, shown once, kept as a keyed hash.
+
+use crate::audit::Change;
+use crate::connect::Database;
+use crate::credential::{mac_from, networks_from, time_from};
+use crate::error::Fault;
+use crate::page::{Page, PageRequest};
+use crate::scope::{Intent, Scoped, column, corrupt, parsed};
+use ipnet::IpNet;
+use mail::{ApiKeyId, StreamId, TenantId, Timestamp};
+use registry::{Access, ApiKey, DisplayName, Rights, Role};
+use serde_json::json;
+use tokio_postgres::Row;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+#[derive(Debug, Clone)]
+pub struct ApiKeyNew {
+    pub name: DisplayName,
+    pub role: Role,
+    pub rights: Rights,
+    pub stream: Option<StreamId>,
+    pub networks: Vec<IpNet>,
+    pub expires_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiKeyRow {
+    pub id: ApiKeyId,
+    pub tenant: Option<TenantId>,
+    pub name: DisplayName,
+    pub role: Role,
+    pub rights: Rights,
+    pub stream: Option<StreamId>,
+    pub networks: Vec<IpNet>,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+
+impl ApiKeyNew {
+    /// A tenant's key that may do everything within the tenant.
+    pub fn named(name: DisplayName) -> ApiKeyNew {
+        ApiKeyNew { name, role: Role::Admin, rights: Rights::ALL, stream: None, networks: Vec::new(), expires_at: None }
+    }
+}
+
+impl Database {
+    /// The key and its text, `ph_live_…`. Without a tenant it is the operator's. Nobody makes a key that may do more
+    /// than himself.
+    pub async fn api_key_create(
+        &self,
+        access: &Access,
+        tenant: Option<TenantId>,
+        new: &ApiKeyNew,
+    ) -> Result<(ApiKeyRow, Zeroizing<String>), Fault> {
+        let more = new.rights.words().iter().any(|word| !access.rights().words().contains(word));
+        if more || new.role.is_of_house() != tenant.is_none() {
+            return Err(Fault::Forbidden);
+        }
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, tenant, Intent::Change, "create an API key").await?;
+        let (row, text) = api_key_insert(self, &scoped, tenant, new).await?;
+        scoped.record(self, change_of("api_key.create", &row)).await?;
+        scoped.commit().await?;
+        Ok((row, text))
+    }
+
+    pub async fn api_key_fetch(
+        &self,
+        access: &Access,
+        tenant: Option<TenantId>,
+        key: ApiKeyId,
+    ) -> Result<ApiKeyRow, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, tenant, Intent::Read, "fetch an API key").await?;
+        let sql = "SELECT * FROM api_keys WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2";
+        api_key_from(&scoped.one("API key", sql, &[&tenant.map(TenantId::uuid), &key.uuid()]).await?)
+    }
+
+    pub async fn api_key_list(
+        &self,
+        access: &Access,
+        tenant: Option<TenantId>,
+        page: &PageRequest,
+    ) -> Result<Page<ApiKeyRow>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, tenant, Intent::Read, "list API keys").await?;
+        let sql = "SELECT * FROM api_keys WHERE tenant_id IS NOT DISTINCT FROM $1 AND id < $2
+                   ORDER BY id DESC LIMIT $3";
+        let rows = scoped.rows(sql, &[&tenant.map(TenantId::uuid), &page.before_id(), &page.fetch()]).await?;
+        page.finish(rows, api_key_from, |row| page.id_cursor(row.id.uuid()))
+    }
+
+    /// A new text; the old one ends with the next snapshot.
+    pub async fn api_key_rotate(
+        &self,
+        access: &Access,
+        tenant: Option<TenantId>,
+        key: ApiKeyId,
+    ) -> Result<(ApiKeyRow, Zeroizing<String>), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, tenant, Intent::Change, "rotate an API key").await?;
+        let minted = self.keys().secrets.mint_api_key(key, &mut self.random());
+        let sql = "UPDATE api_keys SET secret_mac = $3
+                   WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2 AND revoked_at IS NULL RETURNING *";
+        let row =
+            scoped.one("API key", sql, &[&tenant.map(TenantId::uuid), &key.uuid(), &&minted.mac[..]]).await?;
+        let row = api_key_from(&row)?;
+        scoped.record(self, change_of("api_key.rotate", &row)).await?;
+        scoped.commit().await?;
+        Ok((row, minted.text))
+    }
+
+    /// Ends it for good. A second time changes nothing.
+    pub async fn api_key_revoke(
+        &self,
+        access: &Access,
+        tenant: Option<TenantId>,
+        key: ApiKeyId,
+    ) -> Result<ApiKeyRow, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, tenant, Intent::Change, "revoke an API key").await?;
+        let owner = tenant.map(TenantId::uuid);
+        let sql = "SELECT * FROM api_keys WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2 FOR UPDATE";
+        let mut row = api_key_from(&scoped.one("API key", sql, &[&owner, &key.uuid()]).await?)?;
+        if row.revoked_at.is_some() {
+            return Ok(row);
+        }
+        row.revoked_at = Some(self.now());
+        let sql = "UPDATE api_keys SET revoked_at = $2 WHERE id = $1";
+        scoped.execute(sql, &[&key.uuid(), &self.now().to_jiff()]).await?;
+        scoped.record(self, change_of("api_key.revoke", &row)).await?;
+        scoped.commit().await?;
+        Ok(row)
+    }
+}
+
+pub(crate) async fn api_key_insert(
+    database: &Database,
+    scoped: &Scoped<'_>,
+    tenant: Option<TenantId>,
+    new: &ApiKeyNew,
+) -> Result<(ApiKeyRow, Zeroizing<String>), Fault> {
+    let (now, mut random) = (database.now(), database.random());
+    let id = ApiKeyId::mint(now, &mut random);
+    let minted = database.keys().secrets.mint_api_key(id, &mut random);
+    let row = scoped
+        .one(
+            "API key",
+            "INSERT INTO api_keys (id, tenant_id, name, secret_mac, role, rights, stream_id, networks, expires_at,
+                                   created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING *",
+            &[
+                &id.uuid(),
+                &tenant.map(TenantId::uuid),
+                &new.name.as_str(),
+                &&minted.mac[..],
+                &new.role.as_str(),
+                &new.rights.words(),
+                &new.stream.map(StreamId::uuid),
+                &new.networks.iter().map(IpNet::to_string).collect::<Vec<_>>(),
+                &new.expires_at.map(Timestamp::to_jiff),
+                &now.to_jiff(),
+            ],
+        )
+        .await?;
+    Ok((api_key_from(&row)?, minted.text))
+}
+
+/// Every key that is not revoked, for the follower.
+pub(crate) async fn api_keys_all(scoped: &Scoped<'_>) -> Result<Vec<ApiKey>, Fault> {
+    let rows = scoped.rows("SELECT * FROM api_keys WHERE revoked_at IS NULL", &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let parsed = api_key_from(row)?;
+            Ok(ApiKey {
+                id: parsed.id,
+                tenant: parsed.tenant,
+                secret_mac: mac_from(row)?,
+                role: parsed.role,
+                rights: parsed.rights,
+                stream: parsed.stream,
+                networks: parsed.networks,
+                expires_at: parsed.expires_at,
+                revoked_at: None,
+            })
+        })
+        .collect()
+}
+
+fn change_of(action: &'static str, row: &ApiKeyRow) -> Change {
+    let detail = json!({ "name": row.name, "role": row.role, "rights": row.rights.words(), "stream": row.stream });
+    Change { action, tenant: row.tenant, object: row.id.to_string(), detail }
+}
+
+fn api_key_from(row: &Row) -> Result<ApiKeyRow, Fault> {
+    let rights: Vec<&str> = column(row, "rights")?;
+    Ok(ApiKeyRow {
+        id: ApiKeyId::from_uuid(column(row, "id")?),
+        tenant: column::<Option<Uuid>>(row, "tenant_id")?.map(TenantId::from_uuid),
+        name: parsed(row, "name", |text| DisplayName::parse(text).ok())?,
+        role: parsed(row, "role", Role::parse)?,
+        rights: Rights::from_words(rights).ok_or_else(|| corrupt("rights"))?,
+        stream: column::<Option<Uuid>>(row, "stream_id")?.map(StreamId::from_uuid),
+        networks: networks_from(row)?,
+        expires_at: time_from(row, "expires_at")?,
+        revoked_at: time_from(row, "revoked_at")?,
+        created_at: Timestamp::from_jiff(column(row, "created_at")?),
+    })
+}

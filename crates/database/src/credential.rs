@@ -1,0 +1,247 @@
+//! SMTP credentials. The password is made here, shown once, and kept as a keyed hash.
+//!
+//! Revoking keeps the row, so that the audit and old messages can name it; the snapshot leaves it out.
+
+use crate::audit::Change;
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::page::{Page, PageRequest};
+use crate::scope::{Intent, Scoped, column, corrupt, parsed};
+use ipnet::IpNet;
+use mail::{CredentialId, Domain, EventKind, StreamId, TenantId, Timestamp};
+use registry::{Access, Credential, DisplayName, Limits};
+use serde_json::json;
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+#[derive(Debug, Clone)]
+pub struct CredentialNew {
+    pub name: DisplayName,
+    pub stream: Option<StreamId>,
+    /// Empty: every verified domain of the tenant.
+    pub domains: Vec<Domain>,
+    /// Empty: from anywhere.
+    pub networks: Vec<IpNet>,
+    pub limits: Limits,
+    pub compat_pmta: bool,
+    pub reject_suppressed: bool,
+    pub expires_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CredentialRow {
+    pub id: CredentialId,
+    pub tenant: TenantId,
+    pub name: DisplayName,
+    pub username: String,
+    pub stream: Option<StreamId>,
+    pub domains: Vec<Domain>,
+    pub networks: Vec<IpNet>,
+    pub limits: Limits,
+    pub compat_pmta: bool,
+    pub reject_suppressed: bool,
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+
+impl CredentialNew {
+    /// One without any restriction.
+    pub fn named(name: DisplayName) -> CredentialNew {
+        CredentialNew {
+            name,
+            stream: None,
+            domains: Vec::new(),
+            networks: Vec::new(),
+            limits: Limits::default(),
+            compat_pmta: false,
+            reject_suppressed: false,
+            expires_at: None,
+        }
+    }
+}
+
+impl Database {
+    /// The credential and its password.
+    pub async fn credential_create(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        new: &CredentialNew,
+    ) -> Result<(CredentialRow, Zeroizing<String>), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "create a credential").await?;
+        let (row, password) = credential_insert(self, &scoped, tenant, new).await?;
+        scoped.record(self, change_of("credential.create", &row)).await?;
+        scoped.commit().await?;
+        Ok((row, password))
+    }
+
+    pub async fn credential_fetch(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        credential: CredentialId,
+    ) -> Result<CredentialRow, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a credential").await?;
+        let sql = "SELECT * FROM credentials WHERE tenant_id = $1 AND id = $2";
+        credential_from(&scoped.one("credential", sql, &[&tenant.uuid(), &credential.uuid()]).await?)
+    }
+
+    pub async fn credential_list(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<CredentialRow>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list credentials").await?;
+        let sql = "SELECT * FROM credentials WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+        let rows = scoped.rows(sql, &[&tenant.uuid(), &page.before_id(), &page.fetch()]).await?;
+        page.finish(rows, credential_from, |row| page.id_cursor(row.id.uuid()))
+    }
+
+    /// A new password; the old one ends with the next snapshot.
+    pub async fn credential_rotate(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        credential: CredentialId,
+    ) -> Result<(CredentialRow, Zeroizing<String>), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate a credential").await?;
+        let minted = self.keys().secrets.mint_password(&mut self.random());
+        let sql = "UPDATE credentials SET secret_mac = $3
+                   WHERE tenant_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING *";
+        let row = scoped.one("credential", sql, &[&tenant.uuid(), &credential.uuid(), &&minted.mac[..]]).await?;
+        let row = credential_from(&row)?;
+        scoped.record(self, change_of("credential.rotate", &row)).await?;
+        scoped.commit().await?;
+        Ok((row, minted.text))
+    }
+
+    /// Ends it for good. A second time changes nothing.
+    pub async fn credential_revoke(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        credential: CredentialId,
+    ) -> Result<CredentialRow, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "revoke a credential").await?;
+        let sql = "SELECT * FROM credentials WHERE tenant_id = $1 AND id = $2 FOR UPDATE";
+        let mut row =
+            credential_from(&scoped.one("credential", sql, &[&tenant.uuid(), &credential.uuid()]).await?)?;
+        if row.revoked_at.is_some() {
+            return Ok(row);
+        }
+        row.revoked_at = Some(self.now());
+        let sql = "UPDATE credentials SET revoked_at = $3 WHERE tenant_id = $1 AND id = $2";
+        scoped.execute(sql, &[&tenant.uuid(), &credential.uuid(), &self.now().to_jiff()]).await?;
+        let data = json!({ "credential": row.id, "name": row.name });
+        crate::event::event_insert(self, &scoped, tenant, EventKind::CredentialRevoked, data).await?;
+        scoped.record(self, change_of("credential.revoke", &row)).await?;
+        scoped.commit().await?;
+        Ok(row)
+    }
+}
+
+pub(crate) async fn credential_insert(
+    database: &Database,
+    scoped: &Scoped<'_>,
+    tenant: TenantId,
+    new: &CredentialNew,
+) -> Result<(CredentialRow, Zeroizing<String>), Fault> {
+    let (now, mut random) = (database.now(), database.random());
+    let id = CredentialId::mint(now, &mut random);
+    let minted = database.keys().secrets.mint_password(&mut random);
+    let row = scoped
+        .one(
+            "credential",
+            "INSERT INTO credentials (id, tenant_id, name, username, secret_mac, stream_id, domains, networks, limits,
+                                      compat_pmta, reject_suppressed, expires_at, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING *",
+            &[
+                &id.uuid(),
+                &tenant.uuid(),
+                &new.name.as_str(),
+                &id.to_string(),
+                &&minted.mac[..],
+                &new.stream.map(StreamId::uuid),
+                &new.domains.iter().map(Domain::to_string).collect::<Vec<_>>(),
+                &new.networks.iter().map(IpNet::to_string).collect::<Vec<_>>(),
+                &Json(&new.limits),
+                &new.compat_pmta,
+                &new.reject_suppressed,
+                &new.expires_at.map(Timestamp::to_jiff),
+                &now.to_jiff(),
+            ],
+        )
+        .await?;
+    Ok((credential_from(&row)?, minted.text))
+}
+
+/// Every credential that is not revoked, for the follower.
+pub(crate) async fn credentials_all(scoped: &Scoped<'_>) -> Result<Vec<Credential>, Fault> {
+    let rows = scoped.rows("SELECT * FROM credentials WHERE revoked_at IS NULL", &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let parsed = credential_from(row)?;
+            Ok(Credential {
+                id: parsed.id,
+                tenant: parsed.tenant,
+                username: parsed.username.into(),
+                secret_mac: mac_from(row)?,
+                stream: parsed.stream,
+                domains: parsed.domains,
+                networks: parsed.networks,
+                expires_at: parsed.expires_at,
+                revoked_at: None,
+                compat_pmta: parsed.compat_pmta,
+                reject_suppressed: parsed.reject_suppressed,
+                limits: parsed.limits,
+            })
+        })
+        .collect()
+}
+
+pub(crate) fn mac_from(row: &Row) -> Result<[u8; 32], Fault> {
+    column::<&[u8]>(row, "secret_mac")?.try_into().map_err(|_| corrupt("secret_mac"))
+}
+
+pub(crate) fn networks_from(row: &Row) -> Result<Vec<IpNet>, Fault> {
+    let texts: Vec<&str> = column(row, "networks")?;
+    texts.into_iter().map(|text| text.parse().map_err(|_| corrupt("networks"))).collect()
+}
+
+pub(crate) fn time_from(row: &Row, name: &'static str) -> Result<Option<Timestamp>, Fault> {
+    Ok(column::<Option<jiff::Timestamp>>(row, name)?.map(Timestamp::from_jiff))
+}
+
+fn change_of(action: &'static str, row: &CredentialRow) -> Change {
+    let detail = json!({ "name": row.name, "username": row.username, "stream": row.stream, "limits": row.limits });
+    Change { action, tenant: Some(row.tenant), object: row.id.to_string(), detail }
+}
+
+fn credential_from(row: &Row) -> Result<CredentialRow, Fault> {
+    let domains: Vec<&str> = column(row, "domains")?;
+    let domain = |text| Domain::parse(text).map_err(|_| corrupt("domains"));
+    Ok(CredentialRow {
+        id: CredentialId::from_uuid(column(row, "id")?),
+        tenant: TenantId::from_uuid(column(row, "tenant_id")?),
+        name: parsed(row, "name", |text| DisplayName::parse(text).ok())?,
+        username: column(row, "username")?,
+        stream: column::<Option<Uuid>>(row, "stream_id")?.map(StreamId::from_uuid),
+        domains: domains.into_iter().map(domain).collect::<Result<_, Fault>>()?,
+        networks: networks_from(row)?,
+        limits: serde_json::from_value(column(row, "limits")?).map_err(|_| corrupt("limits"))?,
+        compat_pmta: column(row, "compat_pmta")?,
+        reject_suppressed: column(row, "reject_suppressed")?,
+        expires_at: time_from(row, "expires_at")?,
+        revoked_at: time_from(row, "revoked_at")?,
+        created_at: Timestamp::from_jiff(column(row, "created_at")?),
+    })
+}

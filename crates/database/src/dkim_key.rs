@@ -1,0 +1,252 @@
+//! DKIM keys of a domain: made outside the transaction, sealed within it, never given out again.
+//!
+//! Rotation has three states (`registry::KeyState`): `dkim_key_rotate` makes `next` keys whose records the tenant
+//! publishes; the next check of the domain that finds them turns them `active` and the old ones `retiring`
+//! (`domain.rs`); retiring ones are deleted when no signed mail can be on its way any more.
+
+use crate::audit::Change;
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::pool::selector_of;
+use crate::scope::{Intent, Scoped, column, parsed};
+use crate::seal::Binding;
+use mail::dkim::{KeyAlgorithm, SigningKey};
+use mail::{DkimKeyId, DomainId, TenantId, Timestamp};
+use registry::{Access, KeyState};
+use serde_json::json;
+use tokio_postgres::Row;
+use zeroize::Zeroizing;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct DkimKeyRow {
+    pub id: DkimKeyId,
+    pub domain: DomainId,
+    pub selector: String,
+    pub algorithm: KeyAlgorithm,
+    pub state: KeyState,
+    /// `v=DKIM1; k=…; p=…`
+    pub public_record: String,
+    pub created_at: Timestamp,
+}
+
+/// A private key on its way into the table.
+pub(crate) struct NewKey {
+    pub algorithm: KeyAlgorithm,
+    pub pkcs8: Zeroizing<Vec<u8>>,
+    pub record: String,
+}
+
+impl Database {
+    pub async fn dkim_key_list(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        domain: DomainId,
+    ) -> Result<Vec<DkimKeyRow>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list DKIM keys").await?;
+        domain_must_exist(&scoped, tenant, domain).await?;
+        dkim_keys_of(&scoped, tenant, domain).await
+    }
+
+    /// Makes the keys to come, one of each algorithm. A second call while they wait to be published is a conflict.
+    pub async fn dkim_key_rotate(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        domain: DomainId,
+    ) -> Result<Vec<DkimKeyRow>, Fault> {
+        let keys = new_keys().await?;
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate DKIM keys").await?;
+        domain_must_exist(&scoped, tenant, domain).await?;
+        let old = dkim_keys_of(&scoped, tenant, domain).await?;
+        if old.iter().any(|key| key.state == KeyState::Next) {
+            return Err(Fault::Conflict { field: "dkim_keys" });
+        }
+        let made = dkim_keys_insert(self, &scoped, tenant, domain, &keys, KeyState::Next, &old).await?;
+        let selectors: Vec<&str> = made.iter().map(|key| key.selector.as_str()).collect();
+        let change = Change {
+            action: "dkim_key.rotate",
+            tenant: Some(tenant),
+            object: domain.to_string(),
+            detail: json!({ "selectors": selectors }),
+        };
+        scoped.record(self, change).await?;
+        scoped.commit().await?;
+        Ok(made)
+    }
+
+    /// Brings a key of the tenant's own, PKCS #8, already published under `selector`; it signs at once.
+    pub async fn dkim_key_import(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        domain: DomainId,
+        selector: &str,
+        pkcs8: &[u8],
+    ) -> Result<DkimKeyRow, Fault> {
+        let invalid = |error: mail::dkim::KeyError| Fault::Invalid { field: "private_key", reason: error.to_string() };
+        if !mail::dkim::is_selector(selector) {
+            let reason = "not a DKIM selector".to_owned();
+            return Err(Fault::Invalid { field: "selector", reason });
+        }
+        let key = new_key_from(&SigningKey::from_pkcs8(pkcs8).map_err(invalid)?)?;
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "import a DKIM key").await?;
+        domain_must_exist(&scoped, tenant, domain).await?;
+        let sql = "UPDATE dkim_keys SET state = 'retiring'
+                   WHERE tenant_id = $1 AND domain_id = $2 AND algorithm = $3 AND state = 'active'";
+        scoped.execute(sql, &[&tenant.uuid(), &domain.uuid(), &key.algorithm.as_str()]).await?;
+        let row = dkim_key_insert(self, &scoped, (tenant, domain), &key, selector, KeyState::Active).await?;
+        scoped.record(self, change_of("dkim_key.import", tenant, &row)).await?;
+        scoped.commit().await?;
+        Ok(row)
+    }
+
+    /// Only of a key that does not sign: an active one is `InUse`.
+    pub async fn dkim_key_delete(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        domain: DomainId,
+        key: DkimKeyId,
+    ) -> Result<(), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a DKIM key").await?;
+        let sql = "SELECT * FROM dkim_keys WHERE tenant_id = $1 AND domain_id = $2 AND id = $3 FOR UPDATE";
+        let row =
+            dkim_key_from(&scoped.one("DKIM key", sql, &[&tenant.uuid(), &domain.uuid(), &key.uuid()]).await?)?;
+        if row.state == KeyState::Active {
+            return Err(Fault::InUse { what: "DKIM key" });
+        }
+        scoped.execute("DELETE FROM dkim_keys WHERE id = $1", &[&key.uuid()]).await?;
+        scoped.record(self, change_of("dkim_key.delete", tenant, &row)).await?;
+        scoped.commit().await
+    }
+}
+
+/// One key of each algorithm. RSA takes a tenth of a second or more, so it is made on a thread for such work.
+pub(crate) async fn new_keys() -> Result<Vec<NewKey>, Fault> {
+    Ok(vec![new_key(KeyAlgorithm::Rsa).await?, new_key(KeyAlgorithm::Ed25519).await?])
+}
+
+pub(crate) async fn new_key(algorithm: KeyAlgorithm) -> Result<NewKey, Fault> {
+    let make = move || {
+        let key = match algorithm {
+            KeyAlgorithm::Rsa => SigningKey::generate_rsa2048(),
+            KeyAlgorithm::Ed25519 => SigningKey::generate_ed25519(),
+        };
+        new_key_from(&key.map_err(|_| Fault::Sealing { what: "make a DKIM key" })?)
+    };
+    tokio::task::spawn_blocking(make).await.map_err(|_| Fault::Sealing { what: "make a DKIM key" })?
+}
+
+fn new_key_from(key: &SigningKey) -> Result<NewKey, Fault> {
+    let pkcs8 = key.to_pkcs8().map_err(|_| Fault::Sealing { what: "write a DKIM key" })?;
+    Ok(NewKey { algorithm: key.algorithm(), pkcs8: Zeroizing::new(pkcs8), record: key.public_record() })
+}
+
+/// Puts new keys under selectors that no key of the domain has: `ph20261123a` for RSA, `…b` for Ed25519, and so on.
+pub(crate) async fn dkim_keys_insert(
+    database: &Database,
+    scoped: &Scoped<'_>,
+    tenant: TenantId,
+    domain: DomainId,
+    keys: &[NewKey],
+    state: KeyState,
+    taken: &[DkimKeyRow],
+) -> Result<Vec<DkimKeyRow>, Fault> {
+    let stem = selector_of(database.now());
+    let mut free = ('a'..='z')
+        .map(|letter| format!("{stem}{letter}"))
+        .filter(|selector| taken.iter().all(|key| key.selector != *selector));
+    let mut rows = Vec::with_capacity(keys.len());
+    for key in keys {
+        let selector = free.next().ok_or(Fault::Conflict { field: "selector" })?;
+        rows.push(dkim_key_insert(database, scoped, (tenant, domain), key, &selector, state).await?);
+    }
+    Ok(rows)
+}
+
+async fn dkim_key_insert(
+    database: &Database,
+    scoped: &Scoped<'_>,
+    (tenant, domain): (TenantId, DomainId),
+    key: &NewKey,
+    selector: &str,
+    state: KeyState,
+) -> Result<DkimKeyRow, Fault> {
+    let (now, mut random) = (database.now(), database.random());
+    let id = DkimKeyId::mint(now, &mut random);
+    let sealed = database.keys().sealing.seal(dkim_binding(tenant, id), &key.pkcs8, &mut random)?;
+    let row = scoped
+        .one(
+            "DKIM key",
+            "INSERT INTO dkim_keys (id, tenant_id, domain_id, selector, algorithm, state, public_record, sealed,
+                                    created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *",
+            &[
+                &id.uuid(),
+                &tenant.uuid(),
+                &domain.uuid(),
+                &selector,
+                &key.algorithm.as_str(),
+                &state.as_str(),
+                &key.record,
+                &sealed,
+                &now.to_jiff(),
+            ],
+        )
+        .await?;
+    dkim_key_from(&row)
+}
+
+pub(crate) async fn dkim_keys_of(
+    scoped: &Scoped<'_>,
+    tenant: TenantId,
+    domain: DomainId,
+) -> Result<Vec<DkimKeyRow>, Fault> {
+    let sql = "SELECT * FROM dkim_keys WHERE tenant_id = $1 AND domain_id = $2 ORDER BY selector";
+    scoped.rows(sql, &[&tenant.uuid(), &domain.uuid()]).await?.iter().map(dkim_key_from).collect()
+}
+
+/// Every key with its tenant and its sealed form, for the follower.
+pub(crate) async fn dkim_keys_all(scoped: &Scoped<'_>) -> Result<Vec<(DkimKeyRow, TenantId, Vec<u8>)>, Fault> {
+    let rows = scoped.rows("SELECT * FROM dkim_keys ORDER BY selector", &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok((dkim_key_from(row)?, TenantId::from_uuid(column(row, "tenant_id")?), column(row, "sealed")?))
+        })
+        .collect()
+}
+
+pub(crate) const fn dkim_binding(tenant: TenantId, key: DkimKeyId) -> Binding {
+    Binding { purpose: "dkim-key", tenant: tenant.uuid(), row: key.uuid() }
+}
+
+async fn domain_must_exist(scoped: &Scoped<'_>, tenant: TenantId, domain: DomainId) -> Result<(), Fault> {
+    let sql = "SELECT 1 FROM domains WHERE tenant_id = $1 AND id = $2";
+    scoped.one("domain", sql, &[&tenant.uuid(), &domain.uuid()]).await.map(|_| ())
+}
+
+fn change_of(action: &'static str, tenant: TenantId, key: &DkimKeyRow) -> Change {
+    let detail = json!({ "domain": key.domain, "selector": key.selector, "algorithm": key.algorithm });
+    Change { action, tenant: Some(tenant), object: key.id.to_string(), detail }
+}
+
+fn algorithm_of(text: &str) -> Option<KeyAlgorithm> {
+    [KeyAlgorithm::Rsa, KeyAlgorithm::Ed25519].into_iter().find(|algorithm| algorithm.as_str() == text)
+}
+
+fn dkim_key_from(row: &Row) -> Result<DkimKeyRow, Fault> {
+    Ok(DkimKeyRow {
+        id: DkimKeyId::from_uuid(column(row, "id")?),
+        domain: DomainId::from_uuid(column(row, "domain_id")?),
+        selector: column(row, "selector")?,
+        algorithm: parsed(row, "algorithm", algorithm_of)?,
+        state: parsed(row, "state", KeyState::parse)?,
+        public_record: column(row, "public_record")?,
+        created_at: Timestamp::from_jiff(column(row, "created_at")?),
+    })
+}

@@ -1,0 +1,121 @@
+//! Events as tenants read them, in one order per house, and the webhook calls they cause.
+//!
+//! An event and the calls to the endpoints that want it are written in one transaction: an event that is in the
+//! list is either delivered, queued or was not wanted. `seq` is the cursor of `GET …/events`.
+
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::page::{Page, PageRequest};
+use crate::scope::{Intent, Scoped, column, parsed};
+use mail::{Event, EventId, EventKind, TenantId, Timestamp};
+use registry::Access;
+use serde_json::Value;
+use tokio_postgres::Row;
+
+/// Key of the lock that makes the order of numbers the order of commits: "events" as a number.
+const EVENTS_LOCK: i64 = 0x6576_656e_7473;
+
+/// An event with its place in the list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRow {
+    pub seq: i64,
+    pub event: Event,
+}
+
+impl Database {
+    /// Oldest first, from the cursor on. The last page's rows carry `seq`, so a reader can go on later; `next` is
+    /// always given when there was a row, because events never end.
+    pub async fn event_list(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<EventRow>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list events").await?;
+        let sql = "SELECT * FROM events WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        let rows = scoped.rows(sql, &[&tenant.uuid(), &page.after_number(), &page.fetch()]).await?;
+        let mut found = page.finish(rows, event_from, |row| page.number_cursor(row.seq))?;
+        found.next = found.rows.last().map(|row| page.number_cursor(row.seq));
+        Ok(found)
+    }
+
+    pub async fn event_fetch(&self, access: &Access, tenant: TenantId, event: EventId) -> Result<EventRow, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch an event").await?;
+        let sql = "SELECT * FROM events WHERE tenant_id = $1 AND id = $2";
+        event_from(&scoped.one("event", sql, &[&tenant.uuid(), &event.uuid()]).await?)
+    }
+
+    /// An event that no journal record causes, such as a test of a webhook.
+    pub async fn event_append(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        kind: EventKind,
+        data: Value,
+    ) -> Result<(), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "append an event").await?;
+        event_insert(self, &scoped, tenant, kind, data).await?;
+        scoped.commit().await
+    }
+}
+
+/// One event within a change of the registry.
+pub(crate) async fn event_insert(
+    database: &Database,
+    scoped: &Scoped<'_>,
+    tenant: TenantId,
+    kind: EventKind,
+    data: Value,
+) -> Result<(), Fault> {
+    let now = database.now();
+    let id = EventId::mint(now, &mut database.random());
+    events_insert(scoped, &[Event { id, kind, timestamp: now, tenant, data }], now).await
+}
+
+/// Events, and a call for every active endpoint of the tenant that wants them. Known ids are left alone.
+pub(crate) async fn events_insert(scoped: &Scoped<'_>, events: &[Event], now: Timestamp) -> Result<(), Fault> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    // A number is taken before its transaction commits; without this lock a reader could pass a number that shows up
+    // later. Always taken before the row of `registry`, so that the two locks have one order.
+    scoped.execute("SELECT pg_advisory_xact_lock($1)", &[&EVENTS_LOCK]).await?;
+    let ids: Vec<_> = events.iter().map(|event| event.id.uuid()).collect();
+    let tenants: Vec<_> = events.iter().map(|event| event.tenant.uuid()).collect();
+    let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+    let times: Vec<_> = events.iter().map(|event| event.timestamp.to_jiff()).collect();
+    let data: Vec<_> = events.iter().map(|event| &event.data).collect();
+    scoped
+        .execute(
+            "WITH fresh AS (
+                 INSERT INTO events (id, tenant_id, kind, at, data)
+                 SELECT e.* FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[])
+                                 AS e (id, tenant_id, kind, at, data)
+                 WHERE EXISTS (SELECT FROM tenants t WHERE t.id = e.tenant_id)
+                 ON CONFLICT (id) DO NOTHING RETURNING id, tenant_id, kind)
+             INSERT INTO webhook_deliveries (endpoint_id, event_id, tenant_id, state, due_at, created_at)
+             SELECT p.id, f.id, f.tenant_id, 'pending', $6, $6
+             FROM fresh f JOIN endpoints p ON p.tenant_id = f.tenant_id
+             WHERE p.state <> 'disabled' AND (p.kinds = '{}' OR f.kind = ANY (p.kinds))
+             ON CONFLICT DO NOTHING",
+            &[&ids, &tenants, &kinds, &times, &data, &now.to_jiff()],
+        )
+        .await?;
+    Ok(())
+}
+
+pub(crate) fn event_from(row: &Row) -> Result<EventRow, Fault> {
+    Ok(EventRow {
+        seq: column(row, "seq")?,
+        event: Event {
+            id: EventId::from_uuid(column(row, "id")?),
+            kind: parsed(row, "kind", EventKind::parse)?,
+            timestamp: Timestamp::from_jiff(column(row, "at")?),
+            tenant: TenantId::from_uuid(column(row, "tenant_id")?),
+            data: column(row, "data")?,
+        },
+    })
+}

@@ -1,0 +1,267 @@
+//! The follower: turns the tables into a `Snapshot` whenever the generation moves, and keeps the last one when
+//! PostgreSQL is away.
+//!
+//! Woken by NOTIFY, whose payload is not looked at, or by the clock, because a notification can be lost. Each time
+//! it compares the generation, which is one cheap row, and only then reads. All reading happens in one transaction,
+//! so a snapshot never mixes two generations. DKIM keys are opened and parsed once and kept between snapshots.
+//! A fault is logged when it begins and when it ends, not every second.
+
+use crate::api_key::api_keys_all;
+use crate::config::Config;
+use crate::connect::{Database, Single};
+use crate::credential::credentials_all;
+use crate::dkim_key::{dkim_binding, dkim_keys_all};
+use crate::domain::{DomainRow, domains_all};
+use crate::endpoint::endpoints_all;
+use crate::error::Fault;
+use crate::pool::{PoolRow, platform_binding, pools_all};
+use crate::scope::{Intent, Scoped, column, corrupt};
+use crate::source::sources_all;
+use crate::stream::streams_all;
+use crate::tenant::tenants_all;
+use arc_swap::ArcSwap;
+use mail::dkim::SigningKey;
+use mail::{Clock, DomainId, Timestamp};
+use registry::{
+    Access, DomainKey, EgressPool, Generation, PlatformSigner, SendingDomain, Snapshot, SnapshotBuilder,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+/// The newest snapshot, for everybody who decides by it.
+pub struct SnapshotHandle {
+    current: ArcSwap<Snapshot>,
+    changed: watch::Sender<Generation>,
+    /// When the tables were last seen to be as the snapshot says, in milliseconds.
+    confirmed_at: AtomicI64,
+    clock: Arc<dyn Clock>,
+}
+
+/// The task that keeps a handle up to date.
+pub struct Follower {
+    database: Database,
+    handle: Arc<SnapshotHandle>,
+    every: Duration,
+    listener: Option<Single>,
+    /// Parsed keys by row and sealed form: parsing RSA for every tenant at every change would be the main cost.
+    parsed: HashMap<Uuid, (Vec<u8>, Arc<SigningKey>)>,
+    loaded: bool,
+    failing: bool,
+}
+
+impl SnapshotHandle {
+    /// A handle that never changes, for tests of other crates.
+    pub fn fixed(snapshot: Snapshot, clock: Arc<dyn Clock>) -> Arc<SnapshotHandle> {
+        let (changed, _) = watch::channel(snapshot.generation());
+        let confirmed_at = AtomicI64::new(snapshot.taken_at().as_millis());
+        Arc::new(SnapshotHandle { current: ArcSwap::from_pointee(snapshot), changed, confirmed_at, clock })
+    }
+
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.current.load().generation()
+    }
+
+    /// Time since the tables were last known to be as the snapshot says.
+    pub fn age(&self) -> Duration {
+        let confirmed_at = Timestamp::from_millis(self.confirmed_at.load(Ordering::Relaxed));
+        self.clock.timestamp().saturating_since(confirmed_at)
+    }
+
+    /// Wakes at every new generation.
+    pub fn changed(&self) -> watch::Receiver<Generation> {
+        self.changed.subscribe()
+    }
+
+    /// Waits until the snapshot is at least of this generation; false after `patience`. For answers that promise
+    /// that what was just made can be used.
+    pub async fn reached(&self, generation: Generation, patience: Duration) -> bool {
+        let mut changed = self.changed();
+        let waiting = changed.wait_for(|current| *current >= generation);
+        matches!(tokio::time::timeout(patience, waiting).await, Ok(Ok(_)))
+    }
+}
+
+impl Follower {
+    /// Reads a first snapshot, then follows until the task is aborted. Fails if the first reading does: a node
+    /// without a registry has nothing to say.
+    pub async fn start(database: Database, config: &Config) -> Result<(Arc<SnapshotHandle>, JoinHandle<()>), Fault> {
+        let now = database.now();
+        let empty = Snapshot::empty(Arc::clone(&database.keys().secrets), now);
+        let handle = SnapshotHandle::fixed(empty, Arc::clone(database.clock()));
+        let mut follower = Follower {
+            database,
+            handle: Arc::clone(&handle),
+            every: Duration::from_millis(config.follow_every_ms),
+            listener: None,
+            parsed: HashMap::new(),
+            loaded: false,
+            failing: false,
+        };
+        follower.refresh().await?;
+        Ok((handle, tokio::spawn(follower.run())))
+    }
+
+    async fn run(mut self) {
+        loop {
+            if self.listener.is_none() {
+                self.listener = self.listen().await.ok();
+            }
+            // After (re)connecting, too: what happened in between was not heard.
+            self.look().await;
+            self.wait().await;
+        }
+    }
+
+    async fn wait(&mut self) {
+        let Some(listener) = &mut self.listener else {
+            return tokio::time::sleep(self.every).await;
+        };
+        // A silent connection that ended gives None: listen again next time.
+        if let Ok(None) = tokio::time::timeout(self.every, listener.notices.recv()).await {
+            self.listener = None;
+            tokio::time::sleep(self.every.min(Duration::from_millis(200))).await;
+        }
+    }
+
+    async fn look(&mut self) {
+        match self.refresh().await {
+            Ok(()) if self.failing => {
+                self.failing = false;
+                tracing::info!("the registry is followed again");
+            }
+            Ok(()) => {}
+            Err(fault) if !self.failing => {
+                self.failing = true;
+                tracing::warn!(error = &fault as &dyn std::error::Error, "cannot follow the registry, going on with the last snapshot");
+            }
+            Err(_) => {}
+        }
+        metrics::gauge!("posthouse_snapshot_age_seconds").set(self.handle.age().as_secs_f64());
+        metrics::gauge!("posthouse_snapshot_generation").set(self.handle.generation().0 as f64);
+    }
+
+    async fn listen(&self) -> Result<Single, Fault> {
+        let single = self.database.target().open().await?;
+        let sql = format!("LISTEN {}", crate::audit::CHANNEL);
+        single.client.batch_execute(&sql).await.map_err(|error| Fault::from_postgres("listen", error))?;
+        Ok(single)
+    }
+
+    async fn refresh(&mut self) -> Result<(), Fault> {
+        let database = self.database.clone();
+        let mut client = database.client().await?;
+        let access = Access::house("follower");
+        let scoped = database.scope(&mut client, &access, None, Intent::Read, "follow the registry").await?;
+        let row = scoped.one("registry", "SELECT generation FROM registry", &[]).await?;
+        let generation = Generation(column(&row, "generation")?);
+        if !self.loaded || generation != self.handle.generation() {
+            let snapshot = self.read(&database, &scoped, generation).await?;
+            self.handle.current.store(Arc::new(snapshot));
+            self.loaded = true;
+        }
+        self.handle.confirmed_at.store(database.now().as_millis(), Ordering::Relaxed);
+        self.handle.changed.send_if_modified(|current| std::mem::replace(current, generation) != generation);
+        Ok(())
+    }
+
+    async fn read(
+        &mut self,
+        database: &Database,
+        scoped: &Scoped<'_>,
+        generation: Generation,
+    ) -> Result<Snapshot, Fault> {
+        let mut builder =
+            SnapshotBuilder::new(generation, database.now(), Arc::clone(&database.keys().secrets));
+        builder = tenants_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::tenant);
+        builder = streams_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::stream);
+        builder = credentials_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::credential);
+        builder = api_keys_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::api_key);
+        builder = sources_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::source);
+        builder = endpoints_all(database, scoped).await?.into_iter().fold(builder, SnapshotBuilder::endpoint);
+
+        let mut still_used = HashMap::new();
+        for (pool, sealed) in pools_all(scoped).await? {
+            let platform = self.platform_of(&pool, sealed, &mut still_used)?;
+            let PoolRow { id, name, tenant, members, .. } = pool;
+            builder = builder.pool(EgressPool { id, name, tenant, members, platform });
+        }
+        let mut keys: HashMap<DomainId, Vec<DomainKey>> = HashMap::new();
+        for (key, tenant, sealed) in dkim_keys_all(scoped).await? {
+            let binding = dkim_binding(tenant, key.id);
+            // One key that cannot be opened must not keep the registry from every other tenant.
+            let signer = match self.key_of(binding, sealed, &mut still_used) {
+                Ok(signer) => signer,
+                Err(fault) => {
+                    let error = &fault as &dyn std::error::Error;
+                    tracing::error!(tenant.id = %tenant, key.id = %key.id, error, "leaving a DKIM key out");
+                    continue;
+                }
+            };
+            keys.entry(key.domain).or_default().push(DomainKey {
+                id: key.id,
+                selector: key.selector.into(),
+                algorithm: key.algorithm,
+                state: key.state,
+                signer,
+            });
+        }
+        for domain in domains_all(scoped).await? {
+            let DomainRow { id, tenant, name, state, return_path, .. } = domain;
+            let keys = keys.remove(&id).unwrap_or_default();
+            builder = builder.domain(SendingDomain { id, tenant, name, state, return_path, keys });
+        }
+        self.parsed = still_used;
+        Ok(builder.build())
+    }
+
+    fn platform_of(
+        &self,
+        pool: &PoolRow,
+        sealed: Option<Vec<u8>>,
+        still_used: &mut HashMap<Uuid, (Vec<u8>, Arc<SigningKey>)>,
+    ) -> Result<Option<PlatformSigner>, Fault> {
+        let (Some(platform), Some(sealed)) = (&pool.platform, sealed) else { return Ok(None) };
+        let signer = self.key_of(platform_binding(pool.id), sealed, still_used)?;
+        let selector = platform.selector.as_str().into();
+        Ok(Some(PlatformSigner { domain: platform.domain.clone(), selector, signer }))
+    }
+
+    fn key_of(
+        &self,
+        binding: crate::seal::Binding,
+        sealed: Vec<u8>,
+        still_used: &mut HashMap<Uuid, (Vec<u8>, Arc<SigningKey>)>,
+    ) -> Result<Arc<SigningKey>, Fault> {
+        let known = self.parsed.get(&binding.row).filter(|(known, _)| *known == sealed);
+        let key = match known {
+            Some((_, key)) => Arc::clone(key),
+            None => {
+                let pkcs8 = self.database.keys().sealing.open(binding, &sealed)?;
+                Arc::new(SigningKey::from_pkcs8(&pkcs8).map_err(|_| corrupt("sealed"))?)
+            }
+        };
+        still_used.insert(binding.row, (sealed, Arc::clone(&key)));
+        Ok(key)
+    }
+}
+
+impl std::fmt::Debug for SnapshotHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SnapshotHandle({:?})", self.current.load())
+    }
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Follower({:?})", self.handle)
+    }
+}

@@ -1,0 +1,113 @@
+//! Idempotency keys: a POST that is repeated gets the first answer, and is not done twice.
+//!
+//! The first request takes the key with a lease; a second one meanwhile is told to wait; after `finish` everybody
+//! gets the kept answer. A key that is used for another request is refused. A lease that ran out (we died) can be
+//! taken again. Keys belong to the actor, so nobody can ask for another's answer.
+
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::scope::{Intent, column};
+use mail::TenantId;
+use registry::Access;
+use std::time::Duration;
+
+/// What to do with a request that carries a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Do it, then `idempotency_finish`.
+    First,
+    /// Another request with this key is being done.
+    Running,
+    /// Done before: answer with this.
+    Done { status: u16, body: Vec<u8> },
+    /// The key was used for another request.
+    Mismatch,
+}
+
+impl Database {
+    /// `request_hash` covers method, path and body.
+    pub async fn idempotency_begin(
+        &self,
+        access: &Access,
+        key: &str,
+        request_hash: &[u8; 32],
+        lease: Duration,
+    ) -> Result<Begun, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Note, "begin a request").await?;
+        let (actor, now) = (access.actor().to_string(), self.now());
+        let sql = "INSERT INTO idempotency_keys AS k (actor, key, tenant_id, request_hash, lease_until, created_at)
+                   VALUES ($1, $2, $3, $4, $5, $6)
+                   ON CONFLICT (actor, key) DO UPDATE SET lease_until = $5
+                   WHERE k.status IS NULL AND k.lease_until <= $6 AND k.request_hash = $4
+                   RETURNING key";
+        let taken = scoped
+            .optional(
+                sql,
+                &[
+                    &actor,
+                    &key,
+                    &access.tenant().map(TenantId::uuid),
+                    &&request_hash[..],
+                    &now.saturating_add(lease).to_jiff(),
+                    &now.to_jiff(),
+                ],
+            )
+            .await?;
+        if taken.is_some() {
+            scoped.commit().await?;
+            return Ok(Begun::First);
+        }
+        let sql = "SELECT request_hash, status, body FROM idempotency_keys WHERE actor = $1 AND key = $2";
+        // Deleted between the two statements: the other request gave up.
+        let Some(row) = scoped.optional(sql, &[&actor, &key]).await? else { return Ok(Begun::Running) };
+        if column::<&[u8]>(&row, "request_hash")? != request_hash {
+            return Ok(Begun::Mismatch);
+        }
+        match column::<Option<i16>>(&row, "status")? {
+            None => Ok(Begun::Running),
+            Some(status) => Ok(Begun::Done {
+                status: u16::try_from(status).unwrap_or(500),
+                body: column::<Option<Vec<u8>>>(&row, "body")?.unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// Keeps the answer of the first request.
+    pub async fn idempotency_finish(
+        &self,
+        access: &Access,
+        key: &str,
+        status: u16,
+        body: &[u8],
+    ) -> Result<(), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Note, "finish a request").await?;
+        let status = i16::try_from(status).unwrap_or(500);
+        let sql = "UPDATE idempotency_keys SET status = $3, body = $4 WHERE actor = $1 AND key = $2";
+        scoped.execute(sql, &[&access.actor().to_string(), &key, &status, &body]).await?;
+        scoped.commit().await
+    }
+
+    /// Gives the key back, after an answer that should not be kept (5xx, 429).
+    pub async fn idempotency_abandon(&self, access: &Access, key: &str) -> Result<(), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Note, "give up a request").await?;
+        let sql = "DELETE FROM idempotency_keys WHERE actor = $1 AND key = $2 AND status IS NULL";
+        scoped.execute(sql, &[&access.actor().to_string(), &key]).await?;
+        scoped.commit().await
+    }
+
+    /// Forgets keys older than `age`, and refresh tokens that have expired. For the house's housekeeping.
+    pub async fn idempotency_forget(&self, access: &Access, age: Duration) -> Result<u64, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Note, "forget old requests").await?;
+        let now = self.now();
+        let limit = now.as_millis().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        let limit = mail::Timestamp::from_millis(limit).to_jiff();
+        let gone = scoped.execute("DELETE FROM idempotency_keys WHERE created_at < $1", &[&limit]).await?;
+        scoped.execute("DELETE FROM refresh_tokens WHERE expires_at < $1", &[&now.to_jiff()]).await?;
+        scoped.commit().await?;
+        Ok(gone)
+    }
+}

@@ -1,0 +1,126 @@
+//! Egress sources: the addresses we send from. The house's only.
+
+use crate::audit::Change;
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::page::{Page, PageRequest};
+use crate::scope::{Intent, Scoped, column, corrupt, parsed};
+use mail::{Domain, SourceId, SourceName};
+use registry::{Access, EgressSource, Slug, SourceState};
+use serde_json::json;
+use std::net::IpAddr;
+use tokio_postgres::Row;
+
+#[derive(Debug, Clone)]
+pub struct SourceNew {
+    pub name: Slug,
+    pub address: IpAddr,
+    pub ehlo: Domain,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct SourceChange {
+    pub ehlo: Option<Domain>,
+    pub state: Option<SourceState>,
+}
+
+impl Database {
+    pub async fn source_create(&self, access: &Access, new: &SourceNew) -> Result<EgressSource, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "create a source").await?;
+        let now = self.now();
+        let row = scoped
+            .one(
+                "source",
+                "INSERT INTO sources (id, name, address, ehlo, state, created_at)
+                 VALUES ($1, $2, $3, $4, $5, $6) RETURNING *",
+                &[
+                    &SourceId::mint(now, &mut self.random()).uuid(),
+                    &new.name.as_str(),
+                    &new.address.to_canonical().to_string(),
+                    &new.ehlo.as_str(),
+                    &SourceState::Active.as_str(),
+                    &now.to_jiff(),
+                ],
+            )
+            .await?;
+        let source = source_from(&row)?;
+        scoped.record(self, change_of("source.create", &source)).await?;
+        scoped.commit().await?;
+        Ok(source)
+    }
+
+    pub async fn source_fetch(&self, access: &Access, source: SourceId) -> Result<EgressSource, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a source").await?;
+        source_from(&scoped.one("source", "SELECT * FROM sources WHERE id = $1", &[&source.uuid()]).await?)
+    }
+
+    pub async fn source_list(&self, access: &Access, page: &PageRequest) -> Result<Page<EgressSource>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Read, "list sources").await?;
+        let rows = scoped
+            .rows(
+                "SELECT * FROM sources WHERE id < $1 ORDER BY id DESC LIMIT $2",
+                &[&page.before_id(), &page.fetch()],
+            )
+            .await?;
+        page.finish(rows, source_from, |source| page.id_cursor(source.id.uuid()))
+    }
+
+    pub async fn source_update(
+        &self,
+        access: &Access,
+        source: SourceId,
+        change: &SourceChange,
+    ) -> Result<EgressSource, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "update a source").await?;
+        let row = scoped
+            .one(
+                "source",
+                "UPDATE sources SET ehlo = coalesce($2, ehlo), state = coalesce($3, state) WHERE id = $1 RETURNING *",
+                &[&source.uuid(), &change.ehlo.as_ref().map(Domain::as_str), &change.state.map(SourceState::as_str)],
+            )
+            .await?;
+        let source = source_from(&row)?;
+        scoped.record(self, change_of("source.update", &source)).await?;
+        scoped.commit().await?;
+        Ok(source)
+    }
+
+    /// `InUse` while a pool holds it.
+    pub async fn source_delete(&self, access: &Access, source: SourceId) -> Result<(), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "delete a source").await?;
+        let gone = scoped.execute("DELETE FROM sources WHERE id = $1", &[&source.uuid()]).await;
+        if gone.map_err(|fault| fault.in_use("source"))? == 0 {
+            return Err(Fault::NotFound("source"));
+        }
+        let change = Change { action: "source.delete", tenant: None, object: source.to_string(), detail: json!({}) };
+        scoped.record(self, change).await?;
+        scoped.commit().await
+    }
+}
+
+/// Every source, for the follower.
+pub(crate) async fn sources_all(scoped: &Scoped<'_>) -> Result<Vec<EgressSource>, Fault> {
+    scoped.rows("SELECT * FROM sources", &[]).await?.iter().map(source_from).collect()
+}
+
+fn change_of(action: &'static str, source: &EgressSource) -> Change {
+    let detail = json!({
+        "name": source.name.as_str(), "address": source.address, "ehlo": source.ehlo.as_str(), "state": source.state,
+    });
+    Change { action, tenant: None, object: source.id.to_string(), detail }
+}
+
+fn source_from(row: &Row) -> Result<EgressSource, Fault> {
+    Ok(EgressSource {
+        id: SourceId::from_uuid(column(row, "id")?),
+        name: SourceName::new(column::<&str>(row, "name")?),
+        address: column::<&str>(row, "address")?.parse().map_err(|_| corrupt("address"))?,
+        ehlo: parsed(row, "ehlo", |text| Domain::parse(text).ok())?,
+        state: parsed(row, "state", SourceState::parse)?,
+    })
+}

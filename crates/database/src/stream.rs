@@ -1,0 +1,198 @@
+//! Streams of a tenant. A stream may only name a pool that is shared or the tenant's own.
+
+use crate::audit::Change;
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::page::{Page, PageRequest};
+use crate::pool::pool_must_be_open;
+use crate::scope::{Intent, Scoped, column, parsed};
+use mail::{PoolId, StreamId, TenantId, Timestamp};
+use registry::{Access, Slug, Stream, StreamKind};
+use serde_json::json;
+use std::time::Duration;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+#[derive(Debug, Clone)]
+pub struct StreamNew {
+    pub name: Slug,
+    pub kind: StreamKind,
+    pub pool: PoolId,
+    pub overflow_pool: Option<PoolId>,
+    pub expires_after: Duration,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct StreamChange {
+    pub name: Option<Slug>,
+    pub pool: Option<PoolId>,
+    /// `Some(None)` takes the overflow pool away.
+    pub overflow_pool: Option<Option<PoolId>>,
+    pub expires_after: Option<Duration>,
+}
+
+impl Database {
+    pub async fn stream_create(&self, access: &Access, tenant: TenantId, new: &StreamNew) -> Result<Stream, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "create a stream").await?;
+        let stream = stream_insert(self, &scoped, tenant, new).await?;
+        scoped.record(self, change_of("stream.create", &stream)).await?;
+        scoped.commit().await?;
+        Ok(stream)
+    }
+
+    pub async fn stream_fetch(&self, access: &Access, tenant: TenantId, stream: StreamId) -> Result<Stream, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a stream").await?;
+        stream_of(&scoped, tenant, stream).await
+    }
+
+    pub async fn stream_list(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Stream>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list streams").await?;
+        let rows = scoped
+            .rows(
+                "SELECT * FROM streams WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+                &[&tenant.uuid(), &page.before_id(), &page.fetch()],
+            )
+            .await?;
+        page.finish(rows, stream_from, |stream| page.id_cursor(stream.id.uuid()))
+    }
+
+    pub async fn stream_update(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        stream: StreamId,
+        change: &StreamChange,
+    ) -> Result<Stream, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "update a stream").await?;
+        let mut next = stream_of(&scoped, tenant, stream).await?;
+        next.name = change.name.clone().unwrap_or(next.name);
+        next.pool = change.pool.unwrap_or(next.pool);
+        next.overflow_pool = change.overflow_pool.unwrap_or(next.overflow_pool);
+        next.expires_after = change.expires_after.unwrap_or(next.expires_after);
+        pools_must_be_open(&scoped, tenant, next.pool, next.overflow_pool).await?;
+        scoped
+            .execute(
+                "UPDATE streams SET name = $3, pool_id = $4, overflow_pool_id = $5, expires_seconds = $6
+                 WHERE tenant_id = $1 AND id = $2",
+                &[
+                    &tenant.uuid(),
+                    &stream.uuid(),
+                    &next.name.as_str(),
+                    &next.pool.uuid(),
+                    &next.overflow_pool.map(PoolId::uuid),
+                    &seconds(next.expires_after)?,
+                ],
+            )
+            .await?;
+        scoped.record(self, change_of("stream.update", &next)).await?;
+        scoped.commit().await?;
+        Ok(next)
+    }
+
+    /// `InUse` while a credential or an API key is bound to it.
+    pub async fn stream_delete(&self, access: &Access, tenant: TenantId, stream: StreamId) -> Result<(), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a stream").await?;
+        let sql = "DELETE FROM streams WHERE tenant_id = $1 AND id = $2";
+        let gone = scoped.execute(sql, &[&tenant.uuid(), &stream.uuid()]).await;
+        if gone.map_err(|fault| fault.in_use("stream"))? == 0 {
+            return Err(Fault::NotFound("stream"));
+        }
+        let change =
+            Change { action: "stream.delete", tenant: Some(tenant), object: stream.to_string(), detail: json!({}) };
+        scoped.record(self, change).await?;
+        scoped.commit().await
+    }
+}
+
+pub(crate) async fn stream_insert(
+    database: &Database,
+    scoped: &Scoped<'_>,
+    tenant: TenantId,
+    new: &StreamNew,
+) -> Result<Stream, Fault> {
+    pools_must_be_open(scoped, tenant, new.pool, new.overflow_pool).await?;
+    let now = database.now();
+    let row = scoped
+        .one(
+            "stream",
+            "INSERT INTO streams (id, tenant_id, name, kind, pool_id, overflow_pool_id, expires_seconds, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *",
+            &[
+                &StreamId::mint(now, &mut database.random()).uuid(),
+                &tenant.uuid(),
+                &new.name.as_str(),
+                &new.kind.as_str(),
+                &new.pool.uuid(),
+                &new.overflow_pool.map(PoolId::uuid),
+                &seconds(new.expires_after)?,
+                &now.to_jiff(),
+            ],
+        )
+        .await?;
+    stream_from(&row)
+}
+
+/// Every stream, for the follower.
+pub(crate) async fn streams_all(scoped: &Scoped<'_>) -> Result<Vec<Stream>, Fault> {
+    scoped.rows("SELECT * FROM streams", &[]).await?.iter().map(stream_from).collect()
+}
+
+async fn stream_of(scoped: &Scoped<'_>, tenant: TenantId, stream: StreamId) -> Result<Stream, Fault> {
+    let sql = "SELECT * FROM streams WHERE tenant_id = $1 AND id = $2";
+    stream_from(&scoped.one("stream", sql, &[&tenant.uuid(), &stream.uuid()]).await?)
+}
+
+async fn pools_must_be_open(
+    scoped: &Scoped<'_>,
+    tenant: TenantId,
+    pool: PoolId,
+    overflow: Option<PoolId>,
+) -> Result<(), Fault> {
+    pool_must_be_open(scoped, tenant, pool, "pool").await?;
+    match overflow {
+        None => Ok(()),
+        Some(overflow) => pool_must_be_open(scoped, tenant, overflow, "overflow_pool").await,
+    }
+}
+
+fn seconds(duration: Duration) -> Result<i64, Fault> {
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    // A minute so that one retry fits; 14 days because nobody waits longer for mail.
+    if !(60..=14 * 86_400).contains(&seconds) {
+        let reason = "must be from one minute to 14 days".to_owned();
+        return Err(Fault::Invalid { field: "expires_after", reason });
+    }
+    Ok(seconds)
+}
+
+fn change_of(action: &'static str, stream: &Stream) -> Change {
+    let detail = json!({
+        "name": stream.name, "kind": stream.kind, "pool": stream.pool, "overflow_pool": stream.overflow_pool,
+        "expires_seconds": stream.expires_after.as_secs(),
+    });
+    Change { action, tenant: Some(stream.tenant), object: stream.id.to_string(), detail }
+}
+
+fn stream_from(row: &Row) -> Result<Stream, Fault> {
+    let seconds: i64 = column(row, "expires_seconds")?;
+    Ok(Stream {
+        id: StreamId::from_uuid(column(row, "id")?),
+        tenant: TenantId::from_uuid(column(row, "tenant_id")?),
+        name: parsed(row, "name", |text| Slug::parse(text).ok())?,
+        kind: parsed(row, "kind", StreamKind::parse)?,
+        pool: PoolId::from_uuid(column(row, "pool_id")?),
+        overflow_pool: column::<Option<Uuid>>(row, "overflow_pool_id")?.map(PoolId::from_uuid),
+        expires_after: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+        created_at: Timestamp::from_jiff(column(row, "created_at")?),
+    })
+}

@@ -1,0 +1,207 @@
+//! People: who may log in to the console, as what.
+//!
+//! Passwords are argon2id hashes (19 MiB, two passes: the crate's default), computed on threads for such work. A wrong
+//! address costs the same as a wrong password. Throttling is the API's.
+
+use crate::audit::Change;
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::page::{Page, PageRequest};
+use crate::scope::{Intent, Scoped, column, parsed};
+use crate::credential::time_from;
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use mail::{TenantId, Timestamp, UserId};
+use registry::{Access, Role};
+use serde_json::json;
+use tokio_postgres::Row;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// Characters of a password.
+pub const PASSWORD_CHARS_MIN: usize = 12;
+pub const PASSWORD_OCTETS_MAX: usize = 1024;
+
+#[derive(Debug)]
+pub struct UserNew {
+    pub email: String,
+    pub password: Zeroizing<String>,
+    pub role: Role,
+    /// None for the house's people.
+    pub tenant: Option<TenantId>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserRow {
+    pub id: UserId,
+    pub tenant: Option<TenantId>,
+    pub email: String,
+    pub role: Role,
+    pub disabled_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+
+impl Database {
+    pub async fn user_create(&self, access: &Access, new: UserNew) -> Result<UserRow, Fault> {
+        let email = canonical_email(&new.email)?;
+        if new.role.is_of_house() != new.tenant.is_none() {
+            let reason = "operator and auditor belong to no tenant, admin and viewer to one".to_owned();
+            return Err(Fault::Invalid { field: "role", reason });
+        }
+        let hash = hash(new.password).await?;
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, new.tenant, Intent::Change, "create a user").await?;
+        let now = self.now();
+        let row = scoped
+            .one(
+                "user",
+                "INSERT INTO users (id, tenant_id, email, password_hash, role, created_at)
+                 VALUES ($1, $2, $3, $4, $5, $6) RETURNING *",
+                &[
+                    &UserId::mint(now, &mut self.random()).uuid(),
+                    &new.tenant.map(TenantId::uuid),
+                    &email,
+                    &hash,
+                    &new.role.as_str(),
+                    &now.to_jiff(),
+                ],
+            )
+            .await?;
+        let user = user_from(&row)?;
+        scoped.record(self, change_of("user.create", &user)).await?;
+        scoped.commit().await?;
+        Ok(user)
+    }
+
+    /// The operator of a new installation. Done once: if the address is known, its password stays as it is.
+    pub async fn operator_ensure(&self, email: &str, password: Zeroizing<String>) -> Result<UserRow, Fault> {
+        let access = Access::house("first operator");
+        if let Some(user) = self.user_by_email(&access, email).await? {
+            return Ok(user.0);
+        }
+        let new = UserNew { email: email.to_owned(), password, role: Role::Operator, tenant: None };
+        self.user_create(&access, new).await
+    }
+
+    /// The user, if the password is right and the user is not disabled. `access` is the house's: nobody is known yet.
+    pub async fn user_authenticate(
+        &self,
+        access: &Access,
+        email: &str,
+        password: Zeroizing<String>,
+    ) -> Result<Option<UserRow>, Fault> {
+        let found = self.user_by_email(access, email).await?;
+        let (user, stored) = match found {
+            Some((user, stored)) => (Some(user), stored),
+            None => (None, hash_of_nobody()),
+        };
+        let matches = verify(password, stored).await?;
+        Ok(user.filter(|user| matches && user.disabled_at.is_none()))
+    }
+
+    pub async fn user_fetch(&self, access: &Access, user: UserId) -> Result<UserRow, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a user").await?;
+        user_from(&user_of(&scoped, user).await?)
+    }
+
+    /// Newest first; a tenant's access sees the tenant's people.
+    pub async fn user_list(&self, access: &Access, page: &PageRequest) -> Result<Page<UserRow>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Read, "list users").await?;
+        let sql = "SELECT * FROM users WHERE ($1::uuid IS NULL OR tenant_id = $1) AND id < $2
+                   ORDER BY id DESC LIMIT $3";
+        let owner = access.tenant().map(TenantId::uuid);
+        let rows = scoped.rows(sql, &[&owner, &page.before_id(), &page.fetch()]).await?;
+        page.finish(rows, user_from, |user| page.id_cursor(user.id.uuid()))
+    }
+
+    pub async fn user_set_password(
+        &self,
+        access: &Access,
+        user: UserId,
+        password: Zeroizing<String>,
+    ) -> Result<UserRow, Fault> {
+        let hash = hash(password).await?;
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "set a password").await?;
+        let sql = "UPDATE users SET password_hash = $2 WHERE id = $1 RETURNING *";
+        let user = user_from(&scoped.one("user", sql, &[&user.uuid(), &hash]).await?)?;
+        scoped.record(self, change_of("user.password", &user)).await?;
+        scoped.commit().await?;
+        Ok(user)
+    }
+
+    /// Disabled people cannot log in and their refresh tokens end.
+    pub async fn user_disable(&self, access: &Access, user: UserId) -> Result<UserRow, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "disable a user").await?;
+        let sql = "UPDATE users SET disabled_at = coalesce(disabled_at, $2) WHERE id = $1 RETURNING *";
+        let user = user_from(&scoped.one("user", sql, &[&user.uuid(), &self.now().to_jiff()]).await?)?;
+        scoped.record(self, change_of("user.disable", &user)).await?;
+        scoped.commit().await?;
+        Ok(user)
+    }
+
+    async fn user_by_email(&self, access: &Access, email: &str) -> Result<Option<(UserRow, String)>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Read, "look for a user").await?;
+        let row = scoped.optional("SELECT * FROM users WHERE email = $1", &[&email.trim().to_lowercase()]).await?;
+        row.map(|row| Ok((user_from(&row)?, column(&row, "password_hash")?))).transpose()
+    }
+}
+
+pub(crate) async fn user_of(scoped: &Scoped<'_>, user: UserId) -> Result<Row, Fault> {
+    scoped.one("user", "SELECT * FROM users WHERE id = $1", &[&user.uuid()]).await
+}
+
+pub(crate) fn user_from(row: &Row) -> Result<UserRow, Fault> {
+    Ok(UserRow {
+        id: UserId::from_uuid(column(row, "id")?),
+        tenant: column::<Option<Uuid>>(row, "tenant_id")?.map(TenantId::from_uuid),
+        email: column(row, "email")?,
+        role: parsed(row, "role", Role::parse)?,
+        disabled_at: time_from(row, "disabled_at")?,
+        created_at: Timestamp::from_jiff(column(row, "created_at")?),
+    })
+}
+
+fn canonical_email(email: &str) -> Result<String, Fault> {
+    let invalid = |error: mail::AddressError| Fault::Invalid { field: "email", reason: error.to_string() };
+    Ok(mail::Mailbox::parse(email.trim()).map_err(invalid)?.to_string().to_lowercase())
+}
+
+async fn hash(password: Zeroizing<String>) -> Result<String, Fault> {
+    let invalid = |reason: &str| Fault::Invalid { field: "password", reason: reason.to_owned() };
+    if password.chars().count() < PASSWORD_CHARS_MIN {
+        return Err(invalid("must have at least 12 characters"));
+    }
+    if password.len() > PASSWORD_OCTETS_MAX {
+        return Err(invalid("is too long"));
+    }
+    let work = move || Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string());
+    let failed = Fault::Sealing { what: "hash a password" };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(hash)) => Ok(hash),
+        Ok(Err(_)) | Err(_) => Err(failed),
+    }
+}
+
+async fn verify(password: Zeroizing<String>, stored: String) -> Result<bool, Fault> {
+    let work = move || {
+        let Ok(parsed) = PasswordHash::new(&stored) else { return false };
+        password.len() <= PASSWORD_OCTETS_MAX && Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok()
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Fault::Sealing { what: "check a password" })
+}
+
+/// A hash with the costs of a real one, which no password of ours has.
+fn hash_of_nobody() -> String {
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm9i$K6s0Oc3cS5lS3bLTfKLN5tTgAe9CVuBm0x7lFvY0pXo".to_owned()
+}
+
+fn change_of(action: &'static str, user: &UserRow) -> Change {
+    let detail = json!({ "role": user.role, "disabled": user.disabled_at.is_some() });
+    Change { action, tenant: user.tenant, object: user.id.to_string(), detail }
+}

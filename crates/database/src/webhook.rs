@@ -1,0 +1,205 @@
+//! The queue of webhook calls: what is due, leased to one deliverer, and what came of it.
+//!
+//! A call is made in the transaction of its event (`event.rs`). `webhook_due` leases calls with SKIP LOCKED, so any
+//! number of deliverers share the queue; a lease that runs out is given to another, so a receiver may see a call
+//! twice and recognises it by `webhook-id`. When to try again is the caller's decision.
+
+use crate::connect::Database;
+use crate::credential::time_from;
+use crate::error::Fault;
+use crate::event::{EventRow, event_from};
+use crate::page::{Page, PageRequest};
+use crate::scope::{Intent, column};
+use mail::{EndpointId, EventId, EventKind, TenantId, Timestamp};
+use registry::Access;
+use std::time::Duration;
+use tokio_postgres::Row;
+
+/// A call that this deliverer has leased.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WebhookDue {
+    pub endpoint: EndpointId,
+    pub event: EventRow,
+    /// Tries so far.
+    pub attempts: u32,
+}
+
+/// What came of a try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WebhookEnd {
+    Delivered,
+    /// Try again then.
+    Again(Timestamp),
+    /// No further try.
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookResult {
+    pub endpoint: EndpointId,
+    pub event: EventId,
+    pub end: WebhookEnd,
+    /// HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// What went wrong, in words for the tenant.
+    pub error: Option<String>,
+    pub duration_ms: u64,
+}
+
+/// A call as `GET …/webhooks/{w}/deliveries` shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WebhookDeliveryRow {
+    pub event: EventId,
+    pub kind: EventKind,
+    /// `pending`, `delivered` or `failed`.
+    pub state: String,
+    pub attempts: i32,
+    pub due_at: Timestamp,
+    pub last_at: Option<Timestamp>,
+    pub last_status: Option<i32>,
+    pub last_error: Option<String>,
+    pub last_ms: Option<i64>,
+    pub created_at: Timestamp,
+}
+
+impl Database {
+    /// Calls to active endpoints that are due, the longest due first, leased for `lease`.
+    pub async fn webhook_due(&self, access: &Access, limit: u32, lease: Duration) -> Result<Vec<WebhookDue>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Note, "lease webhook calls").await?;
+        let now = self.now();
+        let rows = scoped
+            .rows(
+                "WITH due AS (
+                     SELECT d.endpoint_id, d.event_id FROM webhook_deliveries d
+                     JOIN endpoints p ON p.id = d.endpoint_id AND p.state = 'active'
+                     WHERE d.state = 'pending' AND d.due_at <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
+                     ORDER BY d.due_at LIMIT $2 FOR UPDATE OF d SKIP LOCKED),
+                 leased AS (
+                     UPDATE webhook_deliveries d SET lease_until = $3 FROM due
+                     WHERE d.endpoint_id = due.endpoint_id AND d.event_id = due.event_id
+                     RETURNING d.endpoint_id, d.event_id, d.attempts, d.due_at)
+                 SELECT l.endpoint_id, l.attempts, e.* FROM leased l JOIN events e ON e.id = l.event_id
+                 ORDER BY l.due_at, e.seq",
+                &[&now.to_jiff(), &i64::from(limit), &now.saturating_add(lease).to_jiff()],
+            )
+            .await?;
+        let due = rows
+            .iter()
+            .map(|row| {
+                Ok(WebhookDue {
+                    endpoint: EndpointId::from_uuid(column(row, "endpoint_id")?),
+                    event: event_from(row)?,
+                    attempts: u32::try_from(column::<i32>(row, "attempts")?).unwrap_or(0),
+                })
+            })
+            .collect::<Result<_, Fault>>()?;
+        scoped.commit().await?;
+        Ok(due)
+    }
+
+    /// Writes down what came of tries and gives the leases back.
+    pub async fn webhook_done(&self, access: &Access, results: &[WebhookResult]) -> Result<(), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Note, "write webhook results").await?;
+        let now = self.now();
+        for result in results {
+            let (state, due) = match result.end {
+                WebhookEnd::Delivered => ("delivered", now),
+                WebhookEnd::Again(at) => ("pending", at),
+                WebhookEnd::Failed => ("failed", now),
+            };
+            scoped
+                .execute(
+                    "UPDATE webhook_deliveries SET state = $3, due_at = $4, lease_until = NULL, last_at = $5,
+                            last_status = $6, last_error = $7, last_ms = $8, attempts = attempts + 1
+                     WHERE endpoint_id = $1 AND event_id = $2 AND state = 'pending'",
+                    &[
+                        &result.endpoint.uuid(),
+                        &result.event.uuid(),
+                        &state,
+                        &due.to_jiff(),
+                        &now.to_jiff(),
+                        &result.status.map(i32::from),
+                        &result.error,
+                        &i64::try_from(result.duration_ms).unwrap_or(i64::MAX),
+                    ],
+                )
+                .await?;
+        }
+        scoped.commit().await
+    }
+
+    /// Newest first.
+    pub async fn webhook_delivery_list(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        endpoint: EndpointId,
+        page: &PageRequest,
+    ) -> Result<Page<WebhookDeliveryRow>, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list webhook calls").await?;
+        let sql = "SELECT d.*, e.kind FROM webhook_deliveries d JOIN events e ON e.id = d.event_id
+                   WHERE d.tenant_id = $1 AND d.endpoint_id = $2 AND d.event_id < $3
+                   ORDER BY d.event_id DESC LIMIT $4";
+        let rows =
+            scoped.rows(sql, &[&tenant.uuid(), &endpoint.uuid(), &page.before_id(), &page.fetch()]).await?;
+        page.finish(rows, delivery_from, |row| page.id_cursor(row.event.uuid()))
+    }
+
+    /// Makes calls due again that have failed, or all that were made since a time. Returns how many.
+    pub async fn webhook_replay(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        endpoint: EndpointId,
+        since: Option<Timestamp>,
+    ) -> Result<u64, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "replay webhook calls").await?;
+        let sql = "UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due_at = $3, lease_until = NULL
+                   WHERE tenant_id = $1 AND endpoint_id = $2
+                     AND (state = 'failed' OR ($4::timestamptz IS NOT NULL AND created_at >= $4))";
+        let since = since.map(Timestamp::to_jiff);
+        let count =
+            scoped.execute(sql, &[&tenant.uuid(), &endpoint.uuid(), &self.now().to_jiff(), &since]).await?;
+        scoped.commit().await?;
+        Ok(count)
+    }
+
+    /// A `webhook.test` event to this endpoint only, due at once.
+    pub async fn webhook_test(&self, access: &Access, tenant: TenantId, endpoint: EndpointId) -> Result<EventId, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "test a webhook").await?;
+        let sql = "SELECT 1 FROM endpoints WHERE tenant_id = $1 AND id = $2";
+        scoped.one("webhook", sql, &[&tenant.uuid(), &endpoint.uuid()]).await?;
+        let now = self.now();
+        let id = EventId::mint(now, &mut self.random());
+        let data = serde_json::json!({ "webhook": endpoint });
+        let sql = "WITH e AS (INSERT INTO events (id, tenant_id, kind, at, data) VALUES ($1, $2, $3, $4, $5))
+                   INSERT INTO webhook_deliveries (endpoint_id, event_id, tenant_id, state, due_at, created_at)
+                   VALUES ($6, $1, $2, 'pending', $4, $4)";
+        let kind = EventKind::WebhookTest.as_str();
+        scoped
+            .execute(sql, &[&id.uuid(), &tenant.uuid(), &kind, &now.to_jiff(), &data, &endpoint.uuid()])
+            .await?;
+        scoped.commit().await?;
+        Ok(id)
+    }
+}
+
+fn delivery_from(row: &Row) -> Result<WebhookDeliveryRow, Fault> {
+    Ok(WebhookDeliveryRow {
+        event: EventId::from_uuid(column(row, "event_id")?),
+        kind: crate::scope::parsed(row, "kind", EventKind::parse)?,
+        state: column(row, "state")?,
+        attempts: column(row, "attempts")?,
+        due_at: Timestamp::from_jiff(column(row, "due_at")?),
+        last_at: time_from(row, "last_at")?,
+        last_status: column(row, "last_status")?,
+        last_error: column(row, "last_error")?,
+        last_ms: column(row, "last_ms")?,
+        created_at: Timestamp::from_jiff(column(row, "created_at")?),
+    })
+}
