@@ -138,6 +138,22 @@ async fn every_recipient_has_a_reverse_path_that_leads_back_to_it() {
 }
 
 #[tokio::test]
+async fn what_the_envelope_asks_of_the_way_is_kept() {
+    let world = World::with(|plan| plan.config.headers.show_client = true).await;
+    let mut client = world.log_in().await;
+    client.expect("MAIL FROM:<a@client.example> SMTPUTF8 BODY=8BITMIME REQUIRETLS", "250").await;
+    client.expect("RCPT TO:<jörg@example.org>", "250").await;
+    client.expect("DATA", "354").await;
+    client.expect(&format!("{}.", message("a@client.example")), "250 2.0.0 queued as msg_").await;
+    let (record, raw) = world.accepted().await;
+    assert!(record.smtputf8 && record.require_tls);
+    assert_eq!(record.body_kind, BodyKind::EightBitMime);
+    assert_eq!(record.recipients[0].forward_path.to_string(), "jörg@example.org");
+    assert!(raw.contains("Received: from desk.example ([127.0.0.1])\r\n\tby mx.posthouse.test"), "{raw}");
+    assert!(raw.contains("with UTF8SMTPSA id"), "{raw}");
+}
+
+#[tokio::test]
 async fn both_mechanisms_pipelining_and_chunking_work() {
     let world = World::new().await;
     let mut client = world.encrypted().await;

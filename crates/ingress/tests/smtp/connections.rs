@@ -1,6 +1,8 @@
 //! Limits of connections: in total, of one address, of one credential, of one tenant; and clients that are slow.
 
 use crate::support::{Client, PASSWORD, World, message};
+use std::sync::Arc;
+use std::time::Duration;
 
 #[tokio::test]
 async fn one_connection_too_many_in_total_is_told_421() {
@@ -38,6 +40,23 @@ async fn who_has_logged_in_makes_room_for_the_next() {
     assert_eq!(held.len(), 5);
 }
 
+/// A program that opens a hundred connections at once and logs in on each, as bulk senders do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_twice_the_limit_is_served() {
+    let world = Arc::new(World::with(|plan| plan.config.limits.connection_wait_ms_max = 8_000).await);
+    let burst: Vec<_> = (0..100)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.log_in().await })
+        })
+        .collect();
+    let mut held = Vec::new();
+    for client in burst {
+        held.push(client.await.unwrap());
+    }
+    assert_eq!(held.len(), 100);
+}
+
 #[tokio::test]
 async fn a_credential_and_a_tenant_have_limits_of_their_own() {
     let world = World::with(|plan| plan.registry.credentials[0].limits.connections = Some(1)).await;
@@ -57,6 +76,56 @@ async fn a_client_that_says_nothing_is_closed() {
     let reply = client.reply().await;
     assert!(reply.starts_with("421 4."), "{reply}");
     assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_message_that_trickles_in_is_closed() {
+    let world = World::with(|plan| {
+        plan.config.session.data_seconds_max = 60;
+        plan.config.session.data_grace_seconds = 1;
+    })
+    .await;
+    let mut client = world.log_in().await;
+    client.expect("MAIL FROM:<a@client.example>", "250").await;
+    client.expect("RCPT TO:<anna@example.org>", "250").await;
+    client.expect("DATA", "354").await;
+    // Often enough for the time between blocks, far below 512 octets a second.
+    let began = tokio::time::Instant::now();
+    loop {
+        client.send(b"x").await;
+        if let Ok(reply) = tokio::time::timeout(Duration::from_millis(100), client.reply()).await {
+            assert!(reply.starts_with("421 4."), "{reply}");
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "the session is still open");
+    }
+    assert!(client.is_closed().await);
+}
+
+/// Every descriptor of this process is taken: who is in goes on, who waits outside gets in when there is room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn running_out_of_descriptors_stops_nobody_who_is_in() {
+    let world = World::new().await;
+    let mut inside = world.log_in().await;
+    // The journal opens its first segment now.
+    inside.submit("a@client.example", &["a@example.org"], &message("a@client.example")).await;
+    let mut limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limits.current = Some(256);
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limits).unwrap();
+    let mut taken: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    assert!(taken.len() > 100);
+    // One descriptor for the client's side, none for the server's.
+    taken.pop();
+    let outside = tokio::spawn({
+        let address = world.addresses().submission.unwrap();
+        async move { Client::connect(address).await }
+    });
+    let reply = inside.submit("a@client.example", &["a@example.org"], &message("a@client.example")).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    assert!(!outside.is_finished());
+    drop(taken);
+    let mut outside = outside.await.unwrap();
+    outside.expect("NOOP", "250").await;
 }
 
 #[tokio::test]

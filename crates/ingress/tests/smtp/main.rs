@@ -5,6 +5,7 @@ mod acceptance;
 mod connections;
 mod disk;
 mod drain;
+mod http;
 mod python;
 mod refusals;
 mod returned;

@@ -11,7 +11,7 @@ use mail::token::TokenKey;
 use mail::{Clock, Domain, DomainId, Instant, PoolId, Random, StreamId, TenantId, Timestamp};
 use mail::{CredentialId, DkimKeyId};
 use registry::{
-    Credential, DisplayName, DomainKey, DomainState, EgressPool, Generation, KeyAlgorithm, KeyState, Limits, Plan,
+    ApiKey, Credential, DisplayName, DomainKey, DomainState, EgressPool, Generation, KeyAlgorithm, KeyState, Limits, Plan,
     PlatformSigner, SecretKey, SendingDomain, Slug, Snapshot, SnapshotBuilder, Stream, StreamKind, Tenant, TenantStatus,
     Usage,
 };
@@ -46,6 +46,7 @@ pub struct Registry {
     pub domains: Vec<SendingDomain>,
     pub credentials: Vec<Credential>,
     pub pools: Vec<EgressPool>,
+    pub api_keys: Vec<ApiKey>,
     pub secrets: Arc<SecretKey>,
     pub generation: i64,
 }
@@ -125,6 +126,7 @@ impl Registry {
                 pool(shared, "shared", None, Some(platform)),
                 pool(dedicated, "fast", Some(tenant), None),
             ],
+            api_keys: Vec::new(),
             secrets,
             generation: 1,
         }
@@ -144,6 +146,9 @@ impl Registry {
         }
         for pool in &self.pools {
             builder = builder.pool(pool.clone());
+        }
+        for key in &self.api_keys {
+            builder = builder.api_key(key.clone());
         }
         Arc::new(builder.build())
     }
