@@ -37,9 +37,11 @@ pub struct TlsConfig {
 pub struct Limits {
     /// Connections at all doors together; one more is answered with 421.
     pub connections_max: usize,
-    /// Connections of one address (IPv6: of one /64) that have not authenticated. As many again wait for a moment.
+    /// Connections of one address (IPv6: of one /64) that have not authenticated.
     pub connections_per_address_max: usize,
-    /// How long a connection over the limit of its address waits for another to authenticate or end before its 421.
+    /// Connections over that limit that wait, before their greeting, for another to authenticate or end.
+    pub connections_waiting_per_address_max: usize,
+    /// How long they wait before their 421.
     pub connection_wait_ms_max: u64,
     /// Authenticated connections of one credential, unless the credential says less.
     pub connections_per_credential_max: usize,
@@ -174,6 +176,7 @@ impl Default for Limits {
         Limits {
             connections_max: 2_000,
             connections_per_address_max: 50,
+            connections_waiting_per_address_max: 200,
             connection_wait_ms_max: 2_000,
             connections_per_credential_max: 200,
             inbound_octets_max: 10 * 1024 * 1024,
@@ -225,7 +228,9 @@ mod tests {
 
     #[test]
     fn what_would_break_a_header_is_an_error() {
-        for url in ["http://a.example/u", "https://", "https://a.example/>\\r\\nBcc: x", "https://a.example/a b"] {
+        for url in
+            ["http://a.example/u", "https://", "https://a.example/>\\r\\nBcc: x", "https://a.example/a b"]
+        {
             let text = format!(r#"{{"headers":{{"unsubscribe_url":"{url}"}}}}"#);
             assert!(serde_json::from_str::<Config>(&text).is_err(), "{url}");
         }

@@ -5,8 +5,7 @@
 //! limit made for strangers. Dropping a place gives everything back, however the session ended.
 //!
 //! Called by `listener.rs` and `session.rs`. What may surprise: a connection over the limit of its address may wait a
-//! moment for its turn, because clients that connect in a burst authenticate within milliseconds; as many may wait
-//! as may be in. `Octets` bounds what all sessions together hold of messages that are not answered yet.
+//! moment for its turn, because clients that connect in a burst authenticate within milliseconds. `Octets` bounds what all sessions together hold of messages that are not answered yet.
 
 use crate::config::Limits;
 use crate::throttle::Network;
@@ -161,7 +160,7 @@ impl Place {
         let connections = Arc::clone(&self.connections);
         let mut counts = connections.lock();
         let count = counts.waiting.entry(self.neighbour).or_default();
-        if *count >= connections.limits.connections_per_address_max {
+        if *count >= connections.limits.connections_waiting_per_address_max {
             return false;
         }
         *count += 1;
@@ -275,6 +274,7 @@ mod tests {
             connections_max: 6,
             connections_per_address_max: 2,
             connections_per_credential_max: 3,
+            connections_waiting_per_address_max: 2,
             connection_wait_ms_max: 50,
             ..Limits::default()
         })
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_as_many_wait_as_may_be_in() {
+    async fn only_so_many_wait() {
         let connections = connections();
         let _held = (place(&connections).await.unwrap(), place(&connections).await.unwrap());
         let (a, b) = (connections.enter(peer()).unwrap(), connections.enter(peer()).unwrap());
@@ -374,9 +374,7 @@ mod tests {
     #[tokio::test]
     async fn the_total_is_a_limit_for_everybody() {
         let connections = connections();
-        let held: Vec<_> = (0..6)
-            .map(|n| connections.enter(IpAddr::from([10, 0, 0, n])).unwrap())
-            .collect();
+        let held: Vec<_> = (0..6).map(|n| connections.enter(IpAddr::from([10, 0, 0, n])).unwrap()).collect();
         assert!(connections.enter(peer()).is_err());
         drop(held);
         assert!(connections.enter(peer()).is_ok());

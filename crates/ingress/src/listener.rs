@@ -14,7 +14,7 @@ use crate::session::{self, Entrance};
 use crate::submission::Submission;
 use crate::throttle::Throttle;
 use crate::tls::Tls;
-use mail::{Refusal, RefusalKind};
+use mail::Refusal;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -130,7 +130,10 @@ impl IngressHandle {
     /// Returns when every session has ended after the shutdown.
     pub async fn finished(self) {
         if let Err(error) = self.task.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the listeners stopped before their time");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the listeners stopped before their time"
+            );
         }
     }
 }
@@ -206,7 +209,11 @@ impl Door {
                 Err(error) => {
                     if back_off >= BACK_OFF_MAX {
                         let error: &dyn std::error::Error = &error;
-                        tracing::warn!(error, door = self.entrance.as_str(), "cannot accept connections, trying on");
+                        tracing::warn!(
+                            error,
+                            door = self.entrance.as_str(),
+                            "cannot accept connections, trying on"
+                        );
                     }
                     let _ = self.closed.run_until_cancelled(tokio::time::sleep(back_off)).await;
                     back_off = (back_off * 2).min(BACK_OFF_MAX);
@@ -217,11 +224,12 @@ impl Door {
 
     fn receive(&self, stream: TcpStream, peer: SocketAddr) {
         let peer = peer.ip().to_canonical();
-        let place = match self.shutdown.is_cancelled() {
-            true => Err(Refusal::new(RefusalKind::ShuttingDown, "this server is shutting down")),
-            false => self.house.connections.enter(peer),
+        let entered = if self.shutdown.is_cancelled() {
+            Err(session::shutting_down())
+        } else {
+            self.house.connections.enter(peer)
         };
-        let place = match place {
+        let place = match entered {
             Ok(place) => place,
             Err(refusal) => return self.turn_away(&stream, &refusal),
         };

@@ -58,7 +58,8 @@ const REMOVED: [&str; 6] =
     ["Bcc", "Resent-Bcc", "Return-Path", "Feedback-ID", "CFBL-Address", "CFBL-Feedback-ID"];
 
 pub(crate) fn prepare(parcel: &Parcel<'_>, workshop: &Workshop<'_>) -> Result<Prepared, Denial> {
-    let header = edit(parcel, workshop).map_err(|source| Fault::Field { source })?.apply_header(parcel.section);
+    let header =
+        edit(parcel, workshop).map_err(|source| Fault::Field { source })?.apply_header(parcel.section);
     let raw = seal(parcel, workshop, &header)?;
     Ok(Prepared { record: record(parcel, workshop, &header, &raw)?, raw })
 }
@@ -92,7 +93,7 @@ fn edit(parcel: &Parcel<'_>, workshop: &Workshop<'_>) -> Result<Edit, FieldError
     if section.first("date").is_none() {
         edit.prepend("Date", &now.to_rfc5322())?;
     }
-    let received = trace::received(offer, hostname, *id, *now, headers.show_client);
+    let received = trace::received(offer, hostname, *id, *now, headers);
     edit.prepend_folded(format!("Received: {received}\r\n"))?;
     Ok(edit)
 }

@@ -44,7 +44,10 @@ pub(crate) async fn hand_over(
     handler.send(returned(answer)).await.map_err(|_| later())?;
     // A handler that ended without an answer kept nothing that we know of.
     kept.await.map_err(|_| {
-        tracing::error!(error = &Fault::ReturnHandler as &dyn std::error::Error, "returned mail was not kept");
+        tracing::error!(
+            error = &Fault::ReturnHandler as &dyn std::error::Error,
+            "returned mail was not kept"
+        );
         later()
     })?
 }

@@ -12,7 +12,7 @@ use crate::listener::House;
 use crate::metrics;
 use crate::returned::{self, ReturnedMail};
 use crate::stream::Stream;
-use crate::submission::{Door, Offer, may_be_empty};
+use crate::submission::{Door, Offer, not_null};
 use mail::{EnhancedStatus, ForwardPath, Instant, Refusal, RefusalKind, Reply, ReversePath};
 use registry::{CredentialRef, Sender, Steering};
 use smtp::server::{Action, Answer, Role, ServerConfig, TlsMode, Transaction};
@@ -59,6 +59,8 @@ pub(crate) struct Session {
     machine: server::Session,
     /// Set by AUTH.
     credential: Option<CredentialRef>,
+    /// The machine was told that the node shuts down.
+    leaving: bool,
 }
 
 /// Runs a connection to its end.
@@ -71,7 +73,7 @@ pub(crate) async fn run(
 ) {
     let machine = server::Session::new(house.server_config(entrance), house.now());
     let held = house.octets.hold();
-    let session = Session { house, entrance, peer, place, held, machine, credential: None };
+    let session = Session { house, entrance, peer, place, held, machine, credential: None, leaving: false };
     let end = session.run(Stream::Plain(stream), shutdown).await;
     metrics::session_ended(entrance.as_str(), end.as_str());
 }
@@ -117,7 +119,6 @@ impl Session {
         mut stream: Stream,
         shutdown: CancellationToken,
     ) -> Result<(End, Stream), End> {
-        let mut leaving = false;
         loop {
             while let Some(action) = self.machine.poll_action() {
                 match action {
@@ -158,13 +159,13 @@ impl Session {
                     }
                 }
             }
-            if shutdown.is_cancelled() && !leaving {
+            if shutdown.is_cancelled() && !self.leaving {
                 // A message under way is finished first; the machine knows when that is.
-                leaving = true;
+                self.leaving = true;
                 self.machine.refuse_connection(shutting_down());
                 continue;
             }
-            match self.wait(&mut stream, &shutdown, leaving).await? {
+            match self.wait(&mut stream, &shutdown).await? {
                 Ok(()) => {}
                 Err(refusal) => {
                     self.turn_away(&mut stream, &refusal).await;
@@ -179,7 +180,6 @@ impl Session {
         &mut self,
         stream: &mut Stream,
         shutdown: &CancellationToken,
-        leaving: bool,
     ) -> Result<Result<(), Refusal>, End> {
         let now = self.house.now();
         let timer = self.machine.poll_timeout().map(|at| at.saturating_since(now));
@@ -187,7 +187,7 @@ impl Session {
         let (machine, house) = (&mut self.machine, &self.house);
         let read = tokio::select! {
             biased;
-            () = shutdown.cancelled(), if !leaving => return Ok(Ok(())),
+            () = shutdown.cancelled(), if !self.leaving => return Ok(Ok(())),
             read = stream.read(|octets| machine.handle_bytes(octets, house.now())), if wants_input => Some(read),
             () = sleep(timer) => None,
         };
@@ -215,7 +215,9 @@ impl Session {
     async fn turn_away(&self, stream: &mut Stream, refusal: &Refusal) {
         let line = format!("{}\r\n", refusal.to_reply());
         if stream.write(line.as_bytes(), self.house.write_limit()).await.is_ok() {
-            let _ = tokio::time::timeout(LINGER, async { while matches!(stream.read(|_| {}).await, Ok(1..)) {} }).await;
+            let _ =
+                tokio::time::timeout(LINGER, async { while matches!(stream.read(|_| {}).await, Ok(1..)) {} })
+                    .await;
         }
     }
 
@@ -240,7 +242,11 @@ impl Session {
         Ok(())
     }
 
-    async fn check_credential(&mut self, username: &str, password: &Password) -> Result<CredentialRef, Refusal> {
+    async fn check_credential(
+        &mut self,
+        username: &str,
+        password: &Password,
+    ) -> Result<CredentialRef, Refusal> {
         let house = Arc::clone(&self.house);
         house.throttle().check(username, self.peer, house.now())?;
         let snapshot = house.submission.loaded_snapshot()?;
@@ -267,7 +273,7 @@ impl Session {
         match self.entrance {
             Entrance::Inbound => Ok(()),
             Entrance::Submission | Entrance::Submissions => {
-                may_be_empty(path)?;
+                not_null(path)?;
                 self.house.submission.loaded_snapshot()?.may_use_reverse_path(&self.sender()?, path)
             }
         }
@@ -296,7 +302,8 @@ impl Session {
         let door = Door::Smtp { protocol, client_name };
         let steering = Steering::default();
         let offer = Offer { sender: self.sender()?, envelope, raw, steering, peer: self.peer, door };
-        let accepted = self.house.submission.accept(offer).await.map_err(|denial: Denial| denial.to_refusal())?;
+        let accepted =
+            self.house.submission.accept(offer).await.map_err(|denial: Denial| denial.to_refusal())?;
         Ok(Reply::new(250, Some(EnhancedStatus::new(2, 0, 0)), format!("queued as {}", accepted.message)))
     }
 
@@ -327,7 +334,7 @@ impl Session {
     }
 }
 
-fn shutting_down() -> Refusal {
+pub(crate) fn shutting_down() -> Refusal {
     Refusal::new(RefusalKind::ShuttingDown, "this server is shutting down")
 }
 

@@ -47,7 +47,8 @@ impl Signers {
         };
         for number in 0..threads {
             let queue = Arc::clone(&queue);
-            let thread = std::thread::Builder::new().name(format!("sign-{number}")).spawn(move || queue.work());
+            let thread =
+                std::thread::Builder::new().name(format!("sign-{number}")).spawn(move || queue.work());
             signers.threads.push(thread.map_err(|source| Fault::Thread { number, source })?);
         }
         Ok(signers)
@@ -131,15 +132,17 @@ mod tests {
     #[tokio::test]
     async fn the_queue_has_a_limit_and_who_left_costs_nothing() {
         let signers = Arc::new(Signers::start(1, 2).unwrap());
-        let (begun, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(())));
-        let gate = done.lock().unwrap();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (gate, closed_gate) = std::sync::mpsc::sync_channel::<()>(0);
+        let closed_gate = Arc::new(Mutex::new(closed_gate));
         let jobs: Vec<_> = (0..10)
             .map(|_| {
-                let (signers, begun, done) = (signers.clone(), begun.clone(), done.clone());
+                let (signers, begun, gate) = (signers.clone(), begun.clone(), closed_gate.clone());
                 tokio::spawn(async move {
                     let job = move || {
                         begun.fetch_add(1, Ordering::SeqCst);
-                        drop(done.lock());
+                        // Until the other end is dropped.
+                        let _ = gate.lock().unwrap().recv();
                     };
                     signers.run(job).await
                 })

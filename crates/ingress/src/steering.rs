@@ -185,7 +185,10 @@ mod tests {
         assert_eq!(read_text(header, Dialect::Own).unwrap(), Steered::default());
         let steered = read_text(header, Dialect::PowerMta).unwrap();
         assert_eq!(steered.steering.pool.as_deref(), Some("fast"));
-        assert_eq!((steered.steering.tags, steered.envelope_id.as_deref()), (vec!["nov26".to_owned()], Some("a+2Bb")));
+        assert_eq!(
+            (steered.steering.tags, steered.envelope_id.as_deref()),
+            (vec!["nov26".to_owned()], Some("a+2Bb"))
+        );
         let none = read_text("X-Virtual-MTA: {default}\r\nX-Job:\r\n", Dialect::PowerMta).unwrap();
         assert_eq!(none, Steered::default());
     }
@@ -196,6 +199,9 @@ mod tests {
         let section = HeaderSection::parse(raw, &HeaderLimits::default()).unwrap();
         let asked = Steering { stream: Some("b".into()), tags: vec!["s".into()], ..Steering::default() };
         let steering = read(&section, Dialect::Own, asked).unwrap().steering;
-        assert_eq!((steering.stream.as_deref(), steering.tags), (Some("b"), vec!["s".to_owned(), "t".to_owned()]));
+        assert_eq!(
+            (steering.stream.as_deref(), steering.tags),
+            (Some("b"), vec!["s".to_owned(), "t".to_owned()])
+        );
     }
 }

@@ -18,7 +18,9 @@ use crate::steering::{self, Dialect};
 use bytes::Bytes;
 use mail::message::{HeaderLimits, HeaderSection};
 use mail::token::TokenKey;
-use mail::{Clock, Domain, Envelope, Mailbox, MessageId, Random, Refusal, RefusalKind, ReversePath, Timestamp};
+use mail::{
+    Clock, Domain, Envelope, Mailbox, MessageId, Random, Refusal, RefusalKind, ReversePath, Timestamp,
+};
 use registry::{Generation, Sender, Snapshot, Steering, Usage};
 use spool::{Committed, Intake};
 use std::net::IpAddr;
@@ -140,7 +142,8 @@ impl Submission {
         match self.intake.append(prepared.record, prepared.raw).await {
             Ok(committed) => Ok(Accepted { message, committed }),
             Err(spool::Fault::TooLarge { .. }) => {
-                Err(Refusal::new(RefusalKind::MessageTooLarge, "the message is too large to be stored here").into())
+                Err(Refusal::new(RefusalKind::MessageTooLarge, "the message is too large to be stored here")
+                    .into())
             }
             Err(source) => Err(Fault::Spool { source }.into()),
         }
@@ -189,15 +192,18 @@ impl Submission {
             let text = format!("more than {} recipients in one message", limits.recipients_max);
             return Err(Refusal::new(RefusalKind::TooManyRecipients, text));
         }
-        may_be_empty(&offer.envelope.reverse_path)?;
-        let section =
-            HeaderSection::parse(&offer.raw, &self.header_limits).map_err(|malformed| malformed.to_refusal())?;
+        not_null(&offer.envelope.reverse_path)?;
+        let section = HeaderSection::parse(&offer.raw, &self.header_limits)
+            .map_err(|malformed| malformed.to_refusal())?;
         if let Some(name) = section.repeated_field().filter(|name| !matches!(*name, "from" | "bcc")) {
             let text = format!("the message has more than one {name} field");
             return Err(Refusal::new(RefusalKind::MessageMalformed, text));
         }
         if section.received_count() > self.config.limits.received_fields_max {
-            return Err(Refusal::new(RefusalKind::MailLoop, "the message went through too many hops; is there a loop"));
+            return Err(Refusal::new(
+                RefusalKind::MailLoop,
+                "the message went through too many hops; is there a loop",
+            ));
         }
         check_body(section.body(), limits.text_line_octets_max)?;
         Ok(section)
@@ -226,7 +232,10 @@ impl Submission {
     pub(crate) fn loaded_snapshot(&self) -> Result<Arc<Snapshot>, Refusal> {
         let snapshot = (self.snapshot)();
         if snapshot.generation() == Generation::default() {
-            return Err(Refusal::new(RefusalKind::LocalTrouble, "not ready yet; please try again in a moment"));
+            return Err(Refusal::new(
+                RefusalKind::LocalTrouble,
+                "not ready yet; please try again in a moment",
+            ));
         }
         Ok(snapshot)
     }
@@ -249,7 +258,7 @@ impl Submission {
 }
 
 /// Bounces are made by us, and a submitted message without a reverse-path could not come back to its tenant.
-pub(crate) fn may_be_empty(path: &ReversePath) -> Result<(), Refusal> {
+pub(crate) fn not_null(path: &ReversePath) -> Result<(), Refusal> {
     match path {
         ReversePath::Mailbox(_) => Ok(()),
         ReversePath::Null => Err(Refusal::new(

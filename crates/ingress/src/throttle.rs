@@ -1,8 +1,8 @@
 //! What wrong secrets cost: a growing delay, then a lock of that credential from that network. Pure.
 //!
 //! Three counts, one table. *Pair*: a credential name from a network (IPv4 /24, IPv6 /64) is slowed down and then
-//! locked. *Network*: one machine that tries many names is stopped for the rest of the minute. *Name*: many machines
-//! that try one name are stopped too, except networks from which the credential was used with success; so a
+//! locked. *Network*: one machine that tries many names is stopped for a minute. *Name*: many machines that try one name
+//! are stopped too. The last two do not count for a credential at a network where it was used with success, so that a
 //! stranger cannot lock the owner out. Unknown names are counted like known ones, or the delay would tell which exist.
 //!
 //! Called by `session.rs` around `Snapshot::authenticate`. What may surprise: the lock answers before the secret is
@@ -66,10 +66,14 @@ impl Throttle {
     pub fn check(&self, name: &str, peer: IpAddr, now: Instant) -> Result<(), Refusal> {
         let network = Network::of(peer);
         let pair = self.live(&Key::Pair(short(name), network), now);
-        let known = pair.is_some_and(|entry| entry.known);
-        let name_lock = if known { None } else { self.live(&Key::Name(short(name)), now) };
-        let locks = [pair, self.live(&Key::Network(network), now), name_lock];
-        let until = locks.into_iter().flatten().map(|entry| entry.locked_until).max();
+        // What strangers do, here or elsewhere, is no reason to stop whom we know here.
+        let strangers = match pair {
+            Some(entry) if entry.known => [None, None],
+            Some(_) | None => {
+                [self.live(&Key::Network(network), now), self.live(&Key::Name(short(name)), now)]
+            }
+        };
+        let until = [pair].into_iter().chain(strangers).flatten().map(|entry| entry.locked_until).max();
         match until.filter(|until| *until > now) {
             Some(until) => Err(Refusal::new(
                 RefusalKind::CredentialLocked,
@@ -239,6 +243,17 @@ mod tests {
         }
         assert!(throttle.check("c", address("10.200.0.1"), at(2)).is_err());
         throttle.check("c", owner, at(2)).unwrap();
+    }
+
+    #[test]
+    fn a_neighbour_who_guesses_does_not_stop_whom_we_know() {
+        let (mut throttle, office) = (throttle(), address("203.0.113.5"));
+        throttle.succeeded("c", office, at(0));
+        for n in 0..20 {
+            throttle.failed(&format!("name{n}"), office, at(1));
+        }
+        assert!(throttle.check("d", office, at(2)).is_err());
+        throttle.check("c", office, at(2)).unwrap();
     }
 
     #[test]

@@ -76,7 +76,10 @@ impl Tls {
                 Ok(true) => tracing::info!("the TLS certificate was replaced; new connections use it"),
                 Ok(false) => {}
                 Err(fault) if !failing => {
-                    tracing::error!(error = &fault as &dyn std::error::Error, "the new TLS certificate cannot be used, the old one stays");
+                    tracing::error!(
+                        error = &fault as &dyn std::error::Error,
+                        "the new TLS certificate cannot be used, the old one stays"
+                    );
                     failing = true;
                     continue;
                 }

@@ -15,12 +15,18 @@ use std::net::IpAddr;
 const CAMPAIGN_OCTETS_MAX: usize = 40;
 
 /// `Received:` as RFC 5321 §4.4 has it, without its name.
-pub(crate) fn received(offer: &Offer, hostname: &Domain, id: MessageId, now: Timestamp, show_client: bool) -> String {
+pub(crate) fn received(
+    offer: &Offer,
+    hostname: &Domain,
+    id: MessageId,
+    now: Timestamp,
+    config: &HeaderConfig,
+) -> String {
     let (protocol, client_name) = match &offer.door {
         Door::Smtp { protocol, client_name } => (*protocol, client_name.as_str()),
         Door::Http => ("HTTP", "client"),
     };
-    let from = match (show_client, offer.peer.to_canonical()) {
+    let from = match (config.show_client, offer.peer.to_canonical()) {
         (false, _) => String::new(),
         (true, IpAddr::V4(v4)) => format!("from {client_name} ([{v4}])\r\n\t"),
         (true, IpAddr::V6(v6)) => format!("from {client_name} ([IPv6:{v6}])\r\n\t"),

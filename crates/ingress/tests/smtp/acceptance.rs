@@ -13,7 +13,8 @@ use std::sync::Arc;
 async fn a_250_names_the_record_that_is_in_the_spool() {
     let world = World::new().await;
     let mut client = world.log_in().await;
-    let reply = client.submit("a@client.example", &["anna@example.org"], &message("Ä <a@client.example>")).await;
+    let reply =
+        client.submit("a@client.example", &["anna@example.org"], &message("Ä <a@client.example>")).await;
     let (record, raw) = world.accepted().await;
     assert_eq!(reply, format!("250 2.0.0 queued as {}", record.message));
     assert_eq!(record.tenant, world.registry.tenant.id);
@@ -30,13 +31,18 @@ async fn a_250_names_the_record_that_is_in_the_spool() {
 #[tokio::test]
 async fn missing_fields_are_added_and_the_client_stays_hidden() {
     let world = World::new().await;
-    world.log_in().await.submit("a@client.example", &["anna@example.org"], &message("a@client.example")).await;
+    world
+        .log_in()
+        .await
+        .submit("a@client.example", &["anna@example.org"], &message("a@client.example"))
+        .await;
     let (record, raw) = world.accepted().await;
     let id = record.message;
     assert!(raw.contains("Date: Mon, 23 Nov 2026 09:14:"), "{raw}");
     assert!(raw.contains(&format!("Message-ID: <{id}@client.example>\r\n")), "{raw}");
     assert_eq!(record.message_id_header, format!("<{id}@client.example>"));
-    let received = format!("Received: by mx.posthouse.test (posthouse) with ESMTPSA id {id};\r\n\tMon, 23 Nov 2026");
+    let received =
+        format!("Received: by mx.posthouse.test (posthouse) with ESMTPSA id {id};\r\n\tMon, 23 Nov 2026");
     assert!(raw.contains(&received), "{raw}");
     assert!(!raw.contains("127.0.0.1") && !raw.contains("desk.example"), "{raw}");
     let tenant = record.tenant;
@@ -93,7 +99,10 @@ async fn steering_is_followed_and_leaves_no_trace() {
     assert!(raw.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"), "{raw}");
     let complaints = raw.lines().find_map(|line| line.strip_prefix("CFBL-Address: ")).unwrap();
     let local_part = mail::LocalPart::parse(complaints.split('@').next().unwrap()).unwrap();
-    assert_eq!(world.token_key.read(&local_part), Some(TokenSubject { message: record.message, recipient: 0 }));
+    assert_eq!(
+        world.token_key.read(&local_part),
+        Some(TokenSubject { message: record.message, recipient: 0 })
+    );
     assert!(raw.contains("feedback-id") && raw.contains("list-unsubscribe-post"), "signed: {raw}");
 }
 
@@ -104,7 +113,10 @@ async fn power_mta_fields_work_for_a_credential_that_may_use_them() {
     let world = World::with(|plan| plan.registry.credentials[0].compat_pmta = true).await;
     world.log_in().await.submit("a@client.example", &["anna@example.org"], &mail).await;
     let (record, raw) = world.accepted().await;
-    assert_eq!((record.pool, record.tags.as_slice()), (world.registry.pools[1].id, &["nov26".to_owned()][..]));
+    assert_eq!(
+        (record.pool, record.tags.as_slice()),
+        (world.registry.pools[1].id, &["nov26".to_owned()][..])
+    );
     assert_eq!(record.envelope_id.as_deref(), Some("a+3Db"));
     assert!(!raw.contains("X-Job") && !raw.contains("X-Virtual-MTA") && !raw.contains("X-Envid"), "{raw}");
     let world = World::new().await;
@@ -184,13 +196,15 @@ async fn the_signatures_of_tenant_and_platform_verify() {
         key.signer = Arc::new(SigningKey::generate_rsa2048().unwrap());
     })
     .await;
-    let mail = format!("List-Id: <x.client.example>\r\n{}trailing  \r\n \r\n\r\n", message("a@client.example"));
+    let mail =
+        format!("List-Id: <x.client.example>\r\n{}trailing  \r\n \r\n\r\n", message("a@client.example"));
     world.log_in().await.submit("a@client.example", &["anna@example.org"], &mail).await;
     let (_, raw) = world.accepted().await;
     assert_eq!(raw.matches("DKIM-Signature: ").count(), 2, "{raw}");
     let own = world.registry.domains[0].keys[0].signer.public_record();
     let platform = world.registry.pools[0].platform.as_ref().unwrap().signer.public_record();
-    let records = format!("ph1._domainkey.client.example. {own}\np1._domainkey.shared.posthouse.test. {platform}\n");
+    let records =
+        format!("ph1._domainkey.client.example. {own}\np1._domainkey.shared.posthouse.test. {platform}\n");
     let file = world.directory.path().join("message.eml");
     std::fs::write(&file, raw).unwrap();
     std::fs::write(world.directory.path().join("records"), records).unwrap();

@@ -139,6 +139,10 @@ async fn too_many_octets_at_once_are_deferred_and_given_back() {
     client.send(format!("{mail}.\r\n").as_bytes()).await;
     let reply = client.reply().await;
     assert!(reply.starts_with("4"), "{reply}");
-    let reply = world.log_in().await.submit("a@client.example", &["a@example.org"], &message("a@client.example")).await;
+    let reply = world
+        .log_in()
+        .await
+        .submit("a@client.example", &["a@example.org"], &message("a@client.example"))
+        .await;
     assert!(reply.starts_with("250"), "{reply}");
 }

@@ -16,7 +16,10 @@ async fn nothing_is_taken_before_auth_and_no_auth_before_tls() {
     let world = World::new().await;
     let mut client = world.connect().await;
     let offer = client.expect("EHLO desk.example", "250").await;
-    assert!(offer.contains("STARTTLS") && !offer.contains("AUTH") && !offer.contains("REQUIRETLS"), "{offer}");
+    assert!(
+        offer.contains("STARTTLS") && !offer.contains("AUTH") && !offer.contains("REQUIRETLS"),
+        "{offer}"
+    );
     client.expect(&Client::plain("client", PASSWORD), "530 5.7.0").await;
     client.expect("MAIL FROM:<a@client.example>", "530 5.7.0").await;
     let mut client = world.encrypted().await;
@@ -27,7 +30,8 @@ async fn nothing_is_taken_before_auth_and_no_auth_before_tls() {
 async fn wrong_unknown_revoked_expired_and_foreign_get_one_answer() {
     let world = World::with(|plan| {
         let Registry { credentials, tenant, secrets, .. } = &mut plan.registry;
-        let mut more = ["revoked", "expired", "elsewhere"].map(|name| crate::support::credential(tenant.id, name, secrets));
+        let mut more = ["revoked", "expired", "elsewhere"]
+            .map(|name| crate::support::credential(tenant.id, name, secrets));
         more[0].revoked_at = Some(crate::support::START);
         more[1].expires_at = Some(crate::support::START);
         more[2].networks = vec!["192.0.2.0/24".parse().unwrap()];
@@ -35,8 +39,13 @@ async fn wrong_unknown_revoked_expired_and_foreign_get_one_answer() {
     })
     .await;
     let mut replies = Vec::new();
-    let cases =
-        [("client", "wrong"), ("nobody", PASSWORD), ("revoked", PASSWORD), ("expired", PASSWORD), ("elsewhere", PASSWORD)];
+    let cases = [
+        ("client", "wrong"),
+        ("nobody", PASSWORD),
+        ("revoked", PASSWORD),
+        ("expired", PASSWORD),
+        ("elsewhere", PASSWORD),
+    ];
     for (username, password) in cases {
         let mut client = world.encrypted().await;
         replies.push(client.expect(&Client::plain(username, password), "535 5.7.8").await);
@@ -192,7 +201,9 @@ async fn a_plan_may_allow_less_than_the_house() {
     let mut world = world;
     world.change_registry(|registry| registry.tenant.plan.message_octets_max = 5_000);
     let mut client = world.log_in().await;
-    let reply = client.submit("a@client.example", &["a@b.example", "c@b.example"], &message("a@client.example")).await;
+    let reply = client
+        .submit("a@client.example", &["a@b.example", "c@b.example"], &message("a@client.example"))
+        .await;
     assert!(reply.starts_with("452 4.5.3"), "{reply}");
 }
 
@@ -216,7 +227,8 @@ async fn steering_that_cannot_be_followed_is_refused() {
         ("X-Posthouse-Metadata: {\r\n", "554 5.6.0"),
         ("Subject: second\r\n", "554 5.6.0"),
     ] {
-        let reply = refused(&world, "a@client.example", &format!("{field}{}", message("a@client.example"))).await;
+        let reply =
+            refused(&world, "a@client.example", &format!("{field}{}", message("a@client.example"))).await;
         assert!(reply.starts_with(code), "{field:?}: {reply}");
     }
 }

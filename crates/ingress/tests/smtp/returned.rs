@@ -9,7 +9,10 @@ use tokio::sync::mpsc;
 const BOUNCE: &str = "From: mailer-daemon@example.org\r\nSubject: failed\r\n\r\nno such user\r\n";
 
 fn subject() -> TokenSubject {
-    TokenSubject { message: MessageId::mint(crate::support::START, &mut Random::from_number(5)), recipient: 3 }
+    TokenSubject {
+        message: MessageId::mint(crate::support::START, &mut Random::from_number(5)),
+        recipient: 3,
+    }
 }
 
 fn address(key: &TokenKey) -> String {
@@ -29,7 +32,8 @@ async fn only_a_signed_token_is_a_recipient() {
     let mut client = connect(&world).await;
     client.expect("MAIL FROM:<>", "250").await;
     let forged = address(&TokenKey::new(b"another key"));
-    for recipient in ["anna@client.example", "postmaster@client.example", "anna%x@rp.client.example", &forged] {
+    for recipient in ["anna@client.example", "postmaster@client.example", "anna%x@rp.client.example", &forged]
+    {
         client.expect(&format!("RCPT TO:<{recipient}>"), "550 5.1.1").await;
     }
     client.expect("DATA", "5").await;

@@ -84,7 +84,10 @@ impl Client {
                 return String::from_utf8(reply).unwrap().trim_end().to_owned();
             }
             let mut buffer = [0; 4096];
-            match tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("a reply in time") {
+            match tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer))
+                .await
+                .expect("a reply in time")
+            {
                 Ok(0) | Err(_) => return String::new(),
                 Ok(length) => self.heard.extend_from_slice(&buffer[..length]),
             }

@@ -5,15 +5,17 @@ mod client;
 
 pub use client::Client;
 
-use ingress::{Addresses, Config, Ingress, IngressHandle, IngressParts, Listeners, Submission, SubmissionParts, Tls};
+use ingress::{
+    Addresses, Config, Ingress, IngressHandle, IngressParts, Listeners, Submission, SubmissionParts, Tls,
+};
 use mail::dkim::SigningKey;
 use mail::token::TokenKey;
 use mail::{Clock, Domain, DomainId, Instant, PoolId, Random, StreamId, TenantId, Timestamp};
 use mail::{CredentialId, DkimKeyId};
 use registry::{
-    ApiKey, Credential, DisplayName, DomainKey, DomainState, EgressPool, Generation, KeyAlgorithm, KeyState, Limits, Plan,
-    PlatformSigner, SecretKey, SendingDomain, Slug, Snapshot, SnapshotBuilder, Stream, StreamKind, Tenant, TenantStatus,
-    Usage,
+    ApiKey, Credential, DisplayName, DomainKey, DomainState, EgressPool, Generation, KeyAlgorithm, KeyState,
+    Limits, Plan, PlatformSigner, SecretKey, SendingDomain, Slug, Snapshot, SnapshotBuilder, Stream,
+    StreamKind, Tenant, TenantStatus, Usage,
 };
 use spool::{Accepted, Position, RealDisk, Record, Spool};
 use std::net::SocketAddr;
@@ -103,8 +105,10 @@ impl Registry {
             expires_after: Duration::from_secs(86_400),
             created_at: START,
         };
-        let streams =
-            vec![stream("transactional", StreamKind::Transactional), stream("marketing", StreamKind::Marketing)];
+        let streams = vec![
+            stream("transactional", StreamKind::Transactional),
+            stream("marketing", StreamKind::Marketing),
+        ];
         let domains = vec![
             sending_domain(tenant, "client.example", DomainState::Verified),
             sending_domain(tenant, "pending.example", DomainState::Pending),
@@ -133,8 +137,8 @@ impl Registry {
     }
 
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        let mut builder =
-            SnapshotBuilder::new(Generation(self.generation), START, Arc::clone(&self.secrets)).tenant(self.tenant.clone());
+        let mut builder = SnapshotBuilder::new(Generation(self.generation), START, Arc::clone(&self.secrets))
+            .tenant(self.tenant.clone());
         for stream in &self.streams {
             builder = builder.stream(stream.clone());
         }
@@ -218,8 +222,11 @@ impl World {
         let Blueprint { config, registry, disk, returned } = plan;
         let directory = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(TestClock(tokio::time::Instant::now()));
-        let spool_config =
-            spool::Config { directory: directory.path().join("spool"), reserve_octets: 0, ..spool::Config::default() };
+        let spool_config = spool::Config {
+            directory: directory.path().join("spool"),
+            reserve_octets: 0,
+            ..spool::Config::default()
+        };
         let (spool, _) = Spool::open(spool_config, disk, Arc::clone(&clock)).unwrap();
         let snapshot = Arc::new(Mutex::new(registry.snapshot()));
         let token_key = Arc::new(TokenKey::new(b"token key"));
@@ -240,11 +247,25 @@ impl World {
         write_certificate(&certificate, &key);
         let tls = Tls::load(&certificate, &key, &tls_config).await.unwrap();
         let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let listeners = Listeners::bind(Addresses { submission: any, submissions: any, inbound: any }).unwrap();
+        let listeners =
+            Listeners::bind(Addresses { submission: any, submissions: any, inbound: any }).unwrap();
         let shutdown = CancellationToken::new();
-        let parts = IngressParts { submission: Arc::clone(&submission), tls: Some(Arc::clone(&tls)), returned };
+        let parts =
+            IngressParts { submission: Arc::clone(&submission), tls: Some(Arc::clone(&tls)), returned };
         let handle = Ingress::start(parts, listeners, shutdown.clone()).unwrap();
-        World { directory, spool, registry, snapshot, submission, token_key, shutdown, handle, certificate, key, tls }
+        World {
+            directory,
+            spool,
+            registry,
+            snapshot,
+            submission,
+            token_key,
+            shutdown,
+            handle,
+            certificate,
+            key,
+            tls,
+        }
     }
 
     /// What the follower of the registry does: one change, one swap.
