@@ -81,7 +81,9 @@ impl Arrivals {
     /// Oldest first. A limit keeps the first ones after `since`, and without `since` the newest.
     pub fn select(&self, filter: &Filter) -> Vec<Arrival> {
         let after = match &filter.since {
-            Some(Since::Arrival(id)) => self.ring.iter().position(|arrival| arrival.id == *id).map_or(0, |i| i + 1),
+            Some(Since::Arrival(id)) => {
+                self.ring.iter().position(|arrival| arrival.id == *id).map_or(0, |i| i + 1)
+            }
             Some(Since::Time(_)) | None => 0,
         };
         let wanted = self.ring.iter().skip(after).filter(|arrival| filter.matches(arrival));
@@ -122,7 +124,9 @@ impl Arrivals {
 impl Filter {
     fn matches(&self, arrival: &Arrival) -> bool {
         let to = |wanted: &String| arrival.rcpt_to.iter().any(|to| address_matches(to, wanted));
-        let from = |wanted: &String| address_matches(&arrival.mail_from, wanted) || from_field_matches(arrival, wanted);
+        let from = |wanted: &String| {
+            address_matches(&arrival.mail_from, wanted) || from_field_matches(arrival, wanted)
+        };
         self.to.as_ref().is_none_or(to)
             && self.from.as_ref().is_none_or(from)
             && self.provider.as_deref().is_none_or(|name| name == arrival.provider)
@@ -135,7 +139,9 @@ fn address_matches(address: &str, wanted: &str) -> bool {
     match wanted.strip_prefix('@') {
         Some(domain) => address.rsplit_once('@').is_some_and(|(_, own)| own == domain),
         None if wanted.contains('@') => address == wanted,
-        None => address.rsplit_once('@').is_some_and(|(local_part, domain)| domain == wanted || local_part == wanted),
+        None => address
+            .rsplit_once('@')
+            .is_some_and(|(local_part, domain)| domain == wanted || local_part == wanted),
     }
 }
 
@@ -151,7 +157,8 @@ pub(crate) fn field(raw: &[u8], name: &str) -> Option<String> {
     let end = memchr::memmem::find(raw, b"\r\n\r\n").map_or(raw.len(), |i| i + 2);
     let header = String::from_utf8_lossy(&raw[..end]);
     let mut lines = header.split("\r\n");
-    let matches = |line: &&str| line.split_once(':').is_some_and(|(own, _)| own.trim_end().eq_ignore_ascii_case(name));
+    let matches =
+        |line: &&str| line.split_once(':').is_some_and(|(own, _)| own.trim_end().eq_ignore_ascii_case(name));
     let first = lines.find(matches)?;
     let mut value = first.split_once(':')?.1.trim().to_owned();
     for line in lines.take_while(|line| line.starts_with([' ', '\t'])) {
@@ -200,7 +207,8 @@ mod tests {
     fn the_oldest_lose_their_raw_text_first() {
         let mut arrivals = Arrivals::new(4, 10);
         (0..6).for_each(|number| arrivals.push(arrival(number, b"12345")));
-        let kept: Vec<bool> = arrivals.select(&Filter::default()).iter().map(|arrival| arrival.raw.is_some()).collect();
+        let kept: Vec<bool> =
+            arrivals.select(&Filter::default()).iter().map(|arrival| arrival.raw.is_some()).collect();
         assert_eq!(kept, [false, false, true, true]);
         assert!(arrivals.raw_octets <= 10);
     }
@@ -208,7 +216,10 @@ mod tests {
     #[test]
     fn a_filter_finds_by_recipient_sender_time_and_place() {
         let mut arrivals = Arrivals::new(10, 1_000);
-        (0..5).for_each(|number| arrivals.push(arrival(number, b"From: News\r\n <offers@client.example>\r\n\r\nfrom: x@y.example\r\n")));
+        (0..5).for_each(|number| {
+            arrivals
+                .push(arrival(number, b"From: News\r\n <offers@client.example>\r\n\r\nfrom: x@y.example\r\n"))
+        });
         let to = |to: &str| Filter { to: Some(to.into()), ..Filter::default() };
         let from = |from: &str| Filter { from: Some(from.into()), ..Filter::default() };
         assert_eq!(ids(&arrivals, to("USER3@plain.example")), ["arr_3"]);

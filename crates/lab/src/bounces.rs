@@ -55,7 +55,13 @@ pub(crate) enum Action {
 
 impl Default for Verdict {
     fn default() -> Verdict {
-        Verdict { recipient: None, status: "5.1.1".into(), code: 550, text: "user unknown".into(), action: Action::Failed }
+        Verdict {
+            recipient: None,
+            status: "5.1.1".into(),
+            code: 550,
+            text: "user unknown".into(),
+            action: Action::Failed,
+        }
     }
 }
 
@@ -70,7 +76,11 @@ impl Verdict {
             return Err("code is a reply code from 400 to 599".into());
         }
         let whole = printable(&self.text) && self.recipient.as_deref().is_none_or(printable);
-        if whole { Ok(()) } else { Err("text and recipient are printable ASCII, at most 500 characters".into()) }
+        if whole {
+            Ok(())
+        } else {
+            Err("text and recipient are printable ASCII, at most 500 characters".into())
+        }
     }
 }
 
@@ -101,8 +111,15 @@ struct Story<'a> {
     stamp: Stamp,
 }
 
-pub(crate) fn compose(format: BounceFormat, verdict: &Verdict, arrival: &Arrival, to: Mailbox, stamp: Stamp) -> Parcel {
-    let recipient = verdict.recipient.clone().or_else(|| arrival.rcpt_to.first().cloned()).unwrap_or_default();
+pub(crate) fn compose(
+    format: BounceFormat,
+    verdict: &Verdict,
+    arrival: &Arrival,
+    to: Mailbox,
+    stamp: Stamp,
+) -> Parcel {
+    let recipient =
+        verdict.recipient.clone().or_else(|| arrival.rcpt_to.first().cloned()).unwrap_or_default();
     let domain = recipient.rsplit_once('@').map_or(arrival.mx, |(_, domain)| domain).to_owned();
     let story = Story { arrival, verdict, to: &to, recipient, domain, stamp };
     let raw = match format {
@@ -159,7 +176,8 @@ impl Default for Dress {
 
 impl Story<'_> {
     fn head(&self, from: &str, subject: &str) -> String {
-        let from = if from.contains('@') { from.to_owned() } else { format!("MAILER-DAEMON@{}", self.domain) };
+        let from =
+            if from.contains('@') { from.to_owned() } else { format!("MAILER-DAEMON@{}", self.domain) };
         format!(
             "From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\nDate: {date}\r\nMessage-ID: <{serial:x}.{at:x}@{mx}>\r\n\
              Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n",
@@ -174,8 +192,16 @@ impl Story<'_> {
     fn dsn(&self, dress: Dress) -> String {
         let boundary = boundary(self.stamp);
         let Story { verdict, recipient, arrival, .. } = self;
-        let failed = if dress.failed_recipients { format!("X-Failed-Recipients: {recipient}\r\n") } else { String::new() };
-        let subject = if dress.subject.ends_with(':') { format!("{} {}", dress.subject, self.original_subject()) } else { dress.subject.into() };
+        let failed = if dress.failed_recipients {
+            format!("X-Failed-Recipients: {recipient}\r\n")
+        } else {
+            String::new()
+        };
+        let subject = if dress.subject.ends_with(':') {
+            format!("{} {}", dress.subject, self.original_subject())
+        } else {
+            dress.subject.into()
+        };
         let action = match verdict.action {
             Action::Failed => "failed",
             Action::Delayed => "delayed",
@@ -204,7 +230,8 @@ impl Story<'_> {
     /// Cut in the middle of the returned header, as sites with a size limit for bounces do.
     fn truncated(&self) -> String {
         let whole = self.dsn(Dress::default());
-        let at = whole.rfind("\r\nContent-Type: message/rfc822").map_or(whole.len(), |i| whole.len().min(i + 90));
+        let at =
+            whole.rfind("\r\nContent-Type: message/rfc822").map_or(whole.len(), |i| whole.len().min(i + 90));
         let at = whole[..at].rfind("\r\n").map_or(at, |i| i + 2);
         whole[..at].to_owned()
     }
@@ -288,9 +315,19 @@ mod tests {
 
     #[test]
     fn a_verdict_that_would_break_the_message_is_refused() {
-        let refused = |json: &str| serde_json::from_str::<Verdict>(json).map_err(|_| ()).and_then(|v| v.check().map_err(|_| ())).is_err();
+        let refused = |json: &str| {
+            serde_json::from_str::<Verdict>(json)
+                .map_err(|_| ())
+                .and_then(|v| v.check().map_err(|_| ()))
+                .is_err()
+        };
         for json in [
-            r#"{"status":"5.1"}"#, r#"{"code":250}"#, r#"{"text":"a\r\nBcc: b@c.example"}"#, r#"{"recipient":"é"}"#, r#"{"action":"relayed"}"#, r#"{"x":1}"#,
+            r#"{"status":"5.1"}"#,
+            r#"{"code":250}"#,
+            r#"{"text":"a\r\nBcc: b@c.example"}"#,
+            r#"{"recipient":"é"}"#,
+            r#"{"action":"relayed"}"#,
+            r#"{"x":1}"#,
         ] {
             assert!(refused(json), "{json}");
         }
@@ -302,12 +339,19 @@ mod tests {
         let to = Mailbox::parse("b+token@rp.client.example").unwrap();
         for format in ALL {
             let parcel = compose(format, &Verdict::default(), &arrival(), to.clone(), STAMP);
-            assert_eq!((parcel.mail_from.as_str(), parcel.rcpt_to.as_str()), ("", "b+token@rp.client.example"));
+            assert_eq!(
+                (parcel.mail_from.as_str(), parcel.rcpt_to.as_str()),
+                ("", "b+token@rp.client.example")
+            );
             assert!(crate::wire::has_clean_line_ends(&parcel.raw), "{format:?}");
             let text = String::from_utf8(parcel.raw).unwrap();
             assert!(text.contains("anna@yahoo.com") && text.ends_with("\r\n"), "{format:?}");
-            let is_dsn = text.contains("\r\nStatus: 5.1.1\r\n") && text.contains("\r\nFinal-Recipient: rfc822; anna@yahoo.com\r\n");
-            let should = !matches!(format, BounceFormat::Exim | BounceFormat::Qmail | BounceFormat::Bare | BounceFormat::Vacation);
+            let is_dsn = text.contains("\r\nStatus: 5.1.1\r\n")
+                && text.contains("\r\nFinal-Recipient: rfc822; anna@yahoo.com\r\n");
+            let should = !matches!(
+                format,
+                BounceFormat::Exim | BounceFormat::Qmail | BounceFormat::Bare | BounceFormat::Vacation
+            );
             assert_eq!(is_dsn, should, "{format:?}");
         }
     }

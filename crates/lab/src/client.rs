@@ -65,16 +65,23 @@ impl Dialog {
     /// Connects and introduces itself; on return the session is ready for AUTH or MAIL.
     pub async fn open(peer: SocketAddr, ehlo: &str, protection: Protection) -> Result<Dialog, Fault> {
         let peer = require_loopback("the server that is called", peer)?;
-        let stream = TcpStream::connect(peer).await.map_err(|source| Fault::Dialog { peer, doing: "connecting", source })?;
+        let stream = TcpStream::connect(peer).await.map_err(|source| Fault::Dialog {
+            peer,
+            doing: "connecting",
+            source,
+        })?;
         let _ = stream.set_nodelay(true);
         let wire = match protection {
             Protection::Implicit => secure(stream, peer).await?,
-            Protection::Plain | Protection::StartTls | Protection::IfOffered => Wire::new(Stream::Plain(stream)),
+            Protection::Plain | Protection::StartTls | Protection::IfOffered => {
+                Wire::new(Stream::Plain(stream))
+            }
         };
         let mut dialog = Dialog { wire, peer, chunking: false, pipelining: false, starttls: false };
         dialog.expect("waiting for the greeting").await?;
         dialog.introduce(ehlo).await?;
-        let wanted = protection == Protection::StartTls || (protection == Protection::IfOffered && dialog.starttls);
+        let wanted =
+            protection == Protection::StartTls || (protection == Protection::IfOffered && dialog.starttls);
         if wanted {
             dialog.wire.say("STARTTLS");
             dialog.expect("starting TLS").await?;
@@ -142,7 +149,8 @@ impl Dialog {
         self.wire.say(&format!("EHLO {ehlo}"));
         let offered = self.expect("introducing myself").await?.text.to_ascii_uppercase();
         let offers = |keyword: &str| offered.split(' ').any(|word| word == keyword);
-        (self.chunking, self.pipelining, self.starttls) = (offers("CHUNKING"), offers("PIPELINING"), offers("STARTTLS"));
+        (self.chunking, self.pipelining, self.starttls) =
+            (offers("CHUNKING"), offers("PIPELINING"), offers("STARTTLS"));
         Ok(())
     }
 

@@ -52,8 +52,12 @@ pub(crate) fn compose(format: ComplaintFormat, arrival: &Arrival, to: Mailbox, s
             (from, arf(&display, &to, &subject, "Yahoo!-Mail-Feedback/2.0", arrival, stamp))
         }
         ComplaintFormat::Microsoft => ("staff@hotmail.com".to_owned(), jmrp(&to, arrival, stamp)),
-        ComplaintFormat::Xarf3 => ("reports@abusedesk.example".to_owned(), xarf(&to, arrival, stamp, &xarf3(arrival))),
-        ComplaintFormat::Xarf4 => ("reports@abusedesk.example".to_owned(), xarf(&to, arrival, stamp, &xarf4(arrival, stamp))),
+        ComplaintFormat::Xarf3 => {
+            ("reports@abusedesk.example".to_owned(), xarf(&to, arrival, stamp, &xarf3(arrival)))
+        }
+        ComplaintFormat::Xarf4 => {
+            ("reports@abusedesk.example".to_owned(), xarf(&to, arrival, stamp, &xarf4(arrival, stamp)))
+        }
     };
     Parcel { mail_from: from, rcpt_to: to.to_string(), raw: raw.into_bytes() }
 }
@@ -130,7 +134,8 @@ fn xarf3(arrival: &Arrival) -> Value {
 
 fn xarf4(arrival: &Arrival, stamp: Stamp) -> Value {
     let header = header_of(arrival);
-    let desk = json!({"org": "Abuse Desk", "contact": "reports@abusedesk.example", "domain": "abusedesk.example"});
+    let desk =
+        json!({"org": "Abuse Desk", "contact": "reports@abusedesk.example", "domain": "abusedesk.example"});
     json!({
         "xarf_version": "4.2.0",
         "report_id": uuid(arrival, stamp),
@@ -222,7 +227,10 @@ fn whole_seconds(arrival: &Arrival) -> String {
 }
 
 fn uuid(arrival: &Arrival, stamp: Stamp) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{} {}", arrival.id, stamp.serial).as_bytes());
+    let digest = aws_lc_rs::digest::digest(
+        &aws_lc_rs::digest::SHA256,
+        format!("{} {}", arrival.id, stamp.serial).as_bytes(),
+    );
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest.as_ref()[..16]);
     uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
@@ -234,7 +242,10 @@ pub(crate) fn boundary(stamp: Stamp) -> String {
 
 fn base64_lines(bytes: &[u8]) -> String {
     let whole = BASE64.encode(bytes);
-    let lines: Vec<&str> = (0..whole.len()).step_by(BASE64_COLUMNS).map(|i| &whole[i..whole.len().min(i + BASE64_COLUMNS)]).collect();
+    let lines: Vec<&str> = (0..whole.len())
+        .step_by(BASE64_COLUMNS)
+        .map(|i| &whole[i..whole.len().min(i + BASE64_COLUMNS)])
+        .collect();
     lines.join("\r\n")
 }
 
@@ -269,14 +280,21 @@ pub(crate) mod tests {
     #[test]
     fn every_format_names_what_the_reader_needs_and_has_clean_lines() {
         let to = Mailbox::parse("fbl@posthouse.test").unwrap();
-        for format in [ComplaintFormat::Arf, ComplaintFormat::Yahoo, ComplaintFormat::Microsoft, ComplaintFormat::Xarf3, ComplaintFormat::Xarf4] {
+        for format in [
+            ComplaintFormat::Arf,
+            ComplaintFormat::Yahoo,
+            ComplaintFormat::Microsoft,
+            ComplaintFormat::Xarf3,
+            ComplaintFormat::Xarf4,
+        ] {
             let parcel = compose(format, &arrival(), to.clone(), STAMP);
             assert!(crate::wire::has_clean_line_ends(&parcel.raw), "{format:?}");
             let text = String::from_utf8(parcel.raw).unwrap();
             assert!(text.starts_with("From: ") && text.ends_with("--\r\n"), "{format:?}");
             assert!(text.contains("To: <fbl@posthouse.test>\r\n") && parcel.rcpt_to == "fbl@posthouse.test");
             assert!(Mailbox::parse(&parcel.mail_from).is_ok());
-            let arf = text.contains("report-type=feedback-report") && text.contains("\r\nOriginal-Mail-From: <b+token@rp.client.example>\r\n");
+            let arf = text.contains("report-type=feedback-report")
+                && text.contains("\r\nOriginal-Mail-From: <b+token@rp.client.example>\r\n");
             assert_eq!(arf, format != ComplaintFormat::Microsoft, "{format:?}");
             assert!(text.contains("anna@yahoo.com"), "{format:?}");
         }
@@ -286,7 +304,10 @@ pub(crate) mod tests {
     fn xarf_4_is_what_its_schema_asks_for() {
         let report = xarf4(&arrival(), STAMP);
         assert_eq!(report["timestamp"], "2026-11-23T09:14:09Z");
-        assert_eq!((&report["category"], &report["type"], &report["source_port"]), (&json!("messaging"), &json!("spam"), &json!(48122)));
+        assert_eq!(
+            (&report["category"], &report["type"], &report["source_port"]),
+            (&json!("messaging"), &json!("spam"), &json!(48122))
+        );
         let header = BASE64.decode(report["evidence"][0]["payload"].as_str().unwrap()).unwrap();
         assert!(header.ends_with(b"Message-ID: <m1@client.example>\r\n"));
     }

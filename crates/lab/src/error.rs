@@ -39,7 +39,11 @@ pub enum Fault {
 
 /// The one door through which every address of the lab passes before it is bound or called.
 pub(crate) fn require_loopback(what: &'static str, address: SocketAddr) -> Result<SocketAddr, Fault> {
-    if address.ip().is_loopback() { Ok(address) } else { Err(Fault::NotLoopback { what, address: address.ip() }) }
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(Fault::NotLoopback { what, address: address.ip() })
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +54,10 @@ mod tests {
     fn only_loopback_is_let_through() {
         for text in ["0.0.0.0:25", "192.0.2.1:25", "[::]:25", "[::ffff:192.0.2.1]:25", "[2001:db8::1]:25"] {
             let address: SocketAddr = text.parse().unwrap_or_else(|_| unreachable!("written above"));
-            assert!(matches!(require_loopback("a listener", address), Err(Fault::NotLoopback { .. })), "{text}");
+            assert!(
+                matches!(require_loopback("a listener", address), Err(Fault::NotLoopback { .. })),
+                "{text}"
+            );
         }
         for text in ["127.0.0.1:25", "127.25.3.1:0", "[::1]:25"] {
             let address: SocketAddr = text.parse().unwrap_or_else(|_| unreachable!("written above"));

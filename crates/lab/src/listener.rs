@@ -22,7 +22,8 @@ pub(crate) async fn bind(addresses: &[Ipv4Addr], port: u16) -> Result<(u16, Vec<
     for _ in 0..PORT_TRIES {
         match try_bind(addresses, port).await {
             Ok(bound) => return Ok(bound),
-            Err(Fault::Bind { source, .. }) if port == 0 && source.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(Fault::Bind { source, .. })
+                if port == 0 && source.kind() == std::io::ErrorKind::AddrInUse => {}
             Err(fault) => return Err(fault),
         }
     }

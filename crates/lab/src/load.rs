@@ -4,12 +4,14 @@
 //! it: a slow server does not slow the schedule, so the latencies tell the truth about it. A connection that breaks
 //! is opened again. Calls loopback only.
 
+mod figures;
+
+pub use figures::{Latency, LoadFigures};
+
 use crate::client::{Dialog, Letter, Protection};
 use crate::error::{Fault, require_loopback};
-use hdrhistogram::Histogram;
+use figures::Tally;
 use mail::{Clock, Instant, Mailbox};
-use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::client::Protection as LoadTls;
 
-/// Latencies up to ten minutes in microseconds, three digits.
-const LATENCY_MAX: u64 = 600_000_000;
 /// A connection that cannot be opened is tried again after this.
 const RECONNECT_DELAY: Duration = Duration::from_millis(200);
 /// Failures in a row until a connection gives up.
@@ -59,50 +59,6 @@ pub struct Sender {
     pub from: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LoadFigures {
-    pub messages: u64,
-    pub accepted: u64,
-    pub refused: u64,
-    /// Connections that broke or could not be opened.
-    pub failures: u64,
-    pub octets: u64,
-    pub connections: usize,
-    pub seconds: f64,
-    pub messages_per_second: f64,
-    pub octets_per_second: f64,
-    /// From MAIL to the last reply.
-    pub latency_ms: Latency,
-    /// How often each code was the answer.
-    pub replies: BTreeMap<u16, u64>,
-    /// The first refusal and the first failure, to see what is wrong.
-    pub first_refusal: Option<String>,
-    pub first_failure: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Latency {
-    pub min: f64,
-    pub mean: f64,
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub p999: f64,
-    pub max: f64,
-}
-
-/// What one connection found out.
-struct Tally {
-    latencies: Histogram<u64>,
-    accepted: u64,
-    refused: u64,
-    failures: u64,
-    octets: u64,
-    replies: BTreeMap<u16, u64>,
-    first_refusal: Option<String>,
-    first_failure: Option<String>,
-}
-
 struct Job {
     options: LoadOptions,
     clock: Arc<dyn Clock>,
@@ -136,7 +92,11 @@ impl fmt::Debug for Sender {
 }
 
 /// Sends everything, or what it can until the shutdown.
-pub async fn run(options: LoadOptions, clock: Arc<dyn Clock>, shutdown: CancellationToken) -> Result<LoadFigures, Fault> {
+pub async fn run(
+    options: LoadOptions,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) -> Result<LoadFigures, Fault> {
     check(&options)?;
     let (connections, started) = (options.connections, clock.instant());
     let job = Arc::new(Job { options, clock, next: AtomicU64::new(0), started, shutdown });
@@ -243,7 +203,13 @@ impl Job {
     }
 
     /// Whether the session can go on.
-    async fn send(&self, dialog: &mut Dialog, sender: &Sender, index: u64, tally: &mut Tally) -> Result<bool, Fault> {
+    async fn send(
+        &self,
+        dialog: &mut Dialog,
+        sender: &Sender,
+        index: u64,
+        tally: &mut Tally,
+    ) -> Result<bool, Fault> {
         let options = &self.options;
         let recipients: Vec<String> = (0..options.recipients as u64)
             .map(|i| {
@@ -254,19 +220,12 @@ impl Job {
             .collect();
         let raw = compose(options, sender, &recipients, index, self.clock.timestamp());
         let started = self.clock.instant();
-        let answer = dialog.send(&Letter { reverse_path: &sender.from, recipients: &recipients, raw: &raw }).await?;
+        let answer =
+            dialog.send(&Letter { reverse_path: &sender.from, recipients: &recipients, raw: &raw }).await?;
+        let usable = answer.code != 421;
         let took = self.clock.instant().saturating_since(started);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(LATENCY_MAX);
-        tally.latencies.saturating_record(micros.clamp(1, LATENCY_MAX));
-        *tally.replies.entry(answer.code).or_default() += 1;
-        if answer.is_positive() {
-            tally.accepted += 1;
-            tally.octets += raw.len() as u64;
-        } else {
-            tally.refused += 1;
-            tally.first_refusal.get_or_insert(answer.text);
-        }
-        Ok(answer.code != 421)
+        tally.record(answer, took, raw.len());
+        Ok(usable)
     }
 }
 
@@ -281,7 +240,13 @@ fn describe(fault: &Fault) -> String {
 }
 
 /// A message of the size that was asked for, with lines of 76 columns.
-fn compose(options: &LoadOptions, sender: &Sender, recipients: &[String], index: u64, now: mail::Timestamp) -> Vec<u8> {
+fn compose(
+    options: &LoadOptions,
+    sender: &Sender,
+    recipients: &[String],
+    index: u64,
+    now: mail::Timestamp,
+) -> Vec<u8> {
     const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog, and the dog does not mind it.\r\n";
     let domain = sender.from.rsplit_once('@').map_or("lab.test", |(_, domain)| domain);
     let mut raw = format!(
@@ -306,99 +271,16 @@ fn compose(options: &LoadOptions, sender: &Sender, recipients: &[String], index:
     raw
 }
 
-impl Tally {
-    fn new() -> Tally {
-        let latencies = Histogram::new_with_bounds(1, LATENCY_MAX, 3);
-        Tally {
-            latencies: latencies.unwrap_or_else(|_| unreachable!("the bounds are constants and valid")),
-            accepted: 0,
-            refused: 0,
-            failures: 0,
-            octets: 0,
-            replies: BTreeMap::new(),
-            first_refusal: None,
-            first_failure: None,
-        }
-    }
-
-    fn fail(&mut self, what: String) {
-        self.failures += 1;
-        self.first_failure.get_or_insert(what);
-    }
-
-    fn merge(&mut self, other: Tally) {
-        // Same bounds: nothing can be out of range.
-        let _ = self.latencies.add(&other.latencies);
-        self.accepted += other.accepted;
-        self.refused += other.refused;
-        self.failures += other.failures;
-        self.octets += other.octets;
-        for (code, count) in other.replies {
-            *self.replies.entry(code).or_default() += count;
-        }
-        self.first_refusal = self.first_refusal.take().or(other.first_refusal);
-        self.first_failure = self.first_failure.take().or(other.first_failure);
-    }
-
-    fn figures(self, connections: usize, seconds: f64) -> LoadFigures {
-        let ms = |micros: u64| micros as f64 / 1_000.0;
-        let quantile = |q: f64| ms(self.latencies.value_at_quantile(q));
-        let per_second = |amount: u64| if seconds > 0.0 { amount as f64 / seconds } else { 0.0 };
-        let none = self.latencies.is_empty();
-        LoadFigures {
-            messages: self.accepted + self.refused,
-            accepted: self.accepted,
-            refused: self.refused,
-            failures: self.failures,
-            octets: self.octets,
-            connections,
-            seconds,
-            messages_per_second: per_second(self.accepted),
-            octets_per_second: per_second(self.octets),
-            latency_ms: Latency {
-                min: if none { 0.0 } else { ms(self.latencies.min()) },
-                mean: if none { 0.0 } else { self.latencies.mean() / 1_000.0 },
-                p50: quantile(0.5),
-                p90: quantile(0.9),
-                p99: quantile(0.99),
-                p999: quantile(0.999),
-                max: ms(self.latencies.max()),
-            },
-            replies: self.replies,
-            first_refusal: self.first_refusal,
-            first_failure: self.first_failure,
-        }
-    }
-}
-
-impl fmt::Display for LoadFigures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let latency = &self.latency_ms;
-        writeln!(f, "accepted   {:>10}   {:.1}/s over {:.2} s, {} connections", self.accepted, self.messages_per_second, self.seconds, self.connections)?;
-        writeln!(f, "refused    {:>10}", self.refused)?;
-        writeln!(f, "failures   {:>10}", self.failures)?;
-        writeln!(f, "octets     {:>10}   {:.1} MB/s", self.octets, self.octets_per_second / 1e6)?;
-        write!(
-            f,
-            "latency ms {:>10.2} p50   {:.2} p90   {:.2} p99   {:.2} p99.9   {:.2} max",
-            latency.p50, latency.p90, latency.p99, latency.p999, latency.max
-        )?;
-        for (name, text) in [("refusal", &self.first_refusal), ("failure", &self.first_failure)] {
-            if let Some(text) = text {
-                write!(f, "\nfirst {name}: {text}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     fn options() -> LoadOptions {
-        LoadOptions { senders: vec![Sender { login: None, from: "news@client.example".into() }], ..LoadOptions::default() }
+        LoadOptions {
+            senders: vec![Sender { login: None, from: "news@client.example".into() }],
+            ..LoadOptions::default()
+        }
     }
 
     #[test]
@@ -424,14 +306,16 @@ mod tests {
     #[test]
     fn a_message_has_the_size_that_was_asked_for() {
         let options = LoadOptions { size: 4_096, ..options() };
-        let raw = compose(&options, &options.senders[0], &["a@b.example".into()], 7, mail::Timestamp::from_millis(0));
+        let raw = compose(
+            &options,
+            &options.senders[0],
+            &["a@b.example".into()],
+            7,
+            mail::Timestamp::from_millis(0),
+        );
         assert_eq!(raw.len(), 4_096);
-        assert!(crate::wire::has_clean_line_ends(&raw) && raw.split(|b| *b == b'\n').all(|line| line.len() < 998));
-    }
-
-    #[test]
-    fn nothing_sent_gives_figures_without_nonsense() {
-        let figures = Tally::new().figures(1, 0.0);
-        assert_eq!((figures.messages_per_second, figures.latency_ms.min, figures.latency_ms.mean), (0.0, 0.0, 0.0));
+        assert!(
+            crate::wire::has_clean_line_ends(&raw) && raw.split(|b| *b == b'\n').all(|line| line.len() < 998)
+        );
     }
 }

@@ -96,7 +96,11 @@ impl Errand {
 }
 
 /// Sends errands as they come due. All wait equally long, so the queue is in order.
-pub(crate) async fn run(world: Arc<World>, mut errands: mpsc::Receiver<(mail::Instant, Errand)>, shutdown: CancellationToken) {
+pub(crate) async fn run(
+    world: Arc<World>,
+    mut errands: mpsc::Receiver<(mail::Instant, Errand)>,
+    shutdown: CancellationToken,
+) {
     loop {
         let next = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -146,7 +150,9 @@ pub(crate) async fn perform(world: &World, errand: &Errand) -> Result<Sent, Retu
 async fn send(inbound: SocketAddr, ehlo: &str, parcel: &Parcel) -> Result<crate::client::Answer, Fault> {
     let mut dialog = Dialog::open(inbound, ehlo, Protection::IfOffered).await?;
     let recipients = [parcel.rcpt_to.clone()];
-    let answer = dialog.send(&Letter { reverse_path: &parcel.mail_from, recipients: &recipients, raw: &parcel.raw }).await?;
+    let answer = dialog
+        .send(&Letter { reverse_path: &parcel.mail_from, recipients: &recipients, raw: &parcel.raw })
+        .await?;
     dialog.quit().await;
     Ok(answer)
 }
@@ -154,7 +160,9 @@ async fn send(inbound: SocketAddr, ehlo: &str, parcel: &Parcel) -> Result<crate:
 /// The first address of CFBL-Address, else the reverse-path.
 fn report_address(arrival: &Arrival) -> Option<Mailbox> {
     let named = arrival.raw.as_ref().and_then(|raw| field(raw, "cfbl-address"));
-    let named = named.and_then(|value| mailbox(value.split([';', ',']).next().unwrap_or_default().trim().trim_matches(['<', '>'])));
+    let named = named.and_then(|value| {
+        mailbox(value.split([';', ',']).next().unwrap_or_default().trim().trim_matches(['<', '>']))
+    });
     named.or_else(|| mailbox(&arrival.mail_from))
 }
 

@@ -5,19 +5,16 @@
 //! known provider at another one's door. Called by `listener.rs`.
 
 pub(crate) mod command;
+mod data;
 
-use crate::arrivals::Arrival;
-use crate::provider::{Afterwards, Fate, Host, Provider, Speech, TlsMode, Verdict, Welcome, Why, count, is_misrouted};
-use crate::returns::Errand;
-use crate::wire::{Data, Stream, Wire, has_clean_line_ends};
+use crate::provider::{Host, Provider, Speech, TlsMode, Verdict, Welcome, Why, count, is_misrouted};
+use crate::wire::{Stream, Wire};
 use crate::world::{World, lock};
-use bytes::Bytes;
 use command::{Command, Parameters};
 use mail::Mailbox;
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -81,7 +78,8 @@ impl Session {
             Welcome::Drop => count(&self.provider.counters.connections_refused),
             Welcome::Silent => {
                 count(&self.provider.counters.connections_refused);
-                let _ = tokio::time::timeout(self.world.config.command_timeout, read_to_the_end(stream)).await;
+                let _ =
+                    tokio::time::timeout(self.world.config.command_timeout, read_to_the_end(stream)).await;
             }
         }
         lock(&self.provider.model).disconnect(ip);
@@ -92,20 +90,23 @@ impl Session {
         let mut known = Known::default();
         wire.say(&self.provider.spec.voice.greeting(self.host().name, self.world.serial()));
         loop {
-            let line = match tokio::time::timeout(self.world.config.command_timeout, wire.line(LINE_OCTETS_MAX)).await {
-                Ok(Ok(line)) => line,
-                Ok(Err(fault)) if fault.kind() == ErrorKind::InvalidData => {
-                    wire.say("500 5.5.2 Syntax error, bad line");
-                    wire.close().await;
-                    return Err(fault);
-                }
-                Ok(Err(fault)) => return Err(fault),
-                Err(_) => {
-                    wire.say(&format!("421 4.4.2 {} Error: timeout exceeded", self.host().name));
-                    wire.close().await;
-                    return Err(ErrorKind::TimedOut.into());
-                }
-            };
+            let line =
+                match tokio::time::timeout(self.world.config.command_timeout, wire.line(LINE_OCTETS_MAX))
+                    .await
+                {
+                    Ok(Ok(line)) => line,
+                    Ok(Err(fault)) if fault.kind() == ErrorKind::InvalidData => {
+                        wire.say("500 5.5.2 Syntax error, bad line");
+                        wire.close().await;
+                        return Err(fault);
+                    }
+                    Ok(Err(fault)) => return Err(fault),
+                    Err(_) => {
+                        wire.say(&format!("421 4.4.2 {} Error: timeout exceeded", self.host().name));
+                        wire.close().await;
+                        return Err(ErrorKind::TimedOut.into());
+                    }
+                };
             match self.handle(&mut wire, &mut known, &line).await? {
                 Next::Continue => {}
                 Next::Close => {
@@ -142,7 +143,9 @@ impl Session {
                 wire.say("221 2.0.0 Bye");
                 return Ok(Next::Close);
             }
-            Command::StartTls | Command::Unknown => return Ok(mistake(wire, known, "502 5.5.1 Command not implemented")),
+            Command::StartTls | Command::Unknown => {
+                return Ok(mistake(wire, known, "502 5.5.1 Command not implemented"));
+            }
             Command::Malformed(reply) => return Ok(mistake(wire, known, reply)),
         }
         Ok(Next::Continue)
@@ -150,7 +153,10 @@ impl Session {
 
     fn ehlo(&self, wire: &mut Wire, known: &mut Known, name: String) {
         let features = self.provider.spec.voice.features();
-        let mut lines = vec![format!("{} at your service, [{}]", self.host().name, self.peer.ip()), format!("SIZE {}", features.size)];
+        let mut lines = vec![
+            format!("{} at your service, [{}]", self.host().name, self.peer.ip()),
+            format!("SIZE {}", features.size),
+        ];
         lines.extend(features.lines.iter().map(ToString::to_string));
         if known.tls.is_none() && self.tls_mode() != TlsMode::Off {
             lines.push("STARTTLS".to_owned());
@@ -165,7 +171,13 @@ impl Session {
         (known.ehlo, known.transaction) = (Some(name), None);
     }
 
-    async fn mail(&self, wire: &mut Wire, known: &mut Known, path: String, parameters: &Parameters) -> Result<Next> {
+    async fn mail(
+        &self,
+        wire: &mut Wire,
+        known: &mut Known,
+        path: String,
+        parameters: &Parameters,
+    ) -> Result<Next> {
         if known.ehlo.is_none() {
             return Ok(mistake(wire, known, "503 5.5.1 Error: send HELO/EHLO first"));
         }
@@ -183,11 +195,15 @@ impl Session {
         if !path.is_ascii() && !smtputf8 {
             return Ok(mistake(wire, known, "553 5.6.7 SMTPUTF8 is required for this address"));
         }
-        if parameters.number("SIZE").is_some_and(|size| size > features.size.min(self.world.config.message_octets_max)) {
+        if parameters
+            .number("SIZE")
+            .is_some_and(|size| size > features.size.min(self.world.config.message_octets_max))
+        {
             return Ok(self.refuse(wire, Why::TooLarge, &path));
         }
         let now = self.world.clock.instant();
-        let verdict = lock(&self.provider.model).sender(self.peer.ip(), known.messages, known.tls.is_some(), now);
+        let verdict =
+            lock(&self.provider.model).sender(self.peer.ip(), known.messages, known.tls.is_some(), now);
         if let Verdict::Refuse(why) = verdict {
             return Ok(self.refuse(wire, why, &path));
         }
@@ -196,7 +212,13 @@ impl Session {
         Ok(Next::Continue)
     }
 
-    async fn rcpt(&self, wire: &mut Wire, known: &mut Known, path: &str, parameters: &Parameters) -> Result<Next> {
+    async fn rcpt(
+        &self,
+        wire: &mut Wire,
+        known: &mut Known,
+        path: &str,
+        parameters: &Parameters,
+    ) -> Result<Next> {
         let features = self.provider.spec.voice.features();
         if let Some(reply) = parameters.refuse_for_rcpt(&features) {
             return Ok(mistake(wire, known, reply));
@@ -229,110 +251,6 @@ impl Session {
         }
     }
 
-    async fn data(&self, wire: &mut Wire, known: &mut Known) -> Result<Next> {
-        match &known.transaction {
-            Some(transaction) if !transaction.recipients.is_empty() && transaction.chunks.is_empty() => {}
-            Some(_) => return Ok(mistake(wire, known, "554 5.5.1 Error: no valid recipients")),
-            None => return Ok(mistake(wire, known, "503 5.5.1 Error: need RCPT command")),
-        }
-        wire.say("354 Go ahead");
-        wire.flush().await?;
-        let limit = self.octets_max();
-        let data = tokio::time::timeout(self.world.config.command_timeout, wire.data(limit)).await.map_err(|_| timed_out())??;
-        let Some(transaction) = known.transaction.take() else { return Ok(Next::Close) };
-        match data {
-            Data::Whole(raw) => self.judge(wire, known, transaction, raw).await,
-            Data::TooLong => Ok(self.refuse(wire, Why::TooLarge, "")),
-        }
-    }
-
-    /// RFC 3030: the octets are always read, whatever is answered, or the session would lose its place.
-    async fn bdat(&self, wire: &mut Wire, known: &mut Known, octets: usize, last: bool) -> Result<Next> {
-        let (limit, offered) = (self.octets_max(), self.provider.spec.voice.features().chunking);
-        let (mut into, mut why) = (None, None);
-        match known.transaction.as_mut() {
-            _ if !offered => why = Some("502 5.5.1 Command not implemented"),
-            Some(transaction) if !transaction.recipients.is_empty() => {
-                transaction.chunks_too_long |= transaction.chunks.len().saturating_add(octets) > limit;
-                into = (!transaction.chunks_too_long).then_some(&mut transaction.chunks);
-            }
-            _ => why = Some("503 5.5.1 Error: need RCPT command"),
-        }
-        let read = wire.octets(octets, into);
-        tokio::time::timeout(self.world.config.command_timeout, read).await.map_err(|_| timed_out())??;
-        if let Some(reply) = why {
-            return Ok(mistake(wire, known, reply));
-        }
-        if !last {
-            wire.say(&format!("250 2.0.0 {octets} octets received"));
-            return Ok(Next::Continue);
-        }
-        match known.transaction.take() {
-            Some(transaction) if transaction.chunks_too_long => Ok(self.refuse(wire, Why::TooLarge, "")),
-            Some(mut transaction) => {
-                let raw = Bytes::from(std::mem::take(&mut transaction.chunks));
-                self.judge(wire, known, transaction, raw).await
-            }
-            None => Ok(Next::Close),
-        }
-    }
-
-    async fn judge(&self, wire: &mut Wire, known: &mut Known, transaction: Transaction, raw: Bytes) -> Result<Next> {
-        if !has_clean_line_ends(&raw) {
-            count(&self.provider.counters.refused);
-            wire.say("550 5.6.11 Bare carriage return or line feed in the message is not accepted");
-            return Ok(Next::Continue);
-        }
-        let dice = self.world.dice();
-        let (fate, delay) = {
-            let model = lock(&self.provider.model);
-            (model.message(&transaction.recipients, dice), Duration::from_millis(model.behaviour().delay_ms))
-        };
-        pause(wire, delay).await?;
-        let serial = self.world.serial();
-        match fate {
-            Fate::Refuse(why) => Ok(self.refuse(wire, why, "")),
-            Fate::KeepAndDrop => {
-                self.keep(known, transaction, raw, serial);
-                Err(Error::new(ErrorKind::ConnectionAborted, "dropped on purpose"))
-            }
-            Fate::Keep { afterwards } => {
-                let id = self.keep(known, transaction, raw, serial);
-                self.world.schedule(match afterwards {
-                    Afterwards::Nothing => None,
-                    Afterwards::Complain => Some(Errand::complaint_of(self.provider.spec.voice, id)),
-                    Afterwards::Bounce => Some(Errand::bounce_of(self.provider.spec.voice, id)),
-                });
-                wire.say(&self.provider.spec.voice.accepted(self.host().name, serial));
-                Ok(Next::Continue)
-            }
-        }
-    }
-
-    fn keep(&self, known: &mut Known, transaction: Transaction, raw: Bytes, serial: u64) -> String {
-        known.messages += 1;
-        let counters = &self.provider.counters;
-        count(&counters.messages);
-        counters.recipients.fetch_add(transaction.recipients.len() as u64, Ordering::Relaxed);
-        counters.octets.fetch_add(raw.len() as u64, Ordering::Relaxed);
-        let id = format!("arr_{serial:010}");
-        self.world.keep(Arrival {
-            id: id.clone(),
-            at: self.world.clock.timestamp(),
-            provider: self.provider.spec.name,
-            mx: self.host().name,
-            peer: self.peer,
-            ehlo: known.ehlo.clone().unwrap_or_default(),
-            tls: known.tls,
-            mail_from: transaction.reverse_path,
-            rcpt_to: transaction.recipients.iter().map(Mailbox::to_string).collect(),
-            octets: raw.len(),
-            sha256: crate::world::sha256(&raw),
-            raw: Some(raw),
-        });
-        id
-    }
-
     async fn handshake(&self, wire: Wire, known: &mut Known) -> Result<Wire> {
         let mut stream = wire.into_plain().await?;
         let counters = &self.provider.counters;
@@ -352,13 +270,17 @@ impl Session {
         };
         count(&counters.tls_sessions);
         // Everything said before is forgotten (RFC 3207 §4.2).
-        *known = Known { tls: Some(crate::tls::version_name(stream.get_ref().1.protocol_version())), ..Known::default() };
+        *known = Known {
+            tls: Some(crate::tls::version_name(stream.get_ref().1.protocol_version())),
+            ..Known::default()
+        };
         Ok(Wire::new(Stream::Tls(Box::new(stream.into()))))
     }
 
     /// In the provider's words; 421 and refusals of the peer itself end the session.
     fn refuse(&self, wire: &mut Wire, why: Why, recipient: &str) -> Next {
-        let speech = Speech { peer: self.peer.ip(), host: self.host().name, recipient, serial: self.world.serial() };
+        let speech =
+            Speech { peer: self.peer.ip(), host: self.host().name, recipient, serial: self.world.serial() };
         let lines = self.provider.spec.voice.refusal(why, &speech);
         let closes = lines.first().is_some_and(|line| line.starts_with("421"));
         let transient = lines.first().is_some_and(|line| line.starts_with('4'));
@@ -373,10 +295,6 @@ impl Session {
 
     fn tls_mode(&self) -> TlsMode {
         lock(&self.provider.model).behaviour().tls
-    }
-
-    fn octets_max(&self) -> usize {
-        self.provider.spec.voice.features().size.min(self.world.config.message_octets_max)
     }
 }
 

@@ -184,7 +184,14 @@ impl Sink {
         if !encrypted && self.identity.is_some() {
             wire.say("250-STARTTLS");
         }
-        for line in ["250-PIPELINING", "250-8BITMIME", "250-SMTPUTF8", "250-ENHANCEDSTATUSCODES", "250-DSN", "250 CHUNKING"] {
+        for line in [
+            "250-PIPELINING",
+            "250-8BITMIME",
+            "250-SMTPUTF8",
+            "250-ENHANCEDSTATUSCODES",
+            "250-DSN",
+            "250 CHUNKING",
+        ] {
             wire.say(line);
         }
     }
@@ -220,7 +227,8 @@ impl Sink {
 impl Counters {
     fn figures(&self) -> SinkFigures {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let span = Instant::from_micros(read(&self.last)).saturating_since(Instant::from_micros(read(&self.first)));
+        let span =
+            Instant::from_micros(read(&self.last)).saturating_since(Instant::from_micros(read(&self.first)));
         let (messages, seconds) = (read(&self.messages), span.as_secs_f64());
         SinkFigures {
             connections: read(&self.connections),
@@ -236,7 +244,11 @@ impl Counters {
 
 impl fmt::Display for SinkFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "messages     {:>12}   {:.1}/s over {:.2} s", self.messages, self.messages_per_second, self.seconds)?;
+        writeln!(
+            f,
+            "messages     {:>12}   {:.1}/s over {:.2} s",
+            self.messages, self.messages_per_second, self.seconds
+        )?;
         writeln!(f, "recipients   {:>12}", self.recipients)?;
         writeln!(f, "octets       {:>12}", self.octets)?;
         write!(f, "connections  {:>12}   {} with TLS", self.connections, self.tls_sessions)

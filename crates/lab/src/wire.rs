@@ -145,7 +145,9 @@ impl Wire {
         self.flush().await?;
         match self.stream {
             Stream::Plain(stream) if self.input.is_empty() => Ok(stream),
-            Stream::Plain(_) => Err(Error::new(ErrorKind::InvalidData, "octets between STARTTLS and the handshake")),
+            Stream::Plain(_) => {
+                Err(Error::new(ErrorKind::InvalidData, "octets between STARTTLS and the handshake"))
+            }
             Stream::Tls(_) => Err(Error::new(ErrorKind::InvalidInput, "TLS inside TLS")),
         }
     }

@@ -10,7 +10,9 @@ use crate::dns::{Data, Deception, DnsServer, Zones};
 use crate::error::{Fault, require_loopback};
 use crate::hooks::Hooks;
 use crate::listener;
-use crate::provider::{Counters, DEAD_HOSTS, DEFAULT_PROVIDER, EXTRA_EXCHANGES, Host, Model, PROVIDERS, Provider, Spec};
+use crate::provider::{
+    Counters, DEAD_HOSTS, DEFAULT_PROVIDER, EXTRA_EXCHANGES, Host, Model, PROVIDERS, Provider, Spec,
+};
 use crate::returns::{self, Errand};
 use crate::tls::Authority;
 use mail::{Clock, Random};
@@ -65,7 +67,11 @@ pub(crate) struct World {
 
 impl Lab {
     /// Starts everything; on return every listener accepts.
-    pub async fn start(config: LabConfig, parts: LabParts, shutdown: CancellationToken) -> Result<LabHandle, Fault> {
+    pub async fn start(
+        config: LabConfig,
+        parts: LabParts,
+        shutdown: CancellationToken,
+    ) -> Result<LabHandle, Fault> {
         require_loopback("the control", config.control)?;
         require_loopback("the DNS", config.dns)?;
         if let Some(inbound) = config.inbound {
@@ -85,8 +91,13 @@ impl Lab {
         let control_fault = |source| Fault::Bind { what: "the control", address: config.control, source };
         let control_listener = TcpListener::bind(config.control).await.map_err(control_fault)?;
         let control = control_listener.local_addr().map_err(control_fault)?;
-        let dns = dns_server.address().map_err(|source| Fault::Bind { what: "the DNS", address: config.dns, source })?;
-        let addresses: Vec<Ipv4Addr> = providers.iter().flat_map(|provider| &provider.hosts).map(|host| host.address).collect();
+        let dns = dns_server.address().map_err(|source| Fault::Bind {
+            what: "the DNS",
+            address: config.dns,
+            source,
+        })?;
+        let addresses: Vec<Ipv4Addr> =
+            providers.iter().flat_map(|provider| &provider.hosts).map(|host| host.address).collect();
         let (smtp_port, listeners) = listener::bind(&addresses, config.smtp_port).await?;
 
         let world = Arc::new(World {
@@ -221,7 +232,9 @@ fn make_zones(config: &LabConfig, providers: &[Arc<Provider>]) -> Zones {
             let [a, b, c, d] = host.address.octets();
             zones.build_in(&format!("{d}.{c}.{b}.{a}.in-addr.arpa"), Data::Ptr(host.name.to_owned()));
         }
-        for (site, domain) in provider.spec.sites.iter().flat_map(|site| site.domains.iter().map(move |domain| (site, domain))) {
+        for (site, domain) in
+            provider.spec.sites.iter().flat_map(|site| site.domains.iter().map(move |domain| (site, domain)))
+        {
             // A domain that is its own host has no MX record: implicit-mx.example.
             for (preference, host) in site.mx.iter().filter(|(_, host)| host != domain) {
                 zones.build_in(domain, Data::Mx(*preference, (*host).to_owned()));
@@ -250,9 +263,17 @@ fn make_zones(config: &LabConfig, providers: &[Arc<Provider>]) -> Zones {
     zones
 }
 
-fn serve_providers(world: &Arc<World>, listeners: Vec<TcpListener>, tracker: &TaskTracker, shutdown: &CancellationToken) {
+fn serve_providers(
+    world: &Arc<World>,
+    listeners: Vec<TcpListener>,
+    tracker: &TaskTracker,
+    shutdown: &CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(world.config.connections_max));
-    let doors = world.providers.iter().flat_map(|provider| (0..provider.hosts.len()).map(move |host| (provider, host)));
+    let doors = world
+        .providers
+        .iter()
+        .flat_map(|provider| (0..provider.hosts.len()).map(move |host| (provider, host)));
     for ((provider, host), listener) in doors.zip(listeners) {
         let serve = listener::serve(
             listener,

@@ -23,9 +23,13 @@ pub(super) async fn publish(State(control): State<Control>, body: Bytes) -> Resu
     let records = match parse::<Publishing>(&body) {
         Ok(Publishing::Many(records) | Publishing::Wrapped { records }) => records,
         Ok(Publishing::One(record)) => vec![record],
-        Err(_) => return Err(Problem::unprocessable(r#"the body is [{"host":"…","type":"TXT","value":"…"}, …]"#)),
+        Err(_) => {
+            return Err(Problem::unprocessable(r#"the body is [{"host":"…","type":"TXT","value":"…"}, …]"#));
+        }
     };
-    let published = lock(&control.world.zones).publish(&records).map_err(|error| Problem::unprocessable(error.to_string()))?;
+    let published = lock(&control.world.zones)
+        .publish(&records)
+        .map_err(|error| Problem::unprocessable(error.to_string()))?;
     Ok(Json(json!({"published": published})))
 }
 
@@ -38,7 +42,11 @@ pub(super) struct Shown {
 }
 
 pub(super) async fn list(State(control): State<Control>) -> Json<Vec<Shown>> {
-    let show = |(host, data): (&str, &Data)| Shown { host: host.to_owned(), kind: data.kind().as_str(), value: data.to_value() };
+    let show = |(host, data): (&str, &Data)| Shown {
+        host: host.to_owned(),
+        kind: data.kind().as_str(),
+        value: data.to_value(),
+    };
     Json(lock(&control.world.zones).published().map(show).collect())
 }
 
@@ -51,10 +59,17 @@ pub(super) struct Which {
     kind: Option<String>,
 }
 
-pub(super) async fn withdraw(State(control): State<Control>, Query(which): Query<Which>) -> Result<Json<Value>, Problem> {
-    let host = crate::dns::host_name(&which.host).ok_or_else(|| Problem::unprocessable("host is not a host name"))?;
+pub(super) async fn withdraw(
+    State(control): State<Control>,
+    Query(which): Query<Which>,
+) -> Result<Json<Value>, Problem> {
+    let host = crate::dns::host_name(&which.host)
+        .ok_or_else(|| Problem::unprocessable("host is not a host name"))?;
     let kind = match which.kind.as_deref().filter(|text| !text.is_empty()) {
-        Some(text) => Some(Kind::parse(text).ok_or_else(|| Problem::unprocessable("type is one of A AAAA CNAME MX PTR TXT"))?),
+        Some(text) => Some(
+            Kind::parse(text)
+                .ok_or_else(|| Problem::unprocessable("type is one of A AAAA CNAME MX PTR TXT"))?,
+        ),
         None => None,
     };
     Ok(Json(json!({"removed": lock(&control.world.zones).withdraw(&host, kind)})))
@@ -91,10 +106,15 @@ pub(super) async fn deceive(State(control): State<Control>, body: Bytes) -> Resu
     let faults = match parse::<ZoneFaults>(&body) {
         Ok(ZoneFaults::Many(faults)) => faults,
         Ok(ZoneFaults::One(fault)) => vec![fault],
-        Err(_) => return Err(Problem::unprocessable(r#"the body is {"zone":"…","fault":"servfail|timeout|lie|none"} or a list of such"#)),
+        Err(_) => {
+            return Err(Problem::unprocessable(
+                r#"the body is {"zone":"…","fault":"servfail|timeout|lie|none"} or a list of such"#,
+            ));
+        }
     };
     let name = |fault: &ZoneFault| crate::dns::host_name(&fault.zone);
-    let named = faults.iter().map(|fault| name(fault).map(|zone| (zone, fault.fault))).collect::<Option<Vec<_>>>();
+    let named =
+        faults.iter().map(|fault| name(fault).map(|zone| (zone, fault.fault))).collect::<Option<Vec<_>>>();
     let named = named.ok_or_else(|| Problem::unprocessable("zone is not a host name"))?;
     let mut zones = lock(&control.world.zones);
     for (zone, fault) in named {

@@ -1,4 +1,4 @@
-//! `/webhook-sink` makes and shows sinks; `/hook/{id}` is where they are called.
+//! `/webhook-sink` makes sinks. The address of a sink is where it is called (POST) and looked at (GET).
 
 use super::{Control, Problem, parse, parse_or_default};
 use crate::hooks::{Call, Hook, Manner};
@@ -26,13 +26,20 @@ pub(super) async fn open(State(control): State<Control>, body: Bytes) -> Result<
     Ok(Json(json!({"id": id, "url": url(&control, &id)})))
 }
 
-pub(super) async fn show(State(control): State<Control>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub(super) async fn show(
+    State(control): State<Control>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
     let mut hooks = lock(&control.world.hooks);
     let hook = hooks.find(&id).ok_or_else(|| Problem::not_found("webhook sink", &id))?;
     Ok(Json(describe(&control, &id, hook)))
 }
 
-pub(super) async fn set(State(control): State<Control>, Path(id): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub(super) async fn set(
+    State(control): State<Control>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let manner: Manner = parse(&body)?;
     check(manner)?;
     let mut hooks = lock(&control.world.hooks);
@@ -41,7 +48,10 @@ pub(super) async fn set(State(control): State<Control>, Path(id): Path<String>, 
     Ok(Json(describe(&control, &id, hook)))
 }
 
-pub(super) async fn close(State(control): State<Control>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn close(
+    State(control): State<Control>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
     let closed = lock(&control.world.hooks).close(&id);
     if closed { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("webhook sink", &id)) }
 }
@@ -58,7 +68,10 @@ pub(super) async fn call(
     let mut named: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in &headers {
         let value = String::from_utf8_lossy(value.as_bytes());
-        named.entry(name.as_str().to_owned()).and_modify(|all| *all = format!("{all}, {value}")).or_insert_with(|| value.into_owned());
+        named
+            .entry(name.as_str().to_owned())
+            .and_modify(|all| *all = format!("{all}, {value}"))
+            .or_insert_with(|| value.into_owned());
     }
     let call = Call {
         at: control.world.clock.timestamp(),
@@ -97,5 +110,5 @@ fn describe(control: &Control, id: &str, hook: &Hook) -> Value {
 }
 
 fn url(control: &Control, id: &str) -> String {
-    format!("http://{}/hook/{id}", control.address)
+    format!("http://{}/webhook-sink/{id}", control.address)
 }

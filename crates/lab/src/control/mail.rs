@@ -29,7 +29,10 @@ pub(super) struct Wanted {
     raw: Option<String>,
 }
 
-pub(super) async fn arrivals(State(control): State<Control>, Query(wanted): Query<Wanted>) -> Result<Json<Value>, Problem> {
+pub(super) async fn arrivals(
+    State(control): State<Control>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, Problem> {
     let with_raw = wants(wanted.raw.as_deref());
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let filter = Filter {
@@ -43,7 +46,10 @@ pub(super) async fn arrivals(State(control): State<Control>, Query(wanted): Quer
     Ok(Json(found.iter().map(|arrival| show(arrival, with_raw)).collect()))
 }
 
-pub(super) async fn arrival(State(control): State<Control>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub(super) async fn arrival(
+    State(control): State<Control>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
     let found = lock(&control.world.arrivals).find(&id).cloned();
     found.map(|arrival| Json(show(&arrival, true))).ok_or_else(|| Problem::not_found("arrival", &id))
 }
@@ -55,7 +61,9 @@ fn since(text: &str) -> Result<Since, Problem> {
     let millis = || text.parse().ok().map(Timestamp::from_millis);
     // A plus sign of an offset arrives as a space if the caller did not escape it.
     let time = Timestamp::parse_rfc3339(&text.replace(' ', "+")).or_else(millis);
-    time.map(Since::Time).ok_or_else(|| Problem::unprocessable("since is a time as RFC 3339 writes it, or the id of an arrival"))
+    time.map(Since::Time).ok_or_else(|| {
+        Problem::unprocessable("since is a time as RFC 3339 writes it, or the id of an arrival")
+    })
 }
 
 fn wants(flag: Option<&str>) -> bool {
@@ -87,13 +95,20 @@ pub(super) async fn providers(State(control): State<Control>) -> Json<Value> {
     Json(world.providers.iter().map(|provider| describe(world, provider)).collect())
 }
 
-pub(super) async fn provider(State(control): State<Control>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+pub(super) async fn provider(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
     let world = &control.world;
     let provider = world.provider(&name).ok_or_else(|| Problem::not_found("provider", &name))?;
     Ok(Json(describe(world, provider)))
 }
 
-pub(super) async fn change(State(control): State<Control>, Path(name): Path<String>, body: Bytes) -> Result<Json<Value>, Problem> {
+pub(super) async fn change(
+    State(control): State<Control>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
     let world = &control.world;
     let provider = world.provider(&name).ok_or_else(|| Problem::not_found("provider", &name))?;
     let change: Change = parse(&body)?;
@@ -103,7 +118,8 @@ pub(super) async fn change(State(control): State<Control>, Path(name): Path<Stri
 
 fn describe(world: &World, provider: &Provider) -> Value {
     let domains: Vec<&str> = provider.spec.sites.iter().flat_map(|site| site.domains).copied().collect();
-    let mx: Vec<Value> = provider.hosts.iter().map(|host| json!({"host": host.name, "address": host.address})).collect();
+    let mx: Vec<Value> =
+        provider.hosts.iter().map(|host| json!({"host": host.name, "address": host.address})).collect();
     let behaviour = lock(&provider.model).behaviour().clone();
     let mut shown = json!({
         "name": provider.spec.name,
@@ -112,7 +128,9 @@ fn describe(world: &World, provider: &Provider) -> Value {
         "mx": mx,
         "changed": behaviour != world.first_behaviour(provider.spec),
     });
-    if let (Value::Object(shown), Ok(Value::Object(behaviour))) = (&mut shown, serde_json::to_value(&behaviour)) {
+    if let (Value::Object(shown), Ok(Value::Object(behaviour))) =
+        (&mut shown, serde_json::to_value(&behaviour))
+    {
         shown.extend(behaviour);
     }
     shown
@@ -155,7 +173,8 @@ pub(super) async fn bounce(State(control): State<Control>, body: Bytes) -> Resul
         action: wanted.action.unwrap_or(default.action),
     };
     verdict.check().map_err(Problem::unprocessable)?;
-    run(&control.world, Errand { arrival: wanted.arrival, kind: ErrandKind::Bounce(wanted.format, verdict) }).await
+    run(&control.world, Errand { arrival: wanted.arrival, kind: ErrandKind::Bounce(wanted.format, verdict) })
+        .await
 }
 
 async fn run(world: &World, errand: Errand) -> Result<Json<Sent>, Problem> {

@@ -13,7 +13,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, delete, get, post, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -38,7 +38,12 @@ struct Problem {
     detail: String,
 }
 
-pub(crate) async fn serve(listener: TcpListener, address: SocketAddr, world: Arc<World>, shutdown: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    address: SocketAddr,
+    world: Arc<World>,
+    shutdown: CancellationToken,
+) {
     let app = router(Control { world, address });
     let served = axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     // Calls that are just being delayed on purpose do not hold up the end.
@@ -67,9 +72,7 @@ fn router(control: Control) -> Router {
         .route("/complaints", post(mail::complain))
         .route("/bounces", post(mail::bounce))
         .route("/webhook-sink", post(hooks::open))
-        .route("/webhook-sink/{id}", get(hooks::show).put(hooks::set))
-        .route("/webhook-sink/{id}", delete(hooks::close))
-        .route("/hook/{id}", any(hooks::call))
+        .route("/webhook-sink/{id}", get(hooks::show).put(hooks::set).delete(hooks::close).post(hooks::call))
         .route("/inbound", put(set_inbound))
         .route("/stats", get(stats))
         .route("/reset", post(reset))
@@ -82,14 +85,15 @@ async fn index() -> Json<Value> {
     Json(json!({"calls": [
         "POST /dns/publish", "GET /dns", "DELETE /dns?host=&type=", "GET /dns/faults", "PUT /dns/faults",
         "GET /arrivals?to=&from=&provider=&since=&limit=&raw=1", "GET /arrivals/{id}", "GET /providers", "GET /providers/{name}",
-        "PUT /providers/{name}", "POST /complaints", "POST /bounces", "POST /webhook-sink", "GET /webhook-sink/{id}",
+        "PUT /providers/{name}", "POST /complaints", "POST /bounces", "POST /webhook-sink", "POST /webhook-sink/{id}", "GET /webhook-sink/{id}",
         "PUT /webhook-sink/{id}", "DELETE /webhook-sink/{id}", "PUT /inbound", "GET /stats", "POST /reset"
     ]}))
 }
 
 async fn stats(State(control): State<Control>) -> Json<Value> {
     let world = &control.world;
-    let counts: BTreeMap<_, _> = world.providers.iter().map(|provider| (provider.spec.name, provider.counters.counts())).collect();
+    let counts: BTreeMap<_, _> =
+        world.providers.iter().map(|provider| (provider.spec.name, provider.counters.counts())).collect();
     let sum = |read: fn(&crate::provider::Counts) -> u64| counts.values().map(read).sum::<u64>();
     let (arrivals_total, arrivals_kept) = {
         let arrivals = lock(&world.arrivals);

@@ -8,7 +8,7 @@ mod record;
 mod server;
 mod zones;
 
-pub use record::{Data, Kind, Publication, PublicationError};
 pub(crate) use record::host_name;
+pub use record::{Data, Kind, Publication, PublicationError};
 pub(crate) use server::DnsServer;
 pub use zones::{Answer, Deception, Zones};

@@ -176,11 +176,22 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_record_is_refused_by_name() {
-        assert_eq!(publication("a..example", "TXT", "x").parse(), Err(PublicationError::Host("a..example".into())));
+        assert_eq!(
+            publication("a..example", "TXT", "x").parse(),
+            Err(PublicationError::Host("a..example".into()))
+        );
         assert_eq!(publication("", "TXT", "x").parse(), Err(PublicationError::Host(String::new())));
-        assert_eq!(publication("a.example", "HINFO", "x").parse(), Err(PublicationError::Kind("HINFO".into())));
-        for (kind, value) in [("A", "::1"), ("AAAA", "127.0.0.1"), ("MX", "mx.a.example"), ("TXT", "\"open"), ("CNAME", "a b")] {
-            assert!(matches!(publication("a.example", kind, value).parse(), Err(PublicationError::Value { .. })), "{kind} {value}");
+        assert_eq!(
+            publication("a.example", "HINFO", "x").parse(),
+            Err(PublicationError::Kind("HINFO".into()))
+        );
+        for (kind, value) in
+            [("A", "::1"), ("AAAA", "127.0.0.1"), ("MX", "mx.a.example"), ("TXT", "\"open"), ("CNAME", "a b")]
+        {
+            assert!(
+                matches!(publication("a.example", kind, value).parse(), Err(PublicationError::Value { .. })),
+                "{kind} {value}"
+            );
         }
         assert!(publication("a.example", "TXT", &"x".repeat(VALUE_OCTETS_MAX + 1)).parse().is_err());
     }
@@ -188,8 +199,14 @@ mod tests {
     #[test]
     fn a_record_is_read_as_people_and_apis_write_it() {
         let parse = |host: &str, kind: &str, value: &str| publication(host, kind, value).parse().unwrap();
-        assert_eq!(parse("X._DomainKey.A.example.", "txt", "v=DKIM1"), ("x._domainkey.a.example".into(), Data::Txt("v=DKIM1".into())));
-        assert_eq!(parse("a.example", "TXT", "\"v=DKIM1; p=ab\" \"cd\"").1, Data::Txt("v=DKIM1; p=abcd".into()));
+        assert_eq!(
+            parse("X._DomainKey.A.example.", "txt", "v=DKIM1"),
+            ("x._domainkey.a.example".into(), Data::Txt("v=DKIM1".into()))
+        );
+        assert_eq!(
+            parse("a.example", "TXT", "\"v=DKIM1; p=ab\" \"cd\"").1,
+            Data::Txt("v=DKIM1; p=abcd".into())
+        );
         assert_eq!(parse("a.example", "MX", "10 MX.a.example.").1, Data::Mx(10, "mx.a.example".into()));
         assert_eq!(parse("a.example", "MX", "0 .").1, Data::Mx(0, String::new()));
         let mut apart = publication("a.example", "MX", "mx.a.example");

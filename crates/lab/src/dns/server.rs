@@ -47,7 +47,11 @@ pub(crate) struct DnsServer {
 
 impl DnsServer {
     /// Binds both; after this every query is answered.
-    pub async fn bind(address: SocketAddr, zones: Arc<Mutex<Zones>>, queries: Arc<AtomicU64>) -> Result<DnsServer, Fault> {
+    pub async fn bind(
+        address: SocketAddr,
+        zones: Arc<Mutex<Zones>>,
+        queries: Arc<AtomicU64>,
+    ) -> Result<DnsServer, Fault> {
         let address = require_loopback("the DNS", address)?;
         let fault = |source| Fault::Bind { what: "DNS", address, source };
         let mut tries = 0;
@@ -74,7 +78,12 @@ impl DnsServer {
     }
 }
 
-async fn serve_udp(socket: UdpSocket, zones: Arc<Mutex<Zones>>, queries: Arc<AtomicU64>, shutdown: CancellationToken) {
+async fn serve_udp(
+    socket: UdpSocket,
+    zones: Arc<Mutex<Zones>>,
+    queries: Arc<AtomicU64>,
+    shutdown: CancellationToken,
+) {
     let mut buffer = vec![0; 4_096];
     loop {
         let received = tokio::select! {

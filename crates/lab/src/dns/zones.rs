@@ -151,7 +151,9 @@ impl Zones {
                 chain.extend(wanted.into_iter().map(|data| (owner.clone(), data)));
                 return Answer::Records(chain);
             }
-            let alias = all.iter().find_map(|data| if let Data::Cname(target) = data { Some(target.clone()) } else { None });
+            let alias = all
+                .iter()
+                .find_map(|data| if let Data::Cname(target) = data { Some(target.clone()) } else { None });
             match alias {
                 Some(target) if chain.len() < CHAIN_LINKS_MAX => {
                     chain.push((owner, Data::Cname(target.clone())));
@@ -277,7 +279,10 @@ mod tests {
         zones.deceive("google.com", Some(Deception::Timeout));
         assert_eq!(zones.answer("mx.google.com", Some(Kind::A)), Answer::Silence);
         zones.deceive("google.com", Some(Deception::Lie));
-        assert_eq!(zones.answer("mx.google.com", Some(Kind::A)), Answer::Records(vec![("mx.google.com".into(), Data::A(NOWHERE))]));
+        assert_eq!(
+            zones.answer("mx.google.com", Some(Kind::A)),
+            Answer::Records(vec![("mx.google.com".into(), Data::A(NOWHERE))])
+        );
         zones.deceive("google.com", None);
         assert!(matches!(zones.answer("mx.google.com", Some(Kind::A)), Answer::Records(_)));
         assert!(matches!(zones.answer("notgoogle.com", Some(Kind::A)), Answer::NoName));
@@ -298,9 +303,14 @@ mod tests {
         let mut zones = zones();
         zones.publish(&[txt("client.example", "wrong")]).unwrap();
         zones.publish(&[txt("client.example", "right"), txt("client.example", "v=spf1 -all")]).unwrap();
-        let Answer::Records(found) = zones.answer("client.example", Some(Kind::Txt)) else { unreachable!("published") };
+        let Answer::Records(found) = zones.answer("client.example", Some(Kind::Txt)) else {
+            unreachable!("published")
+        };
         assert_eq!(found.len(), 2);
-        assert!(matches!(zones.answer("client.example", Some(Kind::Mx)), Answer::Records(_)), "the default exchange stays");
+        assert!(
+            matches!(zones.answer("client.example", Some(Kind::Mx)), Answer::Records(_)),
+            "the default exchange stays"
+        );
         assert_eq!(zones.withdraw("client.example", Some(Kind::Cname)), 0);
         assert_eq!(zones.withdraw("client.example", None), 2);
         assert_eq!(zones.answer("client.example", Some(Kind::Txt)), Answer::NoData);
@@ -309,11 +319,22 @@ mod tests {
     #[test]
     fn an_alias_is_followed_and_a_loop_ends() {
         let mut zones = zones();
-        zones.publish(&[cname("rp.client.example", "rp.posthouse.test"), txt("rp.posthouse.test", "v=spf1 ip4:127.30.0.1 -all")]).unwrap();
-        let Answer::Records(chain) = zones.answer("rp.client.example", Some(Kind::Txt)) else { unreachable!("published") };
+        zones
+            .publish(&[
+                cname("rp.client.example", "rp.posthouse.test"),
+                txt("rp.posthouse.test", "v=spf1 ip4:127.30.0.1 -all"),
+            ])
+            .unwrap();
+        let Answer::Records(chain) = zones.answer("rp.client.example", Some(Kind::Txt)) else {
+            unreachable!("published")
+        };
         assert_eq!(chain.len(), 2);
-        zones.publish(&[cname("one.loop.test", "two.loop.test"), cname("two.loop.test", "one.loop.test")]).unwrap();
-        let Answer::Records(chain) = zones.answer("one.loop.test", Some(Kind::A)) else { unreachable!("published") };
+        zones
+            .publish(&[cname("one.loop.test", "two.loop.test"), cname("two.loop.test", "one.loop.test")])
+            .unwrap();
+        let Answer::Records(chain) = zones.answer("one.loop.test", Some(Kind::A)) else {
+            unreachable!("published")
+        };
         assert_eq!(chain.len(), CHAIN_LINKS_MAX);
     }
 
@@ -325,7 +346,10 @@ mod tests {
             zones.answer("9.0.30.127.in-addr.arpa", Some(Kind::Ptr)),
             Answer::Records(vec![("9.0.30.127.in-addr.arpa".into(), Data::Ptr(host.clone()))])
         );
-        assert_eq!(zones.answer(&host, Some(Kind::A)), Answer::Records(vec![(host, Data::A(Ipv4Addr::new(127, 30, 0, 9)))]));
+        assert_eq!(
+            zones.answer(&host, Some(Kind::A)),
+            Answer::Records(vec![(host, Data::A(Ipv4Addr::new(127, 30, 0, 9)))])
+        );
         assert_eq!(zones.answer("1.2.0.192.in-addr.arpa", Some(Kind::Ptr)), Answer::NoName);
     }
 }

@@ -123,7 +123,8 @@ impl Behaviour {
             self.limits.connections = limits.connections.unwrap_or(self.limits.connections);
             self.limits.messages_per_connection =
                 limits.messages_per_connection.unwrap_or(self.limits.messages_per_connection);
-            self.limits.messages_per_minute = limits.messages_per_minute.unwrap_or(self.limits.messages_per_minute);
+            self.limits.messages_per_minute =
+                limits.messages_per_minute.unwrap_or(self.limits.messages_per_minute);
         }
         match change.outage {
             Some(OutageChange::Switch(true)) => self.outage = Outage::Busy,
@@ -180,13 +181,17 @@ mod tests {
     #[test]
     fn a_change_touches_only_what_it_names() {
         let mut behaviour = Behaviour::default();
-        behaviour.apply(change(r#"{"limits":{"connections":2},"unknown_local_parts":["gone*","x"]}"#).unwrap()).unwrap();
+        behaviour
+            .apply(change(r#"{"limits":{"connections":2},"unknown_local_parts":["gone*","x"]}"#).unwrap())
+            .unwrap();
         behaviour.apply(change(r#"{"outage":true,"greylist":true,"tls":"required"}"#).unwrap()).unwrap();
         behaviour.apply(change(r#"{"greylist":{"delay_ms":10},"outage":"silent"}"#).unwrap()).unwrap();
         assert_eq!(behaviour.limits.connections, 2);
         assert_eq!(behaviour.outage, Outage::Silent);
         assert_eq!(behaviour.greylist, Greylist { enabled: true, delay_ms: 10 });
         assert_eq!(behaviour.tls, TlsMode::Required);
-        assert!(behaviour.is_unknown("gone.away") && behaviour.is_unknown("x") && !behaviour.is_unknown("xy"));
+        assert!(
+            behaviour.is_unknown("gone.away") && behaviour.is_unknown("x") && !behaviour.is_unknown("xy")
+        );
     }
 }

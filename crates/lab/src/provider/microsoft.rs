@@ -5,13 +5,17 @@ use super::voice::{Speech, Why};
 pub(super) fn consumer_refusal(why: Why, speech: &Speech<'_>) -> Option<Vec<String>> {
     let Speech { peer, host, .. } = speech;
     let line = match why {
-        Why::UnknownUser => "550 5.5.0 Requested action not taken: mailbox unavailable (S2017062302).".to_owned(),
+        Why::UnknownUser => {
+            "550 5.5.0 Requested action not taken: mailbox unavailable (S2017062302).".to_owned()
+        }
         Why::Full => "452 4.2.2 mailbox full".to_owned(),
         Why::TooFast => format!(
             "451 4.7.650 The mail server [{peer}] has been temporarily rate limited due to IP reputation. For e-mail delivery information, see https://postmaster.live.com (S775) [{host}]"
         ),
         Why::TooManyConnections => {
-            format!("421 4.3.2 Connection refused from {peer} due to exceed max concurrent connections. IB007")
+            format!(
+                "421 4.3.2 Connection refused from {peer} due to exceed max concurrent connections. IB007"
+            )
         }
         Why::TooManyMessages => {
             format!("421 4.7.0 The mail server {peer} has exceeded maximum number of messages per connection")
@@ -23,9 +27,15 @@ pub(super) fn consumer_refusal(why: Why, speech: &Speech<'_>) -> Option<Vec<Stri
         ),
         Why::Spam => "550 SC-001 Mail rejected by Outlook.com for policy reasons".to_owned(),
         Why::Policy => {
-            "550 5.7.515 Access denied, sending domain does not meet the required authentication level".to_owned()
+            "550 5.7.515 Access denied, sending domain does not meet the required authentication level"
+                .to_owned()
         }
-        Why::Disabled | Why::Greylisted | Why::TlsRequired | Why::TooLarge | Why::TooManyRecipients | Why::NoRelay => return None,
+        Why::Disabled
+        | Why::Greylisted
+        | Why::TlsRequired
+        | Why::TooLarge
+        | Why::TooManyRecipients
+        | Why::NoRelay => return None,
     };
     Some(vec![line])
 }

@@ -46,7 +46,9 @@ pub struct Decision {
 /// What becomes of a message after the end of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    Keep { afterwards: Afterwards },
+    Keep {
+        afterwards: Afterwards,
+    },
     Refuse(Why),
     /// Kept, but the connection breaks before the answer: the sender cannot know.
     KeepAndDrop,
@@ -137,7 +139,8 @@ impl Model {
         if self.peers.len() >= PEERS_MAX {
             self.peers.retain(|_, peer| peer.connections > 0);
         }
-        let entry = self.peers.entry(peer).or_insert(Peer { connections: 0, minute: 0, messages_in_minute: 0 });
+        let entry =
+            self.peers.entry(peer).or_insert(Peer { connections: 0, minute: 0, messages_in_minute: 0 });
         entry.connections += 1;
         match self.behaviour.outage {
             Outage::Busy => return Welcome::Refuse(Why::Busy),
@@ -149,7 +152,11 @@ impl Model {
             return Welcome::Refuse(Why::Blocked);
         }
         let limit = self.behaviour.limits.connections;
-        if limit != 0 && entry.connections > limit { Welcome::Refuse(Why::TooManyConnections) } else { Welcome::Greet }
+        if limit != 0 && entry.connections > limit {
+            Welcome::Refuse(Why::TooManyConnections)
+        } else {
+            Welcome::Greet
+        }
     }
 
     pub fn disconnect(&mut self, peer: IpAddr) {
@@ -183,7 +190,13 @@ impl Model {
     }
 
     /// RCPT TO. `dice` is uniform in 0..1.
-    pub fn recipient(&mut self, reverse_path: &str, recipient: &Mailbox, dice: f64, now: Instant) -> Decision {
+    pub fn recipient(
+        &mut self,
+        reverse_path: &str,
+        recipient: &Mailbox,
+        dice: f64,
+        now: Instant,
+    ) -> Decision {
         let local_part = recipient.local_part().as_str().to_ascii_lowercase();
         let habit = Habit::of(&local_part);
         let mut delay = Duration::from_millis(self.behaviour.delay_ms);
@@ -199,7 +212,9 @@ impl Model {
             Habit::RateLimit => Verdict::Refuse(Why::TooFast),
             Habit::Blocked => Verdict::Refuse(Why::Blocked),
             Habit::Defer(None) => Verdict::Refuse(Why::Deferred),
-            Habit::Defer(Some(times)) if self.pair(reverse_path, recipient, now).attempts <= times => Verdict::Refuse(Why::Deferred),
+            Habit::Defer(Some(times)) if self.pair(reverse_path, recipient, now).attempts <= times => {
+                Verdict::Refuse(Why::Deferred)
+            }
             Habit::Greylist => self.greylist(reverse_path, recipient, now),
             _ if self.behaviour.greylist.enabled => self.greylist(reverse_path, recipient, now),
             _ if dice < self.behaviour.defer_rate => Verdict::Refuse(Why::Deferred),
@@ -210,7 +225,9 @@ impl Model {
 
     /// After the end of data. One dice for complaints, the rest of it for bounces.
     pub fn message(&self, recipients: &[Mailbox], dice: f64) -> Fate {
-        let has = |habit: Habit| recipients.iter().any(|to| Habit::of(&to.local_part().as_str().to_ascii_lowercase()) == habit);
+        let has = |habit: Habit| {
+            recipients.iter().any(|to| Habit::of(&to.local_part().as_str().to_ascii_lowercase()) == habit)
+        };
         let behaviour = &self.behaviour;
         if has(Habit::Spam) {
             Fate::Refuse(Why::Spam)
@@ -341,17 +358,25 @@ mod tests {
 
     #[test]
     fn an_outage_comes_before_everything() {
-        for (outage, welcome) in [("true", Welcome::Refuse(Why::Busy)), ("\"drop\"", Welcome::Drop), ("\"silent\"", Welcome::Silent)] {
+        for (outage, welcome) in [
+            ("true", Welcome::Refuse(Why::Busy)),
+            ("\"drop\"", Welcome::Drop),
+            ("\"silent\"", Welcome::Silent),
+        ] {
             assert_eq!(model(&format!(r#"{{"outage":{outage}}}"#)).connect(PEER), welcome);
         }
-        assert_eq!(ask(&mut model(r#"{"outage":"defer"}"#), "unknown", at(0)), Verdict::Refuse(Why::Deferred));
+        assert_eq!(
+            ask(&mut model(r#"{"outage":"defer"}"#), "unknown", at(0)),
+            Verdict::Refuse(Why::Deferred)
+        );
         let blocked = model(r#"{"blocked":["127.30.0.1"]}"#).connect(PEER);
         assert_eq!(blocked, Welcome::Refuse(Why::Blocked));
     }
 
     #[test]
     fn messages_are_limited_by_connection_and_by_minute() {
-        let mut model = model(r#"{"limits":{"messages_per_connection":2,"messages_per_minute":3},"tls":"required"}"#);
+        let mut model =
+            model(r#"{"limits":{"messages_per_connection":2,"messages_per_minute":3},"tls":"required"}"#);
         model.connect(PEER);
         assert_eq!(model.sender(PEER, 0, false, at(0)), Verdict::Refuse(Why::TlsRequired));
         assert_eq!(model.sender(PEER, 2, true, at(0)), Verdict::Refuse(Why::TooManyMessages));

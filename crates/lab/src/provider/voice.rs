@@ -74,9 +74,25 @@ pub struct Features {
 
 impl Voice {
     pub const ALL: [Voice; 19] = [
-        Voice::Plain, Voice::Gmail, Voice::Yahoo, Voice::Microsoft, Voice::Exchange, Voice::Apple, Voice::Comcast, Voice::Spectrum,
-        Voice::Cox, Voice::Att, Voice::Orange, Voice::Gmx, Voice::TOnline, Voice::MailRu, Voice::Yandex, Voice::Qq, Voice::Netease,
-        Voice::Mimecast, Voice::Netvigator,
+        Voice::Plain,
+        Voice::Gmail,
+        Voice::Yahoo,
+        Voice::Microsoft,
+        Voice::Exchange,
+        Voice::Apple,
+        Voice::Comcast,
+        Voice::Spectrum,
+        Voice::Cox,
+        Voice::Att,
+        Voice::Orange,
+        Voice::Gmx,
+        Voice::TOnline,
+        Voice::MailRu,
+        Voice::Yandex,
+        Voice::Qq,
+        Voice::Netease,
+        Voice::Mimecast,
+        Voice::Netvigator,
     ];
 
     /// The lines of a refusal, without line ends: each begins with the code.
@@ -128,21 +144,41 @@ impl Voice {
     }
 
     pub fn features(self) -> Features {
-        let postfix = ["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"].as_slice();
-        let features = |lines, size, chunking, smtputf8| Features { lines, size, chunking, smtputf8, require_tls: false };
+        let postfix =
+            ["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"].as_slice();
+        let features = |lines, size, chunking, smtputf8| Features {
+            lines,
+            size,
+            chunking,
+            smtputf8,
+            require_tls: false,
+        };
         match self {
             Voice::Plain => Features { require_tls: true, ..features(postfix, 52_428_800, true, true) },
-            Voice::Gmail => {
-                features(&["8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING", "CHUNKING", "SMTPUTF8"], 157_286_400, true, true)
-            }
+            Voice::Gmail => features(
+                &["8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING", "CHUNKING", "SMTPUTF8"],
+                157_286_400,
+                true,
+                true,
+            ),
             Voice::Yahoo => features(&["PIPELINING", "8BITMIME"], 41_943_040, false, false),
             Voice::Microsoft | Voice::Exchange => features(
-                &["PIPELINING", "DSN", "ENHANCEDSTATUSCODES", "8BITMIME", "BINARYMIME", "CHUNKING", "SMTPUTF8"],
+                &[
+                    "PIPELINING",
+                    "DSN",
+                    "ENHANCEDSTATUSCODES",
+                    "8BITMIME",
+                    "BINARYMIME",
+                    "CHUNKING",
+                    "SMTPUTF8",
+                ],
                 49_283_072,
                 true,
                 true,
             ),
-            Voice::Qq | Voice::Netease | Voice::MailRu => features(&["PIPELINING", "8BITMIME"], 73_400_320, false, false),
+            Voice::Qq | Voice::Netease | Voice::MailRu => {
+                features(&["PIPELINING", "8BITMIME"], 73_400_320, false, false)
+            }
             _ => features(&["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME"], 35_651_584, false, false),
         }
     }
@@ -153,9 +189,22 @@ mod tests {
     use super::*;
 
     pub const WHYS: [Why; 16] = [
-        Why::UnknownUser, Why::Disabled, Why::Full, Why::Greylisted, Why::Deferred, Why::TooFast, Why::TooManyConnections,
-        Why::TooManyMessages, Why::Busy, Why::Blocked, Why::Spam, Why::Policy, Why::TlsRequired, Why::TooLarge,
-        Why::TooManyRecipients, Why::NoRelay,
+        Why::UnknownUser,
+        Why::Disabled,
+        Why::Full,
+        Why::Greylisted,
+        Why::Deferred,
+        Why::TooFast,
+        Why::TooManyConnections,
+        Why::TooManyMessages,
+        Why::Busy,
+        Why::Blocked,
+        Why::Spam,
+        Why::Policy,
+        Why::TlsRequired,
+        Why::TooLarge,
+        Why::TooManyRecipients,
+        Why::NoRelay,
     ];
 
     #[test]
@@ -168,17 +217,31 @@ mod tests {
             for (i, line) in lines.iter().enumerate() {
                 let divider = if i + 1 == lines.len() { b' ' } else { b'-' };
                 assert!(line.starts_with(&code) && line.as_bytes()[3] == divider, "{voice:?} {why:?} {line}");
-                assert!(line.len() <= 510 && line.bytes().all(|b| (b' '..=b'~').contains(&b)), "{voice:?} {why:?} {line}");
+                assert!(
+                    line.len() <= 510 && line.bytes().all(|b| (b' '..=b'~').contains(&b)),
+                    "{voice:?} {why:?} {line}"
+                );
             }
             let transient = matches!(
                 why,
-                Why::Greylisted | Why::Deferred | Why::TooManyConnections | Why::TooManyMessages | Why::Busy | Why::TooManyRecipients
+                Why::Greylisted
+                    | Why::Deferred
+                    | Why::TooManyConnections
+                    | Why::TooManyMessages
+                    | Why::Busy
+                    | Why::TooManyRecipients
             );
-            let permanent = matches!(why, Why::UnknownUser | Why::Disabled | Why::Spam | Why::Policy | Why::TooLarge | Why::NoRelay);
+            let permanent = matches!(
+                why,
+                Why::UnknownUser | Why::Disabled | Why::Spam | Why::Policy | Why::TooLarge | Why::NoRelay
+            );
             assert!(!transient || code.starts_with('4'), "{voice:?} {why:?}");
             assert!(!permanent || code.starts_with('5'), "{voice:?} {why:?}");
             // Who says 421 closes, and who closes says 421 (RFC 5321 §3.8).
-            assert!(!matches!(why, Why::TooManyConnections | Why::TooManyMessages | Why::Busy) || code == "421", "{voice:?} {why:?}");
+            assert!(
+                !matches!(why, Why::TooManyConnections | Why::TooManyMessages | Why::Busy) || code == "421",
+                "{voice:?} {why:?}"
+            );
         }
     }
 }

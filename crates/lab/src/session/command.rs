@@ -12,7 +12,10 @@ pub(crate) enum Command {
     Mail(String, Parameters),
     Rcpt(String, Parameters),
     Data,
-    Bdat { octets: usize, last: bool },
+    Bdat {
+        octets: usize,
+        last: bool,
+    },
     Rset,
     Noop,
     Vrfy,
@@ -29,15 +32,21 @@ pub(crate) struct Parameters(Vec<(String, Option<String>)>);
 
 impl Command {
     pub fn parse(line: &[u8]) -> Command {
-        let Ok(line) = std::str::from_utf8(line) else { return Command::Malformed("500 5.5.2 Error: bad UTF-8 syntax") };
+        let Ok(line) = std::str::from_utf8(line) else {
+            return Command::Malformed("500 5.5.2 Error: bad UTF-8 syntax");
+        };
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let argument = rest.trim();
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" | "HELO" if argument.is_empty() => Command::Malformed("501 5.5.4 Syntax: EHLO hostname"),
             "EHLO" => Command::Ehlo(argument.to_owned()),
             "HELO" => Command::Helo(argument.to_owned()),
-            "MAIL" => path(argument, "FROM:").map_or(BAD_MAIL, |(path, parameters)| Command::Mail(path, parameters)),
-            "RCPT" => path(argument, "TO:").map_or(BAD_RCPT, |(path, parameters)| Command::Rcpt(path, parameters)),
+            "MAIL" => {
+                path(argument, "FROM:").map_or(BAD_MAIL, |(path, parameters)| Command::Mail(path, parameters))
+            }
+            "RCPT" => {
+                path(argument, "TO:").map_or(BAD_RCPT, |(path, parameters)| Command::Rcpt(path, parameters))
+            }
             "BDAT" => bdat(argument).unwrap_or(Command::Malformed("501 5.5.4 Syntax: BDAT count [LAST]")),
             "NOOP" => Command::Noop,
             "VRFY" => Command::Vrfy,
@@ -70,7 +79,11 @@ impl Parameters {
         let fits = |(keyword, value): &(String, Option<String>)| match (keyword.as_str(), value.as_deref()) {
             ("SIZE", Some(_)) => self.number("SIZE").is_some(),
             ("BODY", Some(value)) => {
-                let kinds = [("7BIT", true), ("8BITMIME", features.offers("8BITMIME")), ("BINARYMIME", features.offers("BINARYMIME"))];
+                let kinds = [
+                    ("7BIT", true),
+                    ("8BITMIME", features.offers("8BITMIME")),
+                    ("BINARYMIME", features.offers("BINARYMIME")),
+                ];
                 kinds.iter().any(|(kind, offered)| *offered && value.eq_ignore_ascii_case(kind))
             }
             ("SMTPUTF8", None) => features.smtputf8,
@@ -151,8 +164,20 @@ mod tests {
     #[test]
     fn what_a_strict_site_does_not_read_is_malformed() {
         for line in [
-            "EHLO", "MAIL", "MAIL FROM:a@b.example", "MAIL FROM: <a@b.example>", "MAIL TO:<a@b.example>", "RCPT FROM:<a@b.example>",
-            "RCPT TO:<a@b.example", "RCPT TO:<a@b.example>X", "DATA now", "BDAT", "BDAT x", "BDAT 1 LAST LAST", "BDAT -1", "QUIT x",
+            "EHLO",
+            "MAIL",
+            "MAIL FROM:a@b.example",
+            "MAIL FROM: <a@b.example>",
+            "MAIL TO:<a@b.example>",
+            "RCPT FROM:<a@b.example>",
+            "RCPT TO:<a@b.example",
+            "RCPT TO:<a@b.example>X",
+            "DATA now",
+            "BDAT",
+            "BDAT x",
+            "BDAT 1 LAST LAST",
+            "BDAT -1",
+            "QUIT x",
         ] {
             assert!(matches!(Command::parse(line.as_bytes()), Command::Malformed(_)), "{line}");
         }
@@ -166,7 +191,13 @@ mod tests {
         let all = parameters("MAIL FROM:<a@b.example> SIZE=10 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=x");
         assert!(all.refuse_for_mail(&plain, false).is_none());
         assert!(all.refuse_for_mail(&yahoo, false).is_some());
-        for line in ["MAIL FROM:<> SIZE=x", "MAIL FROM:<> BODY=16BIT", "MAIL FROM:<> AUTH=<>", "MAIL FROM:<> SMTPUTF8=1", "MAIL FROM:<> REQUIRETLS"] {
+        for line in [
+            "MAIL FROM:<> SIZE=x",
+            "MAIL FROM:<> BODY=16BIT",
+            "MAIL FROM:<> AUTH=<>",
+            "MAIL FROM:<> SMTPUTF8=1",
+            "MAIL FROM:<> REQUIRETLS",
+        ] {
             assert!(parameters(line).refuse_for_mail(&plain, false).is_some(), "{line}");
         }
         assert!(parameters("MAIL FROM:<> REQUIRETLS").refuse_for_mail(&plain, true).is_none());
