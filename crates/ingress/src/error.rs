@@ -28,8 +28,6 @@ pub enum Fault {
     Spool { source: spool::Fault },
     #[error("the handler of returned mail has stopped")]
     ReturnHandler,
-    #[error("the connection broke")]
-    Connection { source: std::io::Error },
 }
 
 /// Why a message was not accepted: our answer, or our surroundings.

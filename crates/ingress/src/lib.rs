@@ -17,6 +17,7 @@ mod steering;
 mod stream;
 mod submission;
 mod throttle;
+mod timer;
 mod tls;
 mod trace;
 

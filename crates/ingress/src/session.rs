@@ -13,6 +13,7 @@ use crate::metrics;
 use crate::returned::{self, ReturnedMail};
 use crate::stream::Stream;
 use crate::submission::{Door, Offer, not_null};
+use crate::timer::Timer;
 use mail::{EnhancedStatus, ForwardPath, Instant, Refusal, RefusalKind, Reply, ReversePath};
 use registry::{CredentialRef, Sender, Steering};
 use smtp::server::{Action, Answer, Role, ServerConfig, TlsMode, Transaction};
@@ -59,6 +60,7 @@ pub(crate) struct Session {
     machine: server::Session,
     /// Set by AUTH.
     credential: Option<CredentialRef>,
+    timer: Timer,
     /// The machine was told that the node shuts down.
     leaving: bool,
 }
@@ -73,7 +75,8 @@ pub(crate) async fn run(
 ) {
     let machine = server::Session::new(house.server_config(entrance), house.now());
     let held = house.octets.hold();
-    let session = Session { house, entrance, peer, place, held, machine, credential: None, leaving: false };
+    let (credential, timer) = (None, Timer::default());
+    let session = Session { house, entrance, peer, place, held, machine, credential, timer, leaving: false };
     let end = session.run(Stream::Plain(stream), shutdown).await;
     metrics::session_ended(entrance.as_str(), end.as_str());
 }
@@ -181,15 +184,14 @@ impl Session {
         stream: &mut Stream,
         shutdown: &CancellationToken,
     ) -> Result<Result<(), Refusal>, End> {
-        let now = self.house.now();
-        let timer = self.machine.poll_timeout().map(|at| at.saturating_since(now));
+        self.timer.set(self.machine.poll_timeout(), self.house.now());
         let wants_input = self.machine.wants_input();
         let (machine, house) = (&mut self.machine, &self.house);
         let read = tokio::select! {
             biased;
-            () = shutdown.cancelled(), if !self.leaving => return Ok(Ok(())),
             read = stream.read(|octets| machine.handle_bytes(octets, house.now())), if wants_input => Some(read),
-            () = sleep(timer) => None,
+            () = self.timer.fired() => None,
+            () = shutdown.cancelled(), if !self.leaving => return Ok(Ok(())),
         };
         match read {
             None => self.machine.handle_timeout(self.house.now()),
@@ -336,14 +338,6 @@ impl Session {
 
 pub(crate) fn shutting_down() -> Refusal {
     Refusal::new(RefusalKind::ShuttingDown, "this server is shutting down")
-}
-
-/// For ever, if there is nothing to wait for.
-async fn sleep(duration: Option<Duration>) {
-    match duration {
-        Some(duration) => tokio::time::sleep(duration).await,
-        None => std::future::pending().await,
-    }
 }
 
 impl House {
