@@ -1,21 +1,140 @@
-use crate::{Accepted, Fault, Position};
+//! Messages read back by position: from memory if they were just written, from the disk with their checksums if not.
+//!
+//! What was just accepted is usually delivered at once, so the commit thread leaves it in a cache with a limit in
+//! octets; a message that is settled leaves early. Damage is a `Fault::Unreadable`, never wrong bytes.
+
+use crate::journal::Shared;
+use crate::segment::{FRAME_HEADER_OCTETS, FrameHeader};
+use crate::{Accepted, Fault, Position, Record, wire};
 use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
 /// A message as it was accepted.
 #[derive(Debug, Clone)]
 pub struct Stored {
     pub accepted: Arc<Accepted>,
     pub body: Bytes,
 }
+
 /// Reads messages back by position.
 #[derive(Clone)]
-pub struct Bodies {}
+pub struct Bodies(pub(crate) Arc<Shared>);
+
 impl Bodies {
-    pub async fn body(&self, _position: Position) -> Result<Bytes, Fault> {
-        todo!()
+    pub async fn body(&self, position: Position) -> Result<Bytes, Fault> {
+        self.message(position).await.map(|stored| stored.body)
     }
+
     /// Envelope and body in one read.
-    pub async fn message(&self, _position: Position) -> Result<Stored, Fault> {
-        todo!()
+    pub async fn message(&self, position: Position) -> Result<Stored, Fault> {
+        if let Some(stored) = self.0.cache().get(position) {
+            return Ok(stored);
+        }
+        let shared = Arc::clone(&self.0);
+        let read = tokio::task::spawn_blocking(move || read_message(&shared, position));
+        // The task ends unfinished only when the runtime shuts down.
+        read.await.unwrap_or(Err(Fault::Closed))
+    }
+}
+
+fn read_message(shared: &Shared, position: Position) -> Result<Stored, Fault> {
+    let (segment, offset) = (position.segment(), u64::from(position.offset()));
+    if offset + FRAME_HEADER_OCTETS as u64 > shared.committed_octets(segment) {
+        return Err(Fault::NotAMessage(position));
+    }
+    let fault = |error| Fault::read(segment, error);
+    let file = shared.file(segment).map_err(fault)?;
+    let mut head = [0; FRAME_HEADER_OCTETS];
+    file.read_at(&mut head, offset).map_err(fault)?;
+    let damaged = |octets: u64| {
+        shared.quarantine.keep(&*file, position, octets);
+        Fault::Unreadable(position)
+    };
+    let header = FrameHeader::parse(&head, position).ok_or_else(|| damaged(FRAME_HEADER_OCTETS as u64))?;
+    let mut octets = vec![0; header.len() as usize - FRAME_HEADER_OCTETS];
+    let read = file.read_at(&mut octets, offset + FRAME_HEADER_OCTETS as u64).map_err(fault)?;
+    octets.truncate(read);
+    let octets = Bytes::from(octets);
+    let (meta, body) = octets.split_at(octets.len().min(header.meta_len as usize));
+    if !header.meta_is_whole(meta) || !header.body_is_whole(body) {
+        return Err(damaged(header.len()));
+    }
+    match wire::decode(header.kind, header.version, meta) {
+        Some(Record::Accepted(accepted)) => {
+            Ok(Stored { accepted, body: octets.slice(header.meta_len as usize..) })
+        }
+        Some(Record::Attempted(_) | Record::Settled(_) | Record::Unknown { .. }) => Err(Fault::NotAMessage(position)),
+        None => Err(damaged(header.len())),
+    }
+}
+
+/// The envelope of an accepted message, from the disk; its body is neither read nor checked. Blocking.
+pub(crate) fn read_accepted(shared: &Shared, position: Position) -> Result<Arc<Accepted>, Fault> {
+    let (segment, offset) = (position.segment(), u64::from(position.offset()));
+    let fault = |error| Fault::read(segment, error);
+    let file = shared.file(segment).map_err(fault)?;
+    let mut octets = vec![0; FRAME_HEADER_OCTETS + ENVELOPE_OCTETS as usize];
+    let read = file.read_at(&mut octets, offset).map_err(fault)?;
+    octets.truncate(read);
+    let header = FrameHeader::parse(&octets, position).ok_or(Fault::Unreadable(position))?;
+    octets.drain(..FRAME_HEADER_OCTETS);
+    let already = octets.len();
+    octets.resize(header.meta_len as usize, 0);
+    if let Some(rest) = octets.get_mut(already..).filter(|rest| !rest.is_empty()) {
+        file.read_at(rest, offset + (FRAME_HEADER_OCTETS + already) as u64).map_err(fault)?;
+    }
+    match wire::decode(header.kind, header.version, &octets) {
+        Some(Record::Accepted(accepted)) if header.meta_is_whole(&octets) => Ok(accepted),
+        Some(_) | None => {
+            shared.quarantine.keep(&*file, position, header.len());
+            Err(Fault::Unreadable(position))
+        }
+    }
+}
+
+/// Messages just written, oldest out first.
+pub(crate) struct Cache {
+    held: HashMap<Position, (Arc<Accepted>, Bytes)>,
+    order: VecDeque<Position>,
+    octets: u64,
+    octets_max: u64,
+}
+
+/// What a message in the cache costs beside its body, roughly.
+const ENVELOPE_OCTETS: u64 = 1_024;
+
+impl Cache {
+    pub(crate) fn new(octets_max: u64) -> Cache {
+        Cache { held: HashMap::new(), order: VecDeque::new(), octets: 0, octets_max }
+    }
+
+    pub(crate) fn insert(&mut self, position: Position, accepted: Arc<Accepted>, body: Bytes) {
+        let cost = body.len() as u64 + ENVELOPE_OCTETS;
+        if cost > self.octets_max {
+            return;
+        }
+        self.octets += cost;
+        self.held.insert(position, (accepted, body));
+        self.order.push_back(position);
+        while self.octets > self.octets_max {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.remove(oldest);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, position: Position) {
+        if let Some((_, body)) = self.held.remove(&position) {
+            self.octets -= body.len() as u64 + ENVELOPE_OCTETS;
+        }
+        // Settled messages leave their place in the order behind; it goes when it comes to the front, or here.
+        if self.order.len() > 2 * self.held.len() + 64 {
+            self.order.retain(|position| self.held.contains_key(position));
+        }
+    }
+
+    fn get(&self, position: Position) -> Option<Stored> {
+        let (accepted, body) = self.held.get(&position)?;
+        Some(Stored { accepted: Arc::clone(accepted), body: body.clone() })
     }
 }

@@ -1,1 +1,227 @@
-//! Under way.
+//! Group commit: the one thread that writes and the only one that syncs.
+//!
+//! It takes a group, places the frames, writes them with one `pwritev`, syncs once, and only then tells anybody. A
+//! segment created for the group has its directory entry synced before the first answer.
+//!
+//! What may surprise is how it fails. After a failed sync nobody knows what the disk holds, and the kernel may report
+//! success the next time without having written anything: so the journal seals itself, the group is not
+//! acknowledged, and the file is never synced again. The process has to start anew and recover. A disk that is full
+//! is no reason to seal: the file is cut back to what was committed, messages are refused, completion records wait.
+
+use crate::journal::Shared;
+use crate::queue::{End, Entry};
+use crate::segment::{SEGMENT_HEADER, file_name};
+use crate::{DiskFile, Fault, Position, Record};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Free space is looked at once in so many octets.
+const SPACE_CHECK_OCTETS: u64 = 4 << 20;
+/// Pause after completion records could not be written for lack of space.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    active: Option<Active>,
+    /// Number of the next segment.
+    next_segment: u32,
+    /// Messages in the last group.
+    last_accepts: usize,
+    octets_to_space_check: u64,
+}
+
+/// The segment that is being written.
+pub(crate) struct Active {
+    pub(crate) segment: u32,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Up to where it holds committed records.
+    pub(crate) len: u64,
+    /// Nothing in it is committed yet, and its directory entry is not synced.
+    pub(crate) fresh: bool,
+}
+
+/// Why a group was not committed, and what that means for the log.
+enum Failure {
+    /// Nothing is wrong with what was committed before; later groups may succeed.
+    Refused(Fault),
+    Fatal(Fault),
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, active: Option<Active>, next_segment: u32) -> Writer {
+        Writer { shared, active, next_segment, last_accepts: 1, octets_to_space_check: 0 }
+    }
+
+    /// Runs until the queue has ended and everything in it is written or refused.
+    pub(crate) fn run(mut self) {
+        // Should this thread panic, nobody must go on waiting for it or believe that the journal works.
+        let seal_on_panic = SealOnPanic(Arc::clone(&self.shared));
+        let shared = Arc::clone(&self.shared);
+        while let Some(group) = shared.queue.take(&shared.config, self.last_accepts) {
+            self.last_accepts = group.iter().filter(|entry| is_message(entry)).count();
+            if shared.queue.ended() == Some(End::Sealed) {
+                refuse(group, &Fault::Sealed);
+                continue;
+            }
+            let group = self.without_room_refuse_messages(group);
+            if !group.is_empty() {
+                self.commit(group);
+            }
+        }
+        shared.ended_for_good();
+        drop(seal_on_panic);
+    }
+
+    fn commit(&mut self, mut group: Vec<Entry>) {
+        match self.write(&mut group) {
+            Ok(positions) => self.publish(group, &positions),
+            Err(Failure::Refused(fault)) => self.refuse_messages_keep_outcomes(group, &fault),
+            Err(Failure::Fatal(fault)) => {
+                tracing::error!(error = &fault as &dyn std::error::Error, "the journal is sealed; restart to recover");
+                // Refused first: whoever is told must not find the journal open any more.
+                self.shared.seal();
+                self.active = None;
+                refuse(group, &fault);
+            }
+        }
+    }
+
+    /// Everything up to and including the sync. Returns where each entry lies.
+    fn write(&mut self, group: &mut [Entry]) -> Result<Vec<Position>, Failure> {
+        let octets: u64 = group.iter().map(|entry| entry.frame.len()).sum();
+        let active = self.segment_for(octets)?;
+        let (segment, fresh) = (active.segment, active.fresh);
+        let mut at = active.len;
+        let mut positions = Vec::with_capacity(group.len());
+        for entry in group.iter_mut() {
+            let position = Position::new(segment, at as u32);
+            entry.frame.place(position);
+            positions.push(position);
+            at += entry.frame.len();
+        }
+        let mut slices = Vec::with_capacity(group.len() * 2 + 1);
+        let offset = if fresh { 0 } else { active.len };
+        slices.extend(fresh.then(|| IoSlice::new(SEGMENT_HEADER)));
+        for entry in group.iter() {
+            slices.push(IoSlice::new(&entry.frame.head));
+            if !entry.frame.body.is_empty() {
+                slices.push(IoSlice::new(&entry.frame.body));
+            }
+        }
+        if let Err(error) = active.file.write_all_at(&mut slices, offset) {
+            return Err(self.after_failed_write(segment, error));
+        }
+        metrics::counter!("posthouse_spool_syncs_total").increment(1);
+        let synced = active.file.sync_data();
+        synced.map_err(|source| Failure::Fatal(Fault::Sync { segment, source: Arc::new(source) }))?;
+        active.len = at;
+        if std::mem::take(&mut active.fresh) {
+            let synced = self.shared.disk.sync_directory(&self.shared.config.directory);
+            synced.map_err(|source| Failure::Fatal(Fault::Rotate { segment, source: Arc::new(source) }))?;
+        }
+        self.octets_to_space_check = self.octets_to_space_check.saturating_sub(octets);
+        Ok(positions)
+    }
+
+    /// The active segment, or a new one if the group does not fit. All of the old one is synced: every group was.
+    fn segment_for(&mut self, octets: u64) -> Result<&mut Active, Failure> {
+        let limit = u64::from(self.shared.config.segment_octets_max);
+        let empty = SEGMENT_HEADER.len() as u64;
+        let fits = |active: &Active| active.len <= empty || active.len + octets <= limit;
+        if !self.active.as_ref().is_some_and(fits) {
+            let segment = self.next_segment;
+            let path = self.shared.config.directory.join(file_name(segment));
+            let file = self.shared.disk.create(&path).map_err(|error| failed_rotation(segment, error))?;
+            self.next_segment = segment + 1;
+            self.active = Some(Active { segment, file, len: empty, fresh: true });
+        }
+        self.active.as_mut().ok_or(Failure::Refused(Fault::Sealed))
+    }
+
+    /// A full disk can be survived if the file can be cut back to what was committed; nothing else can.
+    fn after_failed_write(&mut self, segment: u32, error: io::Error) -> Failure {
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let fault = Fault::Write { segment, source: Arc::new(error) };
+        let Some(active) = self.active.as_mut().filter(|_| full) else { return Failure::Fatal(fault) };
+        let committed = if active.fresh { 0 } else { active.len };
+        if active.file.truncate(committed).is_err() {
+            return Failure::Fatal(fault);
+        }
+        self.shared.set_full();
+        tracing::warn!("the spool's disk is full");
+        Failure::Refused(Fault::Full)
+    }
+
+    /// Makes the group visible to readers, then answers.
+    fn publish(&mut self, group: Vec<Entry>, positions: &[Position]) {
+        let Some(active) = &self.active else { return };
+        let end = Position::new(active.segment, active.len as u32);
+        self.shared.publish(&group, positions, end, &active.file);
+        for (entry, position) in group.into_iter().zip(positions) {
+            entry.answer.give(Ok(*position));
+        }
+    }
+
+    fn refuse_messages_keep_outcomes(&self, group: Vec<Entry>, fault: &Fault) {
+        let (messages, outcomes): (Vec<Entry>, Vec<Entry>) = group.into_iter().partition(is_message);
+        refuse(messages, fault);
+        if outcomes.is_empty() {
+            return;
+        }
+        if self.shared.queue.ended().is_some() {
+            tracing::error!(records = outcomes.len(), "completion records are lost: no space at shutdown");
+            refuse(outcomes, fault);
+            return;
+        }
+        self.shared.queue.put_back(outcomes);
+        self.shared.queue.rest(FULL_PAUSE);
+    }
+
+    /// Below the reserve only completion records are written.
+    fn without_room_refuse_messages(&mut self, group: Vec<Entry>) -> Vec<Entry> {
+        let shared = &self.shared;
+        if self.octets_to_space_check == 0 || shared.is_full() {
+            shared.look_at_space();
+            self.octets_to_space_check = SPACE_CHECK_OCTETS;
+        }
+        if !shared.is_full() {
+            return group;
+        }
+        let (messages, outcomes) = group.into_iter().partition(is_message);
+        refuse(messages, &Fault::Full);
+        outcomes
+    }
+}
+
+fn is_message(entry: &Entry) -> bool {
+    matches!(*entry.record, Record::Accepted(_))
+}
+
+fn refuse(group: Vec<Entry>, fault: &Fault) {
+    group.into_iter().for_each(|entry| entry.answer.give(Err(fault.clone())));
+}
+
+/// No space and no free descriptors pass; a disk that cannot make a file for another reason is broken.
+fn failed_rotation(segment: u32, error: io::Error) -> Failure {
+    let passes = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::NOMEM];
+    let code = error.raw_os_error();
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::Refused(Fault::Full),
+        _ if passes.iter().any(|passing| Some(passing.raw_os_error()) == code) => {
+            Failure::Refused(Fault::Rotate { segment, source: Arc::new(error) })
+        }
+        _ => Failure::Fatal(Fault::Rotate { segment, source: Arc::new(error) }),
+    }
+}
+
+struct SealOnPanic(Arc<Shared>);
+
+impl Drop for SealOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.seal();
+            refuse(self.0.queue.drain(), &Fault::Sealed);
+        }
+    }
+}

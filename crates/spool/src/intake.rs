@@ -1,6 +1,16 @@
-use crate::{Accepted, Fault, OutcomeRecord, Position};
+//! The two ways to write: `Intake` takes responsibility for messages, `Outcomes` says what became of them.
+//!
+//! Encoding and checksums happen here, in the caller's task; the commit thread only places and writes. Both push
+//! back: they wait while too many octets (messages) or records (outcomes) are on their way to the disk.
+
+use crate::journal::Shared;
+use crate::queue::{Answer, Entry};
+use crate::{Accepted, Fault, OutcomeRecord, Position, Record, wire};
 use bytes::Bytes;
 use mail::MessageId;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Proof that a message is durable; only `Intake::append` makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,37 +20,101 @@ pub struct Committed {
     pub(crate) position: Position,
 }
 
+/// The right to take responsibility for messages. Given to `ingress` only.
+#[derive(Clone)]
+pub struct Intake(pub(crate) Arc<Shared>);
+
+/// The right to say what became of them.
+#[derive(Clone)]
+pub struct Outcomes(pub(crate) Arc<Shared>);
+
 impl Committed {
     pub fn message(&self) -> MessageId {
         self.message
     }
+
     pub fn position(&self) -> Position {
         self.position
     }
 }
 
-/// The right to take responsibility for messages. Given to `ingress` only.
-#[derive(Clone)]
-pub struct Intake {}
-
-/// The right to say what became of them.
-#[derive(Clone)]
-pub struct Outcomes {}
-
 impl Intake {
-    /// Returns when the message is durable.
-    pub async fn append(&self, _accepted: Accepted, _body: Bytes) -> Result<Committed, Fault> {
-        todo!()
+    /// Returns when the message is durable. If the future is dropped, the message may be kept all the same: whoever
+    /// offered it was not told and will come again.
+    pub async fn append(&self, accepted: Accepted, body: Bytes) -> Result<Committed, Fault> {
+        let shared = &*self.0;
+        shared.ended()?;
+        let message = accepted.message;
+        let frame = wire::accepted_frame(&accepted, body);
+        if frame.len() > u64::from(shared.config.record_octets_max) {
+            return Err(Fault::TooLarge { octets: frame.len() });
+        }
+        let permit = self.turn(frame.len() as u32).await?;
+        let (sender, receiver) = oneshot::channel();
+        let record = Arc::new(Record::Accepted(Arc::new(accepted)));
+        let answer = Answer::Committed(message, sender);
+        shared.queue.push_accept(Entry { frame, record, answer, _permit: Some(permit) })?;
+        // The sender is dropped unanswered only if the commit thread is gone.
+        receiver.await.unwrap_or(Err(Fault::Sealed))
+    }
+
+    async fn turn(&self, octets: u32) -> Result<OwnedSemaphorePermit, Fault> {
+        let semaphore = &self.0.intake_turns;
+        if let Ok(permit) = Arc::clone(semaphore).try_acquire_many_owned(octets) {
+            return Ok(permit);
+        }
+        let wait = Duration::from_millis(self.0.config.in_flight_wait_ms_max);
+        match tokio::time::timeout(wait, Arc::clone(semaphore).acquire_many_owned(octets)).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_closed)) => Err(self.0.ended().err().unwrap_or(Fault::Closed)),
+            Err(_elapsed) => Err(Fault::Busy),
+        }
     }
 }
 
 impl Outcomes {
-    /// Returns when the records are queued; they are durable at most 20 ms later.
-    pub async fn append(&self, _records: Vec<OutcomeRecord>) -> Result<(), Fault> {
-        todo!()
+    /// Returns when the records are queued; they are durable at most 20 ms later, unless the disk is slower.
+    pub async fn append(&self, records: Vec<OutcomeRecord>) -> Result<(), Fault> {
+        self.push(records, None).await
     }
+
     /// Returns when the records are durable.
-    pub async fn append_durable(&self, _records: Vec<OutcomeRecord>) -> Result<(), Fault> {
-        todo!()
+    pub async fn append_durable(&self, records: Vec<OutcomeRecord>) -> Result<(), Fault> {
+        if records.is_empty() {
+            return self.0.ended();
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.push(records, Some(sender)).await?;
+        receiver.await.unwrap_or(Err(Fault::Sealed))
     }
+
+    async fn push(&self, records: Vec<OutcomeRecord>, mut sender: Option<oneshot::Sender<Result<(), Fault>>>) -> Result<(), Fault> {
+        let shared = &*self.0;
+        shared.ended()?;
+        let batch_max = (shared.config.outcomes_in_flight_max as usize).min(Semaphore::MAX_PERMITS);
+        let mut records = records.into_iter().peekable();
+        while records.peek().is_some() {
+            let mut entries: Vec<Entry> = records.by_ref().take(batch_max).map(entry).collect();
+            let turns = Arc::clone(&shared.outcome_turns).acquire_many_owned(entries.len() as u32);
+            let Ok(mut permit) = turns.await else {
+                return Err(shared.ended().err().unwrap_or(Fault::Closed));
+            };
+            for entry in &mut entries {
+                entry._permit = permit.split(1);
+            }
+            // The answer belongs to the last record: when it is durable, all before it are.
+            if let (None, Some(entry)) = (records.peek(), entries.last_mut())
+                && let Some(sender) = sender.take()
+            {
+                entry.answer = Answer::Durable(sender);
+            }
+            shared.queue.push_outcomes(entries)?;
+        }
+        Ok(())
+    }
+}
+
+fn entry(record: OutcomeRecord) -> Entry {
+    let frame = wire::outcome_frame(&record);
+    Entry { frame, record: Arc::new(Record::from(record)), answer: Answer::Nobody, _permit: None }
 }

@@ -18,6 +18,7 @@ mod ledger;
 pub mod lying;
 mod position;
 mod quarantine;
+mod queue;
 mod record;
 mod recover;
 mod segment;

@@ -1,1 +1,410 @@
-//! Under way.
+//! A disk that lies, for tests: it keeps everything in memory and forgets what was never synced.
+//!
+//! `crash` gives the disk as it may look after a power cut: of the writes since the last sync of a file each may have
+//! arrived, not arrived, or arrived in some of its sectors; of the changes to a directory each may have arrived or
+//! not. Faults are ordered beforehand: the nth sync fails (and, as a real kernel does, later syncs then succeed
+//! without writing what was lost), space runs out in the middle of a write, the power goes at the nth operation.
+
+use crate::{Disk, DiskFile};
+use mail::Random;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const SECTOR_OCTETS: usize = 512;
+
+/// Clones are the same disk.
+#[derive(Clone)]
+pub struct LyingDisk(Arc<Mutex<World>>);
+
+/// How often a fault comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    Once,
+    Always,
+}
+
+/// What was asked of the disk so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Everything that changes something or makes it durable.
+    pub operations: u64,
+    pub writes: u64,
+    pub octets_written: u64,
+    pub syncs: u64,
+    pub directory_syncs: u64,
+}
+
+#[derive(Default)]
+struct World {
+    files: Vec<Content>,
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    locks: BTreeSet<PathBuf>,
+    counts: Counts,
+    off: bool,
+    power_off_at: Option<u64>,
+    failing_sync: Option<(u64, Times)>,
+    failing_reads: BTreeSet<PathBuf>,
+    capacity: Option<u64>,
+}
+
+#[derive(Default, Clone)]
+struct Content {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    /// Since the last sync.
+    pending: Vec<Change>,
+}
+
+#[derive(Clone)]
+enum Change {
+    Write { offset: usize, octets: Vec<u8> },
+    Truncate(usize),
+}
+
+struct LyingFile {
+    world: Arc<Mutex<World>>,
+    file: usize,
+    path: PathBuf,
+}
+
+struct Lock {
+    world: Arc<Mutex<World>>,
+    path: PathBuf,
+}
+
+impl Default for LyingDisk {
+    fn default() -> LyingDisk {
+        LyingDisk::new()
+    }
+}
+
+impl LyingDisk {
+    pub fn new() -> LyingDisk {
+        LyingDisk(Arc::new(Mutex::new(World::default())))
+    }
+
+    /// The disk after a power cut. This one is off from now on: whoever still uses it gets errors.
+    pub fn crash(&self, random: &mut Random) -> LyingDisk {
+        let mut world = self.lock();
+        world.off = true;
+        let mut after = World::default();
+        for file in &world.files {
+            let octets = file.after_crash(random);
+            after.files.push(Content { live: octets.clone(), durable: octets, pending: Vec::new() });
+        }
+        let names: BTreeSet<&PathBuf> = world.names.keys().chain(world.durable_names.keys()).collect();
+        for name in names {
+            let versions = [world.names.get(name), world.durable_names.get(name)];
+            if let Some(file) = versions[random.below(2) as usize] {
+                after.names.insert(name.clone(), *file);
+            }
+        }
+        after.durable_names = after.names.clone();
+        LyingDisk(Arc::new(Mutex::new(after)))
+    }
+
+    /// A copy of everything as it is, synced or not: what a killed process leaves, for the kernel lives on.
+    pub fn kill(&self) -> LyingDisk {
+        let mut world = self.lock();
+        world.off = true;
+        let files = world.files.clone();
+        let (names, durable_names) = (world.names.clone(), world.durable_names.clone());
+        LyingDisk(Arc::new(Mutex::new(World { files, names, durable_names, ..World::default() })))
+    }
+
+    /// Cuts the power in the middle of the nth operation from now, counted from 1.
+    pub fn power_off_at(&self, operation: u64) {
+        let mut world = self.lock();
+        world.power_off_at = Some(world.counts.operations + operation);
+    }
+
+    /// Makes the nth sync of a file from now fail, counted from 1; what it should have written is lost.
+    pub fn fail_sync(&self, nth: u64, times: Times) {
+        let mut world = self.lock();
+        world.failing_sync = Some((world.counts.syncs + nth, times));
+    }
+
+    /// Reads of this file fail from now on.
+    pub fn fail_reads(&self, path: &Path) {
+        self.lock().failing_reads.insert(path.to_owned());
+    }
+
+    /// Octets that fit, or none for no limit.
+    pub fn set_capacity(&self, octets: Option<u64>) {
+        self.lock().capacity = octets;
+    }
+
+    pub fn used(&self) -> u64 {
+        self.lock().used()
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.lock().names.keys().cloned().collect()
+    }
+
+    /// What a file holds; empty if there is none.
+    pub fn read(&self, path: &Path) -> Vec<u8> {
+        let world = self.lock();
+        world.names.get(path).map_or(Vec::new(), |file| world.files[*file].live.clone())
+    }
+
+    /// Replaces what a file holds, durably: truncation, garbage, flipped bits.
+    pub fn replace(&self, path: &Path, octets: Vec<u8>) {
+        let mut world = self.lock();
+        let file = world.file_at(path);
+        world.durable_names.insert(path.to_owned(), file);
+        world.files[file] = Content { live: octets.clone(), durable: octets, pending: Vec::new() };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        lock(&self.0)
+    }
+
+    fn handle(&self, file: usize, path: &Path) -> Arc<dyn DiskFile> {
+        Arc::new(LyingFile { world: Arc::clone(&self.0), file, path: path.to_owned() })
+    }
+}
+
+impl Disk for LyingDisk {
+    fn make_directory(&self, _path: &Path) -> io::Result<()> {
+        self.lock().powered()
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let world = self.lock();
+        world.powered()?;
+        let inside = world.names.keys().filter(|path| path.parent() == Some(directory));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let mut world = self.lock();
+        world.operate()?;
+        world.files.push(Content::default());
+        let file = world.files.len() - 1;
+        world.names.insert(path.to_owned(), file);
+        world.finish()?;
+        Ok(self.handle(file, path))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let world = self.lock();
+        world.powered()?;
+        let file = world.names.get(path).copied().ok_or(io::ErrorKind::NotFound)?;
+        Ok(self.handle(file, path))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.lock();
+        world.operate()?;
+        world.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        world.finish()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.lock();
+        world.operate()?;
+        let file = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        world.names.insert(to.to_owned(), file);
+        world.finish()
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        let mut world = self.lock();
+        world.operate()?;
+        world.counts.directory_syncs += 1;
+        world.finish()?;
+        let inside = |path: &PathBuf| path.parent() == Some(directory);
+        world.durable_names.retain(|path, _| !inside(path));
+        let now: Vec<_> = world.names.iter().filter(|(path, _)| inside(path)).map(|(p, f)| (p.clone(), *f)).collect();
+        world.durable_names.extend(now);
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        let mut world = lock(&self.0);
+        world.powered()?;
+        if !world.locks.insert(path.to_owned()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(Lock { world: Arc::clone(&self.0), path: path.to_owned() }))
+    }
+
+    fn free_octets(&self, _directory: &Path) -> io::Result<u64> {
+        let world = lock(&self.0);
+        world.powered()?;
+        Ok(world.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(world.used())))
+    }
+}
+
+impl DiskFile for LyingFile {
+    fn write_all_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut octets: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let offset = offset as usize;
+        let mut world = lock(&self.world);
+        world.operate()?;
+        let grows = (offset + octets.len()).saturating_sub(world.files[self.file].live.len()) as u64;
+        let free = world.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(world.used()));
+        let full = grows > free;
+        if full {
+            octets.truncate(octets.len().saturating_sub((grows - free) as usize));
+        }
+        world.counts.writes += 1;
+        world.counts.octets_written += octets.len() as u64;
+        let file = &mut world.files[self.file];
+        apply(&mut file.live, offset, &octets);
+        file.pending.push(Change::Write { offset, octets });
+        world.finish()?;
+        if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let world = lock(&self.world);
+        world.powered()?;
+        if world.failing_reads.contains(&self.path) {
+            return Err(broken());
+        }
+        let live = &world.files[self.file].live;
+        let from = live.len().min(offset as usize);
+        let count = buffer.len().min(live.len() - from);
+        buffer[..count].copy_from_slice(&live[from..from + count]);
+        Ok(count)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut world = lock(&self.world);
+        world.operate()?;
+        world.counts.syncs += 1;
+        let count = world.counts.syncs;
+        world.finish()?;
+        let fails = match world.failing_sync {
+            Some((nth, Times::Once)) => count == nth,
+            Some((nth, Times::Always)) => count >= nth,
+            None => false,
+        };
+        let file = &mut world.files[self.file];
+        let pending = std::mem::take(&mut file.pending);
+        if fails {
+            // The kernel marks the pages clean: readers still see them, the disk never will.
+            return Err(broken());
+        }
+        pending.iter().for_each(|change| change.apply(&mut file.durable));
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        let mut world = lock(&self.world);
+        world.operate()?;
+        let file = &mut world.files[self.file];
+        let change = Change::Truncate(len as usize);
+        change.apply(&mut file.live);
+        file.pending.push(change);
+        world.finish()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let world = lock(&self.world);
+        world.powered()?;
+        Ok(world.files[self.file].live.len() as u64)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        lock(&self.world).locks.remove(&self.path);
+    }
+}
+
+impl World {
+    fn powered(&self) -> io::Result<()> {
+        if self.off { Err(broken()) } else { Ok(()) }
+    }
+
+    /// Before an operation.
+    fn operate(&mut self) -> io::Result<()> {
+        self.powered()?;
+        self.counts.operations += 1;
+        Ok(())
+    }
+
+    /// After it took effect in memory: when the power goes now, the caller does not hear of it.
+    fn finish(&mut self) -> io::Result<()> {
+        self.off |= self.power_off_at.is_some_and(|at| self.counts.operations >= at);
+        self.powered()
+    }
+
+    fn used(&self) -> u64 {
+        self.names.values().map(|file| self.files[*file].live.len() as u64).sum()
+    }
+
+    fn file_at(&mut self, path: &Path) -> usize {
+        if let Some(file) = self.names.get(path) {
+            return *file;
+        }
+        self.files.push(Content::default());
+        self.names.insert(path.to_owned(), self.files.len() - 1);
+        self.files.len() - 1
+    }
+}
+
+impl Content {
+    fn after_crash(&self, random: &mut Random) -> Vec<u8> {
+        let mut octets = self.durable.clone();
+        for change in &self.pending {
+            match (change, random.below(4)) {
+                (_, 0) => {}
+                (Change::Write { offset, octets: new }, 1) => {
+                    // The size arrived, the contents did not.
+                    let len = octets.len().max(offset + new.len());
+                    octets.resize(len, 0);
+                }
+                (Change::Write { offset, octets: new }, 2) => torn(&mut octets, *offset, new, random),
+                (change, _) => change.apply(&mut octets),
+            }
+        }
+        octets
+    }
+}
+
+impl Change {
+    fn apply(&self, octets: &mut Vec<u8>) {
+        match self {
+            Change::Write { offset, octets: new } => apply(octets, *offset, new),
+            Change::Truncate(len) => octets.resize(*len, 0),
+        }
+    }
+}
+
+fn apply(octets: &mut Vec<u8>, offset: usize, new: &[u8]) {
+    let len = octets.len().max(offset + new.len());
+    octets.resize(len, 0);
+    octets[offset..offset + new.len()].copy_from_slice(new);
+}
+
+/// Some sectors of a write.
+fn torn(octets: &mut Vec<u8>, offset: usize, new: &[u8], random: &mut Random) {
+    let mut at = 0;
+    while at < new.len() {
+        let sector_end = ((offset + at) / SECTOR_OCTETS + 1) * SECTOR_OCTETS - offset;
+        let to = sector_end.min(new.len());
+        if random.below(2) == 0 {
+            apply(octets, offset + at, &new[at..to]);
+        }
+        at = to;
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}

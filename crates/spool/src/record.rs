@@ -20,11 +20,13 @@ use mail::{
     ApiKeyId, BodyKind, CredentialId, DomainId, DsnReturn, ForwardPath, MessageId, Notify, Outcome, PoolId,
     ReversePath, SiteName, SourceName, StreamId, TenantId, Timestamp,
 };
+use std::sync::Arc;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record {
-    Accepted(Accepted),
+    /// Shared: the caches and every follower hold the same one.
+    Accepted(Arc<Accepted>),
     Attempted(Attempted),
     Settled(Settled),
     /// Written by a version that knew more. Kept on disk, skipped by everyone.

@@ -181,7 +181,7 @@ pub(crate) fn outcome_frame(record: &OutcomeRecord) -> Frame {
 /// None if the octets are not what the kind and version promise.
 pub(crate) fn decode(kind: u8, version: u8, meta: &[u8]) -> Option<Record> {
     match (kind, version) {
-        (KIND_ACCEPTED, VERSION) => accepted(AcceptedWire::decode(meta).ok()?).map(Record::Accepted),
+        (KIND_ACCEPTED, VERSION) => accepted(AcceptedWire::decode(meta).ok()?).map(Arc::new).map(Record::Accepted),
         (KIND_ATTEMPTED, VERSION) => attempted(AttemptWire::decode(meta).ok()?).map(Record::Attempted),
         (KIND_SETTLED, VERSION) => settled(AttemptWire::decode(meta).ok()?).map(Record::Settled),
         (kind, version) => Some(Record::Unknown { kind, version }),

@@ -1,0 +1,185 @@
+//! What waits for the commit thread, and when a group is worth a sync.
+//!
+//! A sync costs the same for one record and for five hundred. So the thread waits, after a group that many took part
+//! in, until as many have come again or a few milliseconds have passed; a client alone never waits. Completion
+//! records ride along with messages, or go by themselves after the same few milliseconds. Bounded by the permits
+//! that each entry carries.
+
+use crate::segment::Frame;
+use crate::{Committed, Config, Fault, Position, Record};
+use mail::MessageId;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+pub(crate) struct Entry {
+    pub(crate) frame: Frame,
+    pub(crate) record: Arc<Record>,
+    pub(crate) answer: Answer,
+    /// Gives the turn back when the entry is done with.
+    pub(crate) _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Who waits for the entry to be durable.
+pub(crate) enum Answer {
+    Nobody,
+    Committed(MessageId, oneshot::Sender<Result<Committed, Fault>>),
+    Durable(oneshot::Sender<Result<(), Fault>>),
+}
+
+impl Answer {
+    /// Whoever is gone does not want to know.
+    pub(crate) fn give(self, result: Result<Position, Fault>) {
+        match self {
+            Answer::Nobody => {}
+            Answer::Committed(message, sender) => {
+                drop(sender.send(result.map(|position| Committed { message, position })));
+            }
+            Answer::Durable(sender) => drop(sender.send(result.map(|_| ()))),
+        }
+    }
+}
+
+/// Why nothing more is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// What is queued is still written.
+    Closed,
+    /// What is queued is refused.
+    Sealed,
+}
+
+impl From<End> for Fault {
+    fn from(end: End) -> Fault {
+        match end {
+            End::Closed => Fault::Closed,
+            End::Sealed => Fault::Sealed,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    accepts: VecDeque<Entry>,
+    outcomes: VecDeque<Entry>,
+    /// Somebody waits for an outcome to be durable.
+    urgent: bool,
+    /// Messages at which the commit thread wants to be woken; it sleeps through the ones before.
+    wake_at: usize,
+    end: Option<End>,
+}
+
+impl Queue {
+    pub(crate) fn push_accept(&self, entry: Entry) -> Result<(), Fault> {
+        let mut waiting = self.lock();
+        if let Some(end) = waiting.end {
+            return Err(end.into());
+        }
+        waiting.accepts.push_back(entry);
+        if waiting.accepts.len() == waiting.wake_at.max(1) {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn push_outcomes(&self, entries: Vec<Entry>) -> Result<(), Fault> {
+        let mut waiting = self.lock();
+        if let Some(end) = waiting.end {
+            return Err(end.into());
+        }
+        let idle = waiting.accepts.is_empty() && waiting.outcomes.is_empty();
+        let urgent = entries.iter().any(|entry| matches!(entry.answer, Answer::Durable(_)));
+        waiting.urgent |= urgent;
+        waiting.outcomes.extend(entries);
+        if idle || urgent {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// For entries that could not be written now, in front of what came later.
+    pub(crate) fn put_back(&self, entries: Vec<Entry>) {
+        let mut waiting = self.lock();
+        for entry in entries.into_iter().rev() {
+            waiting.outcomes.push_front(entry);
+        }
+    }
+
+    /// The first end counts, but a seal overrules a close.
+    pub(crate) fn end(&self, end: End) {
+        let mut waiting = self.lock();
+        if waiting.end != Some(End::Sealed) {
+            waiting.end = Some(end);
+        }
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn ended(&self) -> Option<End> {
+        self.lock().end
+    }
+
+    /// Sleeps until a group is due and takes it; None when the queue has ended and nothing is left.
+    /// `before` is the number of messages in the last group.
+    pub(crate) fn take(&self, config: &Config, before: usize) -> Option<Vec<Entry>> {
+        let mut waiting = self.lock();
+        waiting.wake_at = 1;
+        let nothing = |waiting: &mut Waiting| {
+            waiting.accepts.is_empty() && waiting.outcomes.is_empty() && waiting.end.is_none()
+        };
+        waiting = self.wake.wait_while(waiting, nothing).unwrap_or_else(PoisonError::into_inner);
+        let wanted = before.clamp(1, config.group_records_max as usize);
+        waiting.wake_at = wanted;
+        let patience = Duration::from_millis(config.group_wait_ms_max);
+        let lacking = |waiting: &mut Waiting| waiting.accepts.len() < wanted && !waiting.urgent && waiting.end.is_none();
+        (waiting, _) =
+            self.wake.wait_timeout_while(waiting, patience, lacking).unwrap_or_else(PoisonError::into_inner);
+        waiting.group(config)
+    }
+
+    /// Sleeps without taking anything, unless the queue has ended.
+    pub(crate) fn rest(&self, time: Duration) {
+        let waiting = self.lock();
+        drop(self.wake.wait_timeout_while(waiting, time, |waiting| waiting.end.is_none()));
+    }
+
+    pub(crate) fn drain(&self) -> Vec<Entry> {
+        let mut waiting = self.lock();
+        let Waiting { outcomes, accepts, .. } = &mut *waiting;
+        outcomes.drain(..).chain(accepts.drain(..)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn group(&mut self, config: &Config) -> Option<Vec<Entry>> {
+        if self.accepts.is_empty() && self.outcomes.is_empty() {
+            return None;
+        }
+        let room = u64::from(config.group_octets_max);
+        let mut octets = 0;
+        let mut group = Vec::with_capacity(self.accepts.len().min(config.group_records_max as usize));
+        for (queue, records_max) in
+            [(&mut self.outcomes, usize::MAX), (&mut self.accepts, config.group_records_max as usize)]
+        {
+            let mut records = 0;
+            while records < records_max && queue.front().is_some_and(|next| octets == 0 || octets + next.frame.len() <= room) {
+                let Some(entry) = queue.pop_front() else { break };
+                octets += entry.frame.len();
+                records += 1;
+                group.push(entry);
+            }
+        }
+        self.urgent = self.outcomes.iter().any(|entry| matches!(entry.answer, Answer::Durable(_)));
+        Some(group)
+    }
+}
