@@ -9,8 +9,9 @@ use crate::limits::Limits;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-/// What is wrong with a message that was read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is wrong with a message that was read to its end. Of several things the first of this list is told, whatever
+/// came first and in whatever pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DataError {
     /// A CR without LF or an LF without CR.
     BareLineEnding,
@@ -37,6 +38,8 @@ enum Place {
 pub struct DataReader {
     place: Place,
     text: Vec<u8>,
+    /// Of the text, kept or not.
+    text_octets: usize,
     line_octets: usize,
     received: u64,
     error: Option<DataError>,
@@ -58,6 +61,7 @@ impl DataReader {
         DataReader {
             place: Place::LineStart,
             text: Vec::with_capacity(first_capacity(size_hint)),
+            text_octets: 0,
             line_octets: 0,
             received: 0,
             error: None,
@@ -72,11 +76,9 @@ impl DataReader {
     }
 
     pub fn read(&mut self, octets: &[u8]) -> Progress {
-        if self.error.is_none() && memchr::memchr(0, octets).is_some() {
-            // Behind the end of this message a NUL is not ours to judge, so only what belongs to it counts.
-            return self.read_run(octets, Some(DataError::Nul));
-        }
-        self.read_run(octets, None)
+        // Behind the end of this message a NUL is not ours to judge, so it is looked for again in what belongs to it.
+        let nul_ahead = memchr::memchr(0, octets).is_some();
+        self.read_run(octets, nul_ahead.then_some(DataError::Nul))
     }
 
     fn read_run(&mut self, octets: &[u8], suspicion: Option<DataError>) -> Progress {
@@ -153,7 +155,8 @@ impl DataReader {
         if suspicion.is_some() && memchr::memchr(0, run).is_some() {
             self.fail(DataError::Nul);
         }
-        if self.error.is_none() && self.text.len() + run.len() > self.message_octets_max {
+        self.text_octets += run.len();
+        if self.text_octets > self.message_octets_max {
             self.fail(DataError::MessageTooLong);
         }
         if self.error.is_none() {
@@ -161,12 +164,10 @@ impl DataReader {
         }
     }
 
-    /// The first error is the one that is told. What was kept is let go at once.
+    /// What was kept is let go at once.
     fn fail(&mut self, error: DataError) {
-        if self.error.is_none() {
-            self.error = Some(error);
-            self.text = Vec::new();
-        }
+        self.error = Some(self.error.map_or(error, |known| known.min(error)));
+        self.text = Vec::new();
     }
 
     pub fn finish(self, limits: &Limits) -> Result<Bytes, DataError> {
@@ -372,7 +373,7 @@ mod tests {
         assert_eq!(read(&[b"a\n"]), Err(DataError::BareLineEnding));
         assert_eq!(read(&[b"a\0"]), Err(DataError::Nul));
         assert_eq!(read(&[&[b'a'; 21]]), Err(DataError::LineTooLong));
-        assert_eq!(read(&[b"a\r\n"; 11]), Err(DataError::MessageTooLong));
+        assert_eq!(read(&[&b"a\r\n"[..]; 11]), Err(DataError::MessageTooLong));
     }
 
     #[test]

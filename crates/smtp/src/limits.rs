@@ -55,7 +55,7 @@ impl Default for Limits {
             command_seconds_max: 300,
             data_seconds_max: 180,
             data_rate_min: 512,
-            data_grace_seconds: 60,
+            data_grace_seconds: 180,
         }
     }
 }

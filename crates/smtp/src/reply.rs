@@ -183,7 +183,7 @@ mod tests {
         let (reply, used) = read(b"550-5.1.1 no such\r\n550-user\r\n550 5.1.1 here\r\n250 ok\r\n").unwrap();
         let reply = reply.unwrap();
         assert_eq!(reply.to_line(), "550 5.1.1 no such user here");
-        assert_eq!(used, 47);
+        assert_eq!(used, 45);
     }
 
     #[test]

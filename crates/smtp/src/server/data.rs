@@ -30,11 +30,14 @@ pub(super) fn begin(open: Open, peer: &mut Peer) -> State {
     State::Data(open, Box::new(reader))
 }
 
-/// Reads from a message that comes by DATA. Gives the state after it once its end was there, and the octets used.
+/// Reads from a message that comes by DATA.
 pub(super) fn read(reader: &mut DataReader, octets: &[u8], peer: &mut Peer) -> Progress {
+    // Once more the limit is patience enough for a client that has not heard of SIZE. Counted to the octet, so that it
+    // does not matter in which pieces they come.
+    let patience = 2 * peer.config.limits.message_octets_max as u64 - reader.received();
+    let octets = &octets[..octets.len().min(usize::try_from(patience).unwrap_or(usize::MAX))];
     let progress = reader.read(octets);
-    // Once more the limit is patience enough for a client that has not heard of SIZE.
-    if progress == Progress::More && reader.received() > 2 * peer.config.limits.message_octets_max as u64 {
+    if progress == Progress::More && octets.len() as u64 == patience {
         peer.reply(&refusal(DataError::MessageTooLong).to_reply());
         peer.closing = true;
     }

@@ -25,6 +25,7 @@ pub struct Session {
     /// The rest of a line that was too long.
     skipping: bool,
     deadline: Option<Instant>,
+    said_greeting: bool,
     said_close: bool,
 }
 
@@ -38,13 +39,14 @@ impl Session {
             waiting: BytesMut::new(),
             skipping: false,
             deadline,
+            said_greeting: false,
             said_close: false,
         }
     }
 
     /// Says no instead of the greeting; or, later, at the next place between two transactions (drain).
     pub fn refuse_connection(&mut self, refusal: Refusal) {
-        if matches!(self.state, State::Connected) && self.peer.client_name.is_empty() && !self.peer.encrypted {
+        if !self.said_greeting {
             self.peer.out.clear();
         }
         self.peer.leave = Some(refusal);
@@ -92,6 +94,7 @@ impl Session {
             Some(_) => self.peer.out.len() <= OUT_OCTETS_MAX,
         };
         if !self.peer.out.is_empty() && !holds_replies {
+            self.said_greeting = true;
             return Some(Action::Send(self.peer.out.split().freeze()));
         }
         if let Some(question) = self.peer.question.take() {
