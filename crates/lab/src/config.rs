@@ -18,7 +18,7 @@ pub struct LabConfig {
     pub smtp_port: u16,
     /// Our inbound listener: where providers send bounces and complaints. Can be set later.
     pub inbound: Option<SocketAddr>,
-    /// Where the house's egress sources live; the lab's DNS has reverse records for it.
+    /// Where the house's egress sources live; the lab's DNS has reverse records for all of it.
     pub source_net: Ipv4Net,
     /// The first two octets of every provider's address.
     pub provider_net: [u8; 2],
@@ -63,7 +63,7 @@ impl Default for LabConfig {
             dns: any_port,
             smtp_port: 0,
             inbound: None,
-            source_net: Ipv4Net::new_assert(Ipv4Addr::new(127, 30, 0, 0), 16),
+            source_net: Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8),
             provider_net: [127, 25],
             arrivals_max: 50_000,
             raw_octets_max: 128 << 20,

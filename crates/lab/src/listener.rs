@@ -42,22 +42,29 @@ async fn try_bind(addresses: &[Ipv4Addr], port: u16) -> Result<(u16, Vec<TcpList
     Ok((port, listeners))
 }
 
+/// Whose door it is.
+pub(crate) struct Door {
+    pub world: Arc<World>,
+    pub provider: Arc<Provider>,
+    /// Which of the provider's hosts.
+    pub host: usize,
+}
+
 /// Accepts for one host until the shutdown, and ends its sessions then.
 pub(crate) async fn serve(
     listener: TcpListener,
-    world: Arc<World>,
-    provider: Arc<Provider>,
-    host: usize,
+    door: Door,
     places: Arc<Semaphore>,
     tracker: TaskTracker,
     shutdown: CancellationToken,
 ) {
+    let Door { world, provider, host } = door;
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
             accepted = async {
-                let place = places.clone().acquire_owned().await;
-                (listener.accept().await, place)
+                let connection = listener.accept().await;
+                (connection, places.clone().acquire_owned().await)
             } => accepted,
         };
         let (Ok((stream, peer)), Ok(place)) = accepted else { continue };

@@ -156,7 +156,7 @@ impl Sink {
                 }
                 Command::Bdat { octets, last } => {
                     wire.octets(octets, None).await?;
-                    chunks += octets;
+                    chunks = octets.saturating_add(chunks);
                     if last {
                         self.take(&mut wire, recipients, chunks).await?;
                     } else {

@@ -6,10 +6,10 @@
 use crate::arrivals::{Arrival, Arrivals};
 use crate::config::LabConfig;
 use crate::control;
-use crate::dns::{Data, Deception, DnsServer, Zones};
+use crate::dns::{Data, Deception, DnsServer, Publication, PublicationError, Zones};
 use crate::error::{Fault, require_loopback};
 use crate::hooks::Hooks;
-use crate::listener;
+use crate::listener::{self, Door};
 use crate::provider::{
     Counters, DEAD_HOSTS, DEFAULT_PROVIDER, EXTRA_EXCHANGES, Host, Model, PROVIDERS, Provider, Spec,
 };
@@ -129,6 +129,14 @@ impl LabHandle {
     /// Where providers send bounces and complaints.
     pub fn set_inbound(&self, inbound: SocketAddr) -> Result<(), Fault> {
         self.world.set_inbound(inbound)
+    }
+
+    /// Names that belong to the house itself: unlike what is published through the control, they survive a reset.
+    pub fn build_in(&self, records: &[Publication]) -> Result<(), PublicationError> {
+        let parsed = records.iter().map(Publication::parse).collect::<Result<Vec<_>, _>>()?;
+        let mut zones = lock(&self.world.zones);
+        parsed.into_iter().for_each(|(host, data)| zones.build_in(&host, data));
+        Ok(())
     }
 
     /// Waits until everything has ended after the shutdown.
@@ -275,15 +283,8 @@ fn serve_providers(
         .iter()
         .flat_map(|provider| (0..provider.hosts.len()).map(move |host| (provider, host)));
     for ((provider, host), listener) in doors.zip(listeners) {
-        let serve = listener::serve(
-            listener,
-            world.clone(),
-            provider.clone(),
-            host,
-            places.clone(),
-            tracker.clone(),
-            shutdown.clone(),
-        );
+        let door = Door { world: world.clone(), provider: provider.clone(), host };
+        let serve = listener::serve(listener, door, places.clone(), tracker.clone(), shutdown.clone());
         tracker.spawn(serve);
     }
     debug_assert!(world.provider(DEFAULT_PROVIDER).is_some(), "the catalogue has the default provider");

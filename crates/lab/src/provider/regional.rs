@@ -5,6 +5,13 @@ use super::voice::{Speech, Voice, Why};
 pub(super) fn refusal(voice: Voice, why: Why, speech: &Speech<'_>) -> Option<String> {
     let Speech { peer, host, .. } = speech;
     let line = match (voice, why) {
+        (Voice::YahooJapan, Why::TooManyConnections) => "421 4.4.2 Timeout waiting for command".to_owned(),
+        (Voice::YahooJapan, Why::TooFast) => {
+            format!(
+                "421 [TSS04] Messages from {peer} temporarily deferred due to unexpected volume or user complaints"
+            )
+        }
+        (Voice::YahooJapan, Why::Blocked) => format!("553 Mail from {peer} not allowed - VS98-IP0 deferred"),
         (Voice::Apple, Why::Full) => "452 4.2.2 user is over quota".to_owned(),
         (Voice::Apple, Why::TooFast | Why::TooManyConnections) => {
             format!("421 [HCM1] Your mail from {peer} was deferred")

@@ -12,6 +12,7 @@ pub enum Voice {
     Plain,
     Gmail,
     Yahoo,
+    YahooJapan,
     Microsoft,
     Exchange,
     Apple,
@@ -73,10 +74,11 @@ pub struct Features {
 }
 
 impl Voice {
-    pub const ALL: [Voice; 19] = [
+    pub const ALL: [Voice; 20] = [
         Voice::Plain,
         Voice::Gmail,
         Voice::Yahoo,
+        Voice::YahooJapan,
         Voice::Microsoft,
         Voice::Exchange,
         Voice::Apple,
@@ -103,7 +105,8 @@ impl Voice {
             Voice::Yahoo => yahoo::refusal(why, speech),
             Voice::Microsoft => microsoft::consumer_refusal(why, speech),
             Voice::Exchange => microsoft::exchange_refusal(why, speech),
-            Voice::Apple
+            Voice::YahooJapan
+            | Voice::Apple
             | Voice::Comcast
             | Voice::Spectrum
             | Voice::Cox
@@ -124,7 +127,7 @@ impl Voice {
     pub fn greeting(self, host: &str, serial: u64) -> String {
         match self {
             Voice::Gmail => format!("220 mx.google.com ESMTP {} - gsmtp", gmail::token(serial)),
-            Voice::Yahoo => format!("220 {host} ESMTP ready"),
+            Voice::Yahoo | Voice::YahooJapan => format!("220 {host} ESMTP ready"),
             Voice::Microsoft | Voice::Exchange => format!("220 {host} Microsoft ESMTP MAIL Service ready"),
             Voice::Apple => format!("220 {host} iCloud ESMTP"),
             _ => format!("220 {host} ESMTP"),
@@ -134,7 +137,7 @@ impl Voice {
     pub fn accepted(self, host: &str, serial: u64) -> String {
         match self {
             Voice::Gmail => format!("250 2.0.0 OK  1795425249 {} - gsmtp", gmail::token(serial)),
-            Voice::Yahoo => "250 ok dirdel".to_owned(),
+            Voice::Yahoo | Voice::YahooJapan => "250 ok dirdel".to_owned(),
             Voice::Microsoft | Voice::Exchange => {
                 format!("250 2.6.0 <{serial:016x}@{host}> [InternalId={serial}] Queued mail for delivery")
             }
@@ -161,7 +164,9 @@ impl Voice {
                 true,
                 true,
             ),
-            Voice::Yahoo => features(&["PIPELINING", "8BITMIME"], 41_943_040, false, false),
+            Voice::Yahoo | Voice::YahooJapan => {
+                features(&["PIPELINING", "8BITMIME"], 41_943_040, false, false)
+            }
             Voice::Microsoft | Voice::Exchange => features(
                 &[
                     "PIPELINING",

@@ -200,7 +200,7 @@ pub static PROVIDERS: &[Spec] = &[
     real(
         "yahoo-jp",
         "yahoo-jp",
-        Voice::Yahoo,
+        Voice::YahooJapan,
         4,
         20,
         &[site(&["yahoo.co.jp"], &[(10, "mx1.mail.yahoo.co.jp"), (10, "mx2.mail.yahoo.co.jp")])],

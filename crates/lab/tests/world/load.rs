@@ -1,0 +1,95 @@
+//! The load generator against the sink and against a provider.
+
+use crate::running::{clock, start};
+use lab::load::{LoadTls, Sender};
+use lab::{LoadFigures, LoadOptions, SinkFigures, SinkOptions, sink};
+use std::net::SocketAddr;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+async fn sink_for(count: u64) -> (SocketAddr, JoinHandle<SinkFigures>, CancellationToken) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (bound, mut address) = watch::channel(None);
+    let shutdown = CancellationToken::new();
+    let options = SinkOptions { count, ..SinkOptions::default() };
+    let running = sink::run(options, clock(), bound, shutdown.clone());
+    let handle = tokio::spawn(async move { running.await.unwrap() });
+    let address = address.wait_for(Option::is_some).await.unwrap().unwrap();
+    (address, handle, shutdown)
+}
+
+async fn load(options: LoadOptions) -> LoadFigures {
+    let senders = vec![Sender { login: None, from: "news@client.example".into() }];
+    lab::load::run(LoadOptions { senders, ..options }, clock(), CancellationToken::new()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_sink_beyond_loopback_is_refused() {
+    let (bound, _) = watch::channel(None);
+    let options = SinkOptions { listen: "0.0.0.0:0".parse().unwrap(), ..SinkOptions::default() };
+    assert!(sink::run(options, clock(), bound, CancellationToken::new()).await.is_err());
+}
+
+#[tokio::test]
+async fn refusals_and_broken_connections_are_counted_and_shown() {
+    let running = start().await;
+    let to = running.door("mx.plain.example").await;
+    let figures = load(LoadOptions {
+        to,
+        count: 5,
+        connections: 2,
+        domains: vec!["gmail.com".into()],
+        ..LoadOptions::default()
+    })
+    .await;
+    assert_eq!((figures.accepted, figures.refused, figures.failures), (0, 5, 0), "{figures}");
+    assert!(
+        figures.first_refusal.as_deref().is_some_and(|text| text.contains("Relay access denied")),
+        "{figures}"
+    );
+    let nobody = load(LoadOptions {
+        to: "127.25.254.1:9".parse().unwrap(),
+        count: 1,
+        connections: 1,
+        ..LoadOptions::default()
+    })
+    .await;
+    assert_eq!(nobody.accepted, 0);
+    assert!(nobody.failures > 0 && nobody.first_failure.is_some(), "{nobody}");
+}
+
+#[tokio::test]
+async fn everything_sent_is_counted_on_both_sides() {
+    let (to, sink, _shutdown) = sink_for(300).await;
+    let figures = load(LoadOptions {
+        to,
+        count: 300,
+        connections: 4,
+        size: 2_000,
+        recipients: 2,
+        ..LoadOptions::default()
+    })
+    .await;
+    assert_eq!((figures.accepted, figures.refused, figures.failures), (300, 0, 0), "{figures}");
+    assert!(figures.latency_ms.p50 > 0.0 && figures.latency_ms.p50 <= figures.latency_ms.max);
+    let taken = sink.await.unwrap();
+    assert_eq!((taken.messages, taken.recipients, taken.tls_sessions), (300, 600, 4), "{taken}");
+}
+
+#[tokio::test]
+async fn a_rate_is_kept() {
+    let (to, sink, shutdown) = sink_for(0).await;
+    let options = LoadOptions {
+        to,
+        tls: LoadTls::Plain,
+        count: 50,
+        rate: Some(100.0),
+        connections: 5,
+        ..LoadOptions::default()
+    };
+    let figures = load(options).await;
+    assert!(figures.seconds >= 0.48, "{figures}");
+    shutdown.cancel();
+    assert_eq!(sink.await.unwrap().messages, 50);
+}
