@@ -1,0 +1,189 @@
+//! What a node may decide about its way out. What sites allow is in the provider profiles, what tenants may do is in
+//! the registry; here are the limits of this process and the defaults for sites that nobody described.
+
+use serde::{Deserialize, Serialize};
+use shaping::{Limits, Rate, WindowRule};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Port of mail exchangers; anything but 25 is for tests and the lab.
+    pub smtp_port: u16,
+    /// Connect to loopback addresses and to nothing else. Set by `posthouse up --lab`: no mail leaves the machine.
+    pub lab_loopback_only: bool,
+    /// Networks that may be connected to although they are not public, such as an internal mail exchanger's.
+    pub allow_networks: Vec<ipnet::IpNet>,
+    /// DNS servers to ask; none: those of the system.
+    pub dns_servers: Vec<SocketAddr>,
+    /// One domain's mail exchangers with all their addresses must be known within this time.
+    pub resolve_seconds_max: u64,
+    /// Look-ups at a time.
+    pub resolves_max: usize,
+    /// Domains whose mail exchangers are remembered.
+    pub domains_remembered_max: usize,
+    /// Bounds of how long they are remembered, whatever their records say.
+    pub route_seconds_min: u64,
+    pub route_seconds_max: u64,
+    /// How long a failed look-up is not repeated.
+    pub resolve_failure_seconds: u64,
+    /// Names of this house: mail exchangers with such a name are ourselves (RFC 5321 §5.1).
+    pub own_names: Vec<String>,
+    /// To open one TCP connection (Postfix: 30 s).
+    pub connect_seconds_max: u64,
+    /// Addresses of a site that are tried in one attempt.
+    pub addresses_per_attempt_max: usize,
+    /// Connections of this process.
+    pub connections_max: usize,
+    /// Deliveries in flight of one tenant: no tenant's slow sites take all connections.
+    pub deliveries_per_tenant_max: usize,
+    /// Recipients that wait in memory; beyond that the journal is read no further.
+    pub waiting_max: u64,
+    /// How long a connection is kept without work, unless the profile of the site says less or more.
+    pub idle_seconds: u64,
+    /// For sites without a profile of their own; see `SiteLimits`.
+    pub limits: SiteLimits,
+    /// Connections that a path begins with.
+    pub window_initial: u32,
+    /// How long a site that does not answer is left alone, at first and at most.
+    pub dead_seconds_first: u64,
+    pub dead_seconds_max: u64,
+    /// Delays between attempts; the last one repeats until the mail expires.
+    pub retry_seconds: Vec<u64>,
+    pub retry_jitter_percent: u32,
+    /// How long each command may take (RFC 5321 §4.5.3.2).
+    pub timeouts: smtp::Timeouts,
+    /// Certificates that vouch for sites whose profile requires a verified TLS.
+    pub tls_roots: PathBuf,
+    /// How long a host whose TLS fails is spoken to in plain text, where policy allows that.
+    pub broken_tls_seconds: u64,
+    /// How long open deliveries may go on at shutdown.
+    pub drain_seconds_max: u64,
+}
+
+/// Limits of a site without a profile. An empty field leaves what the default profile says.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SiteLimits {
+    /// Connections of one source to the site.
+    pub connections: Option<u32>,
+    pub messages_per_connection: Option<u32>,
+    /// New connections in a minute; 0 for no limit.
+    pub connections_per_minute: Option<u32>,
+    /// Messages in a second; 0 for no limit.
+    pub messages_per_second: Option<u32>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            smtp_port: 25,
+            lab_loopback_only: false,
+            allow_networks: Vec::new(),
+            dns_servers: Vec::new(),
+            resolve_seconds_max: 10,
+            resolves_max: 200,
+            domains_remembered_max: 100_000,
+            route_seconds_min: 60,
+            route_seconds_max: 3600,
+            resolve_failure_seconds: 60,
+            own_names: Vec::new(),
+            connect_seconds_max: 30,
+            addresses_per_attempt_max: 5,
+            connections_max: 5_000,
+            deliveries_per_tenant_max: 2_500,
+            waiting_max: 20_000_000,
+            idle_seconds: 10,
+            limits: SiteLimits::default(),
+            window_initial: 5,
+            dead_seconds_first: 60,
+            dead_seconds_max: 900,
+            retry_seconds: [1, 5, 15, 30, 60, 120, 240].map(|minutes| minutes * 60).to_vec(),
+            retry_jitter_percent: 20,
+            timeouts: smtp::Timeouts::default(),
+            tls_roots: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
+            broken_tls_seconds: 3 * 86_400,
+            drain_seconds_max: 20,
+        }
+    }
+}
+
+impl Config {
+    /// Every field that cannot work, as a sentence.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.smtp_port == 0 {
+            return Err("egress.smtp_port must not be 0");
+        }
+        if self.schedule().is_none() {
+            return Err(
+                "egress.retry_seconds needs at least one step and none of 0; the jitter stays below 100",
+            );
+        }
+        if self.connections_max == 0
+            || self.deliveries_per_tenant_max == 0
+            || self.addresses_per_attempt_max == 0
+        {
+            return Err("egress limits of connections, deliveries and addresses must be at least 1");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn schedule(&self) -> Option<queue::Schedule> {
+        let steps = self.retry_seconds.iter().map(|seconds| Duration::from_secs(*seconds)).collect();
+        queue::Schedule::new(steps, self.retry_jitter_percent)
+    }
+
+    /// The limits of a path to a site with this profile. `is_other`: it has no profile of its own.
+    pub(crate) fn path_limits(&self, of: &mail::classify::ProviderLimits, is_other: bool) -> Limits {
+        let own = if is_other { self.limits.clone() } else { SiteLimits::default() };
+        let rate = |set: Option<u32>, per: u64, profile: Option<mail::classify::Rate>| match set {
+            Some(count) => Rate::new(count, Duration::from_secs(per)),
+            None => profile.and_then(|rate| Rate::new(rate.count, rate.per)),
+        };
+        let limit = own.connections.or(of.connections).or(of.connections_per_site).unwrap_or(10).max(1);
+        let window = WindowRule {
+            initial: self.window_initial.clamp(1, limit),
+            limit,
+            pause_first: Duration::from_secs(self.dead_seconds_first),
+            pause_max: Duration::from_secs(self.dead_seconds_max.max(self.dead_seconds_first)),
+        };
+        Limits {
+            window,
+            // Profiles count per source; a limit over all sources has no published figure.
+            connections_per_site: None,
+            connection_rate: rate(own.connections_per_minute, 60, of.connection_rate),
+            message_rate: rate(own.messages_per_second, 1, of.message_rate),
+            messages_per_connection: own
+                .messages_per_connection
+                .or(of.messages_per_connection)
+                .unwrap_or(100)
+                .max(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_would_spin_or_stand_still_is_refused() {
+        assert_eq!(Config::default().check(), Ok(()));
+        assert!(Config { retry_seconds: vec![], ..Config::default() }.check().is_err());
+        assert!(Config { retry_seconds: vec![0], ..Config::default() }.check().is_err());
+        assert!(Config { connections_max: 0, ..Config::default() }.check().is_err());
+    }
+
+    #[test]
+    fn only_sites_without_a_profile_take_the_limits_of_the_node() {
+        let limits =
+            SiteLimits { connections: Some(50), messages_per_second: Some(0), ..SiteLimits::default() };
+        let config = Config { limits, ..Config::default() };
+        let profile = mail::classify::ProviderLimits { connections: Some(5), ..Default::default() };
+        assert_eq!(config.path_limits(&profile, true).window.limit, 50);
+        assert_eq!(config.path_limits(&profile, true).message_rate, None);
+        assert_eq!(config.path_limits(&profile, false).window.limit, 5);
+    }
+}

@@ -1,0 +1,398 @@
+//! The Dispatcher: every decision of the way out, without any input or output. Read this first. Pure.
+//!
+//! ```text
+//! journal: Accepted ─► handle_accepted ─► queue ─► gate (gate.rs) ─► a session ─► Action::Deliver
+//!                                           ▲                            │
+//!                       retry, give back ◄──┴── judge (trouble.rs) ◄── handle_event
+//!                                                    └─► shaper learns, Action::Record ─► journal
+//! ```
+//!
+//! Things go in by `handle_*`, actions come out of `poll_action` until there are none, and `poll_timeout` says when
+//! to come back. The shell (`run.rs`) performs actions in their order. A recipient is settled here exactly once,
+//! because its ticket exists once; what is in flight when the process dies is due again after recovery.
+//!
+//! What may surprise: actions are bounded by stopping to pick, not by dropping; and a tenant with very much in flight
+//! is held until some of it is back, so that slow sites of one tenant do not take every connection.
+
+use crate::config::Config;
+use crate::gate::{Placement, Ways};
+use crate::record::Now;
+use crate::resolve::{Route, Unresolved};
+use crate::sessions::{FAST, Flying, Sessions};
+use crate::sites::{Destination, Sites};
+use crate::tenants::TenantState;
+use crate::trouble::{Cause, Circumstances};
+use mail::classify::Profiles;
+use mail::{Domain, Instant, MessageId, Random, SiteName, TenantId, Timestamp};
+use queue::{Delivery, Entry, Flow, Gate, Polled, Queue, Schedule, Urgency};
+use registry::{EgressSource, Snapshot, StreamKind};
+use shaping::{Feedback, Shaper, Signal};
+use spool::{Accepted, OutcomeRecord, RecipientState};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Deliveries picked before the shell gets to act.
+const PICKS_MAX: usize = 256;
+/// How often unused state is looked for.
+const SWEEP: Duration = Duration::from_secs(600);
+
+pub(crate) struct Dispatcher {
+    pub(crate) queue: Queue,
+    pub(crate) ways: Ways,
+    pub(crate) schedule: Schedule,
+    pub(crate) tenants: HashMap<TenantId, TenantState>,
+    pub(crate) actions: VecDeque<Action>,
+    next_order: u64,
+    looking: usize,
+    /// Picking stopped before the queue was asked for everything.
+    more: bool,
+    draining: bool,
+    swept: Instant,
+}
+
+/// What the shell has to do, in this order.
+pub(crate) enum Action {
+    /// Answer with `handle_resolved`.
+    Resolve(Domain),
+    /// Start a session; its deliveries follow.
+    Connect(Job),
+    Deliver {
+        session: u64,
+        order: Order,
+    },
+    Close(u64),
+    /// Append it to the journal.
+    Record(OutcomeRecord),
+}
+
+/// What a new session needs to know.
+pub(crate) struct Job {
+    pub session: u64,
+    pub source: Arc<EgressSource>,
+    pub destination: Arc<Destination>,
+}
+
+/// One delivery, for the session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Order {
+    pub number: u64,
+    pub message: MessageId,
+    pub position: u64,
+    pub recipient: u32,
+}
+
+/// What a session tells.
+pub(crate) enum Event {
+    Done {
+        session: u64,
+        order: u64,
+        report: Report,
+    },
+    /// It is over. Orders that were not reported were not attempted.
+    Closed {
+        session: u64,
+    },
+}
+
+pub(crate) struct Report {
+    pub cause: Cause,
+    pub at: Circumstances,
+    pub started: Timestamp,
+    pub duration: Duration,
+    /// The session takes another delivery.
+    pub usable: bool,
+}
+
+impl Dispatcher {
+    pub fn new(
+        config: Arc<Config>,
+        profiles: Arc<Profiles>,
+        snapshot: Arc<Snapshot>,
+        random: Random,
+        now: Instant,
+    ) -> Dispatcher {
+        let ways = Ways {
+            sites: Sites::new(Arc::clone(&config)),
+            shaper: Shaper::new(),
+            sessions: Sessions::default(),
+            snapshot,
+            profiles,
+            random,
+            look_ups: VecDeque::new(),
+            starved: VecDeque::new(),
+            sourceless: HashSet::new(),
+            reasons: HashMap::new(),
+            wants_connection: false,
+            config,
+        };
+        Dispatcher {
+            queue: Queue::new(),
+            schedule: ways.config.schedule().unwrap_or_default(),
+            ways,
+            tenants: HashMap::new(),
+            actions: VecDeque::new(),
+            next_order: 0,
+            looking: 0,
+            more: false,
+            draining: false,
+            swept: now,
+        }
+    }
+
+    /// A message that was just accepted: every recipient is open.
+    pub fn handle_accepted(&mut self, position: u64, accepted: &Accepted, now: Now) {
+        for recipient in 0..accepted.recipients.len() as u32 {
+            self.insert(position, accepted, RecipientState { recipient, attempt: 0, next_at: None }, now);
+        }
+    }
+
+    /// A message of an earlier run and its open recipients.
+    pub fn handle_recovered(
+        &mut self,
+        position: u64,
+        accepted: &Accepted,
+        open: &[RecipientState],
+        now: Now,
+    ) {
+        for state in open {
+            self.insert(position, accepted, *state, now);
+        }
+    }
+
+    pub fn handle_resolved(&mut self, domain: &Domain, answer: Result<Route, Unresolved>, now: Now) {
+        self.looking = self.looking.saturating_sub(1);
+        let before = SiteName::new(domain.as_str());
+        let known = self.ways.sites.site_of(domain);
+        let site = self.ways.sites.resolved(domain, answer, &self.ways.profiles, now.instant);
+        self.queue.assign_site(domain, &site);
+        for site in [&before, &known, &site] {
+            self.queue.reopen_site(site);
+        }
+    }
+
+    pub fn handle_event(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Done { session, order, report } => self.done(session, order, report, now),
+            Event::Closed { session } => self.closed(session, now),
+        }
+    }
+
+    /// The registry changed: weights, pauses, pools, sources.
+    pub fn handle_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        self.ways.snapshot = snapshot;
+        let tenants: Vec<TenantId> = self.tenants.keys().copied().collect();
+        for tenant in tenants {
+            self.look_at_tenant(tenant);
+        }
+        for site in std::mem::take(&mut self.ways.sourceless) {
+            self.queue.reopen_site(&site);
+        }
+    }
+
+    /// Picks what can be sent now, closes what has rested long enough.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.more = false;
+        while let Some(session) = self.ways.sessions.take_idle(now.instant) {
+            self.close(session);
+        }
+        if now.instant.saturating_since(self.swept) >= SWEEP {
+            self.swept = now.instant;
+            self.ways.shaper.sweep(now.instant);
+        }
+        if self.draining {
+            return;
+        }
+        for _ in 0..PICKS_MAX {
+            if !self.pick(now) {
+                return self.look_up();
+            }
+        }
+        self.more = true;
+        self.look_up();
+    }
+
+    /// Starts nothing more; `is_drained` when everything open is back.
+    pub fn handle_drain(&mut self) {
+        self.draining = true;
+        for session in self.ways.sessions.ids() {
+            let idle = self.ways.sessions.get_mut(session).is_some_and(|row| row.orders.is_empty());
+            if idle {
+                self.close(session);
+            }
+        }
+    }
+
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.ways.sessions.len() == 0
+    }
+
+    /// Takes a message back. Says how many recipients were taken out or will be.
+    pub fn handle_cancel(&mut self, message: MessageId, now: Now) -> usize {
+        let open = self.queue.places(message).len();
+        for delivery in self.queue.cancel(message) {
+            self.settle_cancelled(delivery, now);
+        }
+        open
+    }
+
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When `handle_timeout` wants to be called, if nothing happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let idle = self.ways.sessions.next_idle();
+        if self.draining {
+            return idle;
+        }
+        if self.more {
+            return Some(Instant::ZERO);
+        }
+        match (self.queue.next_wakeup(), idle) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn insert(&mut self, position: u64, accepted: &Accepted, state: RecipientState, now: Now) {
+        let Some(recipient) = accepted.recipients.get(state.recipient as usize) else { return };
+        let domain = recipient.forward_path.domain();
+        let flow = Flow {
+            tenant: accepted.tenant,
+            stream: accepted.stream,
+            pool: accepted.pool,
+            urgency: match self.ways.snapshot.stream(accepted.stream).map(|stream| stream.kind) {
+                Some(StreamKind::Marketing) => Urgency::Bulk,
+                Some(StreamKind::Transactional) | None => Urgency::Prompt,
+            },
+        };
+        let entry = Entry {
+            message: accepted.message,
+            position,
+            recipient: state.recipient,
+            attempt: state.attempt,
+            expires: now.measured(accepted.expires_at),
+            cost: u32::try_from(accepted.size).unwrap_or(u32::MAX),
+        };
+        let due = state.next_at.max(accepted.not_before).map_or(now.instant, |at| now.measured(at));
+        self.know_tenant(flow.tenant);
+        let site = self.ways.sites.site_of(domain);
+        let to = queue::Destination { domain, site: &site };
+        self.queue.insert(entry, &flow, to, due, now.instant);
+    }
+
+    /// One thing from the queue; false if there is none.
+    fn pick(&mut self, now: Now) -> bool {
+        let (queue, ways) = (&mut self.queue, &mut self.ways);
+        let mut placement = None;
+        let polled = queue.poll(now.instant, &mut |candidate| match ways.place(candidate, now.instant) {
+            Ok(found) => {
+                placement = Some(found);
+                Gate::Open
+            }
+            Err(gate) => gate,
+        });
+        if std::mem::take(&mut self.ways.wants_connection) {
+            if let Some(idle) = self.ways.sessions.take_oldest_idle() {
+                self.close(idle);
+            }
+        }
+        match (polled, placement) {
+            (None, _) => return false,
+            (Some(Polled::Expired(delivery)), _) => self.expire(delivery, now),
+            (Some(Polled::Deliver(delivery)), Some(placement)) => self.send(delivery, placement, now),
+            (Some(Polled::Deliver(_)), None) => unreachable!("the gate opens only with a placement"),
+        }
+        true
+    }
+
+    fn send(&mut self, delivery: Delivery, placement: Placement, now: Now) {
+        let session = match placement {
+            Placement::Session(session) => session,
+            Placement::Connect { permit, source, destination } => {
+                let session = self.ways.sessions.open(permit, Arc::clone(&destination));
+                self.actions.push_back(Action::Connect(Job { session, source, destination }));
+                session
+            }
+            Placement::Judge(cause) => {
+                self.took_off(delivery.flow.tenant);
+                let at = Circumstances::default();
+                let report =
+                    Report { cause, at, started: now.timestamp, duration: Duration::ZERO, usable: false };
+                return self.land(delivery, None, report, now);
+            }
+        };
+        self.took_off(delivery.flow.tenant);
+        self.next_order += 1;
+        let order = Order {
+            number: self.next_order,
+            message: delivery.entry.message,
+            position: delivery.entry.position,
+            recipient: delivery.entry.recipient,
+        };
+        let Some(row) = self.ways.sessions.get_mut(session) else {
+            unreachable!("session {session} was just found")
+        };
+        row.given += 1;
+        row.idle_since = None;
+        row.orders.push_back(Flying { order: order.number, delivery, since: now.instant });
+        self.actions.push_back(Action::Deliver { session, order });
+    }
+
+    fn done(&mut self, session: u64, order: u64, report: Report, now: Now) {
+        let Some(row) = self.ways.sessions.get_mut(session) else { return };
+        let Some(index) = row.orders.iter().position(|flying| flying.order == order) else { return };
+        let Some(flying) = row.orders.remove(index) else { return };
+        row.done += 1;
+        // It says itself when it is over.
+        row.closing |= !report.usable;
+        row.fast = report.duration < FAST && matches!(report.cause, Cause::Delivered(_));
+        let (path, empty) = (row.path.clone(), row.orders.is_empty());
+        let worn = row.given >= row.destination.limits.messages_per_connection;
+        let queued = flying.delivery.waited(flying.since);
+        self.land(flying.delivery, Some((path.clone(), queued)), report, now);
+        if empty && (worn || self.draining) {
+            self.close(session);
+        } else if empty {
+            self.ways.sessions.rest(session, now.instant);
+        }
+        self.ways.sessions.list(session);
+        self.queue.reopen_site(&path.site);
+    }
+
+    fn closed(&mut self, session: u64, now: Now) {
+        let Some(row) = self.ways.sessions.remove(session) else { return };
+        if row.done == 0 {
+            // It ended without a word: whatever it was, the path does not work.
+            self.ways.shaper.learn(&row.path, Signal::Feedback(Feedback::Gone), now.instant);
+        }
+        for flying in row.orders.into_iter().rev() {
+            self.came_back(flying.delivery.flow.tenant);
+            self.give_back(flying.delivery, now);
+        }
+        self.ways.shaper.release(row.permit, now.instant);
+        self.queue.reopen_site(&row.path.site);
+        if let Some(site) = self.ways.starved.pop_front() {
+            self.queue.reopen_site(&site);
+        }
+    }
+
+    fn close(&mut self, session: u64) {
+        let Some(row) = self.ways.sessions.get_mut(session) else { return };
+        if !row.closing {
+            row.closing = true;
+            self.actions.push_back(Action::Close(session));
+        }
+    }
+
+    /// Starts look-ups, as many as may run at a time.
+    fn look_up(&mut self) {
+        while self.looking < self.ways.config.resolves_max {
+            let Some(domain) = self.ways.look_ups.pop_front() else { return };
+            self.looking += 1;
+            self.actions.push_back(Action::Resolve(domain));
+        }
+    }
+}
+

@@ -1,0 +1,26 @@
+//! What can go wrong with our own surroundings on the way out. A site's answer is never one of these.
+
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("the egress configuration is not usable: {0}")]
+    Config(&'static str),
+    #[error("cannot make a DNS resolver")]
+    Resolver(#[source] hickory_resolver::net::NetError),
+    #[error("cannot read the certificates in {path}")]
+    Roots {
+        path: PathBuf,
+        #[source]
+        source: rustls::pki_types::pem::Error,
+    },
+    #[error("cannot set up TLS")]
+    Tls(#[source] rustls::Error),
+    /// The journal takes no more outcomes: what was delivered could not be written down, so nothing more is sent.
+    #[error("cannot write outcomes to the journal")]
+    Outcomes(#[source] spool::Fault),
+    #[error("cannot follow the journal")]
+    Journal(#[source] spool::Fault),
+    #[error("egress has stopped")]
+    Stopped,
+}

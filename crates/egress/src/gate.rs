@@ -1,0 +1,143 @@
+//! Where the delivery at the front of an outlet can go now: an open connection, a new one, or nowhere yet. Pure.
+//!
+//! The order of the questions is the order of the reasons that `why` shows: is the site known, has the pool an
+//! address, does shaping allow it. A refusal is kept per outlet as the one reason, until the outlet opens again.
+
+use crate::config::Config;
+use crate::resolve::Route;
+use crate::sessions::Sessions;
+use crate::sites::{Destination, Known, LookUp, Sites};
+use crate::source;
+use crate::trouble::Cause;
+use mail::classify::Profiles;
+use mail::{Domain, EgressPath, Instant, PoolId, Random, SiteName};
+use queue::control::Reason;
+use queue::{Candidate, Gate};
+use registry::{EgressSource, Snapshot};
+use shaping::{Barrier, NotBefore, Permit, Shaper};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+/// Reasons that are kept; beyond that all are dropped and found anew.
+const REASONS_MAX: usize = 100_000;
+
+/// What a delivery is sent by.
+pub(crate) enum Placement {
+    Session(u64),
+    Connect {
+        permit: Permit,
+        source: Arc<EgressSource>,
+        destination: Arc<Destination>,
+    },
+    /// No connection is needed to know what comes of it.
+    Judge(Cause),
+}
+
+/// Everything that decides where a delivery goes.
+pub(crate) struct Ways {
+    pub sites: Sites,
+    pub shaper: Shaper,
+    pub sessions: Sessions,
+    pub snapshot: Arc<Snapshot>,
+    pub profiles: Arc<Profiles>,
+    pub config: Arc<Config>,
+    pub random: Random,
+    /// Domains to look up.
+    pub look_ups: VecDeque<Domain>,
+    /// Sites that wait for a connection of this process, or for an address in their pool.
+    pub starved: VecDeque<SiteName>,
+    pub sourceless: HashSet<SiteName>,
+    pub reasons: HashMap<(PoolId, SiteName), Reason>,
+    pub wants_connection: bool,
+}
+
+impl Ways {
+    pub fn place(&mut self, candidate: &Candidate<'_>, now: Instant) -> Result<Placement, Gate> {
+        let destination = match self.destination(candidate.domain, now) {
+            Known::Destination(destination) => destination,
+            Known::Nowhere(why) => return Ok(Placement::Judge(Cause::Unresolved(why))),
+            Known::Pending => return self.refuse(candidate, Reason::Resolving, Gate::Shut),
+        };
+        let sources = source::choose(&self.snapshot, candidate.pool, &mut self.random);
+        if sources.is_empty() {
+            self.sourceless.insert(candidate.site.clone());
+            return self.refuse(candidate, Reason::NoSource, Gate::Shut);
+        }
+        let mut barrier: Option<NotBefore> = None;
+        let mut reachable = false;
+        for source in sources {
+            if !reaches(&source, &destination.route) {
+                continue;
+            }
+            reachable = true;
+            let path = EgressPath { source: source.name.clone(), site: destination.route.site.clone() };
+            match self.way(&path, &source, &destination, now) {
+                Ok(placement) => return Ok(placement),
+                Err(found) => barrier = Some(sooner(barrier, found)),
+            }
+        }
+        let Some(barrier) = barrier.filter(|_| reachable) else {
+            return Ok(Placement::Judge(Cause::NoCommonFamily));
+        };
+        let gate = barrier.at.map_or(Gate::Shut, Gate::Until);
+        let reason = match barrier.barrier {
+            Barrier::Held(why) => Reason::Held(why),
+            Barrier::Dead => Reason::Held(Barrier::Dead.sentence()),
+            limit @ (Barrier::Window | Barrier::Site | Barrier::ConnectionRate | Barrier::MessageRate) => {
+                Reason::Limit(limit.sentence())
+            }
+        };
+        self.refuse(candidate, reason, gate)
+    }
+
+    fn way(
+        &mut self,
+        path: &EgressPath,
+        source: &Arc<EgressSource>,
+        destination: &Arc<Destination>,
+        now: Instant,
+    ) -> Result<Placement, NotBefore> {
+        if let Some(session) = self.sessions.with_room(path) {
+            self.shaper.admit_message(path, &destination.limits, now)?;
+            return Ok(Placement::Session(session));
+        }
+        if self.sessions.len() >= self.config.connections_max {
+            self.wants_connection = true;
+            if self.starved.len() < self.config.domains_remembered_max {
+                self.starved.push_back(path.site.clone());
+            }
+            return Err(NotBefore { barrier: Barrier::Window, at: None });
+        }
+        let permit = self.shaper.admit(path, &destination.limits, now)?;
+        Ok(Placement::Connect { permit, source: Arc::clone(source), destination: Arc::clone(destination) })
+    }
+
+    fn destination(&mut self, domain: &Domain, now: Instant) -> Known {
+        let (known, look_up) = self.sites.look(domain, now);
+        if look_up == LookUp::Start {
+            self.look_ups.push_back(domain.clone());
+        }
+        known
+    }
+
+    fn refuse(&mut self, candidate: &Candidate<'_>, reason: Reason, gate: Gate) -> Result<Placement, Gate> {
+        if self.reasons.len() >= REASONS_MAX {
+            self.reasons.clear();
+        }
+        self.reasons.insert((candidate.pool, candidate.site.clone()), reason);
+        Err(gate)
+    }
+}
+
+fn reaches(source: &EgressSource, route: &Route) -> bool {
+    let addresses = route.exchangers.iter().flat_map(|exchanger| &exchanger.addresses);
+    addresses.into_iter().any(|address| source::same_family(source.address, *address))
+}
+
+/// Of two refusals the one that ends first; one that ends at no known time ends by an event, which opens all.
+fn sooner(known: Option<NotBefore>, found: NotBefore) -> NotBefore {
+    match known {
+        Some(known) if found.at.is_none() || known.at.is_some_and(|at| Some(at) <= found.at) => known,
+        Some(_) | None => found,
+    }
+}

@@ -1,0 +1,67 @@
+//! What others may ask a running egress: views, cancelling, holds. Questions go through a bounded channel.
+
+use crate::error::Fault;
+use mail::{EgressPath, MessageId};
+use queue::control::{QueueTotals, QueueView, WaitingView};
+use shaping::{Hold, PathView};
+use tokio::sync::{mpsc, oneshot};
+
+/// Questions that may wait.
+pub(crate) const REQUESTS_MAX: usize = 64;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct EgressHandle {
+    pub(crate) requests: mpsc::Sender<Request>,
+}
+
+pub(crate) enum Request {
+    Why(MessageId, oneshot::Sender<Option<Vec<WaitingView>>>),
+    Queues(usize, oneshot::Sender<Vec<QueueView>>),
+    Totals(oneshot::Sender<QueueTotals>),
+    Paths(oneshot::Sender<Vec<PathView>>),
+    Cancel(MessageId, oneshot::Sender<usize>),
+    Hold(EgressPath, Hold, oneshot::Sender<()>),
+    Resume(EgressPath, oneshot::Sender<()>),
+}
+
+impl EgressHandle {
+    /// Where every open recipient of a message stands, each with the one reason; none if nothing is open.
+    pub async fn why(&self, message: MessageId) -> Result<Option<Vec<WaitingView>>, Fault> {
+        self.ask(|answer| Request::Why(message, answer)).await
+    }
+
+    /// What is ready by tenant, pool and site, at most `limit` rows, the fullest first.
+    pub async fn queues(&self, limit: usize) -> Result<Vec<QueueView>, Fault> {
+        self.ask(|answer| Request::Queues(limit, answer)).await
+    }
+
+    pub async fn totals(&self) -> Result<QueueTotals, Fault> {
+        self.ask(Request::Totals).await
+    }
+
+    pub async fn paths(&self) -> Result<Vec<PathView>, Fault> {
+        self.ask(Request::Paths).await
+    }
+
+    /// Takes a message back. Says how many recipients were still open; one that is being sent may still arrive.
+    pub async fn cancel(&self, message: MessageId) -> Result<usize, Fault> {
+        self.ask(|answer| Request::Cancel(message, answer)).await
+    }
+
+    /// Suspends a path.
+    pub async fn hold(&self, path: EgressPath, hold: Hold) -> Result<(), Fault> {
+        self.ask(|answer| Request::Hold(path, hold, answer)).await
+    }
+
+    /// Ends a hold, and probes a dead path at once.
+    pub async fn resume(&self, path: EgressPath) -> Result<(), Fault> {
+        self.ask(|answer| Request::Resume(path, answer)).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Fault> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).await.map_err(|_| Fault::Stopped)?;
+        answered.await.map_err(|_| Fault::Stopped)
+    }
+}

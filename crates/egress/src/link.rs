@@ -1,0 +1,191 @@
+//! The shell around `smtp::client`: moves octets and time, decides nothing.
+//!
+//! `next` performs what the machine wants until it says something that matters to the caller. Small writes are put
+//! together into one; large ones go in blocks, with the machine's timer for each block.
+
+use bytes::{Bytes, BytesMut};
+use mail::{Clock, Instant};
+use smtp::client::{Action, Answer, BreakKind, ClientConfig, DeliveryReport, Failure, Session, Transaction};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Octets written at once.
+const BLOCK: usize = 64 * 1024;
+const READ: usize = 4 * 1024;
+
+pub(crate) struct Link {
+    wire: Wire,
+    machine: Session,
+    clock: Arc<dyn Clock>,
+    out: BytesMut,
+    input: Box<[u8; READ]>,
+}
+
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// During a handshake, or after one that failed.
+    None,
+}
+
+/// What matters to the caller.
+pub(crate) enum Step {
+    /// Shake hands: `start_tls`.
+    StartTls,
+    Ready,
+    OpeningFailed(Failure),
+    Report(DeliveryReport),
+    Closed,
+}
+
+impl Link {
+    pub fn new(stream: TcpStream, config: ClientConfig, clock: Arc<dyn Clock>) -> Link {
+        let machine = Session::new(config, clock.instant());
+        Link { wire: Wire::Plain(stream), machine, clock, out: BytesMut::new(), input: Box::new([0; READ]) }
+    }
+
+    pub fn deliver(&mut self, transaction: Transaction) {
+        self.machine.deliver(transaction, self.clock.instant());
+    }
+
+    /// Performs actions and feeds answers until there is a step.
+    pub async fn next(&mut self) -> Step {
+        loop {
+            while let Some(action) = self.machine.poll_action() {
+                let step = match action {
+                    Action::Send(octets) => {
+                        self.send(octets).await;
+                        continue;
+                    }
+                    Action::StartTls => Step::StartTls,
+                    Action::Ready => Step::Ready,
+                    Action::OpeningFailed(failure) => Step::OpeningFailed(failure),
+                    Action::Report(report) => Step::Report(report),
+                    Action::Close => return Step::Closed,
+                };
+                self.flush().await;
+                return step;
+            }
+            self.flush().await;
+            if self.machine.wants_input() {
+                self.read().await;
+            }
+        }
+    }
+
+    /// Shakes hands within `limit` and tells the machine. Says the version of the protocol.
+    pub async fn start_tls(
+        &mut self,
+        connector: &TlsConnector,
+        name: Option<rustls::pki_types::ServerName<'static>>,
+        limit: Duration,
+    ) -> Option<String> {
+        let version = match (std::mem::replace(&mut self.wire, Wire::None), name) {
+            (Wire::Plain(stream), Some(name)) => {
+                match tokio::time::timeout(limit, connector.connect(name, stream)).await {
+                    Ok(Ok(stream)) => {
+                        let version = stream.get_ref().1.protocol_version();
+                        self.wire = Wire::Tls(Box::new(stream));
+                        Some(version.map_or("TLS", |version| version.as_str().unwrap_or("TLS")).to_owned())
+                    }
+                    Ok(Err(_)) | Err(_) => None,
+                }
+            }
+            _ => None,
+        };
+        let answer = if version.is_some() { Answer::TlsDone } else { Answer::TlsFailed };
+        self.machine.handle_answer(answer, self.clock.instant());
+        version.map(|version| version.replace("TLSv1_", "TLSv1."))
+    }
+
+    /// Says QUIT and waits for the end, as long as the machine waits.
+    pub async fn quit(&mut self) {
+        self.machine.quit(self.clock.instant());
+        while !matches!(self.next().await, Step::Closed) {}
+        if let Wire::Tls(stream) = &mut self.wire {
+            // Nobody waits for the peer's close_notify.
+            let _ = stream.shutdown().await;
+        }
+    }
+
+    /// Returns when an idle session is no more: the site closed it, or said something nobody asked for.
+    pub async fn ended(&mut self) {
+        let _ = self.wire.read(&mut self.input[..]).await;
+    }
+
+    async fn send(&mut self, octets: Bytes) {
+        if self.out.len() + octets.len() <= BLOCK {
+            self.out.extend_from_slice(&octets);
+            return;
+        }
+        self.flush().await;
+        let mut rest = octets;
+        while !rest.is_empty() {
+            let block = rest.split_to(rest.len().min(BLOCK));
+            self.write(&block).await;
+        }
+    }
+
+    async fn flush(&mut self) {
+        if !self.out.is_empty() {
+            let octets = self.out.split();
+            self.write(&octets).await;
+            // The allocation goes on being used.
+            self.out = octets;
+            self.out.clear();
+        }
+    }
+
+    /// A block that cannot be written breaks the session; what follows is for nothing, and the machine knows.
+    async fn write(&mut self, octets: &[u8]) {
+        let left = self.time_left();
+        match tokio::time::timeout(left, self.wire.write_all(octets)).await {
+            Ok(Ok(())) => self.machine.handle_written(self.clock.instant()),
+            Ok(Err(_)) => self.machine.handle_break(BreakKind::Io),
+            Err(_) => self.machine.handle_break(BreakKind::Timeout),
+        }
+    }
+
+    async fn read(&mut self) {
+        let left = self.time_left();
+        match tokio::time::timeout(left, self.wire.read(&mut self.input[..])).await {
+            Ok(Ok(0)) => self.machine.handle_eof(),
+            Ok(Ok(count)) => self.machine.handle_bytes(&self.input[..count], self.clock.instant()),
+            Ok(Err(_)) => self.machine.handle_break(BreakKind::Io),
+            Err(_) => self.machine.handle_timeout(self.clock.instant()),
+        }
+    }
+
+    fn time_left(&self) -> Duration {
+        let far = Duration::from_secs(24 * 3600);
+        let now: Instant = self.clock.instant();
+        // A timer of tokio counts milliseconds; one more, so that the machine's own time has surely come.
+        self.machine.poll_timeout().map_or(far, |at| at.saturating_since(now) + Duration::from_millis(1))
+    }
+}
+
+impl Wire {
+    async fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.read(into).await,
+            Wire::Tls(stream) => stream.read(into).await,
+            Wire::None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    async fn write_all(&mut self, octets: &[u8]) -> io::Result<()> {
+        match self {
+            Wire::Plain(stream) => stream.write_all(octets).await,
+            Wire::Tls(stream) => {
+                stream.write_all(octets).await?;
+                stream.flush().await
+            }
+            Wire::None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The resolver that asks DNS, over hickory's stub resolver.
+//!
+//! A name that does not exist and a name without records are definite answers; SERVFAIL, time-outs and everything
+//! else are not, and mail waits for them (never a bounce). The number of look-ups for one domain is bounded by
+//! `mx.rs`, their time by the caller.
+
+use crate::error::Fault;
+use crate::resolve::{Exchanger, Record, Resolver, Resolving, Route, Unresolved, plan};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{RData, RecordType};
+use mail::Domain;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Addresses of one host that are kept.
+const ADDRESSES_MAX: usize = 8;
+/// For an answer that came without a time of its own.
+const LIFETIME_DEFAULT: Duration = Duration::from_secs(300);
+
+pub struct DnsResolver {
+    resolver: TokioResolver,
+    own: Vec<String>,
+}
+
+enum Found<T> {
+    Some(T, Duration),
+    /// The name is there, without such records.
+    Nothing,
+    NoSuchName,
+}
+
+impl DnsResolver {
+    /// Asks `servers`, or those of the system if there are none. `own`: names of this house, see `plan`.
+    pub fn new(servers: &[SocketAddr], own: &[String]) -> Result<DnsResolver, Fault> {
+        let builder = if servers.is_empty() {
+            TokioResolver::builder_tokio().map_err(Fault::Resolver)?
+        } else {
+            let config = ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect());
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        };
+        let mut options = ResolverOpts::default();
+        options.timeout = Duration::from_secs(3);
+        options.attempts = 2;
+        let resolver = builder.with_options(options).build().map_err(Fault::Resolver)?;
+        Ok(DnsResolver { resolver, own: own.iter().map(|name| name.to_ascii_lowercase()).collect() })
+    }
+
+    async fn route(&self, domain: &Domain) -> Result<Route, Unresolved> {
+        let (records, mut lifetime, implicit) = match self.mx(domain).await? {
+            Found::Some(records, lifetime) => (records, lifetime, false),
+            Found::Nothing => (Vec::new(), LIFETIME_DEFAULT, true),
+            Found::NoSuchName => return Err(Unresolved::NoSuchDomain),
+        };
+        let plan = plan(domain, records, &self.own)?;
+        let (mut exchangers, mut trouble) = (Vec::new(), None);
+        for record in plan.hosts {
+            match self.addresses(&record.host).await {
+                Ok(Found::Some(addresses, time)) => {
+                    lifetime = lifetime.min(time);
+                    exchangers.push(Exchanger {
+                        host: record.host,
+                        preference: record.preference,
+                        addresses,
+                    });
+                }
+                Ok(Found::Nothing | Found::NoSuchName) => {}
+                Err(failure) => trouble = Some(failure),
+            }
+        }
+        if !exchangers.is_empty() {
+            return Ok(Route { site: plan.site, exchangers, lifetime });
+        }
+        // RFC 5321 §5.1: a domain without MX and without address has no mail; anything unclear waits.
+        Err(trouble.unwrap_or(if implicit { Unresolved::NoSuchDomain } else { Unresolved::NoAddress }))
+    }
+
+    async fn mx(&self, domain: &Domain) -> Result<Found<Vec<Record>>, Unresolved> {
+        let host = |name: String| name.trim_end_matches('.').to_ascii_lowercase();
+        self.look_up(domain.as_str(), RecordType::MX, |data| match data {
+            RData::MX(mx) => Some(Record { preference: mx.preference, host: host(mx.exchange.to_ascii()) }),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn addresses(&self, host: &str) -> Result<Found<Vec<IpAddr>>, Unresolved> {
+        let address = |data: &RData| match data {
+            RData::A(a) => Some(IpAddr::V4(a.0)),
+            RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+            _ => None,
+        };
+        let (four, six) = tokio::join!(
+            self.look_up(host, RecordType::A, address),
+            self.look_up(host, RecordType::AAAA, address)
+        );
+        match (four, six) {
+            (Ok(Found::Some(mut all, time)), Ok(Found::Some(six, other))) => {
+                all.extend(six);
+                Ok(Found::Some(all, time.min(other)))
+            }
+            // One family that answers is enough.
+            (Ok(Found::Some(all, time)), _) | (_, Ok(Found::Some(all, time))) => Ok(Found::Some(all, time)),
+            (Err(failure), _) | (_, Err(failure)) => Err(failure),
+            (Ok(four), Ok(_)) => Ok(four),
+        }
+    }
+
+    async fn look_up<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        take: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Found<Vec<T>>, Unresolved> {
+        // With the final dot no search list of the host is applied.
+        match self.resolver.lookup(format!("{name}."), kind).await {
+            Ok(answer) => {
+                let records = answer.answers().iter();
+                let found: Vec<(T, u32)> =
+                    records.filter_map(|record| Some((take(&record.data)?, record.ttl))).take(1000).collect();
+                let Some(ttl) = found.iter().map(|(_, ttl)| *ttl).min() else { return Ok(Found::Nothing) };
+                let limit = if kind == RecordType::MX { usize::MAX } else { ADDRESSES_MAX };
+                let values = found.into_iter().map(|(value, _)| value).take(limit).collect();
+                Ok(Found::Some(values, Duration::from_secs(u64::from(ttl))))
+            }
+            Err(error) if error.is_nx_domain() => Ok(Found::NoSuchName),
+            Err(error) if error.is_no_records_found() && !failed(&error) => Ok(Found::Nothing),
+            Err(error) => Err(Unresolved::Temporary(format!("looking up {kind} of {name}: {error}"))),
+        }
+    }
+}
+
+/// Whether "no records" hides a failing server: only NOERROR says that a name has none.
+fn failed(error: &NetError) -> bool {
+    use hickory_resolver::net::DnsError;
+    use hickory_resolver::proto::op::ResponseCode;
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => none.response_code != ResponseCode::NoError,
+        _ => true,
+    }
+}
+
+fn name_server(server: &SocketAddr) -> NameServerConfig {
+    let with_port = |mut connection: ConnectionConfig| {
+        connection.port = server.port();
+        connection
+    };
+    let connections = vec![with_port(ConnectionConfig::udp()), with_port(ConnectionConfig::tcp())];
+    NameServerConfig::new(server.ip(), true, connections)
+}
+
+impl Resolver for DnsResolver {
+    fn resolve<'a>(&'a self, domain: &'a Domain) -> Resolving<'a> {
+        Box::pin(self.route(domain))
+    }
+}

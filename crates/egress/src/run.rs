@@ -1,0 +1,317 @@
+//! The shell around the Dispatcher: reads the journal, runs sessions and look-ups, writes outcomes, keeps time.
+//!
+//! One loop owns the dispatcher. It performs what the dispatcher wants, waits for whatever comes first, and hands it
+//! in. Outcomes are appended before anything else is looked at, so a journal that does not keep up slows down picking
+//! and nothing else. When the journal refuses outcomes the loop ends: sending on would send twice after a restart.
+
+use crate::config::Config;
+use crate::dispatch::{Action, Dispatcher, Event, Order};
+use crate::error::Fault;
+use crate::handle::{EgressHandle, REQUESTS_MAX, Request};
+use crate::record::Now;
+use crate::resolve::{Resolver, Route, Unresolved};
+use crate::session::{self, Surroundings};
+use crate::sessions::AHEAD;
+use crate::tls::Tls;
+use mail::classify::Profiles;
+use mail::{Clock, Domain, Random};
+use registry::Snapshot;
+use spool::{Bodies, Follower, OutcomeRecord, Outcomes, Position, Record, Unsettled, UnsettledMessages};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Events of sessions that may wait; each session has a few at most.
+const EVENTS_MAX: usize = 4096;
+/// Records read from the journal at a time.
+const BATCH_MAX: usize = 512;
+/// Recovered messages read ahead.
+const RECOVERED_MAX: usize = 1024;
+/// How often the registry's snapshot is looked at when nothing else happens.
+const SNAPSHOT_LOOK: Duration = Duration::from_secs(1);
+
+/// What egress is made of.
+pub struct EgressParts {
+    pub config: Config,
+    pub profiles: Arc<Profiles>,
+    /// The registry as it is now.
+    pub snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
+    /// From the journal's recovery.
+    pub unsettled: UnsettledMessages,
+    /// From where the recovery ended.
+    pub follower: Follower,
+    pub outcomes: Outcomes,
+    pub bodies: Bodies,
+    pub resolver: Arc<dyn Resolver>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Random,
+}
+
+/// Starts delivering. The task ends after `shutdown` when what was being sent is through, or with a fault.
+pub fn start(
+    parts: EgressParts,
+    shutdown: CancellationToken,
+) -> Result<(EgressHandle, JoinHandle<Result<(), Fault>>), Fault> {
+    parts.config.check().map_err(Fault::Config)?;
+    let config = Arc::new(parts.config);
+    let (events_in, events) = mpsc::channel(EVENTS_MAX);
+    let (requests_in, requests) = mpsc::channel(REQUESTS_MAX);
+    let (recovered_in, recovered) = mpsc::channel(RECOVERED_MAX);
+    let snapshot = (parts.snapshot)();
+    let around = Arc::new(Surroundings {
+        tls: Tls::new(&config)?,
+        config: Arc::clone(&config),
+        clock: Arc::clone(&parts.clock),
+        bodies: parts.bodies,
+        events: events_in,
+        broken_tls: Mutex::new(HashMap::new()),
+    });
+    let now = parts.clock.instant();
+    let dispatcher = Dispatcher::new(config, parts.profiles, Arc::clone(&snapshot), parts.random, now);
+    let recovery = tokio::task::spawn_blocking(move || recover(parts.unsettled, &recovered_in));
+    let run = Run {
+        dispatcher,
+        around,
+        snapshot: parts.snapshot,
+        known: snapshot,
+        resolver: parts.resolver,
+        outcomes: parts.outcomes,
+        sessions: JoinSet::new(),
+        orders: HashMap::new(),
+        tasks: HashMap::new(),
+        look_ups: JoinSet::new(),
+        shutdown,
+        drain_by: None,
+        following: true,
+        recovering: true,
+    };
+    let task = tokio::spawn(async move {
+        let ended = run.run(parts.follower, events, requests, recovered).await;
+        recovery.abort();
+        ended
+    });
+    Ok((EgressHandle { requests: requests_in }, task))
+}
+
+/// Reads the envelopes of open messages from the disk, on a thread of its own.
+fn recover(unsettled: UnsettledMessages, into: &mpsc::Sender<Unsettled>) {
+    for message in unsettled {
+        if into.blocking_send(message).is_err() {
+            return;
+        }
+    }
+}
+
+struct Run {
+    dispatcher: Dispatcher,
+    around: Arc<Surroundings>,
+    snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
+    known: Arc<Snapshot>,
+    resolver: Arc<dyn Resolver>,
+    outcomes: Outcomes,
+    sessions: JoinSet<()>,
+    orders: HashMap<u64, mpsc::Sender<Order>>,
+    tasks: HashMap<tokio::task::Id, u64>,
+    look_ups: JoinSet<(Domain, Result<Route, Unresolved>)>,
+    shutdown: CancellationToken,
+    drain_by: Option<tokio::time::Instant>,
+    following: bool,
+    recovering: bool,
+}
+
+impl Run {
+    async fn run(
+        mut self,
+        mut follower: Follower,
+        mut events: mpsc::Receiver<Event>,
+        mut requests: mpsc::Receiver<Request>,
+        mut recovered: mpsc::Receiver<Unsettled>,
+    ) -> Result<(), Fault> {
+        let (mut event_batch, mut recovered_batch) =
+            (Vec::with_capacity(BATCH_MAX), Vec::with_capacity(BATCH_MAX));
+        loop {
+            self.look_at_snapshot();
+            let now = self.now();
+            self.dispatcher.handle_timeout(now);
+            self.act().await?;
+            if self.dispatcher.is_drained() {
+                return Ok(());
+            }
+            let sleep = self.sleep();
+            let draining = self.drain_by.is_some();
+            let hungry = !draining && self.dispatcher.queue.len() < self.around.config.waiting_max;
+            tokio::select! {
+                _ = events.recv_many(&mut event_batch, BATCH_MAX) => {
+                    let now = self.now();
+                    for event in event_batch.drain(..) {
+                        self.take_event(event, now);
+                    }
+                }
+                batch = follower.next_batch(BATCH_MAX), if hungry && self.following => self.take_records(batch)?,
+                count = recovered.recv_many(&mut recovered_batch, BATCH_MAX), if hungry && self.recovering => {
+                    self.recovering = count > 0;
+                    let now = self.now();
+                    for one in recovered_batch.drain(..) {
+                        let position = one.position.as_u64();
+                        self.dispatcher.handle_recovered(position, &one.accepted, &one.recipients, now);
+                    }
+                }
+                Some(found) = self.look_ups.join_next(), if !self.look_ups.is_empty() => self.take_look_up(found),
+                Some(ended) = self.sessions.join_next_with_id(), if !self.sessions.is_empty() => self.take_end(ended),
+                Some(request) = requests.recv() => self.answer(request),
+                () = self.shutdown.cancelled(), if !draining => {
+                    let limit = Duration::from_secs(self.around.config.drain_seconds_max);
+                    self.drain_by = Some(tokio::time::Instant::now() + limit);
+                    self.dispatcher.handle_drain();
+                }
+                () = sleep => {
+                    if self.drain_by.is_some_and(|by| by <= tokio::time::Instant::now()) {
+                        tracing::warn!(sessions = self.orders.len(), "sessions are cut off at shutdown");
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        let clock = &self.around.clock;
+        Now { instant: clock.instant(), timestamp: clock.timestamp() }
+    }
+
+    /// The one timer.
+    fn sleep(&self) -> tokio::time::Sleep {
+        let now = self.around.clock.instant();
+        let until = self.dispatcher.poll_timeout().map_or(SNAPSHOT_LOOK, |at| at.saturating_since(now));
+        let next = tokio::time::Instant::now() + until.min(SNAPSHOT_LOOK);
+        tokio::time::sleep_until(self.drain_by.map_or(next, |by| by.min(next)))
+    }
+
+    fn look_at_snapshot(&mut self) {
+        let snapshot = (self.snapshot)();
+        if !Arc::ptr_eq(&snapshot, &self.known) {
+            self.known = Arc::clone(&snapshot);
+            self.dispatcher.handle_snapshot(snapshot);
+        }
+    }
+
+    /// Performs actions in their order; outcomes go to the journal together at the end.
+    async fn act(&mut self) -> Result<(), Fault> {
+        let mut records: Vec<OutcomeRecord> = Vec::new();
+        while let Some(action) = self.dispatcher.poll_action() {
+            match action {
+                Action::Record(record) => {
+                    count(&record);
+                    records.push(record);
+                }
+                Action::Resolve(domain) => self.look_up(domain),
+                Action::Connect(job) => {
+                    let (orders_in, orders) = mpsc::channel(AHEAD);
+                    let session = job.session;
+                    self.orders.insert(session, orders_in);
+                    let task = self.sessions.spawn(session::run(job, orders, Arc::clone(&self.around)));
+                    self.tasks.insert(task.id(), session);
+                }
+                Action::Deliver { session, order } => {
+                    // A session that has just ended gives back what it did not take.
+                    if let Some(orders) = self.orders.get(&session) {
+                        let _ = orders.try_send(order);
+                    }
+                }
+                Action::Close(session) => drop(self.orders.remove(&session)),
+            }
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.outcomes.append(records).await.map_err(Fault::Outcomes)
+    }
+
+    fn look_up(&mut self, domain: Domain) {
+        let resolver = Arc::clone(&self.resolver);
+        let limit = Duration::from_secs(self.around.config.resolve_seconds_max);
+        self.look_ups.spawn(async move {
+            let answer = match tokio::time::timeout(limit, resolver.resolve(&domain)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Unresolved::Temporary("no answer in time".to_owned())),
+            };
+            (domain, answer)
+        });
+    }
+
+    fn take_look_up(&mut self, found: Result<(Domain, Result<Route, Unresolved>), tokio::task::JoinError>) {
+        let now = self.now();
+        match found {
+            Ok((domain, answer)) => self.dispatcher.handle_resolved(&domain, answer, now),
+            Err(error) => unreachable!("a look-up neither panics nor is it cancelled: {error}"),
+        }
+    }
+
+    fn take_event(&mut self, event: Event, now: Now) {
+        if let Event::Closed { session } = &event {
+            self.orders.remove(session);
+        }
+        self.dispatcher.handle_event(event, now);
+    }
+
+    /// A session that ended by itself has said so; one that panicked has not.
+    fn take_end(&mut self, ended: Result<(tokio::task::Id, ()), tokio::task::JoinError>) {
+        let id = ended.as_ref().map_or_else(|error| error.id(), |(id, ())| *id);
+        let session = self.tasks.remove(&id);
+        if let (Err(error), Some(session)) = (ended, session) {
+            tracing::error!(%error, "a session ended by a bug");
+            let now = self.now();
+            self.take_event(Event::Closed { session }, now);
+        }
+    }
+
+    fn take_records(
+        &mut self,
+        batch: Result<Vec<(Position, Arc<Record>)>, spool::Fault>,
+    ) -> Result<(), Fault> {
+        let now = self.now();
+        match batch {
+            Ok(records) => {
+                for (position, record) in records {
+                    if let Record::Accepted(accepted) = &*record {
+                        self.dispatcher.handle_accepted(position.as_u64(), accepted, now);
+                    }
+                }
+            }
+            Err(spool::Fault::Closed) => self.following = false,
+            Err(fault @ spool::Fault::Gap { .. }) => {
+                tracing::error!(error = %fault, "part of the journal is gone")
+            }
+            Err(fault) => return Err(Fault::Journal(fault)),
+        }
+        Ok(())
+    }
+
+    /// Nobody may be waiting for the answer any more.
+    fn answer(&mut self, request: Request) {
+        let now = self.now();
+        let dispatcher = &mut self.dispatcher;
+        match request {
+            Request::Why(message, answer) => drop(answer.send(dispatcher.why(message, now))),
+            Request::Queues(limit, answer) => drop(answer.send(dispatcher.queues(limit, now))),
+            Request::Totals(answer) => drop(answer.send(dispatcher.queue.totals())),
+            Request::Paths(answer) => drop(answer.send(dispatcher.paths(now))),
+            Request::Cancel(message, answer) => drop(answer.send(dispatcher.handle_cancel(message, now))),
+            Request::Hold(path, hold, answer) => drop(answer.send(dispatcher.handle_hold(&path, hold, now))),
+            Request::Resume(path, answer) => drop(answer.send(dispatcher.handle_resume(&path))),
+        }
+    }
+}
+
+fn count(record: &OutcomeRecord) {
+    match record {
+        OutcomeRecord::Attempted(_) => metrics::counter!("posthouse_egress_deferred_total").increment(1),
+        OutcomeRecord::Settled(settled) => {
+            metrics::counter!("posthouse_egress_settled_total", "settlement" => settled.settlement.as_str())
+                .increment(1);
+        }
+    }
+}

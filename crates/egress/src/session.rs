@@ -1,0 +1,273 @@
+//! One session with a site: opened at the first exchanger that answers, fed with deliveries until it ends.
+//!
+//! The task tells the dispatcher what came of each order and, last, that it is over; it decides nothing else. TLS that
+//! fails is tried again in plain text at the same host, once, where the profile does not require it, and the host is
+//! remembered (RFC 7435: opportunistic means that mail is not lost over it).
+
+use crate::config::Config;
+use crate::connect::{connect, is_allowed};
+use crate::dispatch::{Event, Job, Order, Report};
+use crate::link::{Link, Step};
+use crate::source::same_family;
+use crate::tls::{Tls, server_name};
+use crate::trouble::{Cause, Circumstances};
+use mail::classify::TlsMode;
+use mail::{Clock, Envelope, Instant, Recipient, Timestamp};
+use smtp::client::{Break, BreakKind, ClientConfig, ClientTls, Failure, Stage, Transaction};
+use spool::{Bodies, Position, Stored};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Hosts whose TLS is remembered as broken.
+const BROKEN_TLS_MAX: usize = 10_000;
+
+/// What all sessions share.
+pub(crate) struct Surroundings {
+    pub config: Arc<Config>,
+    pub clock: Arc<dyn Clock>,
+    pub bodies: Bodies,
+    pub tls: Tls,
+    pub events: mpsc::Sender<Event>,
+    /// Until when a host is spoken to in plain text.
+    pub broken_tls: Mutex<HashMap<String, Instant>>,
+}
+
+/// An open session and how it came about.
+struct Opened {
+    link: Link,
+    at: Circumstances,
+}
+
+struct NotOpened {
+    cause: Cause,
+    at: Circumstances,
+}
+
+/// From the first order to the end of the connection.
+pub(crate) async fn run(job: Job, mut orders: mpsc::Receiver<Order>, around: Arc<Surroundings>) {
+    let session = job.session;
+    // The dispatcher opens a session for a delivery, which follows at once.
+    if let Some(first) = orders.recv().await {
+        let started = Started::now(&around);
+        match open(&job, &around).await {
+            Ok(opened) => serve(opened, session, first, &mut orders, &around).await,
+            Err(failed) => started.tell(session, first, (failed.cause, false), failed.at, &around).await,
+        }
+    }
+    let _ = around.events.send(Event::Closed { session }).await;
+}
+
+async fn serve(
+    mut opened: Opened,
+    session: u64,
+    first: Order,
+    orders: &mut mpsc::Receiver<Order>,
+    around: &Surroundings,
+) {
+    let mut order = first;
+    loop {
+        let started = Started::now(around);
+        let (cause, usable) = deliver(&mut opened.link, order, around).await;
+        started.tell(session, order, (cause, usable), opened.at.clone(), around).await;
+        opened.at.warm = true;
+        if !usable {
+            return;
+        }
+        order = tokio::select! {
+            biased;
+            next = orders.recv() => match next {
+                Some(next) => next,
+                None => return opened.link.quit().await,
+            },
+            () = opened.link.ended() => return,
+        };
+    }
+}
+
+/// One transaction. Says what came of it and whether another may follow.
+async fn deliver(link: &mut Link, order: Order, around: &Surroundings) -> (Cause, bool) {
+    let stored = match around.bodies.message(Position::from_u64(order.position)).await {
+        Ok(stored) => stored,
+        Err(fault) => {
+            tracing::error!(message.id = %order.message, error = %fault, "a stored message cannot be read");
+            return (Cause::Unreadable, true);
+        }
+    };
+    let Some(transaction) = transaction(stored, order.recipient) else { return (Cause::Unreadable, true) };
+    link.deliver(transaction);
+    loop {
+        match link.next().await {
+            Step::Report(mut report) => {
+                let cause = match report.results.pop() {
+                    Some(Ok(reply)) => Cause::Delivered(reply),
+                    Some(Err(failure)) => Cause::Failed(failure),
+                    None => lost(),
+                };
+                return (cause, report.session_usable);
+            }
+            Step::Closed | Step::OpeningFailed(_) => return (lost(), false),
+            Step::StartTls | Step::Ready => {}
+        }
+    }
+}
+
+fn lost() -> Cause {
+    let broken = Break { stage: Stage::Mail, kind: BreakKind::Eof, maybe_delivered: false };
+    Cause::Failed(Failure::Broken(broken))
+}
+
+/// One message for one recipient: each has a reverse-path of its own.
+fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
+    let accepted = &stored.accepted;
+    let recipient = accepted.recipients.get(recipient as usize)?;
+    let envelope = Envelope {
+        reverse_path: recipient.reverse_path.clone(),
+        recipients: vec![Recipient {
+            forward_path: recipient.forward_path.clone(),
+            notify: recipient.notify,
+            original: recipient.original.clone(),
+        }],
+        body: accepted.body_kind,
+        smtputf8: accepted.smtputf8,
+        require_tls: accepted.require_tls,
+        dsn_return: accepted.dsn_return,
+        envelope_id: accepted.envelope_id.clone(),
+    };
+    Some(Transaction { envelope, raw: stored.body })
+}
+
+/// Tries addresses in the order of preference until a session is open.
+async fn open(job: &Job, around: &Surroundings) -> Result<Opened, NotOpened> {
+    let at = Circumstances { egress: Some(job.source.address), ..Circumstances::default() };
+    let mut failed = NotOpened { cause: Cause::NoCommonFamily, at };
+    for (host, address) in targets(job, around.config.addresses_per_attempt_max) {
+        failed.at.mx = Some(host.to_owned());
+        if !is_allowed(address, &around.config) {
+            failed.cause =
+                Cause::NoConnection(format!("{address} is not an address that mail may be sent to"));
+            continue;
+        }
+        match open_at(job, host, address, around).await {
+            Ok(opened) => return Ok(opened),
+            // What a site said is worth more than that another host did not answer.
+            Err(Cause::NoConnection(_)) if matches!(failed.cause, Cause::Failed(_)) => {}
+            Err(cause) => failed.cause = cause,
+        }
+    }
+    Err(failed)
+}
+
+/// Host and address pairs. Exchangers of one preference are taken in turn from session to session (RFC 5321 §5.1).
+fn targets(job: &Job, limit: usize) -> Vec<(&str, IpAddr)> {
+    let exchangers = &job.destination.route.exchangers;
+    let mut targets = Vec::new();
+    let mut start = 0;
+    while start < exchangers.len() {
+        let same =
+            exchangers[start..].iter().take_while(|e| e.preference == exchangers[start].preference).count();
+        for index in 0..same {
+            let exchanger = &exchangers[start + (index + job.session as usize) % same];
+            let reachable =
+                exchanger.addresses.iter().filter(|address| same_family(job.source.address, **address));
+            targets.extend(reachable.map(|address| (exchanger.host.as_str(), *address)));
+        }
+        start += same;
+    }
+    targets.truncate(limit);
+    targets
+}
+
+async fn open_at(job: &Job, host: &str, address: IpAddr, around: &Surroundings) -> Result<Opened, Cause> {
+    let now = around.clock.instant();
+    let mode = job.destination.tls;
+    let known_broken = || {
+        let broken = around.broken_tls.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.get(host).is_some_and(|until| *until > now)
+    };
+    let tls = match mode {
+        TlsMode::Opportunistic if known_broken() => ClientTls::Never,
+        TlsMode::Opportunistic => ClientTls::Opportunistic,
+        TlsMode::Required | TlsMode::RequiredUnverified => ClientTls::Required,
+    };
+    match open_as(job, host, address, tls, around).await {
+        Err(Cause::Failed(Failure::Broken(Break { kind: BreakKind::TlsFailed, .. })))
+            if tls == ClientTls::Opportunistic =>
+        {
+            tracing::debug!(site = %job.destination.route.site, "TLS failed; going on in plain text");
+            remember_broken(host, now + Duration::from_secs(around.config.broken_tls_seconds), now, around);
+            open_as(job, host, address, ClientTls::Never, around).await
+        }
+        result => result,
+    }
+}
+
+async fn open_as(
+    job: &Job,
+    host: &str,
+    address: IpAddr,
+    tls: ClientTls,
+    around: &Surroundings,
+) -> Result<Opened, Cause> {
+    let config = &around.config;
+    let target = SocketAddr::new(address, config.smtp_port);
+    let stream = connect(job.source.address, target, config).await.map_err(Cause::NoConnection)?;
+    let mut client = ClientConfig::new(job.source.ehlo.as_str(), tls);
+    client.timeouts = config.timeouts.clone();
+    let mut link = Link::new(stream, client, Arc::clone(&around.clock));
+    let mut at = Circumstances {
+        mx: Some(host.to_owned()),
+        egress: Some(job.source.address),
+        ..Circumstances::default()
+    };
+    loop {
+        match link.next().await {
+            Step::StartTls => {
+                let limit = config.timeouts.at(Stage::StartTls);
+                let connector = around.tls.connector(job.destination.tls);
+                at.tls = link.start_tls(connector, server_name(host), limit).await;
+            }
+            Step::Ready => return Ok(Opened { link, at }),
+            Step::OpeningFailed(failure) => return Err(Cause::Failed(failure)),
+            Step::Closed | Step::Report(_) => return Err(lost()),
+        }
+    }
+}
+
+fn remember_broken(host: &str, until: Instant, now: Instant, around: &Surroundings) {
+    let mut broken = around.broken_tls.lock().unwrap_or_else(PoisonError::into_inner);
+    if broken.len() >= BROKEN_TLS_MAX {
+        broken.retain(|_, until| *until > now);
+    }
+    if broken.len() < BROKEN_TLS_MAX {
+        broken.insert(host.to_owned(), until);
+    }
+}
+
+/// When an attempt began.
+struct Started {
+    timestamp: Timestamp,
+    instant: Instant,
+}
+
+impl Started {
+    fn now(around: &Surroundings) -> Started {
+        Started { timestamp: around.clock.timestamp(), instant: around.clock.instant() }
+    }
+
+    async fn tell(
+        self,
+        session: u64,
+        order: Order,
+        (cause, usable): (Cause, bool),
+        at: Circumstances,
+        around: &Surroundings,
+    ) {
+        let duration = around.clock.instant().saturating_since(self.instant);
+        let report = Report { cause, at, started: self.timestamp, duration, usable };
+        // If nobody listens any more the process is going down, and the journal knows what is open.
+        let _ = around.events.send(Event::Done { session, order: order.number, report }).await;
+    }
+}

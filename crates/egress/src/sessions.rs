@@ -1,0 +1,162 @@
+//! The connections as the dispatcher sees them: which path, what they carry, which one can take more. Pure.
+//!
+//! A connection that is fast gets a few deliveries ahead, so that it never waits for us between two transactions; a
+//! slow one gets one at a time, so that nothing waits behind it while others are free. Idle ones are used last in,
+//! first out: what is too many ages and is closed.
+
+use crate::sites::Destination;
+use mail::{EgressPath, Instant};
+use queue::Delivery;
+use shaping::Permit;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Deliveries that a fast connection is given at once.
+pub(crate) const AHEAD: usize = 4;
+/// A transaction below this is fast.
+pub(crate) const FAST: Duration = Duration::from_millis(100);
+
+pub(crate) struct Session {
+    pub path: EgressPath,
+    pub permit: Permit,
+    pub destination: Arc<Destination>,
+    pub orders: VecDeque<Flying>,
+    /// Deliveries given in all.
+    pub given: u32,
+    /// Deliveries that came back in all.
+    pub done: u32,
+    pub fast: bool,
+    /// Takes nothing more; a close is under way.
+    pub closing: bool,
+    pub idle_since: Option<Instant>,
+    /// In a list of sessions with room.
+    listed: bool,
+}
+
+/// A delivery that a session has.
+pub(crate) struct Flying {
+    pub order: u64,
+    pub delivery: Delivery,
+    pub since: Instant,
+}
+
+#[derive(Default)]
+pub(crate) struct Sessions {
+    rows: HashMap<u64, Session>,
+    /// Sessions that may have room, per path; checked when they are taken.
+    room: HashMap<EgressPath, Vec<u64>>,
+    idle: BinaryHeap<Reverse<(Instant, u64)>>,
+    next: u64,
+}
+
+impl Session {
+    fn has_room(&self) -> bool {
+        let places = if self.fast { AHEAD } else { 1 };
+        !self.closing
+            && self.orders.len() < places
+            && self.given < self.destination.limits.messages_per_connection
+    }
+}
+
+impl Sessions {
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn open(&mut self, permit: Permit, destination: Arc<Destination>) -> u64 {
+        self.next += 1;
+        let session = Session {
+            path: permit.path().clone(),
+            permit,
+            destination,
+            orders: VecDeque::with_capacity(AHEAD),
+            given: 0,
+            done: 0,
+            fast: false,
+            closing: false,
+            idle_since: None,
+            listed: false,
+        };
+        self.rows.insert(self.next, session);
+        self.next
+    }
+
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut Session> {
+        self.rows.get_mut(&id)
+    }
+
+    pub fn remove(&mut self, id: u64) -> Option<Session> {
+        self.rows.remove(&id)
+    }
+
+    pub fn ids(&self) -> Vec<u64> {
+        self.rows.keys().copied().collect()
+    }
+
+    /// A session on `path` that can take a delivery now. It stays listed.
+    pub fn with_room(&mut self, path: &EgressPath) -> Option<u64> {
+        let list = self.room.get_mut(path)?;
+        while let Some(id) = list.last().copied() {
+            match self.rows.get_mut(&id) {
+                Some(session) if session.has_room() => return Some(id),
+                Some(session) => session.listed = false,
+                None => {}
+            }
+            list.pop();
+        }
+        self.room.remove(path);
+        None
+    }
+
+    /// Lists a session that may have room again.
+    pub fn list(&mut self, id: u64) {
+        let Some(session) = self.rows.get_mut(&id) else { return };
+        if session.has_room() && !session.listed {
+            session.listed = true;
+            self.room.entry(session.path.clone()).or_default().push(id);
+        }
+    }
+
+    /// From `now` on the session has nothing to do.
+    pub fn rest(&mut self, id: u64, now: Instant) {
+        let Some(session) = self.rows.get_mut(&id) else { return };
+        session.idle_since = Some(now);
+        self.idle.push(Reverse((now + session.destination.idle, id)));
+    }
+
+    pub fn next_idle(&self) -> Option<Instant> {
+        self.idle.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// A session that has rested long enough to be closed.
+    pub fn take_idle(&mut self, now: Instant) -> Option<u64> {
+        while let Some(Reverse((at, id))) = self.idle.peek().copied() {
+            if at > now {
+                return None;
+            }
+            self.idle.pop();
+            if self.rested(id).is_some_and(|rested| rested <= at) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The session that has rested longest, however long that is: makes room for a busier site.
+    pub fn take_oldest_idle(&mut self) -> Option<u64> {
+        while let Some(Reverse((at, id))) = self.idle.pop() {
+            if self.rested(id).is_some_and(|until| until == at) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// When the present rest of a session ends; none if it works.
+    fn rested(&self, id: u64) -> Option<Instant> {
+        let session = self.rows.get(&id).filter(|session| !session.closing)?;
+        session.idle_since.map(|since| since + session.destination.idle)
+    }
+}

@@ -1,0 +1,163 @@
+//! What is known of the recipient domains: their site, its profile and limits, or why there is none. Pure.
+//!
+//! A route is used until its records end; then it is looked up again while the old one still serves, so that a busy
+//! site never pauses for DNS. A failed look-up is remembered for a while too, and everybody who comes meanwhile is
+//! judged by it. The number of domains is bounded: beyond it those that nobody asked for lately are forgotten.
+
+use crate::config::Config;
+use crate::resolve::{Route, Unresolved};
+use mail::classify::{Profiles, Provider, TlsMode};
+use mail::{Domain, Instant, SiteName};
+use shaping::Limits;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A route with what applies on it.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub route: Route,
+    pub provider: Arc<str>,
+    pub limits: Limits,
+    pub tls: TlsMode,
+    pub idle: Duration,
+}
+
+/// What is known of a domain.
+#[derive(Debug, Clone)]
+pub(crate) enum Known {
+    /// Nothing yet; a look-up is under way.
+    Pending,
+    Destination(Arc<Destination>),
+    Nowhere(Unresolved),
+}
+
+struct Row {
+    known: Known,
+    until: Instant,
+    looking: bool,
+}
+
+pub(crate) struct Sites {
+    domains: HashMap<Domain, Row>,
+    /// Sites to domains of the same exchangers share one destination.
+    shared: HashMap<SiteName, Arc<Destination>>,
+    config: Arc<Config>,
+}
+
+/// Whether a look-up has to be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LookUp {
+    Start,
+    NotNow,
+}
+
+impl Sites {
+    pub fn new(config: Arc<Config>) -> Sites {
+        Sites { domains: HashMap::new(), shared: HashMap::new(), config }
+    }
+
+    /// What is known of `domain` at `now`. The caller starts the look-up if told so.
+    pub fn look(&mut self, domain: &Domain, now: Instant) -> (Known, LookUp) {
+        if let Some(row) = self.domains.get_mut(domain) {
+            if row.until > now || row.looking {
+                return (row.known.clone(), LookUp::NotNow);
+            }
+            row.looking = true;
+            // An old route goes on serving; an old failure does not.
+            if matches!(row.known, Known::Nowhere(_)) {
+                row.known = Known::Pending;
+            }
+            return (row.known.clone(), LookUp::Start);
+        }
+        self.make_room(now);
+        self.domains.insert(domain.clone(), Row { known: Known::Pending, until: now, looking: true });
+        (Known::Pending, LookUp::Start)
+    }
+
+    /// Where mail for `domain` stands in the queue.
+    pub fn site_of(&self, domain: &Domain) -> SiteName {
+        match self.domains.get(domain).map(|row| &row.known) {
+            Some(Known::Destination(destination)) => destination.route.site.clone(),
+            Some(Known::Pending | Known::Nowhere(_)) | None => SiteName::new(domain.as_str()),
+        }
+    }
+
+    pub fn destination(&self, site: &SiteName) -> Option<&Arc<Destination>> {
+        self.shared.get(site)
+    }
+
+    /// Takes the answer of a look-up and says where the domain belongs now.
+    pub fn resolved(
+        &mut self,
+        domain: &Domain,
+        answer: Result<Route, Unresolved>,
+        profiles: &Profiles,
+        now: Instant,
+    ) -> SiteName {
+        let (known, time) = match answer {
+            Ok(route) => {
+                let bounds = (self.config.route_seconds_min, self.config.route_seconds_max);
+                let time = route
+                    .lifetime
+                    .clamp(Duration::from_secs(bounds.0), Duration::from_secs(bounds.1.max(bounds.0)));
+                (Known::Destination(self.share(domain, route, profiles)), time)
+            }
+            Err(failure) => {
+                let keep = matches!(failure, Unresolved::Temporary(_));
+                let old = self.domains.get(domain).map(|row| row.known.clone());
+                let time = Duration::from_secs(self.config.resolve_failure_seconds.max(1));
+                match old {
+                    // A resolver that is down must not stop mail whose route was good a minute ago.
+                    Some(route @ Known::Destination(_)) if keep => (route, time),
+                    Some(_) | None => (Known::Nowhere(failure), time),
+                }
+            }
+        };
+        self.domains.insert(domain.clone(), Row { known, until: now + time, looking: false });
+        self.site_of(domain)
+    }
+
+    fn share(&mut self, domain: &Domain, route: Route, profiles: &Profiles) -> Arc<Destination> {
+        if let Some(known) = self.shared.get(&route.site) {
+            if known.route == route {
+                return Arc::clone(known);
+            }
+        }
+        let hosts: Vec<&str> = route.exchangers.iter().map(|exchanger| exchanger.host.as_str()).collect();
+        let provider: &Provider = profiles.provider_for(domain, &hosts);
+        let is_other = provider.id == profiles.other().id;
+        let destination = Arc::new(Destination {
+            limits: self.config.path_limits(&provider.limits, is_other),
+            provider: Arc::clone(&provider.id),
+            tls: provider.tls,
+            idle: provider
+                .limits
+                .idle
+                .filter(|_| !is_other)
+                .unwrap_or(Duration::from_secs(self.config.idle_seconds)),
+            route,
+        });
+        self.shared.insert(destination.route.site.clone(), Arc::clone(&destination));
+        destination
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        if self.domains.len() < self.config.domains_remembered_max {
+            return;
+        }
+        self.domains.retain(|_, row| row.looking || row.until > now);
+        if self.domains.len() >= self.config.domains_remembered_max {
+            self.domains.retain(|_, row| row.looking);
+        }
+        let domains = &self.domains;
+        let used: std::collections::HashSet<SiteName> = domains
+            .values()
+            .filter_map(|row| match &row.known {
+                Known::Destination(destination) => Some(destination.route.site.clone()),
+                Known::Pending | Known::Nowhere(_) => None,
+            })
+            .collect();
+        self.shared.retain(|site, _| used.contains(site));
+    }
+}

@@ -1,0 +1,64 @@
+//! What the dispatcher keeps of each tenant: how much is in flight, and whether its mail is held. Pure.
+//!
+//! Two things hold a tenant's mail: the registry says so (paused, quarantined), or it has as much in flight as one
+//! tenant may. A tenant that is closing still gets out what is queued; one that the registry does not know (yet) is
+//! treated as active, because its mail was accepted.
+
+use crate::dispatch::Dispatcher;
+use mail::TenantId;
+use registry::TenantStatus;
+
+#[derive(Default)]
+pub(crate) struct TenantState {
+    pub in_flight: usize,
+    pub paused: bool,
+    pub held: bool,
+}
+
+impl Dispatcher {
+    pub(crate) fn know_tenant(&mut self, tenant: TenantId) {
+        if !self.tenants.contains_key(&tenant) {
+            self.tenants.insert(tenant, TenantState::default());
+            self.look_at_tenant(tenant);
+        }
+    }
+
+    /// Takes over what the registry says now.
+    pub(crate) fn look_at_tenant(&mut self, tenant: TenantId) {
+        let known = self.ways.snapshot.tenant(tenant);
+        let weight = known.map_or(1, |known| known.plan.weight);
+        let paused = known.is_some_and(|known| match known.status {
+            TenantStatus::Paused | TenantStatus::Quarantined => true,
+            TenantStatus::Active | TenantStatus::Closing => false,
+        });
+        self.queue.set_weight(tenant, weight);
+        self.tenants.entry(tenant).or_default().paused = paused;
+        self.hold_or_resume(tenant);
+    }
+
+    /// One more delivery of this tenant is in flight.
+    pub(crate) fn took_off(&mut self, tenant: TenantId) {
+        self.tenants.entry(tenant).or_default().in_flight += 1;
+        self.hold_or_resume(tenant);
+    }
+
+    pub(crate) fn came_back(&mut self, tenant: TenantId) {
+        let state = self.tenants.entry(tenant).or_default();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        self.hold_or_resume(tenant);
+    }
+
+    fn hold_or_resume(&mut self, tenant: TenantId) {
+        let limit = self.ways.config.deliveries_per_tenant_max;
+        let state = self.tenants.entry(tenant).or_default();
+        let hold = state.paused || state.in_flight >= limit;
+        if hold == state.held {
+            return;
+        }
+        state.held = hold;
+        match hold {
+            true => self.queue.hold_tenant(tenant),
+            false => self.queue.resume_tenant(tenant),
+        }
+    }
+}

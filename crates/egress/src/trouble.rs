@@ -1,0 +1,317 @@
+//! What came of an attempt, and what it means: for the recipient, for its path, for the next attempt. Pure.
+//!
+//! One function, `judge`, turns a `Cause` into an outcome, a next step and a signal for shaping. A reply is read by
+//! the table of `mail::classify`; a silence, a broken session or a missing extension has a class of its own here and
+//! never passes through the reply rules. What may surprise:
+//!
+//! - A 5yz greeting is not the end of a recipient. It is about the address that we come from; one blocked address
+//!   must not burn a list.
+//! - A connection that was kept open and is found closed is not an attempt: sites close idle sessions as they like.
+//! - A break after the final dot is tried again although the site may have the message: twice is better than never
+//!   (RFC 1047).
+
+use crate::resolve::Unresolved;
+use mail::classify::{Classified, Profiles, RetryHint, Step};
+use mail::{Class, ClassKind, Outcome, Reply, Scope, Verdict};
+use shaping::{Feedback, Signal};
+use smtp::client::{Break, BreakKind, Failure, Missing, Stage};
+use spool::Settlement;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What came of one attempt for one recipient.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cause {
+    Delivered(Reply),
+    Failed(Failure),
+    /// Nothing connected, at no exchanger.
+    NoConnection(String),
+    /// There is nowhere to go.
+    Unresolved(Unresolved),
+    /// The site has no address that the pool's addresses can reach.
+    NoCommonFamily,
+    /// Our journal could not give the message.
+    Unreadable,
+    /// The recipient's time was over.
+    Expired,
+}
+
+/// Where it was tried and how.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Circumstances {
+    pub mx: Option<String>,
+    pub egress: Option<IpAddr>,
+    pub tls: Option<String>,
+    pub provider: Option<Arc<str>>,
+    /// The session had carried a message before this one.
+    pub warm: bool,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Judged {
+    pub outcome: Outcome,
+    pub next: Next,
+    pub signal: Signal,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Settle(Settlement),
+    Retry(Option<RetryHint>),
+    /// It was no attempt.
+    GiveBack,
+}
+
+pub(crate) fn judge(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged {
+    match cause {
+        Cause::Delivered(reply) => delivered(reply, at),
+        Cause::Failed(Failure::Refused { stage, reply }) => refused(*stage, reply, at, profiles),
+        Cause::Failed(Failure::Broken(broken)) => self::broken(broken, at, profiles),
+        Cause::Failed(Failure::Missing(missing)) => self::missing(*missing, at, profiles),
+        Cause::NoConnection(words) => {
+            let found = Found::soft("remote.down", "connect", words.clone());
+            found.judged(at, profiles, Signal::Feedback(Feedback::Gone))
+        }
+        Cause::Unresolved(why) => unresolved(why, at, profiles),
+        Cause::NoCommonFamily => {
+            let words = "the site has no address of a kind (IPv4, IPv6) that our addresses can reach";
+            Found::soft("remote.down", "connect", words.to_owned()).judged(at, profiles, NEUTRAL)
+        }
+        Cause::Unreadable => {
+            let words = "the stored message could not be read; it is tried again";
+            Found::soft("unknown", "queue", words.to_owned()).judged(at, profiles, NEUTRAL)
+        }
+        Cause::Expired => {
+            let words = "it could not be delivered in time";
+            let mut judged =
+                Found::soft("remote.down", "queue", words.to_owned()).judged(at, profiles, NEUTRAL);
+            judged.outcome.verdict = Verdict::Failed;
+            judged.next = Next::Settle(Settlement::Expired);
+            judged
+        }
+    }
+}
+
+const NEUTRAL: Signal = Signal::Feedback(Feedback::Neutral);
+const GOOD: Signal = Signal::Feedback(Feedback::Good);
+
+fn delivered(reply: &Reply, at: &Circumstances) -> Judged {
+    let found = Found { class: "delivered", stage: "final-dot", words: None, fate: Fate::Final };
+    let mut outcome = found.outcome(at, ClassKind::Soft, Scope::Recipient, Class::stored("delivered"));
+    outcome.verdict = Verdict::Delivered;
+    outcome.reply = Some(reply.clone());
+    Judged { outcome, next: Next::Settle(Settlement::Delivered), signal: GOOD }
+}
+
+fn refused(stage: Stage, reply: &Reply, at: &Circumstances, profiles: &Profiles) -> Judged {
+    let provider = at.provider.as_deref().unwrap_or(mail::classify::OTHER_PROVIDER);
+    let stage_word = stage_word(stage);
+    let classified = profiles.classify(provider, reply, stage_word);
+    let about_us = matches!(stage, Stage::Greeting | Stage::Hello | Stage::StartTls | Stage::Auth);
+    let verdict = if about_us { Verdict::Deferred } else { classified.verdict() };
+    let signal = signal_of(&classified, reply, about_us);
+    let outcome = Outcome {
+        verdict,
+        class: classified.class,
+        kind: classified.kind,
+        scope: classified.scope,
+        stage: stage_word,
+        reply: Some(reply.clone()),
+        trouble: None,
+        rule: classified.rule,
+        mx: at.mx.clone(),
+        egress: at.egress,
+        tls: at.tls.clone(),
+        provider: provider_of(at),
+    };
+    let next = match verdict {
+        Verdict::Failed => Next::Settle(final_settlement(outcome.kind)),
+        Verdict::Deferred | Verdict::Delivered => Next::Retry(classified.retry),
+    };
+    Judged { outcome, next, signal }
+}
+
+/// What a refusal says about its path. A single reply may stop a path only if the table says so.
+fn signal_of(classified: &Classified, reply: &Reply, about_us: bool) -> Signal {
+    match classified.step {
+        Step::Pause(time) => Signal::Pause { time, reason: reply.to_line() },
+        Step::ConnectionLess => Signal::FewerConnections,
+        // Mild steps are what a window does by itself; only strong ones touch the rate.
+        Step::Multiply(factor) if factor <= 0.5 => Signal::LowerRate { percent: (factor * 100.0) as u32 },
+        Step::Multiply(_) => Signal::Feedback(Feedback::Slower),
+        Step::None | Step::LearnPerConnection | Step::PauseTenant(_) if about_us => {
+            Signal::Feedback(Feedback::Gone)
+        }
+        Step::LearnPerConnection => NEUTRAL,
+        Step::None | Step::PauseTenant(_) => match classified.scope {
+            Scope::Recipient | Scope::Message => GOOD,
+            Scope::Session | Scope::Path | Scope::Site => Signal::Feedback(Feedback::Slower),
+        },
+    }
+}
+
+fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
+    let stage = stage_word(broken.stage);
+    let early = broken.stage <= Stage::Auth;
+    let what = match broken.kind {
+        BreakKind::Timeout => "the site did not answer in time",
+        BreakKind::Eof => "the site closed the connection",
+        BreakKind::Protocol => "the site's answer was no SMTP reply",
+        BreakKind::TlsFailed => "the TLS handshake failed",
+        BreakKind::Io => "the connection broke",
+    };
+    let class = if broken.kind == BreakKind::TlsFailed { "tls.failed" } else { "remote.down" };
+    let words = match broken.maybe_delivered {
+        true => format!("{what} after the whole message was sent; the site may have it"),
+        false => format!("{what} (stage {stage})"),
+    };
+    let signal = match broken.kind {
+        _ if early => Signal::Feedback(Feedback::Gone),
+        BreakKind::Timeout => Signal::Feedback(Feedback::Gone),
+        BreakKind::Eof | BreakKind::Protocol | BreakKind::TlsFailed | BreakKind::Io => {
+            Signal::Feedback(Feedback::Slower)
+        }
+    };
+    let closed_while_idle = at.warm
+        && matches!(broken.kind, BreakKind::Eof | BreakKind::Io)
+        && matches!(broken.stage, Stage::Reset | Stage::Mail);
+    if closed_while_idle {
+        let mut judged = Found::soft(class, stage, words).judged(at, profiles, NEUTRAL);
+        judged.next = Next::GiveBack;
+        return judged;
+    }
+    Found::soft(class, stage, words).judged(at, profiles, signal)
+}
+
+fn missing(missing: Missing, at: &Circumstances, profiles: &Profiles) -> Judged {
+    let found = match missing {
+        Missing::StartTls => {
+            Found::soft("tls.failed", "starttls", "the site does not offer TLS, which is required".into())
+        }
+        Missing::Auth => {
+            Found::soft("relay.denied", "ehlo", "the site does not offer the login that is configured".into())
+        }
+        Missing::SmtpUtf8 => {
+            Found::hard("content.format", "the site does not take internationalized addresses (5.6.7)")
+        }
+        Missing::EightBitMime => {
+            Found::hard("content.format", "the site does not take 8-bit messages (5.6.3)")
+        }
+        Missing::RequireTls => Found::hard(
+            "tls.required",
+            "the message requires TLS on its whole way, which the site does not offer (5.7.30)",
+        ),
+        Missing::Size => Found::hard("content.size", "the message is larger than the site takes (5.3.4)"),
+        Missing::CleanLines => {
+            Found::hard("content.format", "the message has characters that SMTP cannot carry (5.6.0)")
+        }
+    };
+    found.judged(at, profiles, GOOD)
+}
+
+fn unresolved(why: &Unresolved, at: &Circumstances, profiles: &Profiles) -> Judged {
+    let found = match why {
+        Unresolved::NoSuchDomain => {
+            Found::hard("domain.bad", "the domain does not exist or has no mail host (5.1.2)")
+        }
+        Unresolved::NullMx => Found::hard("domain.bad", "the domain does not take mail: null MX (5.1.10)"),
+        Unresolved::NoAddress => {
+            Found::hard("domain.bad", "no mail exchanger of the domain has an address (5.4.4)")
+        }
+        Unresolved::Loop => {
+            Found::hard("loop", "the mail exchanger of the domain is this system itself (5.4.6)")
+        }
+        Unresolved::Temporary(words) => {
+            Found::soft("remote.down", "resolve", format!("the DNS gave no definite answer (4.4.3): {words}"))
+        }
+    };
+    Found { stage: "resolve", ..found }.judged(at, profiles, NEUTRAL)
+}
+
+/// A finding of our own, before the table adds kind and scope.
+struct Found {
+    class: &'static str,
+    stage: &'static str,
+    words: Option<String>,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Final,
+    Again,
+}
+
+impl Found {
+    fn soft(class: &'static str, stage: &'static str, words: String) -> Found {
+        Found { class, stage, words: Some(words), fate: Fate::Again }
+    }
+
+    fn hard(class: &'static str, words: &'static str) -> Found {
+        Found { class, stage: "mail", words: Some(words.to_owned()), fate: Fate::Final }
+    }
+
+    fn judged(self, at: &Circumstances, profiles: &Profiles, signal: Signal) -> Judged {
+        let class = Class::stored(self.class);
+        let described = profiles.describe_cause(&class);
+        // What the table calls hard is hard if we say so; `describe_cause` takes every cause of ours for passing.
+        let meaning = profiles.meaning(&class).map(|meaning| meaning.kind);
+        let kind = if self.fate == Fate::Final { meaning.unwrap_or(described.kind) } else { described.kind };
+        let fate = self.fate;
+        let mut outcome = self.outcome(at, kind, described.scope, class);
+        let next = match fate {
+            Fate::Final => {
+                outcome.verdict = Verdict::Failed;
+                Next::Settle(final_settlement(kind))
+            }
+            Fate::Again => Next::Retry(None),
+        };
+        Judged { outcome, next, signal }
+    }
+
+    fn outcome(self, at: &Circumstances, kind: ClassKind, scope: Scope, class: Class) -> Outcome {
+        Outcome {
+            verdict: Verdict::Deferred,
+            class,
+            kind,
+            scope,
+            stage: self.stage,
+            reply: None,
+            trouble: self.words,
+            rule: None,
+            mx: at.mx.clone(),
+            egress: at.egress,
+            tls: at.tls.clone(),
+            provider: provider_of(at),
+        }
+    }
+}
+
+/// A refusal for good: the recipient's doing is a bounce, everybody else's a failure.
+fn final_settlement(kind: ClassKind) -> Settlement {
+    match kind {
+        ClassKind::Hard | ClassKind::Soft => Settlement::Bounced,
+        ClassKind::Block | ClassKind::Throttle | ClassKind::Infra => Settlement::Failed,
+    }
+}
+
+fn provider_of(at: &Circumstances) -> Arc<str> {
+    at.provider.clone().unwrap_or_else(|| mail::classify::OTHER_PROVIDER.into())
+}
+
+fn stage_word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Greeting => "greeting",
+        Stage::Hello => "ehlo",
+        Stage::StartTls => "starttls",
+        Stage::Auth => "auth",
+        Stage::Mail | Stage::Reset | Stage::Quit => "mail",
+        Stage::Rcpt => "rcpt",
+        Stage::Data | Stage::Body => "data",
+        Stage::Final => "final-dot",
+    }
+}
+
+#[cfg(test)]
+#[path = "trouble_tests.rs"]
+mod tests;

@@ -1,0 +1,169 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use mail::EnhancedStatus;
+use std::time::Duration;
+
+fn reply(line: &str) -> Reply {
+    let (code, rest) = line.split_once(' ').unwrap();
+    let (first, text) = rest.split_once(' ').unwrap_or((rest, ""));
+    match EnhancedStatus::parse(first) {
+        Some(enhanced) => Reply::new(code.parse().unwrap(), Some(enhanced), text),
+        None => Reply::new(code.parse().unwrap(), None, rest),
+    }
+}
+
+fn refusal(stage: Stage, line: &str, provider: &str) -> Judged {
+    let at = Circumstances { provider: Some(provider.into()), ..Circumstances::default() };
+    judge(&Cause::Failed(Failure::Refused { stage, reply: reply(line) }), &at, &Profiles::shipped())
+}
+
+fn breaking(stage: Stage, kind: BreakKind, warm: bool) -> Judged {
+    let at = Circumstances { warm, ..Circumstances::default() };
+    let cause =
+        Cause::Failed(Failure::Broken(Break { stage, kind, maybe_delivered: stage.maybe_delivered() }));
+    judge(&cause, &at, &Profiles::shipped())
+}
+
+const BOUNCED: Next = Next::Settle(Settlement::Bounced);
+const FAILED: Next = Next::Settle(Settlement::Failed);
+const AGAIN: Next = Next::Retry(None);
+const GREYLISTED: Next = Next::Retry(Some(RetryHint::After(Duration::from_secs(300))));
+
+#[test]
+fn replies_at_each_stage_lead_where_the_table_says() {
+    let table = [
+        (Stage::Rcpt, "550 5.1.1 no such user", BOUNCED, "recipient.unknown"),
+        (Stage::Rcpt, "450 4.2.1 mailbox busy", AGAIN, ""),
+        (Stage::Rcpt, "451 4.7.1 Greylisting in action, please come back later", GREYLISTED, "greylist"),
+        (Stage::Rcpt, "452 4.2.2 mailbox full", AGAIN, "recipient.full"),
+        (Stage::Rcpt, "552 5.2.2 mailbox full", BOUNCED, "recipient.full"),
+        (Stage::Final, "421 4.3.2 going down", AGAIN, ""),
+        (Stage::Mail, "451 4.3.0 try again", AGAIN, ""),
+        (Stage::Data, "451 4.3.0 try again", AGAIN, ""),
+        (Stage::Greeting, "554 5.7.1 no service for you", AGAIN, ""),
+        (Stage::Hello, "550 5.7.1 bad name", AGAIN, ""),
+    ];
+    for (stage, line, next, class) in table {
+        let judged = refusal(stage, line, "other");
+        assert_eq!(judged.next, next, "{line} at {stage:?}: {:?}", judged.outcome);
+        if !class.is_empty() {
+            assert_eq!(judged.outcome.class.as_str(), class, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_5yz_that_means_slower_is_tried_again() {
+    let line = "550 5.2.1 The user you are trying to contact is receiving mail at a rate that prevents delivery ReceivingRatePerm";
+    let judged = refusal(Stage::Rcpt, line, "google");
+    assert_eq!(judged.next, Next::Retry(Some(RetryHint::Slow)));
+    assert_eq!(judged.outcome.verdict, Verdict::Deferred);
+}
+
+#[test]
+fn a_refusal_of_the_message_is_a_failure_and_not_a_bounce() {
+    let judged = refusal(
+        Stage::Final,
+        "550 5.7.1 Our system has detected that this message is likely unsolicited mail",
+        "google",
+    );
+    assert_eq!(judged.next, FAILED, "{:?}", judged.outcome);
+    assert_eq!(judged.signal, GOOD);
+}
+
+#[test]
+fn a_refusal_at_the_greeting_counts_as_nobody_home() {
+    let judged = refusal(Stage::Greeting, "421 4.3.2 too busy", "other");
+    assert_eq!((judged.next, judged.outcome.scope), (AGAIN, Scope::Session));
+    assert_ne!(judged.signal, GOOD);
+}
+
+#[test]
+fn a_reply_that_asks_for_a_pause_gets_one() {
+    let judged = refusal(
+        Stage::Mail,
+        "421 4.7.0 [TSS04] Messages from 192.0.2.7 temporarily deferred due to unexpected volume or user complaints",
+        "yahoo",
+    );
+    assert_eq!(judged.next, AGAIN);
+    assert!(
+        matches!(judged.signal, Signal::Pause { time, .. } if time >= Duration::from_secs(3600)),
+        "{judged:?}"
+    );
+}
+
+#[test]
+fn breaks_are_tried_again_and_silence_counts_as_nobody_home() {
+    for stage in
+        [Stage::Greeting, Stage::Hello, Stage::StartTls, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Final]
+    {
+        for kind in [BreakKind::Timeout, BreakKind::Eof, BreakKind::Protocol, BreakKind::Io] {
+            let judged = breaking(stage, kind, false);
+            assert_eq!(judged.next, AGAIN, "{stage:?} {kind:?}");
+            assert!(judged.outcome.trouble.is_some() && judged.outcome.reply.is_none());
+            let gone = stage <= Stage::Auth || kind == BreakKind::Timeout;
+            assert_eq!(judged.signal == Signal::Feedback(Feedback::Gone), gone, "{stage:?} {kind:?}");
+        }
+    }
+    assert!(breaking(Stage::Final, BreakKind::Eof, false).outcome.trouble.unwrap().contains("may have it"));
+    assert_eq!(breaking(Stage::StartTls, BreakKind::TlsFailed, false).outcome.class.as_str(), "tls.failed");
+}
+
+#[test]
+fn a_kept_session_that_is_found_closed_is_no_attempt() {
+    assert_eq!(breaking(Stage::Mail, BreakKind::Eof, true).next, Next::GiveBack);
+    assert_eq!(breaking(Stage::Mail, BreakKind::Eof, false).next, AGAIN);
+    assert_eq!(breaking(Stage::Final, BreakKind::Eof, true).next, AGAIN);
+    assert_eq!(breaking(Stage::Mail, BreakKind::Timeout, true).next, AGAIN);
+}
+
+#[test]
+fn only_a_definite_answer_of_the_dns_ends_a_message() {
+    let profiles = Profiles::shipped();
+    let judge = |why| judge(&Cause::Unresolved(why), &Circumstances::default(), &profiles);
+    for (why, code) in [
+        (Unresolved::NoSuchDomain, "5.1.2"),
+        (Unresolved::NullMx, "5.1.10"),
+        (Unresolved::NoAddress, "5.4.4"),
+        (Unresolved::Loop, "5.4.6"),
+    ] {
+        let judged = judge(why);
+        assert_eq!(judged.next, BOUNCED);
+        assert_eq!((judged.outcome.stage, judged.outcome.verdict), ("resolve", Verdict::Failed));
+        assert!(judged.outcome.trouble.unwrap().contains(code));
+    }
+    let judged = judge(Unresolved::Temporary("SERVFAIL".to_owned()));
+    assert_eq!((judged.next, judged.signal), (AGAIN, NEUTRAL));
+}
+
+#[test]
+fn what_the_site_lacks_is_final_except_tls_that_may_come_back() {
+    let profiles = Profiles::shipped();
+    let judge =
+        |what| judge(&Cause::Failed(Failure::Missing(what)), &Circumstances::default(), &profiles).next;
+    for what in
+        [Missing::SmtpUtf8, Missing::EightBitMime, Missing::RequireTls, Missing::Size, Missing::CleanLines]
+    {
+        assert_eq!(judge(what), FAILED, "{what:?}");
+    }
+    assert_eq!(judge(Missing::StartTls), AGAIN);
+}
+
+#[test]
+fn every_class_that_we_name_is_in_the_table() {
+    let profiles = Profiles::shipped();
+    for name in [
+        "remote.down",
+        "tls.failed",
+        "tls.required",
+        "domain.bad",
+        "loop",
+        "content.format",
+        "content.size",
+        "unknown",
+        "relay.denied",
+    ] {
+        assert!(profiles.class(name).is_some(), "{name}");
+    }
+}

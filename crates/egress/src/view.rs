@@ -1,0 +1,88 @@
+//! The dispatcher as operators and tenants see and stop it: the one reason why a message waits, holds by hand. Pure.
+
+use crate::dispatch::Dispatcher;
+use crate::record::Now;
+use mail::{EgressPath, MessageId, PoolId, SiteName};
+use queue::Standing;
+use queue::control::{QueueView, Reason, WaitingView};
+use shaping::{Hold, PathView};
+
+impl Dispatcher {
+    /// Every recipient of `message` that is not settled; none if there is none.
+    pub fn why(&self, message: MessageId, now: Now) -> Option<Vec<WaitingView>> {
+        let places = self.queue.places(message);
+        if places.is_empty() {
+            return None;
+        }
+        let view = |place: queue::Place| {
+            let (reason, until) = match place.standing {
+                Standing::InFlight => (Reason::InFlight, None),
+                Standing::TenantHeld => (Reason::TenantHeld, None),
+                Standing::Ready => (Reason::Turn, None),
+                Standing::Waiting(at) if place.entry.attempt == 0 => (Reason::NotBefore, Some(now.wall(at))),
+                Standing::Waiting(at) => (Reason::Retry, Some(now.wall(at))),
+                Standing::Closed(at) => {
+                    (self.reason(place.flow.pool, &place.site), at.map(|at| now.wall(at)))
+                }
+            };
+            WaitingView {
+                message,
+                recipient: place.entry.recipient,
+                tenant: place.flow.tenant,
+                stream: place.flow.stream,
+                pool: place.flow.pool,
+                domain: place.domain.as_str().to_owned(),
+                site: place.site.as_str().to_owned(),
+                attempt: place.entry.attempt,
+                reason,
+                until,
+                expires_at: now.wall(place.entry.expires),
+            }
+        };
+        let mut views: Vec<_> = places.into_iter().map(view).collect();
+        views.sort_by_key(|view| view.recipient);
+        Some(views)
+    }
+
+    /// What is ready, by tenant, pool and site; the fullest first.
+    pub fn queues(&self, limit: usize, now: Now) -> Vec<QueueView> {
+        let view = |lane: queue::LanePlace| {
+            let (reason, until) = match lane.standing {
+                Standing::TenantHeld => (Some(Reason::TenantHeld), None),
+                Standing::Closed(at) => (Some(self.reason(lane.pool, &lane.site)), at.map(|at| now.wall(at))),
+                Standing::Ready | Standing::Waiting(_) | Standing::InFlight => (None, None),
+            };
+            QueueView {
+                tenant: lane.tenant,
+                pool: lane.pool,
+                site: lane.site.as_str().to_owned(),
+                ready: u64::from(lane.ready),
+                reason,
+                until,
+            }
+        };
+        self.queue.lanes(limit).into_iter().map(view).collect()
+    }
+
+    pub fn paths(&self, now: Now) -> Vec<PathView> {
+        self.ways.shaper.paths(now.instant).collect()
+    }
+
+    /// An operator suspends a path.
+    pub fn handle_hold(&mut self, path: &EgressPath, hold: Hold, now: Now) {
+        let limits = match self.ways.sites.destination(&path.site) {
+            Some(destination) => destination.limits,
+            None => shaping::Limits::default(),
+        };
+        self.ways.shaper.hold(path, &limits, hold, now.instant);
+    }
+
+    pub fn handle_resume(&mut self, path: &EgressPath) {
+        self.ways.shaper.resume(path);
+        self.queue.reopen_site(&path.site);
+    }
+
+    fn reason(&self, pool: PoolId, site: &SiteName) -> Reason {
+        self.ways.reasons.get(&(pool, site.clone())).cloned().unwrap_or(Reason::Turn)
+    }
+}

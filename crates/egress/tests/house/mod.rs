@@ -1,0 +1,276 @@
+//! A house with a real journal and a real way out, and sites on loopback that do as they are told.
+//!
+//! Every site has an address of its own below 127/8 and they share one port, as mail exchangers share port 25. The
+//! resolver is a table. Time is real and short.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+pub mod site;
+
+use bytes::Bytes;
+use egress::resolve::TableResolver;
+use egress::{Config, EgressHandle, EgressParts};
+use mail::classify::Profiles;
+use mail::{
+    BodyKind, Clock, Domain, DomainId, ForwardPath, Instant, MessageId, PoolId, Random, ReversePath,
+    SourceId, SourceName, StreamId, TenantId, Timestamp,
+};
+use registry::{
+    DisplayName, EgressPool, EgressSource, Generation, Plan, PoolMember, SecretKey, Slug, Snapshot,
+    SnapshotBuilder, SourceState, Stream, StreamKind, Tenant, TenantStatus,
+};
+use spool::{Accepted, Attempted, Follower, RealDisk, RecipientRecord, Record, Settled, Spool};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const START: i64 = 1_795_425_249_120;
+
+/// Real time on a made-up date.
+pub struct TestClock(tokio::time::Instant);
+
+impl Clock for TestClock {
+    fn timestamp(&self) -> Timestamp {
+        Timestamp::from_millis(START + self.0.elapsed().as_millis() as i64)
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::from_micros(1_000_000 + self.0.elapsed().as_micros() as u64)
+    }
+}
+
+pub struct House {
+    pub resolver: Arc<TableResolver>,
+    pub handle: EgressHandle,
+    pub task: JoinHandle<Result<(), egress::Fault>>,
+    pub shutdown: CancellationToken,
+    pub clock: Arc<TestClock>,
+    pub tenant: TenantId,
+    pub snapshot: Arc<Mutex<Arc<Snapshot>>>,
+    stream: StreamId,
+    pool: PoolId,
+    spool: Spool,
+    follower: Follower,
+    random: Random,
+    _directory: tempfile::TempDir,
+}
+
+/// What the journal says about a recipient.
+#[derive(Debug)]
+pub enum Told {
+    Attempted(Attempted),
+    Settled(Settled),
+}
+
+impl House {
+    pub async fn new(port: u16) -> House {
+        House::with(port, |_| {}).await
+    }
+
+    pub async fn with(port: u16, change: impl FnOnce(&mut Config)) -> House {
+        let mut config = Config {
+            smtp_port: port,
+            lab_loopback_only: true,
+            retry_seconds: vec![1],
+            retry_jitter_percent: 0,
+            resolve_failure_seconds: 1,
+            ..Config::default()
+        };
+        config.limits.connections_per_minute = Some(0);
+        config.limits.messages_per_second = Some(0);
+        change(&mut config);
+        let clock = Arc::new(TestClock(tokio::time::Instant::now()));
+        let mut random = Random::from_number(4);
+        let directory = tempfile::tempdir().unwrap();
+        let spool_config = spool::Config {
+            directory: directory.path().join("spool"),
+            reserve_octets: 0,
+            readers: vec![],
+            ..spool::Config::default()
+        };
+        let (spool, recovery) = Spool::open(spool_config, Arc::new(RealDisk), clock.clone()).unwrap();
+        let now = clock.timestamp();
+        let tenant = TenantId::mint(now, &mut random);
+        let (stream, pool) = (StreamId::mint(now, &mut random), PoolId::mint(now, &mut random));
+        let source = SourceId::mint(now, &mut random);
+        let snapshot =
+            Arc::new(Mutex::new(Arc::new(registry(tenant, stream, pool, source, TenantStatus::Active))));
+        let resolver = Arc::new(TableResolver::new());
+        let shutdown = CancellationToken::new();
+        let shared = Arc::clone(&snapshot);
+        let parts = EgressParts {
+            config,
+            profiles: Arc::new(Profiles::shipped()),
+            snapshot: Arc::new(move || Arc::clone(&shared.lock().unwrap())),
+            unsettled: recovery.unsettled,
+            follower: spool.follow(recovery.end),
+            outcomes: spool.outcomes(),
+            bodies: spool.bodies(),
+            resolver: resolver.clone(),
+            clock: clock.clone(),
+            random: random.fork(),
+        };
+        let (handle, task) = egress::start(parts, shutdown.clone()).unwrap();
+        let follower = spool.follow(recovery.end);
+        House {
+            resolver,
+            handle,
+            task,
+            shutdown,
+            clock,
+            tenant,
+            snapshot,
+            stream,
+            pool,
+            spool,
+            follower,
+            random,
+            _directory: directory,
+        }
+    }
+
+    /// Changes the status of the one tenant, as the registry's follower would.
+    pub fn set_status(&self, status: TenantStatus) {
+        let source = self.snapshot.lock().unwrap().sources().next().unwrap().id;
+        *self.snapshot.lock().unwrap() =
+            Arc::new(registry(self.tenant, self.stream, self.pool, source, status));
+    }
+
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.timestamp()
+    }
+
+    pub fn route(&self, domain: &str, preference: u16, host: &str, address: IpAddr) {
+        self.resolver.mx(domain, preference, host).address(host, address);
+    }
+
+    pub async fn send(&mut self, recipients: &[&str]) -> MessageId {
+        self.send_with(recipients, |_| {}).await
+    }
+
+    pub async fn send_with(&mut self, recipients: &[&str], change: impl FnOnce(&mut Accepted)) -> MessageId {
+        let now = self.clock.timestamp();
+        let message = MessageId::mint(now, &mut self.random);
+        let body =
+            Bytes::from_static(b"From: a@client.example\r\nSubject: hello\r\n\r\n.dots\r\nare kept\r\n");
+        let reverse_path = |number| ReversePath::parse(&format!("b+{number}@rp.client.example")).unwrap();
+        let recipient = |(number, text): (usize, &&str)| RecipientRecord {
+            forward_path: ForwardPath::parse(text).unwrap(),
+            reverse_path: reverse_path(number),
+            notify: None,
+            original: None,
+        };
+        let mut accepted = Accepted {
+            message,
+            tenant: self.tenant,
+            stream: self.stream,
+            domain: DomainId::mint(now, &mut self.random),
+            credential: None,
+            api_key: None,
+            pool: self.pool,
+            accepted_at: now,
+            not_before: None,
+            expires_at: now.saturating_add(Duration::from_secs(3600)),
+            reverse_path: reverse_path(0),
+            message_id_header: "<1@client.example>".to_owned(),
+            subject: "hello".to_owned(),
+            header_from: "a@client.example".to_owned(),
+            tags: vec![],
+            metadata: vec![],
+            body_kind: BodyKind::SevenBit,
+            smtputf8: false,
+            require_tls: false,
+            dsn_return: None,
+            envelope_id: None,
+            recipients: recipients.iter().enumerate().map(recipient).collect(),
+            size: body.len() as u64,
+        };
+        change(&mut accepted);
+        let _committed = self.spool.intake().append(accepted, body).await.unwrap();
+        message
+    }
+
+    /// The next thing that the journal says came of any recipient.
+    pub async fn told(&mut self) -> Told {
+        let wait = Duration::from_secs(15);
+        loop {
+            let batch = tokio::time::timeout(wait, self.follower.next_batch(1))
+                .await
+                .expect("nothing happens")
+                .unwrap();
+            match batch.into_iter().next().map(|(_, record)| (*record).clone()) {
+                Some(Record::Attempted(attempted)) => return Told::Attempted(attempted),
+                Some(Record::Settled(settled)) => return Told::Settled(settled),
+                Some(Record::Accepted(_) | Record::Unknown { .. }) | None => {}
+            }
+        }
+    }
+
+    pub async fn settled(&mut self) -> Settled {
+        match self.told().await {
+            Told::Settled(settled) => settled,
+            Told::Attempted(attempted) => panic!("it was only attempted: {attempted:?}"),
+        }
+    }
+
+    pub async fn attempted(&mut self) -> Attempted {
+        match self.told().await {
+            Told::Attempted(attempted) => attempted,
+            Told::Settled(settled) => panic!("it was settled: {settled:?}"),
+        }
+    }
+
+    /// Stops egress and says whether it stopped in order.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(10), self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+/// One tenant, one pool, one source: 127.0.0.1.
+fn registry(
+    tenant: TenantId,
+    stream: StreamId,
+    pool: PoolId,
+    source: SourceId,
+    status: TenantStatus,
+) -> Snapshot {
+    let now = Timestamp::from_millis(START);
+    let name = Slug::parse("main").unwrap();
+    SnapshotBuilder::new(Generation(1), now, Arc::new(SecretKey::new(&[7; 32])))
+        .tenant(Tenant {
+            id: tenant,
+            name: DisplayName::parse("Client").unwrap(),
+            status,
+            status_reason: None,
+            plan: Plan::default(),
+            created_at: now,
+            updated_at: now,
+        })
+        .stream(Stream {
+            id: stream,
+            tenant,
+            name: name.clone(),
+            kind: StreamKind::Transactional,
+            pool,
+            overflow_pool: None,
+            expires_after: Duration::from_secs(3600),
+            created_at: now,
+        })
+        .source(EgressSource {
+            id: source,
+            name: SourceName::new("out-1"),
+            address: "127.0.0.1".parse().unwrap(),
+            ehlo: Domain::parse("out-1.house.example").unwrap(),
+            state: SourceState::Active,
+        })
+        .pool(EgressPool {
+            id: pool,
+            name,
+            tenant: None,
+            members: vec![PoolMember { source, weight: 1 }],
+            platform: None,
+        })
+        .build()
+}

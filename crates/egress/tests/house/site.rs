@@ -1,0 +1,205 @@
+//! Sites: one that behaves, around `smtp::server`, and one that says line by line what the test wants.
+
+use mail::{Domain, EnhancedStatus, Instant, Reply};
+use smtp::server::{Action, Answer, Role, ServerConfig, Session, TlsMode, Transaction};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+/// A message that a site took.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    pub reverse_path: String,
+    pub forward_path: String,
+    pub raw: Vec<u8>,
+    pub encrypted: bool,
+    pub peer: IpAddr,
+    pub client_name: String,
+}
+
+#[derive(Clone)]
+pub struct Site {
+    pub address: IpAddr,
+    pub port: u16,
+    pub arrivals: Arc<Mutex<Vec<Arrival>>>,
+    pub connections: Arc<AtomicU32>,
+}
+
+impl Site {
+    fn new(address: IpAddr, port: u16) -> Site {
+        Site { address, port, arrivals: Arc::default(), connections: Arc::default() }
+    }
+
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.arrivals.lock().unwrap().clone()
+    }
+}
+
+/// A free port on 127.0.0.1, and a listener that keeps it.
+pub async fn free_port() -> (u16, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (listener.local_addr().unwrap().port(), listener)
+}
+
+async fn listen(last: u8, port: u16) -> TcpListener {
+    TcpListener::bind(SocketAddr::new(address(last), port)).await.unwrap()
+}
+
+pub fn address(last: u8) -> IpAddr {
+    IpAddr::from([127, 0, 0, last])
+}
+
+/// A site at 127.0.0.`last` that takes everything.
+pub async fn good(last: u8, port: u16, tls: TlsMode) -> Site {
+    let listener = listen(last, port).await;
+    let site = Site::new(address(last), port);
+    let (serving, acceptor) = (site.clone(), acceptor());
+    tokio::spawn(async move {
+        loop {
+            let (stream, peer) = listener.accept().await.unwrap();
+            serving.connections.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(serve(stream, peer.ip(), serving.clone(), acceptor.clone(), tls));
+        }
+    });
+    site
+}
+
+async fn serve(stream: TcpStream, peer: IpAddr, site: Site, acceptor: TlsAcceptor, tls: TlsMode) {
+    let hostname = Domain::parse("mx.site.example").unwrap();
+    let config = ServerConfig::new(hostname, Role::Inbound, tls, smtp::Limits::default());
+    let mut machine = Session::new(config, Instant::ZERO);
+    let mut stream: Box<dyn Wire> = Box::new(stream);
+    let mut buffer = vec![0; 16 * 1024];
+    let mut encrypted = false;
+    loop {
+        while let Some(action) = machine.poll_action() {
+            let answer = match action {
+                Action::Send(octets) => {
+                    if stream.write_all(&octets).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                Action::Close => return,
+                Action::StartTls => match acceptor.accept(stream).await {
+                    Ok(tls) => {
+                        stream = Box::new(tls);
+                        encrypted = true;
+                        Answer::TlsDone { version: "TLSv1.3".to_owned(), cipher: "AES".to_owned() }
+                    }
+                    Err(_) => return,
+                },
+                Action::CheckCredential { .. } => unreachable!("an inbound session has no AUTH"),
+                Action::CheckReversePath(_) => Answer::ReversePathOk,
+                Action::CheckRecipient(_) => Answer::RecipientOk,
+                Action::Accept(transaction) => {
+                    site.arrivals.lock().unwrap().push(arrival(&transaction, encrypted, peer));
+                    Answer::Accepted { reply: Reply::new(250, Some(EnhancedStatus::new(2, 0, 0)), "taken") }
+                }
+            };
+            machine.handle_answer(answer, Instant::ZERO);
+        }
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => machine.handle_eof(),
+            Ok(count) => machine.handle_bytes(&buffer[..count], Instant::ZERO),
+        }
+    }
+}
+
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+fn arrival(transaction: &Transaction, encrypted: bool, peer: IpAddr) -> Arrival {
+    Arrival {
+        reverse_path: transaction.envelope.reverse_path.to_string(),
+        forward_path: transaction.envelope.recipients[0].forward_path.to_string(),
+        raw: transaction.raw.to_vec(),
+        encrypted,
+        peer,
+        client_name: transaction.client_name.clone(),
+    }
+}
+
+fn acceptor() -> TlsAcceptor {
+    let made = rcgen::generate_simple_self_signed(vec!["mx.site.example".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// What a scripted site does after a line.
+pub enum Say {
+    Line(&'static str),
+    Owned(String),
+    /// Closes without a word.
+    Close,
+    /// Says this and closes.
+    Last(&'static str),
+}
+
+/// A site that answers each line of the client as `script` says; the first call is for the greeting, with an empty
+/// line; the line with the final dot is `.`. The number counts connections from 1.
+pub async fn scripted(last: u8, port: u16, script: fn(u32, &str) -> Say) -> Site {
+    let listener = listen(last, port).await;
+    let site = Site::new(address(last), port);
+    let serving = site.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let number = serving.connections.fetch_add(1, Ordering::SeqCst) + 1;
+            tokio::spawn(follow_script(stream, number, script));
+        }
+    });
+    site
+}
+
+async fn follow_script(stream: TcpStream, number: u32, script: fn(u32, &str) -> Say) {
+    let mut stream = BufReader::new(stream);
+    let (mut line, mut in_data) = (String::new(), false);
+    loop {
+        let command = line.trim_end().to_owned();
+        if !in_data || command == "." {
+            let reply = match script(number, &command) {
+                Say::Line(text) => text.to_owned(),
+                Say::Owned(text) => text,
+                Say::Close => return,
+                Say::Last(text) => {
+                    let _ = stream.write_all(format!("{text}\r\n").as_bytes()).await;
+                    return;
+                }
+            };
+            in_data = command.eq_ignore_ascii_case("DATA") && reply.starts_with("354");
+            if stream.write_all(format!("{reply}\r\n").as_bytes()).await.is_err() {
+                return;
+            }
+        }
+        line.clear();
+        if !matches!(stream.read_line(&mut line).await, Ok(1..)) {
+            return;
+        }
+    }
+}
+
+/// The answers of a plain old site that takes everything.
+pub fn usual(line: &str) -> Say {
+    let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+    Say::Line(match verb.as_str() {
+        "" => "220 mx.site.example ESMTP",
+        "DATA" => "354 go on",
+        "QUIT" => "221 bye",
+        _ => "250 fine",
+    })
+}
