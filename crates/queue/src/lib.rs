@@ -17,7 +17,7 @@ mod slot;
 mod turn;
 mod view;
 
-pub use queue::{Candidate, Delivery, Gate, Polled, Queue, Retried, Ticket};
+pub use queue::{Candidate, Delivery, Destination, Gate, Polled, Queue, Retried, Ticket};
 pub use retry::Schedule;
 pub use slot::{Entry, Flow, Urgency};
 pub use view::{LanePlace, Place, Standing};

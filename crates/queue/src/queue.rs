@@ -52,6 +52,14 @@ pub(crate) struct Tenant {
     pub parked: Vec<u32>,
 }
 
+/// Where an entry is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    pub domain: &'a Domain,
+    /// Where the domain belongs, if nobody waits for it yet; else what `assign_site` said last counts.
+    pub site: &'a SiteName,
+}
+
 /// The right to say what became of an entry that was handed out. Exactly one exists for it.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "an entry that is handed out must be settled, retried or given back"]
@@ -109,7 +117,7 @@ pub enum Gate {
 pub enum Retried {
     Waiting,
     /// It was cancelled while in flight: settle it as that.
-    Cancelled(Ticket),
+    Cancelled(Delivery),
 }
 
 impl Queue {
@@ -118,26 +126,18 @@ impl Queue {
     }
 
     /// Takes an entry that is due at `due`; if that is not after `now`, it stands in its lane at once, in the order
-    /// of the calls. `site` is where the domain belongs if nobody waits for it yet.
-    pub fn insert(
-        &mut self,
-        entry: Entry,
-        flow: &Flow,
-        domain: &Domain,
-        site: &SiteName,
-        due: Instant,
-        now: Instant,
-    ) {
+    /// of the calls.
+    pub fn insert(&mut self, entry: Entry, flow: &Flow, to: Destination<'_>, due: Instant, now: Instant) {
         let tenant = self.tenant_number(flow.tenant);
         let flow = self.flows.acquire(flow, || tenant);
-        let domain = match self.domains.find(domain) {
+        let domain = match self.domains.find(to.domain) {
             Some(number) => {
                 self.domains.retain(number);
                 number
             }
             None => {
-                let site = self.sites.acquire(site, Vec::new);
-                self.domains.acquire(domain, || site)
+                let site = self.sites.acquire(to.site, Vec::new);
+                self.domains.acquire(to.domain, || site)
             }
         };
         let sibling = self.messages.get(&entry.message).copied().unwrap_or(NONE);
@@ -225,27 +225,30 @@ impl Queue {
     }
 
     /// An attempt was made and it shall be made again at `due`, or expire before that.
-    pub fn retry(&mut self, ticket: Ticket, due: Instant) -> Retried {
-        let slot = &mut self.slots[ticket.0 as usize];
+    pub fn retry(&mut self, mut delivery: Delivery, due: Instant) -> Retried {
+        let number = delivery.ticket.0;
+        let slot = &mut self.slots[number as usize];
         slot.entry.attempt += 1;
+        delivery.entry.attempt += 1;
         if slot.state == State::InFlightCancelled {
-            return Retried::Cancelled(ticket);
+            return Retried::Cancelled(delivery);
         }
         slot.state = State::Waiting;
         slot.due_ms = low_ms(due);
         self.in_flight -= 1;
         let at = due.min(slot.entry.expires);
-        self.due.set(ticket.0, at);
+        self.due.set(number, at);
         Retried::Waiting
     }
 
     /// No attempt was made: it goes back to the front of its lane.
-    pub fn give_back(&mut self, ticket: Ticket) -> Retried {
-        if self.slots[ticket.0 as usize].state == State::InFlightCancelled {
-            return Retried::Cancelled(ticket);
+    pub fn give_back(&mut self, delivery: Delivery) -> Retried {
+        let number = delivery.ticket.0;
+        if self.slots[number as usize].state == State::InFlightCancelled {
+            return Retried::Cancelled(delivery);
         }
         self.in_flight -= 1;
-        self.make_ready(ticket.0, End::Front);
+        self.make_ready(number, End::Front);
         Retried::Waiting
     }
 

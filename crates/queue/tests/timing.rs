@@ -41,13 +41,13 @@ fn a_retry_counts_the_attempt_and_comes_back_when_it_is_due() {
     house.insert(1, "a.example", 1);
     let first = deliver(&mut house.queue, house.now);
     assert_eq!(first.entry.attempt, 0);
-    assert_eq!(house.queue.retry(first.ticket, house.now + MINUTE), Retried::Waiting);
+    assert_eq!(house.queue.retry(first, house.now + MINUTE), Retried::Waiting);
     assert_eq!(open(&mut house.queue, house.now), None);
     house.advance(MINUTE);
     let second = deliver(&mut house.queue, house.now);
     assert_eq!(second.entry.attempt, 1);
     // Given back: no attempt was made, and it is next at once.
-    assert_eq!(house.queue.give_back(second.ticket), Retried::Waiting);
+    assert_eq!(house.queue.give_back(second), Retried::Waiting);
     let third = deliver(&mut house.queue, house.now);
     assert_eq!(third.entry.attempt, 1);
     house.queue.settle(third.ticket);
@@ -151,8 +151,8 @@ fn cancelling_takes_out_what_waits_and_marks_what_is_in_flight() {
     for delivery in taken {
         house.queue.settle(delivery.ticket);
     }
-    match house.queue.retry(flying.ticket, house.now) {
-        Retried::Cancelled(ticket) => house.queue.settle(ticket),
+    match house.queue.retry(flying, house.now) {
+        Retried::Cancelled(delivery) => house.queue.settle(delivery.ticket),
         Retried::Waiting => panic!("it was cancelled"),
     }
     assert!(house.queue.is_empty() && house.queue.places(message).is_empty());
@@ -200,8 +200,8 @@ fn a_long_random_life_ends_with_nothing_left() {
             _ => {
                 let Some(delivery) = flying.pop() else { continue };
                 match random.below(3) {
-                    0 => drop(house.queue.retry(delivery.ticket, house.now + MINUTE)),
-                    1 => drop(house.queue.give_back(delivery.ticket)),
+                    0 => drop(house.queue.retry(delivery, house.now + MINUTE)),
+                    1 => drop(house.queue.give_back(delivery)),
                     _ => {
                         house.queue.settle(delivery.ticket);
                         ended += 1;

@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use mail::{Domain, Instant, MessageId, PoolId, Random, SiteName, StreamId, TenantId, Timestamp};
-use queue::{Entry, Flow, Queue, Urgency};
+use queue::{Destination, Entry, Flow, Queue, Urgency};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -71,6 +71,12 @@ impl House {
         let entry = Entry { message, position: 0, recipient, attempt: 0, expires, cost };
         let flow = Flow { tenant: self.tenant(tenant), stream: self.stream, pool: self.pool, urgency };
         let (domain, site) = (Domain::parse(domain).unwrap(), SiteName::new(domain));
-        self.queue.insert(entry, &flow, &domain, &site, self.now + due, self.now);
+        self.queue.insert(
+            entry,
+            &flow,
+            Destination { domain: &domain, site: &site },
+            self.now + due,
+            self.now,
+        );
     }
 }
