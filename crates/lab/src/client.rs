@@ -41,9 +41,8 @@ pub(crate) struct Answer {
 pub(crate) struct Dialog {
     wire: Wire,
     peer: SocketAddr,
-    chunking: bool,
-    pipelining: bool,
-    starttls: bool,
+    /// The keywords of EHLO, in upper case.
+    offered: Vec<String>,
 }
 
 /// One message to one or more recipients.
@@ -77,11 +76,11 @@ impl Dialog {
                 Wire::new(Stream::Plain(stream))
             }
         };
-        let mut dialog = Dialog { wire, peer, chunking: false, pipelining: false, starttls: false };
+        let mut dialog = Dialog { wire, peer, offered: Vec::new() };
         dialog.expect("waiting for the greeting").await?;
         dialog.introduce(ehlo).await?;
-        let wanted =
-            protection == Protection::StartTls || (protection == Protection::IfOffered && dialog.starttls);
+        let wanted = protection == Protection::StartTls
+            || (protection == Protection::IfOffered && dialog.offers("STARTTLS"));
         if wanted {
             dialog.wire.say("STARTTLS");
             dialog.expect("starting TLS").await?;
@@ -100,23 +99,25 @@ impl Dialog {
 
     /// One transaction. The answer is the last one, or the first that said no.
     pub async fn send(&mut self, letter: &Letter<'_>) -> Result<Answer, Fault> {
-        self.wire.say(&format!("MAIL FROM:<{}> SIZE={}", letter.reverse_path, letter.raw.len()));
-        let mut refused = if self.pipelining { None } else { self.refusal("naming the sender").await? };
+        let (pipelining, chunking) = (self.offers("PIPELINING"), self.offers("CHUNKING"));
+        let mail = self.mail_command(letter);
+        self.wire.say(&mail);
+        let mut refused = if pipelining { None } else { self.refusal("naming the sender").await? };
         for recipient in letter.recipients {
             self.wire.say(&format!("RCPT TO:<{recipient}>"));
-            if !self.pipelining && refused.is_none() {
+            if !pipelining && refused.is_none() {
                 refused = self.refusal("naming a recipient").await?;
             }
         }
-        let commands = if self.pipelining { letter.recipients.len() + 1 } else { 0 };
-        if self.chunking {
+        let commands = if pipelining { letter.recipients.len() + 1 } else { 0 };
+        if chunking {
             self.wire.say(&format!("BDAT {} LAST", letter.raw.len()));
             self.wire.say_octets(letter.raw);
             refused = self.refusals(commands, refused).await?;
             let last = self.answer("sending the message").await?;
             return self.conclude(refused.unwrap_or(last)).await;
         }
-        if !self.pipelining && refused.is_some() {
+        if !pipelining && refused.is_some() {
             return self.conclude(refused.unwrap_or(Answer { code: 451, text: String::new() })).await;
         }
         self.wire.say("DATA");
@@ -136,6 +137,25 @@ impl Dialog {
         self.wire.close().await;
     }
 
+    fn mail_command(&self, letter: &Letter<'_>) -> String {
+        let mut command = format!("MAIL FROM:<{}>", letter.reverse_path);
+        if self.offers("SIZE") {
+            command.push_str(&format!(" SIZE={}", letter.raw.len()));
+        }
+        if !letter.raw.is_ascii() && self.offers("8BITMIME") {
+            command.push_str(" BODY=8BITMIME");
+        }
+        let ascii = letter.recipients.iter().all(|to| to.is_ascii()) && letter.reverse_path.is_ascii();
+        if !ascii && self.offers("SMTPUTF8") {
+            command.push_str(" SMTPUTF8");
+        }
+        command
+    }
+
+    fn offers(&self, keyword: &str) -> bool {
+        self.offered.iter().any(|own| own == keyword)
+    }
+
     /// After a refusal the transaction may still be open.
     async fn conclude(&mut self, answer: Answer) -> Result<Answer, Fault> {
         if !answer.is_positive() && answer.code != 421 {
@@ -148,9 +168,7 @@ impl Dialog {
     async fn introduce(&mut self, ehlo: &str) -> Result<(), Fault> {
         self.wire.say(&format!("EHLO {ehlo}"));
         let offered = self.expect("introducing myself").await?.text.to_ascii_uppercase();
-        let offers = |keyword: &str| offered.split(' ').any(|word| word == keyword);
-        (self.chunking, self.pipelining, self.starttls) =
-            (offers("CHUNKING"), offers("PIPELINING"), offers("STARTTLS"));
+        self.offered = offered.split(' ').map(str::to_owned).collect();
         Ok(())
     }
 

@@ -125,7 +125,7 @@ impl Session {
                 (known.ehlo, known.transaction) = (Some(name), None);
                 wire.say(&format!("250 {}", self.host().name));
             }
-            Command::Mail(path, parameters) => return self.mail(wire, known, path, &parameters).await,
+            Command::Mail(path, parameters) => return Ok(self.mail(wire, known, path, &parameters)),
             Command::Rcpt(path, parameters) => return self.rcpt(wire, known, &path, &parameters).await,
             Command::Data => return self.data(wire, known).await,
             Command::Bdat { octets, last } => return self.bdat(wire, known, octets, last).await,
@@ -171,45 +171,39 @@ impl Session {
         (known.ehlo, known.transaction) = (Some(name), None);
     }
 
-    async fn mail(
-        &self,
-        wire: &mut Wire,
-        known: &mut Known,
-        path: String,
-        parameters: &Parameters,
-    ) -> Result<Next> {
+    fn mail(&self, wire: &mut Wire, known: &mut Known, path: String, parameters: &Parameters) -> Next {
         if known.ehlo.is_none() {
-            return Ok(mistake(wire, known, "503 5.5.1 Error: send HELO/EHLO first"));
+            return mistake(wire, known, "503 5.5.1 Error: send HELO/EHLO first");
         }
         if known.transaction.is_some() {
-            return Ok(mistake(wire, known, "503 5.5.1 Error: nested MAIL command"));
+            return mistake(wire, known, "503 5.5.1 Error: nested MAIL command");
         }
         let features = self.provider.spec.voice.features();
         if let Some(reply) = parameters.refuse_for_mail(&features, known.tls.is_some()) {
-            return Ok(mistake(wire, known, reply));
+            return mistake(wire, known, reply);
         }
         if !path.is_empty() && Mailbox::parse(&path).is_err() {
-            return Ok(mistake(wire, known, "553 5.1.7 Bad sender address syntax"));
+            return mistake(wire, known, "553 5.1.7 Bad sender address syntax");
         }
         let smtputf8 = parameters.has("SMTPUTF8");
         if !path.is_ascii() && !smtputf8 {
-            return Ok(mistake(wire, known, "553 5.6.7 SMTPUTF8 is required for this address"));
+            return mistake(wire, known, "553 5.6.7 SMTPUTF8 is required for this address");
         }
         if parameters
             .number("SIZE")
             .is_some_and(|size| size > features.size.min(self.world.config.message_octets_max))
         {
-            return Ok(self.refuse(wire, Why::TooLarge, &path));
+            return self.refuse(wire, Why::TooLarge, &path);
         }
         let now = self.world.clock.instant();
         let verdict =
             lock(&self.provider.model).sender(self.peer.ip(), known.messages, known.tls.is_some(), now);
         if let Verdict::Refuse(why) = verdict {
-            return Ok(self.refuse(wire, why, &path));
+            return self.refuse(wire, why, &path);
         }
         known.transaction = Some(Transaction { reverse_path: path, smtputf8, ..Transaction::default() });
         wire.say("250 2.1.0 OK");
-        Ok(Next::Continue)
+        Next::Continue
     }
 
     async fn rcpt(

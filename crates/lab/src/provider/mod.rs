@@ -72,7 +72,7 @@ impl Provider {
     /// Whether `name` means this one: its name, the house's profile for it, a domain or an MX host of it.
     pub fn answers_to(&self, name: &str) -> bool {
         let spec = self.spec;
-        let by_profile = spec.profile == name && spec.profile != "default";
+        let by_profile = spec.profile == name && spec.profile != "other";
         let domain = || spec.sites.iter().flat_map(|site| site.domains).any(|domain| *domain == name);
         spec.name == name || by_profile || domain() || self.hosts.iter().any(|host| host.name == name)
     }

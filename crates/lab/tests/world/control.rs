@@ -110,3 +110,19 @@ async fn providers_are_described_with_domains_hosts_and_behaviour() {
         assert!(yahoo.get(field).is_some(), "{field}");
     }
 }
+
+#[tokio::test]
+async fn the_names_of_the_house_itself_survive_a_reset() {
+    let running = start().await;
+    let record = |host: &str, value: &str| lab::dns::Publication {
+        host: host.into(),
+        kind: "TXT".into(),
+        value: value.into(),
+        priority: None,
+    };
+    assert!(running.lab.build_in(&[record("a b", "x")]).is_err());
+    running.lab.build_in(&[record("rp.posthouse.test", "v=spf1 -all")]).unwrap();
+    running.call("POST", "/reset", None).await;
+    assert_eq!(running.get("/dns").await, json!([]));
+    assert!(crate::dns::has_text(&running, "rp.posthouse.test").await);
+}

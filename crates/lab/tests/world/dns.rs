@@ -60,6 +60,11 @@ async fn names_that_fail_fail_as_they_should() {
     assert!(ask(&resolver, "mx.loop.example", RecordType::A).await.is_err_or_empty());
 }
 
+/// For other tests: whether a name has a TXT record.
+pub async fn has_text(running: &Running, name: &str) -> bool {
+    ask(&resolver(running), name, RecordType::TXT).await.is_ok_and(|found| !found.is_empty())
+}
+
 trait IsErrOrEmpty {
     fn is_err_or_empty(&self) -> bool;
 }

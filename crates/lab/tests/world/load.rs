@@ -93,3 +93,26 @@ async fn a_rate_is_kept() {
     shutdown.cancel();
     assert_eq!(sink.await.unwrap().messages, 50);
 }
+
+#[tokio::test]
+async fn tls_is_used_where_it_is_required_and_broken_tls_is_a_failure() {
+    let running = start().await;
+    let options = |to, domain: &str| LoadOptions {
+        to,
+        count: 1,
+        connections: 1,
+        domains: vec![domain.to_owned()],
+        ..LoadOptions::default()
+    };
+    let door = running.door("mx.tls-required.example").await;
+    let figures = load(options(door, "tls-required.example")).await;
+    assert_eq!((figures.accepted, figures.failures), (1, 0), "{figures}");
+    let plain = load(LoadOptions { tls: LoadTls::Plain, ..options(door, "tls-required.example") }).await;
+    assert_eq!((plain.accepted, plain.refused), (0, 1), "{plain}");
+    let broken = load(options(running.door("mx.tls-broken.example").await, "tls-broken.example")).await;
+    assert_eq!(broken.accepted, 0);
+    assert!(broken.failures > 0, "{broken}");
+    let arrivals = running.get("/arrivals").await;
+    assert_eq!(arrivals.as_array().unwrap().len(), 1);
+    assert_eq!(arrivals[0]["tls"], "TLSv1.3");
+}

@@ -246,7 +246,7 @@ pub static PROVIDERS: &[Spec] = &[
     real("kpn", "kpn", Voice::Plain, 20, 10, &[site(&["kpnmail.nl"], &[(10, "mx.kpnmail.nl")])]),
     real(
         "proton",
-        "default",
+        "other",
         Voice::Plain,
         20,
         100,
@@ -257,7 +257,7 @@ pub static PROVIDERS: &[Spec] = &[
     ),
     real(
         "fastmail",
-        "default",
+        "other",
         Voice::Plain,
         20,
         100,
@@ -268,7 +268,7 @@ pub static PROVIDERS: &[Spec] = &[
     ),
     real(
         "zoho",
-        "default",
+        "other",
         Voice::Plain,
         20,
         100,
@@ -276,7 +276,7 @@ pub static PROVIDERS: &[Spec] = &[
     ),
     real(
         "free",
-        "default",
+        "other",
         Voice::Plain,
         20,
         100,
@@ -284,7 +284,7 @@ pub static PROVIDERS: &[Spec] = &[
     ),
     real(
         "seznam",
-        "default",
+        "other",
         Voice::Plain,
         20,
         100,
@@ -345,7 +345,7 @@ const fn real(
 const fn example(name: &'static str, temper: Temper, sites: &'static [Site]) -> Spec {
     Spec {
         name,
-        profile: "default",
+        profile: "other",
         voice: Voice::Plain,
         sites,
         connections: 0,
