@@ -35,9 +35,11 @@ pub(super) async fn arrivals(
 ) -> Result<Json<Value>, Problem> {
     let with_raw = wants(wanted.raw.as_deref());
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    // A plus sign arrives as a space if the caller did not escape it, and no address has a space.
+    let address = |text: Option<String>| given(text).map(|text| text.replace(' ', "+"));
     let filter = Filter {
-        to: given(wanted.to),
-        from: given(wanted.from),
+        to: address(wanted.to),
+        from: address(wanted.from),
         provider: given(wanted.provider),
         since: given(wanted.since).map(|text| since(&text)).transpose()?,
         limit: wanted.limit,

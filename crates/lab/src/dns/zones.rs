@@ -6,7 +6,7 @@
 
 use super::record::{Data, Kind, Publication, PublicationError};
 use ipnet::Ipv4Net;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 /// Links of a CNAME chain that are put into one answer.
@@ -81,12 +81,13 @@ impl Zones {
     /// corrects a DKIM key wants one record afterwards, not two.
     pub fn publish(&mut self, records: &[Publication]) -> Result<usize, PublicationError> {
         let parsed = records.iter().map(Publication::parse).collect::<Result<Vec<_>, _>>()?;
-        if self.published_count() + parsed.len() > self.published_max {
+        let sets: BTreeSet<(String, Kind)> =
+            parsed.iter().map(|(host, data)| (host.clone(), data.kind())).collect();
+        let replaced: usize = sets.iter().filter_map(|set| self.published.get(set)).map(Vec::len).sum();
+        if self.published_count() - replaced + parsed.len() > self.published_max {
             return Err(PublicationError::TooMany(self.published_count()));
         }
-        for (host, data) in &parsed {
-            self.published.remove(&(host.clone(), data.kind()));
-        }
+        self.published.retain(|set, _| !sets.contains(set));
         let count = parsed.len();
         for (host, data) in parsed {
             let set = self.published.entry((host, data.kind())).or_default();
@@ -269,6 +270,9 @@ mod tests {
         let mut zones = zones();
         let many: Vec<_> = (0..6).map(|i| txt(&format!("h{i}.b.example"), "x")).collect();
         assert!(matches!(zones.publish(&many), Err(PublicationError::TooMany(0))));
+        assert_eq!(zones.publish(&many[..5]), Ok(5));
+        assert_eq!(zones.publish(&many[1..5]), Ok(4), "what is replaced takes no room");
+        assert!(zones.publish(&many[5..]).is_err());
     }
 
     #[test]

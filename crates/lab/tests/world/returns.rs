@@ -86,7 +86,7 @@ async fn providers_complain_and_bounce_by_themselves() {
     arrive(&running, "complain.carl@plain.example", "").await;
     arrive(&running, "bounce.bert@plain.example", "").await;
     let enough = |list: &serde_json::Value| list.as_array().unwrap().len() >= 2;
-    let returned = running.wait_for("/arrivals?to=b%2Btoken@client.example", enough).await;
+    let returned = running.wait_for("/arrivals?to=b+token@client.example", enough).await;
     assert_eq!(returned[0]["mail_from"], "feedback@plain.example");
     assert_eq!(returned[1]["mail_from"], "");
 }
