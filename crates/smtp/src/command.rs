@@ -1,7 +1,7 @@
 //! One command line into one `Command` (RFC 5321 §4.1.1 and the extensions offered here).
 //!
-//! Refuses whatever has two readings; an error carries the reply code it deserves and never the client's own words.
-//! Paths and parameters are parsed here too, so that after this nothing looks at text again. What may surprise: a
+//! Refuses whatever has two readings; an error carries the reply code it deserves and never the client's own
+//! words. Paths and parameters are parsed here too: after this nothing looks at text again. What may surprise: a
 //! space after `FROM:` and `TO:` is let pass, as every large server does.
 
 use crate::parameter::{self, MailParameters, RcptParameters};
@@ -12,11 +12,23 @@ pub enum Command<'a> {
     Ehlo(&'a str),
     Helo(&'a str),
     StartTls,
-    Auth { mechanism: &'a str, initial: Option<&'a [u8]> },
-    Mail { reverse_path: ReversePath, parameters: MailParameters },
-    Rcpt { forward_path: RcptPath, parameters: RcptParameters },
+    Auth {
+        mechanism: &'a str,
+        initial: Option<&'a [u8]>,
+    },
+    Mail {
+        reverse_path: ReversePath,
+        parameters: MailParameters,
+    },
+    Rcpt {
+        forward_path: RcptPath,
+        parameters: RcptParameters,
+    },
     Data,
-    Bdat { octets: u64, last: bool },
+    Bdat {
+        octets: u64,
+        last: bool,
+    },
     Rset,
     Noop,
     Vrfy,
@@ -70,13 +82,17 @@ impl CommandError {
             CommandError::ChunkSize => reply(501, (5, 5, 4), "expected BDAT size [LAST]; closing"),
             CommandError::ReversePath(error) => reply(501, (5, 1, 7), &error.to_string()),
             CommandError::ForwardPath(error) => reply(501, (5, 1, 3), &error.to_string()),
-            CommandError::UnknownParameter => reply(555, (5, 5, 4), "parameter not recognized or not offered"),
+            CommandError::UnknownParameter => {
+                reply(555, (5, 5, 4), "parameter not recognized or not offered")
+            }
             CommandError::BadParameter(name) => {
                 reply(501, (5, 5, 4), &format!("{name} was given twice or has a value it cannot have"))
             }
             CommandError::NeedsSmtpUtf8 => reply(553, (5, 6, 7), "this address needs SMTPUTF8"),
             CommandError::TooLong => reply(500, (5, 5, 6), "line too long"),
-            CommandError::BadLineEnd => reply(500, (5, 5, 2), "a line ends with CR LF and holds no other CR, LF or NUL"),
+            CommandError::BadLineEnd => {
+                reply(500, (5, 5, 2), "a line ends with CR LF and holds no other CR, LF or NUL")
+            }
         }
     }
 }
@@ -110,9 +126,8 @@ impl<'a> Command<'a> {
             b"EXPN" | b"TURN" | b"ETRN" | b"ATRN" | b"SEND" | b"SOML" | b"SAML" | b"BURL" => {
                 Ok(Command::NotImplemented)
             }
-            b"GET" | b"POST" | b"PUT" | b"HEAD" | b"OPTIONS" | b"CONNECT" | b"DELETE" | b"PATCH" | b"TRACE" => {
-                Err(CommandError::Http)
-            }
+            b"GET" | b"POST" | b"PUT" | b"HEAD" | b"OPTIONS" | b"CONNECT" | b"DELETE" | b"PATCH"
+            | b"TRACE" => Err(CommandError::Http),
             _ => Err(CommandError::Unknown),
         }
     }
@@ -247,14 +262,39 @@ mod tests {
         }
         assert_eq!(error(b"GET / HTTP/1.1"), CommandError::Http);
         for line in [
-            &b"MAIL"[..], b"MAIL FROM", b"MAIL FROM:", b"MAIL FROM:a@b.example", b"MAIL FROM:<a@b.example",
-            b"MAIL FROM:<a@b.example>SIZE=1", b"MAIL TO:<a@b.example>", b"RCPT FROM:<a@b.example>", b"RCPT TO",
-            b"DATA now", b"STARTTLS x", b"QUIT x", b"EHLO", b"EHLO ", b"EHLO a b", b"HELO <x>", b"EHLO b\xc3\xbc.example",
-            b"VRFY", b"AUTH", b"AUTH PLAIN a b", b"MAIL FROM:<\"a@b.example>", b"MAIL FROM:<a\xff@b.example>",
+            &b"MAIL"[..],
+            b"MAIL FROM",
+            b"MAIL FROM:",
+            b"MAIL FROM:a@b.example",
+            b"MAIL FROM:<a@b.example",
+            b"MAIL FROM:<a@b.example>SIZE=1",
+            b"MAIL TO:<a@b.example>",
+            b"RCPT FROM:<a@b.example>",
+            b"RCPT TO",
+            b"DATA now",
+            b"STARTTLS x",
+            b"QUIT x",
+            b"EHLO",
+            b"EHLO ",
+            b"EHLO a b",
+            b"HELO <x>",
+            b"EHLO b\xc3\xbc.example",
+            b"VRFY",
+            b"AUTH",
+            b"AUTH PLAIN a b",
+            b"MAIL FROM:<\"a@b.example>",
+            b"MAIL FROM:<a\xff@b.example>",
         ] {
             assert!(matches!(error(line), CommandError::Syntax(_)), "{line:?}");
         }
-        for line in [&b"BDAT"[..], b"BDAT x", b"BDAT -1", b"BDAT 1 FIRST", b"BDAT 1 LAST x", b"BDAT 18446744073709551616"] {
+        for line in [
+            &b"BDAT"[..],
+            b"BDAT x",
+            b"BDAT -1",
+            b"BDAT 1 FIRST",
+            b"BDAT 1 LAST x",
+            b"BDAT 18446744073709551616",
+        ] {
             assert_eq!(error(line), CommandError::ChunkSize, "{line:?}");
         }
     }
@@ -263,8 +303,14 @@ mod tests {
     fn an_address_with_two_readings_is_refused() {
         assert_eq!(error(b"MAIL FROM:<a>"), CommandError::ReversePath(AddressError::NoAt));
         assert_eq!(error(b"RCPT TO:<>"), CommandError::ForwardPath(AddressError::Empty));
-        assert_eq!(error(b"RCPT TO:<@a.example:b@c.example>"), CommandError::ForwardPath(AddressError::SourceRoute));
-        assert_eq!(error(b"RCPT TO:<a@[192.0.2.1]>"), CommandError::ForwardPath(AddressError::AddressLiteral));
+        assert_eq!(
+            error(b"RCPT TO:<@a.example:b@c.example>"),
+            CommandError::ForwardPath(AddressError::SourceRoute)
+        );
+        assert_eq!(
+            error(b"RCPT TO:<a@[192.0.2.1]>"),
+            CommandError::ForwardPath(AddressError::AddressLiteral)
+        );
         assert_eq!(error("MAIL FROM:<用户@b.example>".as_bytes()), CommandError::NeedsSmtpUtf8);
         assert!(Command::parse("MAIL FROM:<用户@b.example> SMTPUTF8".as_bytes()).is_ok());
     }
@@ -276,7 +322,10 @@ mod tests {
         assert_eq!(Command::parse(b"ehlo [192.0.2.1]"), Ok(Command::Ehlo("[192.0.2.1]")));
         assert_eq!(Command::parse(b"bdat 86 last"), Ok(Command::Bdat { octets: 86, last: true }));
         assert_eq!(Command::parse(b"NOOP whatever"), Ok(Command::Noop));
-        assert_eq!(Command::parse(b"AUTH PLAIN ="), Ok(Command::Auth { mechanism: "PLAIN", initial: Some(b"") }));
+        assert_eq!(
+            Command::parse(b"AUTH PLAIN ="),
+            Ok(Command::Auth { mechanism: "PLAIN", initial: Some(b"") })
+        );
     }
 
     #[test]

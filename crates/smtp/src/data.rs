@@ -310,8 +310,19 @@ mod tests {
     #[test]
     fn no_other_sequence_than_crlf_dot_crlf_ends_a_message() {
         let sequences = [
-            &b"\n.\n"[..], b"\n.\r", b"\r.\n", b"\r.\r", b"\n.\r\n", b"\r.\r\n", b"\r\n.\r\r\n", b"\r\r\n.\r\r\n",
-            b"\r\n\0.\r\n", b"\r\n.\n", b"\r\n.\r", b"\r\n.\0\r\n", b"\n\n.\r\n\n",
+            &b"\n.\n"[..],
+            b"\n.\r",
+            b"\r.\n",
+            b"\r.\r",
+            b"\n.\r\n",
+            b"\r.\r\n",
+            b"\r\n.\r\r\n",
+            b"\r\r\n.\r\r\n",
+            b"\r\n\0.\r\n",
+            b"\r\n.\n",
+            b"\r\n.\r",
+            b"\r\n.\0\r\n",
+            b"\n\n.\r\n\n",
         ];
         for sequence in sequences {
             let wire = [b"a\r\nb", sequence, b"QUIT\r\n.\r\nNOOP\r\n"].concat();
@@ -328,7 +339,11 @@ mod tests {
         let wire = b"..a\r\n.\x2e\r\n...\r\n.b\r\nc.\r\n\r\n..\r\n.\r\nrest";
         for cut in 0..wire.len() {
             let (result, rest) = read(wire, cut);
-            assert_eq!(&result.unwrap().unwrap()[..], b".a\r\n.\r\n..\r\nb\r\nc.\r\n\r\n.\r\n", "cut at {cut}");
+            assert_eq!(
+                &result.unwrap().unwrap()[..],
+                b".a\r\n.\r\n..\r\nb\r\nc.\r\n\r\n.\r\n",
+                "cut at {cut}"
+            );
             assert_eq!(rest, b"rest");
         }
         assert_eq!(&read(b".\r\n", 0).0.unwrap().unwrap()[..], b"");

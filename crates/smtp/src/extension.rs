@@ -93,13 +93,15 @@ impl Offer {
         let mut words = line.split_ascii_whitespace();
         let Some(keyword) = words.next() else { return };
         // `AUTH=PLAIN` is how some servers spoke before RFC 2554; clients of that age are gone, so it is not read.
-        let Some((extension, _)) = ALL.iter().find(|(_, name)| name.eq_ignore_ascii_case(keyword)) else { return };
+        let Some((extension, _)) = ALL.iter().find(|(_, name)| name.eq_ignore_ascii_case(keyword)) else {
+            return;
+        };
         self.extensions = self.extensions.with(*extension);
-        match extension {
+        if *extension == Extension::Size {
             // RFC 1870 §4: zero is "no fixed limit".
-            Extension::Size => self.size_max = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0),
-            Extension::Auth => self.auth_plain = words.any(|word| word.eq_ignore_ascii_case("PLAIN")),
-            _ => {}
+            self.size_max = words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0);
+        } else if *extension == Extension::Auth {
+            self.auth_plain = words.any(|word| word.eq_ignore_ascii_case("PLAIN"));
         }
     }
 }

@@ -177,7 +177,10 @@ fn is_xtext(text: &str) -> bool {
 fn is_original_recipient(value: &str) -> bool {
     let Some((kind, address)) = value.split_once(';') else { return false };
     let atom = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-    value.len() <= ORIGINAL_RECIPIENT_OCTETS_MAX && !kind.is_empty() && kind.bytes().all(atom) && is_xtext(address)
+    value.len() <= ORIGINAL_RECIPIENT_OCTETS_MAX
+        && !kind.is_empty()
+        && kind.bytes().all(atom)
+        && is_xtext(address)
 }
 
 #[cfg(test)]
@@ -188,9 +191,22 @@ mod tests {
     #[test]
     fn a_parameter_that_cannot_be_is_refused() {
         for text in [
-            " SIZE", " SIZE=", " SIZE=-1", " SIZE=1 SIZE=1", " SIZE=99999999999999999999", " BODY=BINARYMIME", " BODY",
-            " SMTPUTF8=1", " SMTPUTF8 SMTPUTF8", " REQUIRETLS=YES", " RET=SOME", " ENVID=", " ENVID=a+zz", " ENVID=a=b",
-            " ENVID=\u{2028}", " AUTH=a b=",
+            " SIZE",
+            " SIZE=",
+            " SIZE=-1",
+            " SIZE=1 SIZE=1",
+            " SIZE=99999999999999999999",
+            " BODY=BINARYMIME",
+            " BODY",
+            " SMTPUTF8=1",
+            " SMTPUTF8 SMTPUTF8",
+            " REQUIRETLS=YES",
+            " RET=SOME",
+            " ENVID=",
+            " ENVID=a+zz",
+            " ENVID=a=b",
+            " ENVID=\u{2028}",
+            " AUTH=a b=",
         ] {
             assert!(parse_mail(text).is_err(), "{text:?}");
         }
@@ -198,8 +214,15 @@ mod tests {
         assert_eq!(parse_mail(&long), Err(CommandError::BadParameter("ENVID")));
         assert_eq!(parse_mail(" X-OTHER=1"), Err(CommandError::UnknownParameter));
         for text in [
-            " NOTIFY=", " NOTIFY=NEVER,SUCCESS", " NOTIFY=SOMETIMES", " NOTIFY=NEVER NOTIFY=NEVER", " ORCPT=a@b.example",
-            " ORCPT=rfc822;", " ORCPT=rfc822;a\u{7f}", " ORCPT=rf c;x", " SIZE=1",
+            " NOTIFY=",
+            " NOTIFY=NEVER,SUCCESS",
+            " NOTIFY=SOMETIMES",
+            " NOTIFY=NEVER NOTIFY=NEVER",
+            " ORCPT=a@b.example",
+            " ORCPT=rfc822;",
+            " ORCPT=rfc822;a\u{7f}",
+            " ORCPT=rf c;x",
+            " SIZE=1",
         ] {
             assert!(parse_rcpt(text).is_err(), "{text:?}");
         }
@@ -208,7 +231,8 @@ mod tests {
     #[test]
     fn all_parameters_of_mail_are_kept() {
         let parameters =
-            parse_mail(" SIZE=1000 body=8bitmime SMTPUTF8 RET=HDRS ENVID=QQ+20314159 AUTH=<> REQUIRETLS").unwrap();
+            parse_mail(" SIZE=1000 body=8bitmime SMTPUTF8 RET=HDRS ENVID=QQ+20314159 AUTH=<> REQUIRETLS")
+                .unwrap();
         assert_eq!(parameters.size, Some(1000));
         assert_eq!(parameters.body, Some(BodyKind::EightBitMime));
         assert!(parameters.smtputf8 && parameters.require_tls);

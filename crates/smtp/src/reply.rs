@@ -170,7 +170,15 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_refused() {
-        for text in [&b"\r\n"[..], b"25\r\n", b"abc hi\r\n", b"250_hi\r\n", b"199 hi\r\n", b"600 hi\r\n", b"+50 x\r\n"] {
+        for text in [
+            &b"\r\n"[..],
+            b"25\r\n",
+            b"abc hi\r\n",
+            b"250_hi\r\n",
+            b"199 hi\r\n",
+            b"600 hi\r\n",
+            b"+50 x\r\n",
+        ] {
             assert_eq!(read(text).unwrap_err(), ReplyError::NoCode, "{text:?}");
         }
         assert_eq!(read(b"250-a\r\n251 b\r\n").unwrap_err(), ReplyError::CodeChanged);

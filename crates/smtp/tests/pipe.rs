@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use mail::{BodyKind, Domain, EnhancedStatus, Envelope, ForwardPath, Instant, Recipient, Refusal, RefusalKind, Reply};
 use mail::ReversePath;
+use mail::{
+    BodyKind, Domain, EnhancedStatus, Envelope, ForwardPath, Instant, Recipient, Refusal, RefusalKind, Reply,
+};
 use proptest::prelude::*;
 use smtp::{Extension, Extensions, Limits, client, server};
 use std::collections::VecDeque;
@@ -155,7 +157,10 @@ fn a_message_arrives_as_it_was_given_whatever_the_server_offers() {
                 let report = pipe.deliver(&["b@example.org", "unknown@example.org"], raw);
                 assert!(report.session_usable);
                 assert_eq!(report.results[0].as_ref().unwrap().to_line(), "250 2.0.0 queued as msg_1");
-                assert!(matches!(&report.results[1], Err(client::Failure::Refused { stage: client::Stage::Rcpt, .. })));
+                assert!(matches!(
+                    &report.results[1],
+                    Err(client::Failure::Refused { stage: client::Stage::Rcpt, .. })
+                ));
                 let transaction = pipe.arrived.pop().unwrap();
                 assert_eq!(transaction.raw, raw);
                 assert_eq!(transaction.envelope.recipients.len(), 1);
@@ -190,7 +195,10 @@ fn a_long_message_that_is_not_all_written_was_certainly_not_taken() {
     for withheld in VARIANTS {
         let mut pipe = pipe(withheld, 100_000);
         pipe.run();
-        let envelope = Envelope::new(ReversePath::Null, vec![Recipient::new(ForwardPath::parse("b@example.org").unwrap())]);
+        let envelope = Envelope::new(
+            ReversePath::Null,
+            vec![Recipient::new(ForwardPath::parse("b@example.org").unwrap())],
+        );
         pipe.client.deliver(client::Transaction { envelope, raw: raw.clone() }, Instant::ZERO);
         // Replies are let through, but of the message only what was written before the first block.
         let mut written = 0;
@@ -209,9 +217,12 @@ fn a_long_message_that_is_not_all_written_was_certainly_not_taken() {
             pipe.client.handle_bytes(&octets, Instant::ZERO);
         }
         pipe.client.handle_eof();
-        let mut reports = std::iter::from_fn(|| pipe.client.poll_action())
-            .filter_map(|action| if let client::Action::Report(report) = action { Some(report) } else { None });
-        let Err(client::Failure::Broken(broken)) = &reports.next().unwrap().results[0] else { panic!("delivered") };
+        let mut reports = std::iter::from_fn(|| pipe.client.poll_action()).filter_map(|action| {
+            if let client::Action::Report(report) = action { Some(report) } else { None }
+        });
+        let Err(client::Failure::Broken(broken)) = &reports.next().unwrap().results[0] else {
+            panic!("delivered")
+        };
         assert_eq!((broken.stage, broken.maybe_delivered), (client::Stage::Body, false));
         assert!(pipe.arrived.is_empty());
     }
@@ -241,7 +252,8 @@ fn converse(pieces: &[&[u8]]) -> (String, Vec<String>) {
     let hostname = Domain::parse("mx.posthouse.test").unwrap();
     let limits = Limits { message_octets_max: 300, recipients_max: 3, ..Limits::default() };
     let (role, tls) = (server::Role::Submission, server::TlsMode::Implicit);
-    let mut session = server::Session::new(server::ServerConfig::new(hostname, role, tls, limits), Instant::ZERO);
+    let mut session =
+        server::Session::new(server::ServerConfig::new(hostname, role, tls, limits), Instant::ZERO);
     let (mut said, mut done) = (Vec::new(), Vec::new());
     let hello = &b"EHLO c.example\r\nAUTH PLAIN AGFubmEAc2VjcmV0\r\n"[..];
     for piece in std::iter::once(&hello).chain(pieces) {
@@ -279,12 +291,42 @@ fn converse(pieces: &[&[u8]]) -> (String, Vec<String>) {
 /// Commands, halves of commands, messages and rubbish: what clients and attackers send, in any order.
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let known: [&[u8]; 36] = [
-        b"MAIL FROM:<a@client.example>\r\n", b"RCPT TO:<b@example.org>\r\n", b"DATA\r\n", b"text\r\n", b"..dots\r\n",
-        b".\r\n", b"\r\n.\r\n", b"\n.\n", b"\r.\r", b"\r\r\n", b"BDAT 4\r\n", b"BDAT 7 LAST\r\n", b"BDAT 0 LAST\r\n",
-        b"BDAT 301\r\n", b"BDAT 9999999\r\n", b"BDAT -1\r\n", b"abcd", b"ab\r\ncd\n", b"RSET\r\n", b"NOOP\r\n",
-        b"QUIT\r\n", b"STARTTLS\r\n", b"AUTH LOGIN\r\n", b"*\r\n", b"EHLO c.example\r\n", b"HELO c.example\r\n", b"VRFY\r\n",
-        b"MAIL FROM:<> SIZE=10 BODY=8BITMIME\r\n", b"RCPT TO:<c@example.org> NOTIFY=NEVER\r\n", b"MAIL ", b"\0", b"\xff",
-        b"__proto__: x\r\n", b"\r", b"\n", b" ",
+        b"MAIL FROM:<a@client.example>\r\n",
+        b"RCPT TO:<b@example.org>\r\n",
+        b"DATA\r\n",
+        b"text\r\n",
+        b"..dots\r\n",
+        b".\r\n",
+        b"\r\n.\r\n",
+        b"\n.\n",
+        b"\r.\r",
+        b"\r\r\n",
+        b"BDAT 4\r\n",
+        b"BDAT 7 LAST\r\n",
+        b"BDAT 0 LAST\r\n",
+        b"BDAT 301\r\n",
+        b"BDAT 9999999\r\n",
+        b"BDAT -1\r\n",
+        b"abcd",
+        b"ab\r\ncd\n",
+        b"RSET\r\n",
+        b"NOOP\r\n",
+        b"QUIT\r\n",
+        b"STARTTLS\r\n",
+        b"AUTH LOGIN\r\n",
+        b"*\r\n",
+        b"EHLO c.example\r\n",
+        b"HELO c.example\r\n",
+        b"VRFY\r\n",
+        b"MAIL FROM:<> SIZE=10 BODY=8BITMIME\r\n",
+        b"RCPT TO:<c@example.org> NOTIFY=NEVER\r\n",
+        b"MAIL ",
+        b"\0",
+        b"\xff",
+        b"__proto__: x\r\n",
+        b"\r",
+        b"\n",
+        b" ",
     ];
     prop_oneof![
         30 => prop::sample::select(known.map(<[u8]>::to_vec).to_vec()),

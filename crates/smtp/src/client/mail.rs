@@ -255,7 +255,8 @@ impl Delivery {
         if self.needs_smtputf8() && !site.offers(Extension::SmtpUtf8) {
             return Some(Missing::SmtpUtf8);
         }
-        if envelope.body == BodyKind::EightBitMime && !site.offers(Extension::EightBitMime) && !raw.is_ascii() {
+        if envelope.body == BodyKind::EightBitMime && !site.offers(Extension::EightBitMime) && !raw.is_ascii()
+        {
             return Some(Missing::EightBitMime);
         }
         let too_long = site.offer.size_max.is_some_and(|octets_max| raw.len() as u64 > octets_max);

@@ -22,8 +22,8 @@ pub use session::Session;
 
 use crate::sasl::Password;
 use crate::timeout::Timeouts;
-use bytes::Bytes;
 use ::mail::{Envelope, Reply};
+use bytes::Bytes;
 
 #[derive(Clone)]
 pub struct ClientConfig {

@@ -19,7 +19,9 @@ pub(super) fn say(recipient: &Recipient, site: &mut Site) {
 
 /// A value that could end the line or the parameter is left out, wherever it came from.
 pub(super) fn say_parameter(site: &mut Site, keyword: &str, value: Option<&str>) {
-    if let Some(value) = value.filter(|value| !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic())) {
+    if let Some(value) =
+        value.filter(|value| !value.is_empty() && value.bytes().all(|b| b.is_ascii_graphic()))
+    {
         site.out.extend_from_slice(keyword.as_bytes());
         site.out.extend_from_slice(value.as_bytes());
     }

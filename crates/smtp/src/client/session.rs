@@ -6,8 +6,8 @@ use super::state::State;
 use super::{Action, Answer, BreakKind, ClientConfig, DeliveryReport, Stage, Transaction};
 use crate::extension::Offer;
 use crate::reply::ReplyReader;
-use bytes::BytesMut;
 use ::mail::Instant;
+use bytes::BytesMut;
 use std::mem;
 
 /// One connection to a site.
@@ -48,14 +48,12 @@ impl Session {
     /// Ends the session. In the middle of something it just closes.
     pub fn quit(&mut self, now: Instant) {
         self.site.now = now;
-        match self.state {
-            State::Ready => {
-                self.site.say(&["QUIT"]);
-                self.site.wait_at(Stage::Quit);
-                self.state = State::Quitting;
-            }
-            _ => self.handle_break(BreakKind::Io),
+        if !self.is_ready() {
+            return self.handle_break(BreakKind::Io);
         }
+        self.site.say(&["QUIT"]);
+        self.site.wait_at(Stage::Quit);
+        self.state = State::Quitting;
     }
 
     pub fn handle_bytes(&mut self, octets: &[u8], now: Instant) {
@@ -183,14 +181,13 @@ impl Session {
     }
 
     fn settle(&mut self) {
-        match self.state {
-            State::Closed => {
-                self.site.deadline = None;
-                self.site.blocks.clear();
-            }
-            // RFC 3207 §4.1.1: what came in clear is not known any more.
-            State::Handshake => self.waiting.clear(),
-            _ => {}
+        if matches!(self.state, State::Closed) {
+            self.site.deadline = None;
+            self.site.blocks.clear();
+        }
+        if !self.wants_input() {
+            // RFC 3207 §4.2: what came in clear behind the 220 is not known any more.
+            self.waiting.clear();
         }
     }
 }

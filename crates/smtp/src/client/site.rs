@@ -2,8 +2,8 @@
 
 use super::{Action, Break, BreakKind, ClientConfig, ClientTls, Failure, Stage};
 use crate::extension::{Extension, Offer};
-use bytes::{Bytes, BytesMut};
 use ::mail::{Instant, Reply};
+use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
 /// A message up to this size goes out together with its command, in one write; a longer one is not copied.

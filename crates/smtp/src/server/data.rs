@@ -8,14 +8,24 @@ use super::state::{Open, Question, State};
 use super::{Action, Transaction};
 use crate::data::{ChunkReader, DataError, DataReader, Progress};
 use crate::extension::Extension;
-use bytes::Bytes;
 use ::mail::{BodyKind, Refusal, RefusalKind, Reply};
+use bytes::Bytes;
 
 /// A chunk that is coming.
 pub(super) enum Chunk {
-    Keep { open: Open, reader: Box<ChunkReader>, remaining: u64, last: bool },
+    Keep {
+        open: Open,
+        reader: Box<ChunkReader>,
+        remaining: u64,
+        last: bool,
+    },
     /// Read, thrown away and then refused; the session goes on in `then`.
-    Drop { code: u16, text: &'static str, remaining: u64, then: Box<State> },
+    Drop {
+        code: u16,
+        text: &'static str,
+        remaining: u64,
+        then: Box<State>,
+    },
 }
 
 pub(super) fn no_recipient(open: Open, peer: &mut Peer) -> State {
@@ -170,7 +180,9 @@ fn protocol(smtputf8: bool, peer: &Peer) -> &'static str {
 fn refusal(error: DataError) -> Refusal {
     let malformed = |text| Refusal::new(RefusalKind::MessageMalformed, text);
     match error {
-        DataError::BareLineEnding => malformed("a line of the message ends with CR or LF alone and not with CR LF"),
+        DataError::BareLineEnding => {
+            malformed("a line of the message ends with CR or LF alone and not with CR LF")
+        }
         DataError::Nul => malformed("the message has a NUL"),
         DataError::LineTooLong => malformed("a line of the message is too long"),
         DataError::HeaderTooLong => malformed("the header section of the message is too long"),

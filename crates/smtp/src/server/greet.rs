@@ -5,67 +5,54 @@ use super::state::State;
 use crate::extension::Extension;
 
 pub(super) fn ehlo(name: &str, peer: &mut Peer) -> State {
-    peer.count_idle_command();
     name.clone_into(&mut peer.client_name);
     peer.extended = true;
     peer.offer = peer.config.offer(peer.encrypted);
-    let hostname = peer.config.hostname.clone();
-    let mut extensions = peer.offer.iter().peekable();
-    if extensions.peek().is_none() {
-        peer.say(250, hostname.as_str());
-        return State::Ready;
-    }
-    peer.say_more(250, hostname.as_str());
-    while let Some(extension) = extensions.next() {
-        let with_size;
-        let line = match extension {
-            Extension::Size => {
-                with_size = format!("SIZE {}", peer.config.limits.message_octets_max);
-                &with_size
-            }
-            Extension::Auth => "AUTH PLAIN LOGIN",
-            other => other.keyword(),
+    let mut line = peer.config.hostname.to_string();
+    for extension in peer.offer.iter() {
+        peer.say_more(250, &line);
+        line = match extension {
+            Extension::Size => format!("SIZE {}", peer.config.limits.message_octets_max),
+            Extension::Auth => "AUTH PLAIN LOGIN".to_owned(),
+            other => other.keyword().to_owned(),
         };
-        if extensions.peek().is_some() {
-            peer.say_more(250, line);
-        } else {
-            peer.say(250, line);
-        }
     }
+    peer.say(250, &line);
+    peer.count_idle_command();
     State::Ready
 }
 
 pub(super) fn helo(name: &str, peer: &mut Peer) -> State {
-    peer.count_idle_command();
     name.clone_into(&mut peer.client_name);
     peer.extended = false;
     let hostname = peer.config.hostname.clone();
     peer.say(250, hostname.as_str());
+    peer.count_idle_command();
     State::Ready
 }
 
 pub(super) fn reset(then: State, peer: &mut Peer) -> State {
-    peer.count_idle_command();
     peer.say(250, "2.0.0 ok");
+    peer.count_idle_command();
     then
 }
 
 pub(super) fn noop(state: State, peer: &mut Peer) -> State {
-    peer.count_idle_command();
     peer.say(250, "2.0.0 ok");
+    peer.count_idle_command();
     state
 }
 
 pub(super) fn help(state: State, peer: &mut Peer) -> State {
-    peer.count_idle_command();
     peer.say(214, "2.0.0 see RFC 5321");
+    peer.count_idle_command();
     state
 }
 
 /// RFC 5321 §7.3: whether a mailbox exists is not told to whoever asks.
 pub(super) fn verify(state: State, peer: &mut Peer) -> State {
-    peer.count_idle_command();
     peer.say(252, "2.1.5 cannot verify; send and see");
+    peer.count_idle_command();
     state
 }
 

@@ -23,8 +23,8 @@ pub use session::Session;
 use crate::extension::{Extension, Extensions};
 use crate::limits::Limits;
 use crate::sasl::Password;
-use bytes::Bytes;
 use ::mail::{Domain, Envelope, ForwardPath, Refusal, Reply, ReversePath};
+use bytes::Bytes;
 
 /// Whom the listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +65,11 @@ impl ServerConfig {
     /// What is offered to a client, by whether the connection is encrypted now.
     pub(crate) fn offer(&self, encrypted: bool) -> Extensions {
         use Extension::{
-            Auth, Chunking, Dsn, EightBitMime, EnhancedStatusCodes, Pipelining, RequireTls, Size, SmtpUtf8, StartTls,
+            Auth, Chunking, Dsn, EightBitMime, EnhancedStatusCodes, Pipelining, RequireTls, Size, SmtpUtf8,
+            StartTls,
         };
-        let mut offer = Extensions::of(&[
-            Pipelining, Size, EightBitMime, SmtpUtf8, EnhancedStatusCodes, Chunking, Dsn,
-        ]);
+        let mut offer =
+            Extensions::of(&[Pipelining, Size, EightBitMime, SmtpUtf8, EnhancedStatusCodes, Chunking, Dsn]);
         if self.tls == TlsMode::Offered && !encrypted {
             offer = offer.with(StartTls);
         }

@@ -6,8 +6,8 @@
 use super::{Action, Role, ServerConfig};
 use crate::extension::{Extension, Extensions};
 use crate::reply;
-use bytes::BytesMut;
 use ::mail::{Instant, Refusal, Reply};
+use bytes::BytesMut;
 
 pub(super) struct Peer {
     pub config: ServerConfig,

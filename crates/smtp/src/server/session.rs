@@ -4,13 +4,13 @@
 //! of a message. Keeps the one deadline. Order of commands is `state.rs`.
 
 use super::peer::Peer;
-use super::state::State;
+use super::state::{Question, State};
 use super::{Action, Answer, ServerConfig, auth, data};
 use crate::command::{Command, CommandError};
 use crate::data::Progress;
 use crate::line::{self, Line};
-use bytes::{Buf, BytesMut};
 use ::mail::{Instant, Refusal};
+use bytes::{Buf, BytesMut};
 use std::mem;
 
 /// Replies are sent before they grow beyond this, even while commands are still waiting.
@@ -137,10 +137,8 @@ impl Session {
     }
 
     fn keep_waiting(&mut self, octets: &[u8]) {
-        match self.state {
-            State::Closing => {}
-            State::Waiting(super::state::Question::Tls) => {}
-            _ => self.waiting.extend_from_slice(octets),
+        if !matches!(self.state, State::Closing | State::Waiting(Question::Tls)) {
+            self.waiting.extend_from_slice(octets);
         }
         if self.waiting.len() > self.peer.config.limits.waiting_octets_max {
             self.waiting.clear();
@@ -168,7 +166,7 @@ impl Session {
                 Some(taken) => used += taken,
                 None => break,
             }
-            if matches!(self.state, State::Waiting(super::state::Question::Tls)) {
+            if matches!(self.state, State::Waiting(Question::Tls)) {
                 // RFC 3207 §4.2: what came behind STARTTLS in clear is not from whom we will talk to.
                 return octets.len();
             }
@@ -258,10 +256,9 @@ impl Session {
     /// The time for a command runs from the reply to the one before; single octets do not prolong it.
     fn arm_for_command(&mut self) {
         let limits = &self.peer.config.limits;
-        self.deadline = match self.state {
-            State::Data(..) | State::Chunk(_) => Some(self.peer.now + limits.data_time()),
-            _ => Some(self.peer.now + limits.command_time()),
-        };
+        let in_message = matches!(self.state, State::Data(..) | State::Chunk(_));
+        let time = if in_message { limits.data_time() } else { limits.command_time() };
+        self.deadline = Some(self.peer.now + time);
     }
 
     /// The next block must come in time, and the whole message fast enough.
@@ -277,14 +274,12 @@ impl Session {
         if self.peer.closing {
             self.state = State::Closing;
         }
-        match self.state {
-            State::Closing => {
-                self.waiting = BytesMut::new();
-                self.peer.question = None;
-                self.deadline = None;
-            }
-            State::Waiting(_) => self.deadline = None,
-            _ => {}
+        if !self.wants_input() {
+            self.deadline = None;
+        }
+        if matches!(self.state, State::Closing) {
+            self.waiting = BytesMut::new();
+            self.peer.question = None;
         }
     }
 }

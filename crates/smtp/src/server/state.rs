@@ -75,12 +75,18 @@ impl State {
 
             (Connected, Command::Rset) => greet::reset(Connected, peer),
             (Ready | Mail(_) | Rcpt(_) | Chunks(..), Command::Rset) => greet::reset(Ready, peer),
-            (Connected | Ready | Mail(_) | Rcpt(_) | Chunks(..), Command::Ehlo(name)) => greet::ehlo(name, peer),
-            (Connected | Ready | Mail(_) | Rcpt(_) | Chunks(..), Command::Helo(name)) => greet::helo(name, peer),
+            (Connected | Ready | Mail(_) | Rcpt(_) | Chunks(..), Command::Ehlo(name)) => {
+                greet::ehlo(name, peer)
+            }
+            (Connected | Ready | Mail(_) | Rcpt(_) | Chunks(..), Command::Helo(name)) => {
+                greet::helo(name, peer)
+            }
 
             (Ready, Command::StartTls) => starttls::begin(peer),
             (Ready, Command::Auth { mechanism, initial }) => auth::begin(mechanism, initial, peer),
-            (Ready, Command::Mail { reverse_path, parameters }) => mail::begin(reverse_path, parameters, peer),
+            (Ready, Command::Mail { reverse_path, parameters }) => {
+                mail::begin(reverse_path, parameters, peer)
+            }
             (state @ (Mail(_) | Rcpt(_)), Command::Rcpt { forward_path, parameters }) => {
                 rcpt::offer(state, forward_path, parameters, peer)
             }
@@ -105,7 +111,9 @@ impl State {
             (Question::Credential, Answer::Refused(refusal)) => auth::refused(&refusal, peer),
             (Question::ReversePath(open), Answer::ReversePathOk) => mail::accepted(open, peer),
             (Question::ReversePath(_), Answer::Refused(refusal)) => State::Ready.refuse(&refusal, peer),
-            (Question::Recipient(open, recipient), Answer::RecipientOk) => rcpt::accepted(open, recipient, peer),
+            (Question::Recipient(open, recipient), Answer::RecipientOk) => {
+                rcpt::accepted(open, recipient, peer)
+            }
             (Question::Recipient(open, _), Answer::Refused(refusal)) => rcpt::refused(open, &refusal, peer),
             (Question::Acceptance, Answer::Accepted { reply }) => data::accepted(&reply, peer),
             (Question::Acceptance, Answer::Refused(refusal)) => State::Ready.refuse(&refusal, peer),
@@ -132,7 +140,9 @@ impl State {
             (State::Mail(_), Command::Data) => "5.5.1 RCPT first",
             (State::Mail(_) | State::Rcpt(_), Command::Mail { .. }) => "5.5.1 a transaction is open already",
             (State::Chunks(..), Command::Data) => "5.5.1 BDAT and DATA do not mix",
-            (State::Chunks(..), Command::Mail { .. } | Command::Rcpt { .. }) => "5.5.1 BDAT LAST or RSET first",
+            (State::Chunks(..), Command::Mail { .. } | Command::Rcpt { .. }) => {
+                "5.5.1 BDAT LAST or RSET first"
+            }
             _ => "5.5.1 not during a transaction",
         };
         peer.complain(503, hint);
