@@ -186,7 +186,8 @@ fn parse_mail(rest: &[u8]) -> Result<Command<'_>, CommandError> {
     let (path, parameters) = split_path(rest, b"FROM:", "MAIL FROM:<reverse-path> [parameters]")?;
     let reverse_path = ReversePath::parse(path).map_err(CommandError::ReversePath)?;
     let parameters = parameter::parse_mail(parameters)?;
-    if !path.is_ascii() && !parameters.smtputf8 {
+    // A domain is kept as A-labels, so only the local-part can need it.
+    if !reverse_path.is_ascii() && !parameters.smtputf8 {
         return Err(CommandError::NeedsSmtpUtf8);
     }
     Ok(Command::Mail { reverse_path, parameters })

@@ -164,7 +164,7 @@ impl Delivery {
         if site.offers(Extension::Size) {
             site.out.extend_from_slice(format!(" SIZE={}", self.transaction.raw.len()).as_bytes());
         }
-        if site.offers(Extension::EightBitMime) && envelope.body == BodyKind::EightBitMime {
+        if site.offers(Extension::EightBitMime) && self.is_eight_bit() {
             site.out.extend_from_slice(b" BODY=8BITMIME");
         }
         if site.offers(Extension::SmtpUtf8) && self.needs_smtputf8() {
@@ -190,6 +190,7 @@ impl Delivery {
         }
         // Without a clean start nothing that follows means what it says.
         self.settle_open(&Failure::Refused { stage: Stage::Reset, reply });
+        self.next = Next::Nothing;
         Ok(())
     }
 
@@ -201,9 +202,7 @@ impl Delivery {
             }
             4 | 5 => {
                 self.settle_open(&Failure::Refused { stage: Stage::Mail, reply });
-                if matches!(self.next, Next::Rcpt(_) | Next::Body) {
-                    self.next = Next::Nothing;
-                }
+                self.next = Next::Nothing;
                 Ok(())
             }
             _ => Err(BreakKind::Protocol),
@@ -255,12 +254,16 @@ impl Delivery {
         if self.needs_smtputf8() && !site.offers(Extension::SmtpUtf8) {
             return Some(Missing::SmtpUtf8);
         }
-        if envelope.body == BodyKind::EightBitMime && !site.offers(Extension::EightBitMime) && !raw.is_ascii()
-        {
+        if !site.offers(Extension::EightBitMime) && !raw.is_ascii() {
             return Some(Missing::EightBitMime);
         }
         let too_long = site.offer.size_max.is_some_and(|octets_max| raw.len() as u64 > octets_max);
         too_long.then_some(Missing::Size)
+    }
+
+    /// Declared, or found to be so although nobody declared it.
+    fn is_eight_bit(&self) -> bool {
+        self.transaction.envelope.body == BodyKind::EightBitMime || !self.transaction.raw.is_ascii()
     }
 
     /// RFC 6531 §3.4: only a message that has it in an address or in the header section needs it, whatever was asked.
