@@ -13,7 +13,7 @@ $$ SELECT current_setting('posthouse.scope', true) = 'house'
 -- One row. Every change of the registry adds one to the generation and puts one link on the audit chain; the row lock
 -- makes both a total order.
 CREATE TABLE registry (
-  only        boolean PRIMARY KEY DEFAULT true CHECK (only),
+  single      boolean PRIMARY KEY DEFAULT true CHECK (single),
   generation  bigint NOT NULL,
   audit_head  bytea NOT NULL CHECK (length(audit_head) = 32)
 );

@@ -1,9 +1,9 @@
 //! How this node reaches PostgreSQL, and with which limits.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// `postgres://user:password@host/name`. The user may be the owner of the schema; every transaction steps down to

@@ -64,7 +64,7 @@ impl Database {
         if old.iter().any(|key| key.state == KeyState::Next) {
             return Err(Fault::Conflict { field: "dkim_keys" });
         }
-        let made = dkim_keys_insert(self, &scoped, tenant, domain, &keys, KeyState::Next, &old).await?;
+        let made = dkim_keys_insert(self, &scoped, (tenant, domain), &keys, KeyState::Next, &old).await?;
         let selectors: Vec<&str> = made.iter().map(|key| key.selector.as_str()).collect();
         let change = Change {
             action: "dkim_key.rotate",
@@ -151,8 +151,7 @@ fn new_key_from(key: &SigningKey) -> Result<NewKey, Fault> {
 pub(crate) async fn dkim_keys_insert(
     database: &Database,
     scoped: &Scoped<'_>,
-    tenant: TenantId,
-    domain: DomainId,
+    (tenant, domain): (TenantId, DomainId),
     keys: &[NewKey],
     state: KeyState,
     taken: &[DkimKeyRow],

@@ -78,7 +78,7 @@ impl Database {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "create a domain").await?;
         let domain = domain_insert(self, &scoped, tenant, new).await?;
-        dkim_keys_insert(self, &scoped, tenant, domain, &keys, KeyState::Active, &[]).await?;
+        dkim_keys_insert(self, &scoped, (tenant, domain), &keys, KeyState::Active, &[]).await?;
         let row = domain_of(&scoped, tenant, domain).await?;
         scoped.record(self, change_of("domain.create", &row)).await?;
         scoped.commit().await?;

@@ -34,6 +34,12 @@ pub async fn migrate(config: &Config) -> Result<usize, Fault> {
     Ok(report.applied_migrations().len())
 }
 
+/// A number that changes with any migration: names a template database that can be cloned.
+pub fn schema_fingerprint() -> u64 {
+    let runner = embedded::migrations::runner();
+    runner.get_migrations().iter().fold(0, |sum: u64, migration| sum.rotate_left(7) ^ migration.checksum())
+}
+
 /// Refuses a schema that is too old and a runtime role that could see too much.
 pub(crate) async fn check(client: &Client) -> Result<(), Fault> {
     let needed = embedded::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();

@@ -77,7 +77,7 @@ impl Database {
             return_path_target: defaults.return_path_target.clone(),
         };
         let domain = domain_insert(self, &scoped, tenant.id, &new).await?;
-        dkim_keys_insert(self, &scoped, tenant.id, domain, &keys, KeyState::Active, &[]).await?;
+        dkim_keys_insert(self, &scoped, (tenant.id, domain), &keys, KeyState::Active, &[]).await?;
         let domain = domain_of(&scoped, tenant.id, domain).await?;
 
         let first = DisplayName::parse("first").map_err(|_| Fault::Corrupt { trying: "name a key", what: "name" })?;

@@ -343,11 +343,11 @@ async fn settlements_apply(scoped: &Scoped<'_>, settlements: &[SettlementNew]) -
 
 async fn count_up(
     scoped: &Scoped<'_>,
-    tenants: &Vec<Uuid>,
-    streams: &Vec<Uuid>,
-    times: &Vec<jiff::Timestamp>,
-    what: &Vec<&str>,
-    counts: &Vec<i64>,
+    tenants: &[Uuid],
+    streams: &[Uuid],
+    times: &[jiff::Timestamp],
+    what: &[&str],
+    counts: &[i64],
 ) -> Result<(), Fault> {
     if tenants.is_empty() {
         return Ok(());
@@ -360,7 +360,7 @@ async fn count_up(
                   AS e (tenant, stream, at, what, n)
              GROUP BY tenant, stream, day, what
              ON CONFLICT (tenant_id, day, stream_id, what) DO UPDATE SET count = c.count + excluded.count",
-            &[tenants, streams, times, what, counts],
+            &[&tenants, &streams, &times, &what, &counts],
         )
         .await?;
     Ok(())

@@ -1,0 +1,135 @@
+//! Domains: claims, proof, loss, and keys in rotation.
+
+use crate::fixture::*;
+use database::{DomainNew, DomainRow, Fault, PageRequest};
+use mail::EventKind;
+use registry::{DomainRecord, DomainState, Found, KeyState, Purpose, RecordState};
+use std::time::Duration;
+
+fn new(text: &str) -> DomainNew {
+    DomainNew { name: domain(text), return_path_target: domain("return.posthouse.test") }
+}
+
+/// The records as if everything but `without` were published.
+fn published(row: &DomainRow, without: &[Purpose]) -> Vec<DomainRecord> {
+    let found = |purpose: Purpose, value: &str| match without.contains(&purpose) {
+        true => Found::Records(Vec::new()),
+        false => Found::Records(vec![value.to_owned()]),
+    };
+    row.expected()
+        .into_iter()
+        .map(|expected| {
+            let found = found(expected.purpose, &expected.value);
+            DomainRecord::judged(expected, found)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_verified_domain_cannot_be_claimed_or_proved_by_another_tenant() {
+    let (test, one) = with_tenant().await;
+    let two = onboard(&test.database, "Two", "one.example").await;
+    let (database, house) = (&test.database, house());
+    let prove = |tenant: &database::Onboarded| {
+        let (id, domain, records) = (tenant.tenant.id, tenant.domain.id, published(&tenant.domain, &[]));
+        let house = house.clone();
+        async move { database.domain_check(&house, id, domain, &records).await }
+    };
+    assert_ne!(one.domain.ownership_token, two.domain.ownership_token);
+    assert_eq!(prove(&one).await.unwrap().state, DomainState::Verified);
+    assert!(matches!(prove(&two).await, Err(Fault::Conflict { field: "domain" })));
+    let still = database.domain_fetch(&house, two.tenant.id, two.domain.id).await.unwrap();
+    assert_eq!(still.state, DomainState::Pending);
+    let three = database.tenant_onboard(&house, &onboarding("Three", "one.example"), &defaults()).await;
+    assert!(matches!(three, Err(Fault::Conflict { field: "domain" })));
+    database.domain_delete(&house, one.tenant.id, one.domain.id).await.unwrap();
+    assert_eq!(prove(&two).await.unwrap().state, DomainState::Verified);
+}
+
+#[tokio::test]
+async fn the_same_name_twice_in_one_tenant_is_a_conflict() {
+    let (test, one) = with_tenant().await;
+    let again = test.database.domain_create(&house(), one.tenant.id, &new("one.example")).await;
+    assert!(matches!(again, Err(Fault::Conflict { field: "name" })));
+}
+
+#[tokio::test]
+async fn a_domain_is_verified_without_dmarc_but_not_without_ownership_key_or_return_path() {
+    let (test, one) = with_tenant().await;
+    let (id, domain) = (one.tenant.id, one.domain.id);
+    for missing in [Purpose::Ownership, Purpose::Dkim1, Purpose::ReturnPath] {
+        let records = published(&one.domain, &[missing]);
+        let row = test.database.domain_check(&house(), id, domain, &records).await.unwrap();
+        assert_eq!(row.state, DomainState::Pending, "{missing:?}");
+        let shown = row.records.iter().find(|record| record.purpose == missing).unwrap();
+        assert_eq!(shown.state, RecordState::Missing);
+    }
+    let records = published(&one.domain, &[Purpose::Dmarc, Purpose::Dkim2]);
+    let row = test.database.domain_check(&house(), id, domain, &records).await.unwrap();
+    assert_eq!(row.state, DomainState::Verified);
+    assert!(row.verified_at.is_some());
+    let events = test.database.event_list(&house(), id, &PageRequest::first()).await.unwrap().rows;
+    assert_eq!(events.last().unwrap().event.kind, EventKind::DomainVerified);
+}
+
+#[tokio::test]
+async fn a_lost_record_degrades_and_three_days_later_fails() {
+    let (test, one) = with_tenant().await;
+    let (id, domain) = (one.tenant.id, one.domain.id);
+    let check = async |without: &[Purpose]| {
+        let records = published(&one.domain, without);
+        test.database.domain_check(&house(), id, domain, &records).await.unwrap().state
+    };
+    assert_eq!(check(&[]).await, DomainState::Verified);
+    assert_eq!(check(&[Purpose::Dkim1]).await, DomainState::Degraded);
+    test.clock.advance(Duration::from_secs(71 * 3600));
+    assert_eq!(check(&[Purpose::Dkim1]).await, DomainState::Degraded);
+    test.clock.advance(Duration::from_secs(2 * 3600));
+    assert_eq!(check(&[Purpose::Dkim1]).await, DomainState::Failed);
+    assert_eq!(check(&[]).await, DomainState::Verified);
+}
+
+#[tokio::test]
+async fn a_check_that_changes_nothing_leaves_the_generation_alone() {
+    let (test, one) = with_tenant().await;
+    let before = test.database.audit_verify(&house()).await.unwrap().entries;
+    let records = published(&one.domain, &[Purpose::Ownership]);
+    test.database.domain_check(&house(), one.tenant.id, one.domain.id, &records).await.unwrap();
+    assert_eq!(test.database.audit_verify(&house()).await.unwrap().entries, before);
+}
+
+#[tokio::test]
+async fn a_rotation_waits_for_its_records_and_then_the_old_keys_retire() {
+    let (test, one) = with_tenant().await;
+    let (database, house, id, domain) = (&test.database, house(), one.tenant.id, one.domain.id);
+    let next = database.dkim_key_rotate(&house, id, domain).await.unwrap();
+    assert!(next.iter().all(|key| key.state == KeyState::Next));
+    let twice = database.dkim_key_rotate(&house, id, domain).await;
+    assert!(matches!(twice, Err(Fault::Conflict { field: "dkim_keys" })));
+    let active = one.domain.keys[0].id;
+    assert!(matches!(database.dkim_key_delete(&house, id, domain, active).await, Err(Fault::InUse { .. })));
+
+    let row = database.domain_fetch(&house, id, domain).await.unwrap();
+    assert_eq!(row.expected().iter().filter(|r| r.purpose == Purpose::Dkim1 && r.required).count(), 1);
+    let row = database.domain_check(&house, id, domain, &published(&row, &[])).await.unwrap();
+    let states: Vec<KeyState> = row.keys.iter().map(|key| key.state).collect();
+    assert_eq!(states, [KeyState::Retiring, KeyState::Retiring, KeyState::Active, KeyState::Active]);
+    let events = database.event_list(&house, id, &PageRequest::first()).await.unwrap().rows;
+    assert!(events.iter().any(|row| row.event.kind == EventKind::DkimRotated));
+    database.dkim_key_delete(&house, id, domain, active).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_private_key_does_not_lie_in_the_table_in_the_clear() {
+    let (test, one) = with_tenant().await;
+    let client = test.admin().await;
+    let key = mail::dkim::SigningKey::generate_ed25519().unwrap();
+    let pkcs8 = key.to_pkcs8().unwrap();
+    let imported = test.database.dkim_key_import(&house(), one.tenant.id, one.domain.id, "mine", &pkcs8).await.unwrap();
+    assert_eq!(imported.public_record, key.public_record());
+    let sql = "SELECT sealed FROM dkim_keys WHERE id = $1";
+    let sealed: Vec<u8> = client.query_one(sql, &[&imported.id.uuid()]).await.unwrap().get(0);
+    assert!(!sealed.windows(16).any(|window| pkcs8.windows(16).any(|plain| plain == window)));
+    let garbage = test.database.dkim_key_import(&house(), one.tenant.id, one.domain.id, "bad", b"no key").await;
+    assert!(matches!(garbage, Err(Fault::Invalid { field: "private_key", .. })));
+}

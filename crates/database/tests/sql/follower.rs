@@ -1,0 +1,82 @@
+//! The follower: quick, patient, and never without its last snapshot.
+
+use crate::fixture::*;
+use database::{Config, Database, Follower, TenantNew, migrate};
+use mail::{Clock, Random};
+use registry::{Generation, Plan};
+use std::sync::Arc;
+use std::time::Duration;
+use testkit::{Cluster, ManualClock, test_keys};
+
+async fn tenant(database: &Database, text: &str) -> mail::TenantId {
+    let new = TenantNew { name: name(text), plan: Plan::default() };
+    database.tenant_create(&house(), &new).await.unwrap().id
+}
+
+#[tokio::test]
+async fn a_change_is_seen_within_a_second() {
+    let test = TestDatabase::new().await;
+    // The clock of the follower is slow here, so only the notification can be this quick.
+    let config = Config { follow_every_ms: 60_000, ..test.config.clone() };
+    let (handle, follower) = Follower::start(test.database.clone(), &config).await.unwrap();
+    assert_eq!(handle.generation(), Generation(0));
+    for number in 1..=5 {
+        let id = tenant(&test.database, &format!("T{number}")).await;
+        assert!(handle.reached(Generation(number), Duration::from_secs(1)).await, "generation {number}");
+        assert!(handle.load().tenant(id).is_some());
+    }
+    follower.abort();
+}
+
+#[tokio::test]
+async fn a_lost_notification_is_made_up_for_by_the_clock() {
+    let test = TestDatabase::new().await;
+    let config = Config { follow_every_ms: 100, ..test.config.clone() };
+    let (handle, follower) = Follower::start(test.database.clone(), &config).await.unwrap();
+    let client = test.admin().await;
+    client.execute("UPDATE registry SET generation = generation + 1", &[]).await.unwrap();
+    assert!(handle.reached(Generation(1), Duration::from_secs(2)).await);
+    follower.abort();
+}
+
+#[tokio::test]
+async fn parsed_keys_are_kept_between_snapshots() {
+    let (test, one) = with_tenant().await;
+    let (handle, follower) = Follower::start(test.database.clone(), &test.config).await.unwrap();
+    let signer = |id| {
+        let snapshot = handle.load();
+        Arc::clone(&snapshot.domain(id).unwrap().keys[0].signer)
+    };
+    let before = signer(one.domain.id);
+    tenant(&test.database, "Two").await;
+    assert!(handle.reached(Generation(one.generation.0 + 1), Duration::from_secs(1)).await);
+    assert!(Arc::ptr_eq(&before, &signer(one.domain.id)));
+    follower.abort();
+}
+
+#[tokio::test]
+async fn while_postgresql_is_away_the_last_snapshot_stays_and_afterwards_it_goes_on() {
+    let cluster = Cluster::own("follower");
+    let config = Config { url: cluster.url("postgres"), follow_every_ms: 200, ..Config::default() };
+    migrate(&config).await.unwrap();
+    let clock = ManualClock::new();
+    let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+    let database = Database::connect(&config, test_keys(), time, Random::from_number(1)).await.unwrap();
+    let first = tenant(&database, "One").await;
+    let (handle, follower) = Follower::start(database.clone(), &config).await.unwrap();
+
+    cluster.stop();
+    clock.advance(Duration::from_secs(60));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(handle.load().tenant(first).is_some());
+    assert!(handle.age() >= Duration::from_secs(60));
+    let fault = database.ping().await.unwrap_err();
+    assert!(fault.is_passing(), "{fault:?}");
+
+    cluster.start();
+    let second = tenant(&database, "Two").await;
+    assert!(handle.reached(Generation(2), Duration::from_secs(3)).await);
+    assert!(handle.load().tenant(second).is_some());
+    assert!(handle.age() < Duration::from_secs(1));
+    follower.abort();
+}

@@ -1,0 +1,20 @@
+//! Every table against a real PostgreSQL, each test in a database of its own. One file per resource.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod audit;
+mod credential;
+mod domain;
+mod endpoint;
+mod fixture;
+mod follower;
+mod idempotency;
+mod isolation;
+mod migrate;
+mod onboard;
+mod pool;
+mod projection;
+mod stream;
+mod tenant;
+mod user;
+mod webhook;

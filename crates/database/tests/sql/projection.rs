@@ -1,0 +1,215 @@
+//! The projection: written once however often it is applied, and read back as a tenant sees it.
+
+use crate::fixture::*;
+use database::{
+    AttemptNew, Batch, Database, Fault, MessageFilter, MessageNew, Onboarded, PageRequest, RecipientState, SettlementNew,
+};
+use mail::{Class, ClassKind, Event, EventId, EventKind, MessageId, Outcome, Random, Reply, Scope, Timestamp, Verdict};
+use registry::Usage;
+use std::time::Duration;
+
+fn message(one: &Onboarded, seed: u64) -> MessageNew {
+    let at = one.tenant.created_at;
+    MessageNew {
+        id: MessageId::mint(at, &mut Random::from_number(seed)),
+        tenant: one.tenant.id,
+        stream: one.streams[0].id,
+        domain: one.domain.id,
+        credential: Some(one.credential.id),
+        api_key: None,
+        accepted_at: at,
+        not_before: None,
+        expires_at: at.saturating_add(Duration::from_secs(3600)),
+        header_from: "Anna <a@one.example>".to_owned(),
+        reverse_path: "a@one.example".to_owned(),
+        subject: "Grüße\0".to_owned(),
+        message_id_header: format!("<{seed}@one.example>"),
+        tags: vec!["nov26".to_owned()],
+        metadata: vec![("order".to_owned(), "77".to_owned())],
+        size: 1234,
+        recipients: vec!["b@example.net".to_owned(), "c@example.org".to_owned()],
+    }
+}
+
+fn attempt(of: &MessageNew, recipient: u32, attempt: u32, verdict: Verdict) -> AttemptNew {
+    let at = of.accepted_at.saturating_add(Duration::from_secs(u64::from(attempt) * 60));
+    let deferred = verdict == Verdict::Deferred;
+    AttemptNew {
+        message: of.id,
+        recipient,
+        attempt,
+        tenant: of.tenant,
+        stream: of.stream,
+        at,
+        outcome: Outcome {
+            verdict,
+            class: Class::stored(if deferred { "greylisted" } else { "delivered" }),
+            kind: ClassKind::Soft,
+            scope: Scope::Recipient,
+            stage: "rcpt",
+            reply: Some(Reply::new(if deferred { 451 } else { 250 }, None, "later")),
+            trouble: None,
+            rule: None,
+            mx: Some("mx1.example.net".to_owned()),
+            egress: Some("192.0.2.25".parse().unwrap()),
+            tls: Some("TLSv1.3".to_owned()),
+            provider: "other".into(),
+        },
+        source: Some("out-1".to_owned()),
+        site: Some("example.net".to_owned()),
+        next_at: deferred.then(|| at.saturating_add(Duration::from_secs(300))),
+        duration_ms: 12,
+        queued_ms: 3,
+    }
+}
+
+fn settlement(of: &MessageNew, recipient: u32, state: RecipientState) -> SettlementNew {
+    let (class, reply) = (Some("delivered".to_owned()), None);
+    let at = of.accepted_at.saturating_add(Duration::from_secs(130));
+    SettlementNew { message: of.id, recipient, tenant: of.tenant, stream: of.stream, at, state, class, reply }
+}
+
+fn event(of: &MessageNew, seed: u64, kind: EventKind) -> Event {
+    let id = EventId::mint(of.accepted_at, &mut Random::from_number(seed));
+    Event { id, kind, timestamp: of.accepted_at, tenant: of.tenant, data: serde_json::json!({ "message": of.id }) }
+}
+
+fn batch(one: &Onboarded) -> Batch {
+    let message = message(one, 1);
+    Batch {
+        attempts: vec![
+            attempt(&message, 0, 1, Verdict::Deferred),
+            attempt(&message, 0, 2, Verdict::Delivered),
+            attempt(&message, 1, 1, Verdict::Deferred),
+        ],
+        settlements: vec![settlement(&message, 0, RecipientState::Delivered)],
+        events: vec![event(&message, 1, EventKind::MessageAccepted), event(&message, 2, EventKind::MessageDelivered)],
+        messages: vec![message],
+        cursor_name: "rollup".to_owned(),
+        position: vec![1, 2, 3],
+    }
+}
+
+async fn counts(database: &Database, one: &Onboarded) -> Vec<(String, i64)> {
+    let at = one.tenant.created_at;
+    let rows = database.counter_list(&house(), one.tenant.id, at, at).await.unwrap();
+    rows.into_iter().map(|row| (row.what, row.count)).collect()
+}
+
+#[tokio::test]
+async fn a_batch_applied_twice_is_there_once() {
+    let (test, one) = with_tenant().await;
+    assert_eq!(test.database.cursor_fetch(&house(), "rollup").await.unwrap(), None);
+    let batch = batch(&one);
+    for _ in 0..2 {
+        test.database.projection_apply(&house(), &batch).await.unwrap();
+    }
+    assert_eq!(test.database.cursor_fetch(&house(), "rollup").await.unwrap(), Some(vec![1, 2, 3]));
+    let events = test.database.event_list(&house(), one.tenant.id, &PageRequest::first()).await.unwrap().rows;
+    assert_eq!(events.len(), 2);
+    let expected = [("accepted", 2), ("attempted", 1), ("deferred", 2), ("delivered", 1)];
+    let expected: Vec<(String, i64)> = expected.map(|(what, count)| (what.to_owned(), count)).to_vec();
+    assert_eq!(counts(&test.database, &one).await, expected);
+}
+
+#[tokio::test]
+async fn a_message_is_found_by_everything_it_can_be_asked_for() {
+    let (test, one) = with_tenant().await;
+    let batch = batch(&one);
+    test.database.projection_apply(&house(), &batch).await.unwrap();
+    let (tenant, own) = (one.tenant.id, viewer_of(one.tenant.id));
+    let found = test.database.message_fetch(&own, tenant, batch.messages[0].id).await.unwrap();
+    assert_eq!((found.subject.as_str(), found.metadata["order"].as_str()), ("Grüße", "77"));
+    let states: Vec<_> = found.recipients.iter().map(|r| (r.state, r.attempts, r.next_at.is_some())).collect();
+    assert_eq!(states, [(RecipientState::Delivered, 2, false), (RecipientState::Deferred, 1, true)]);
+    let timeline = test.database.message_timeline(&own, tenant, found.id).await.unwrap();
+    assert_eq!(timeline.len(), 3);
+    assert_eq!((timeline[0].code, timeline[0].reply.as_deref()), (Some(451), Some("451 later")));
+
+    let filter = |change: fn(&mut MessageFilter)| {
+        let mut filter = MessageFilter::default();
+        change(&mut filter);
+        filter
+    };
+    let cases = [
+        (filter(|f| f.recipient = Some("c@example.org".to_owned())), 1),
+        (filter(|f| f.recipient = Some("x@example.org".to_owned())), 0),
+        (filter(|f| f.state = Some(RecipientState::Deferred)), 1),
+        (filter(|f| f.state = Some(RecipientState::Bounced)), 0),
+        (filter(|f| f.tag = Some("nov26".to_owned())), 1),
+        (filter(|f| f.tag = Some("dec26".to_owned())), 0),
+        (filter(|f| f.message_id_header = Some("<1@one.example>".to_owned())), 1),
+        (filter(|f| f.until = Some(Timestamp::UNIX_EPOCH)), 0),
+    ];
+    for (filter, count) in cases {
+        let page = test.database.message_list(&own, tenant, &filter, &PageRequest::first()).await.unwrap();
+        assert_eq!(page.rows.len(), count, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_settled_recipient_stays_settled() {
+    let (test, one) = with_tenant().await;
+    let first = batch(&one);
+    test.database.projection_apply(&house(), &first).await.unwrap();
+    let message = &first.messages[0];
+    let late = Batch {
+        attempts: vec![attempt(message, 0, 3, Verdict::Deferred)],
+        settlements: vec![settlement(message, 0, RecipientState::Failed)],
+        cursor_name: "rollup".to_owned(),
+        position: vec![4],
+        ..Batch::default()
+    };
+    test.database.projection_apply(&house(), &late).await.unwrap();
+    let found = test.database.message_fetch(&house(), one.tenant.id, message.id).await.unwrap();
+    assert_eq!(found.recipients[0].state, RecipientState::Delivered);
+    assert!(!counts(&test.database, &one).await.iter().any(|(what, _)| what == "failed"));
+}
+
+#[tokio::test]
+async fn records_of_an_erased_tenant_are_dropped_and_the_cursor_goes_on() {
+    let (test, one) = with_tenant().await;
+    let batch = batch(&one);
+    test.database.tenant_set_status(&house(), one.tenant.id, registry::TenantStatus::Closing, None).await.unwrap();
+    test.database.tenant_erase(&house(), one.tenant.id).await.unwrap();
+    test.database.projection_apply(&house(), &batch).await.unwrap();
+    assert_eq!(test.database.cursor_fetch(&house(), "rollup").await.unwrap(), Some(vec![1, 2, 3]));
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_leaves_the_cursor_where_it_was() {
+    let (test, one) = with_tenant().await;
+    let stranger = admin_of(one.tenant.id);
+    let refused = test.database.projection_apply(&stranger, &batch(&one)).await;
+    assert!(matches!(refused, Err(Fault::Forbidden)));
+    assert_eq!(test.database.cursor_fetch(&house(), "rollup").await.unwrap(), None);
+    let filter = MessageFilter::default();
+    let page = test.database.message_list(&house(), one.tenant.id, &filter, &PageRequest::first()).await.unwrap();
+    assert!(page.rows.is_empty());
+}
+
+#[tokio::test]
+async fn usage_goes_on_after_a_restart() {
+    let (test, one) = with_tenant().await;
+    test.database.projection_apply(&house(), &batch(&one)).await.unwrap();
+    let mut usage = Usage::new();
+    usage.restore(test.database.usage_restore(&house()).await.unwrap());
+    let now = one.tenant.created_at;
+    assert_eq!(usage.of_tenant(one.tenant.id, now).today, 2);
+    assert_eq!(usage.of_credential(one.credential.id, now).today, 2);
+}
+
+#[tokio::test]
+async fn events_are_read_on_from_a_cursor() {
+    let (test, one) = with_tenant().await;
+    test.database.projection_apply(&house(), &batch(&one)).await.unwrap();
+    let list = async |cursor: Option<&str>| {
+        let page = PageRequest::new(Some(1), cursor).unwrap();
+        test.database.event_list(&house(), one.tenant.id, &page).await.unwrap()
+    };
+    let first = list(None).await;
+    assert_eq!(first.rows[0].event.kind, EventKind::MessageAccepted);
+    let second = list(first.next.as_deref()).await;
+    assert_eq!(second.rows[0].event.kind, EventKind::MessageDelivered);
+    assert!(list(second.next.as_deref()).await.rows.is_empty());
+}

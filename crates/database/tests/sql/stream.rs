@@ -1,0 +1,56 @@
+//! Streams and the pools they may name.
+
+use crate::fixture::*;
+use database::{Fault, PoolNew, StreamChange, StreamNew};
+use registry::StreamKind;
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_pool_dedicated_to_another_tenant_is_as_if_it_did_not_exist() {
+    let (test, one) = with_tenant().await;
+    let two = onboard(&test.database, "Two", "two.example").await;
+    let new = PoolNew { name: slug("twos"), tenant: Some(two.tenant.id), members: Vec::new(), platform_domain: None };
+    let pool = test.database.pool_create(&house(), &new).await.unwrap().id;
+    let stream = |pool| StreamNew {
+        name: slug("news"),
+        kind: StreamKind::Marketing,
+        pool,
+        overflow_pool: None,
+        expires_after: Duration::from_secs(3600),
+    };
+    for access in [house(), admin_of(one.tenant.id)] {
+        let refused = test.database.stream_create(&access, one.tenant.id, &stream(pool)).await;
+        assert!(matches!(refused, Err(Fault::Missing { field: "pool" })));
+    }
+    let own = admin_of(two.tenant.id);
+    test.database.stream_create(&own, two.tenant.id, &stream(pool)).await.unwrap();
+    let again = test.database.stream_create(&own, two.tenant.id, &stream(pool)).await;
+    assert!(matches!(again, Err(Fault::Conflict { field: "name" })));
+    let shared = stream(one.streams[0].pool);
+    test.database.stream_create(&admin_of(one.tenant.id), one.tenant.id, &shared).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expiry_outside_the_bounds_is_refused_and_an_update_keeps_the_rest() {
+    let (test, one) = with_tenant().await;
+    let (tenant, stream) = (one.tenant.id, &one.streams[0]);
+    for seconds in [0, 59, 15 * 86_400] {
+        let change = StreamChange { expires_after: Some(Duration::from_secs(seconds)), ..StreamChange::default() };
+        let refused = test.database.stream_update(&house(), tenant, stream.id, &change).await;
+        assert!(matches!(refused, Err(Fault::Invalid { field: "expires_after", .. })), "{seconds}");
+    }
+    let change = StreamChange { expires_after: Some(Duration::from_secs(600)), ..StreamChange::default() };
+    let changed = test.database.stream_update(&house(), tenant, stream.id, &change).await.unwrap();
+    assert_eq!((changed.name, changed.pool), (stream.name.clone(), stream.pool));
+}
+
+#[tokio::test]
+async fn a_stream_that_a_credential_is_bound_to_stays() {
+    let (test, one) = with_tenant().await;
+    let (tenant, stream) = (one.tenant.id, one.streams[1].id);
+    let new = database::CredentialNew { stream: Some(stream), ..database::CredentialNew::named(name("bound")) };
+    test.database.credential_create(&house(), tenant, &new).await.unwrap();
+    let kept = test.database.stream_delete(&house(), tenant, stream).await;
+    assert!(matches!(kept, Err(Fault::InUse { what: "stream" })));
+    test.database.stream_delete(&house(), tenant, one.streams[0].id).await.unwrap();
+}

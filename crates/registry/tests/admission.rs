@@ -1,0 +1,312 @@
+//! The registry check: first everything that is refused, then what an admission says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use mail::dkim::SigningKey;
+use mail::{
+    CredentialId, DkimKeyId, Domain, DomainId, Envelope, ForwardPath, Mailbox, PoolId, Recipient, RefusalKind,
+    ReversePath, StreamId, TenantId, Timestamp,
+};
+use registry::{
+    Access, Credential, DisplayName, DomainKey, DomainState, EgressPool, Generation, KeyAlgorithm, KeyState, Limits,
+    Offer, Plan, Role, SecretKey, Sender, SendingDomain, Slug, Snapshot, SnapshotBuilder, Steering, Stream, StreamKind,
+    Tenant, TenantStatus, Usage,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+const NOW: Timestamp = Timestamp::from_millis(1_795_425_249_120);
+const PEER: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+const ONE: TenantId = TenantId::from_uuid(Uuid::from_u128(1));
+const TWO: TenantId = TenantId::from_uuid(Uuid::from_u128(2));
+
+fn secrets() -> Arc<SecretKey> {
+    Arc::new(SecretKey::new(&[7; 32]))
+}
+
+fn tenant(id: TenantId, status: TenantStatus, plan: Plan) -> Tenant {
+    let name = DisplayName::parse("A tenant").unwrap();
+    Tenant { id, name, status, status_reason: None, plan, created_at: NOW, updated_at: NOW }
+}
+
+fn stream(number: u128, tenant: TenantId, kind: StreamKind, pool: u128) -> Stream {
+    Stream {
+        id: StreamId::from_uuid(id(number)),
+        tenant,
+        name: Slug::parse(kind.as_str()).unwrap(),
+        kind,
+        pool: PoolId::from_uuid(id(pool)),
+        overflow_pool: None,
+        expires_after: Duration::from_secs(3600),
+        created_at: NOW,
+    }
+}
+
+fn pool(number: u128, name: &str, tenant: Option<TenantId>) -> EgressPool {
+    let name = Slug::parse(name).unwrap();
+    EgressPool { id: PoolId::from_uuid(id(number)), name, tenant, members: Vec::new(), platform: None }
+}
+
+fn domain(number: u128, tenant: TenantId, name: &str, state: DomainState) -> SendingDomain {
+    let key = |number, selector: &str, algorithm, state, signer| DomainKey {
+        id: DkimKeyId::from_uuid(id(number)),
+        selector: selector.into(),
+        algorithm,
+        state,
+        signer: Arc::new(signer),
+    };
+    let ed25519 = || SigningKey::generate_ed25519().unwrap();
+    SendingDomain {
+        id: DomainId::from_uuid(id(number)),
+        tenant,
+        name: Domain::parse(name).unwrap(),
+        state,
+        return_path: Domain::parse(&format!("rp.{name}")).unwrap(),
+        keys: vec![
+            key(1, "b", KeyAlgorithm::Ed25519, KeyState::Active, ed25519()),
+            key(2, "c", KeyAlgorithm::Ed25519, KeyState::Next, ed25519()),
+        ],
+    }
+}
+
+fn credential() -> Credential {
+    Credential {
+        id: CredentialId::from_uuid(id(50)),
+        tenant: ONE,
+        username: "anna".into(),
+        secret_mac: secrets().password_mac("secret"),
+        stream: None,
+        domains: Vec::new(),
+        networks: Vec::new(),
+        expires_at: None,
+        revoked_at: None,
+        compat_pmta: false,
+        reject_suppressed: false,
+        limits: Limits::default(),
+    }
+}
+
+/// Tenant one with a verified, a pending and a suspended domain; tenant two with a domain and a pool of its own.
+fn builder(status: TenantStatus, plan: Plan) -> SnapshotBuilder {
+    SnapshotBuilder::new(Generation(3), NOW, secrets())
+        .tenant(tenant(ONE, status, plan))
+        .tenant(tenant(TWO, TenantStatus::Active, Plan::default()))
+        .stream(stream(11, ONE, StreamKind::Transactional, 21))
+        .stream(stream(12, ONE, StreamKind::Marketing, 22))
+        .pool(pool(21, "shared-a", None))
+        .pool(pool(22, "shared-b", None))
+        .pool(pool(23, "shared-c", None))
+        .pool(pool(24, "mine", Some(ONE)))
+        .pool(pool(25, "theirs", Some(TWO)))
+        .domain(domain(31, ONE, "one.example", DomainState::Verified))
+        .domain(domain(32, ONE, "pending.example", DomainState::Pending))
+        .domain(domain(33, ONE, "late.example", DomainState::Degraded))
+        .domain(domain(34, ONE, "stopped.example", DomainState::Suspended))
+        .domain(domain(35, TWO, "two.example", DomainState::Verified))
+        .domain(domain(36, TWO, "pending.example", DomainState::Verified))
+}
+
+fn snapshot() -> Snapshot {
+    builder(TenantStatus::Active, Plan::default()).credential(credential()).build()
+}
+
+fn envelope(reverse_path: &str, recipients: usize) -> Envelope {
+    let recipient = |n| Recipient::new(ForwardPath::parse(&format!("r{n}@example.net")).unwrap());
+    Envelope::new(ReversePath::parse(reverse_path).unwrap(), (0..recipients).map(recipient).collect())
+}
+
+/// What comes of a message from `a@one.example` to one recipient, after `change`.
+struct Case {
+    snapshot: Snapshot,
+    from: Vec<&'static str>,
+    envelope: Envelope,
+    size: u64,
+    steering: Steering,
+}
+
+impl Case {
+    fn new() -> Case {
+        Case::of(snapshot())
+    }
+
+    fn of(snapshot: Snapshot) -> Case {
+        let envelope = envelope("a@one.example", 1);
+        Case { snapshot, from: vec!["a@one.example"], envelope, size: 1000, steering: Steering::default() }
+    }
+
+    fn admit(&self) -> Result<registry::Admitted, mail::Refusal> {
+        let from: Vec<Mailbox> = self.from.iter().map(|text| Mailbox::parse(text).unwrap()).collect();
+        let sender = Sender::of_credential(&Arc::new(credential()));
+        let steering = self.steering.clone();
+        let offer = Offer { sender, envelope: &self.envelope, from: &from, size: self.size, steering };
+        self.snapshot.admit(&offer, &mut Usage::new(), NOW)
+    }
+
+    fn refused(&self) -> RefusalKind {
+        self.admit().unwrap_err().kind
+    }
+}
+
+#[test]
+fn a_wrong_unknown_expired_or_revoked_credential_gets_one_answer() {
+    let ended = Credential { expires_at: Some(NOW), ..credential() };
+    let away = Credential { networks: vec!["198.51.100.0/24".parse().unwrap()], ..credential() };
+    let revoked = Credential { revoked_at: Some(NOW), ..credential() };
+    let mut answers = vec![
+        snapshot().authenticate("anna", "wrong", PEER, NOW).unwrap_err(),
+        snapshot().authenticate("nobody", "secret", PEER, NOW).unwrap_err(),
+    ];
+    for credential in [ended, away, revoked] {
+        let snapshot = builder(TenantStatus::Active, Plan::default()).credential(credential).build();
+        answers.push(snapshot.authenticate("anna", "secret", PEER, NOW).unwrap_err());
+    }
+    assert!(answers.iter().all(|refusal| refusal.kind == RefusalKind::BadCredential));
+    assert!(answers.iter().all(|refusal| refusal.public() == answers[0].public()));
+    assert!(snapshot().authenticate("anna", "secret", PEER, NOW).is_ok());
+}
+
+#[test]
+fn a_network_holds_for_ipv4_clients_of_an_ipv6_listener() {
+    let credential = Credential { networks: vec!["192.0.2.0/24".parse().unwrap()], ..credential() };
+    let snapshot = builder(TenantStatus::Active, Plan::default()).credential(credential).build();
+    assert!(snapshot.authenticate("anna", "secret", "::ffff:192.0.2.1".parse().unwrap(), NOW).is_ok());
+    assert!(snapshot.authenticate("anna", "secret", "::1".parse().unwrap(), NOW).is_err());
+}
+
+#[test]
+fn a_domain_that_is_not_this_tenants_own_and_proved_is_refused_in_one_way() {
+    for from in ["a@two.example", "a@nowhere.example", "a@pending.example", "a@stopped.example", "a@sub.one.example"] {
+        let case = Case { from: vec![from], ..Case::new() };
+        let refusal = case.admit().unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::SenderNotAllowed, "{from}");
+        let domain = from.split_once('@').unwrap().1;
+        assert_eq!(refusal.public(), format!("{domain} is not a verified domain of this account"));
+        let case = Case { envelope: envelope(from, 1), ..Case::new() };
+        assert_eq!(case.refused(), RefusalKind::SenderNotAllowed, "MAIL FROM {from}");
+    }
+}
+
+#[test]
+fn no_from_or_two_are_ambiguous() {
+    assert_eq!(Case { from: vec![], ..Case::new() }.refused(), RefusalKind::AmbiguousFrom);
+    let two = vec!["a@one.example", "b@one.example"];
+    assert_eq!(Case { from: two, ..Case::new() }.refused(), RefusalKind::AmbiguousFrom);
+}
+
+#[test]
+fn a_tenant_that_is_not_active_is_refused_for_now_or_for_good() {
+    for (status, kind) in [
+        (TenantStatus::Paused, RefusalKind::TenantPaused),
+        (TenantStatus::Quarantined, RefusalKind::TenantPaused),
+        (TenantStatus::Closing, RefusalKind::TenantClosing),
+    ] {
+        let snapshot = builder(status, Plan::default()).credential(credential()).build();
+        assert_eq!(Case::of(snapshot).refused(), kind);
+    }
+}
+
+#[test]
+fn a_credential_that_vanished_during_the_session_is_refused() {
+    let snapshot = builder(TenantStatus::Active, Plan::default()).build();
+    assert_eq!(Case::of(snapshot).refused(), RefusalKind::BadCredential);
+}
+
+#[test]
+fn a_credential_bound_to_domains_or_a_stream_may_use_no_other() {
+    let late = Domain::parse("late.example").unwrap();
+    let bound = Credential { domains: vec![late], ..credential() };
+    let snapshot = builder(TenantStatus::Active, Plan::default()).credential(bound).build();
+    assert_eq!(Case::of(snapshot).refused(), RefusalKind::SenderNotAllowed);
+
+    let bound = Credential { stream: Some(StreamId::from_uuid(id(12))), ..credential() };
+    let snapshot = builder(TenantStatus::Active, Plan::default()).credential(bound).build();
+    let mut case = Case::of(snapshot);
+    assert_eq!(case.admit().unwrap().stream.kind, StreamKind::Marketing);
+    case.steering.stream = Some("transactional".to_owned());
+    assert_eq!(case.refused(), RefusalKind::UnknownReference);
+}
+
+#[test]
+fn size_and_recipients_are_bounded_by_the_plan() {
+    let plan = Plan { message_octets_max: 2000, recipients_max: 2, ..Plan::default() };
+    let with = |size, recipients| {
+        let snapshot = builder(TenantStatus::Active, plan.clone()).credential(credential()).build();
+        Case { size, envelope: envelope("a@one.example", recipients), ..Case::of(snapshot) }
+    };
+    assert_eq!(with(2001, 1).refused(), RefusalKind::MessageTooLarge);
+    assert_eq!(with(2000, 3).refused(), RefusalKind::TooManyRecipients);
+    assert!(with(2000, 2).admit().is_ok());
+}
+
+#[test]
+fn steering_that_cannot_be_used_is_refused() {
+    let refused = |steering: Steering| Case { steering, ..Case::new() }.refused();
+    let text = |text: &str| Some(text.to_owned());
+    let none = Steering::default;
+    assert_eq!(refused(Steering { stream: text("unknown"), ..none() }), RefusalKind::UnknownReference);
+    for pool in ["unknown", "theirs", "shared-c"] {
+        assert_eq!(refused(Steering { pool: text(pool), ..none() }), RefusalKind::UnknownReference, "{pool}");
+    }
+    assert_eq!(refused(Steering { tags: vec!["x".to_owned(); 11], ..none() }), RefusalKind::BadSteering);
+    assert_eq!(refused(Steering { tags: vec!["a\nb".to_owned()], ..none() }), RefusalKind::BadSteering);
+    let long = vec![("k".to_owned(), "v".repeat(513))];
+    assert_eq!(refused(Steering { metadata: long, ..none() }), RefusalKind::BadSteering);
+    let far = Some(NOW.saturating_add(Duration::from_secs(31 * 86_400)));
+    assert_eq!(refused(Steering { send_at: far, ..none() }), RefusalKind::BadSteering);
+}
+
+#[test]
+fn a_refused_message_is_not_charged() {
+    let snapshot = snapshot();
+    let mut usage = Usage::new();
+    let sender = Sender::of_credential(&Arc::new(credential()));
+    let envelope = envelope("a@one.example", 5);
+    let mut offer = Offer { sender, envelope: &envelope, from: &[], size: 1, steering: Steering::default() };
+    snapshot.admit(&offer, &mut usage, NOW).unwrap_err();
+    assert_eq!(usage.of_tenant(ONE, NOW).today, 0);
+    let from = [Mailbox::parse("a@one.example").unwrap()];
+    offer.from = &from;
+    snapshot.admit(&offer, &mut usage, NOW).unwrap();
+    assert_eq!(usage.of_tenant(ONE, NOW).today, 5);
+}
+
+#[test]
+fn only_an_access_that_may_send_becomes_a_sender() {
+    let user = mail::UserId::from_uuid(id(9));
+    let viewer = Access::of_user(user, Role::Viewer, Some(ONE)).unwrap();
+    assert!(Sender::of_access(&viewer, ONE).is_none());
+    assert!(Sender::of_access(&Access::house("test"), ONE).is_none());
+    let admin = Access::of_user(user, Role::Admin, Some(ONE)).unwrap();
+    assert!(Sender::of_access(&admin, TWO).is_none());
+    assert_eq!(Sender::of_access(&admin, ONE).unwrap().tenant(), ONE);
+}
+
+#[test]
+fn what_is_admitted_says_how_it_goes_on() {
+    let mut case = Case::new();
+    let admitted = case.admit().unwrap();
+    assert_eq!((admitted.stream.kind, admitted.pool.name.as_str()), (StreamKind::Transactional, "shared-a"));
+    assert_eq!(admitted.domain.signing_keys().map(|key| &*key.selector).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(admitted.expires_at, NOW.saturating_add(Duration::from_secs(3600)));
+    assert_eq!(admitted.send_at, None);
+
+    let later = NOW.saturating_add(Duration::from_secs(600));
+    case.steering = Steering {
+        stream: Some("marketing".to_owned()),
+        pool: Some("mine".to_owned()),
+        send_at: Some(later),
+        ..Steering::default()
+    };
+    case.from = vec!["a@late.example"];
+    case.envelope = envelope("", 1);
+    let admitted = case.admit().unwrap();
+    assert_eq!((admitted.stream.kind, admitted.pool.name.as_str()), (StreamKind::Marketing, "mine"));
+    assert_eq!(admitted.send_at, Some(later));
+    assert_eq!(admitted.expires_at, later.saturating_add(Duration::from_secs(3600)));
+}
