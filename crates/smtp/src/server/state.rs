@@ -10,18 +10,22 @@ use crate::command::Command;
 use crate::data::{ChunkReader, DataReader};
 use ::mail::{Envelope, Recipient, Refusal};
 
-//                    EHLO, HELO                        (from every state but those with a message under way:
-//   Connected ─────────────────────► Ready ◄─────────   EHLO and RSET drop the transaction, RFC 5321 §4.1.1.5)
-//       ▲                            │ │ ▲   RSET
-//       │ TLS is up (RFC 3207)       │ │ └──────────────┬──────────────┬─────────────────┐
-//       └───────── STARTTLS ─────────┘ │                │              │                 │
-//                                      │ MAIL           │ RCPT         │ DATA            │ accepted or refused
-//                  334 ◄── AUTH ◄──────┼───► Mail ──────┴──► Rcpt ─────┴──► Data ────────┤
-//                   └──► Ready         │       ▲              │ ▲ │ BDAT                │
-//                                      │       └─ 554 ◄─ DATA │ └─┘    BDAT LAST        │
-//                                      │                      └─────► Chunks ────────────┘
-//   In every state: NOOP, HELP, VRFY stay; QUIT closes. Every other case: 503, and the state stays.
-//   `Waiting` stands on an arrow: the command was understood, the shell is asked, its answer completes the step.
+//        ┌────── STARTTLS; when TLS is up everything is forgotten (RFC 3207 §4.2) ──────┐
+//        ▼                                                                              │
+//   Connected ───── EHLO, HELO ─────► Ready ───────────────────────────────────────────►┘
+//                                     │ ▲ └─ AUTH ─► Auth ─ response, or * to cancel ─► Ready
+//                                MAIL │ │
+//                                     ▼ │ RSET, EHLO, HELO: from Mail, Rcpt and Chunks (RFC 5321 §4.1.1.5)
+//                                    Mail
+//                                RCPT │
+//                                     ▼
+//                            RCPT ┌► Rcpt ─── DATA ──► Data ─── CRLF . CRLF ──────────► Ready
+//                                 └─┘ └───── BDAT ──► Chunk ── its last octet of LAST ─► Ready
+//                                                     ▲    └── of any other ─► Chunks ─┐
+//                                                     └────────────── BDAT ────────────┘
+//   In every state NOOP, HELP and VRFY stay where they are and QUIT closes. Every other case is 503 and stays.
+//   `Waiting` stands on an arrow: the command was understood, the shell is asked, its answer completes the step; a
+//   refusal leads back to where the arrow began, and after a message to Ready.
 pub(super) enum State {
     /// Nothing is known of the client: after the greeting, and again after STARTTLS.
     Connected,
