@@ -64,7 +64,9 @@ fn read_message(shared: &Shared, position: Position) -> Result<Stored, Fault> {
         Some(Record::Accepted(accepted)) => {
             Ok(Stored { accepted, body: octets.slice(header.meta_len as usize..) })
         }
-        Some(Record::Attempted(_) | Record::Settled(_) | Record::Unknown { .. }) => Err(Fault::NotAMessage(position)),
+        Some(Record::Attempted(_) | Record::Settled(_) | Record::Unknown { .. }) => {
+            Err(Fault::NotAMessage(position))
+        }
         None => Err(damaged(header.len())),
     }
 }

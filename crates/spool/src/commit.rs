@@ -78,7 +78,10 @@ impl Writer {
             Ok(positions) => self.publish(group, &positions),
             Err(Failure::Refused(fault)) => self.refuse_messages_keep_outcomes(group, &fault),
             Err(Failure::Fatal(fault)) => {
-                tracing::error!(error = &fault as &dyn std::error::Error, "the journal is sealed; restart to recover");
+                tracing::error!(
+                    error = &fault as &dyn std::error::Error,
+                    "the journal is sealed; restart to recover"
+                );
                 // Refused first: whoever is told must not find the journal open any more.
                 self.shared.seal();
                 self.active = None;

@@ -1,10 +1,10 @@
 //! Where the journal lies and its limits.
 
 use crate::Fault;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Directory of the segments, on a local disk. Owned by one process at a time.
@@ -62,7 +62,10 @@ impl Config {
             (self.segment_octets_max >= 4_096, "segment_octets_max must be at least 4096"),
             (self.segment_octets_max <= 1 << 30, "segment_octets_max must be at most 1 GiB"),
             (self.record_octets_max <= 1 << 30, "record_octets_max must be at most 1 GiB"),
-            (self.in_flight_octets_max >= self.record_octets_max, "in_flight_octets_max must hold one record"),
+            (
+                self.in_flight_octets_max >= self.record_octets_max,
+                "in_flight_octets_max must hold one record",
+            ),
             (self.outcomes_in_flight_max > 0, "outcomes_in_flight_max must not be 0"),
             (self.group_records_max > 0, "group_records_max must not be 0"),
             (self.group_wait_ms_max <= 20, "group_wait_ms_max must be at most 20"),

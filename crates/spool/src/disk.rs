@@ -74,7 +74,11 @@ impl Disk for RealDisk {
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits() as i32).open(directory)?.sync_all()
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::DIRECTORY.bits() as i32)
+            .open(directory)?
+            .sync_all()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {

@@ -11,7 +11,11 @@ pub enum Fault {
     #[error("the spool directory {0} is in use by another process")]
     InUse(PathBuf),
     #[error("cannot open the spool directory {path}")]
-    Directory { path: PathBuf, #[source] source: Arc<io::Error> },
+    Directory {
+        path: PathBuf,
+        #[source]
+        source: Arc<io::Error>,
+    },
     #[error("the spool configuration is not usable: {0}")]
     Config(&'static str),
     /// A write or sync failed earlier: what the disk holds is no longer known, so nothing more is accepted until
@@ -29,13 +33,29 @@ pub enum Fault {
     #[error("a record of {octets} octets is larger than record_octets_max")]
     TooLarge { octets: u64 },
     #[error("cannot write to segment {segment:08x}")]
-    Write { segment: u32, #[source] source: Arc<io::Error> },
+    Write {
+        segment: u32,
+        #[source]
+        source: Arc<io::Error>,
+    },
     #[error("cannot sync segment {segment:08x}")]
-    Sync { segment: u32, #[source] source: Arc<io::Error> },
+    Sync {
+        segment: u32,
+        #[source]
+        source: Arc<io::Error>,
+    },
     #[error("cannot start segment {segment:08x}")]
-    Rotate { segment: u32, #[source] source: Arc<io::Error> },
+    Rotate {
+        segment: u32,
+        #[source]
+        source: Arc<io::Error>,
+    },
     #[error("cannot read segment {segment:08x}")]
-    Read { segment: u32, #[source] source: Arc<io::Error> },
+    Read {
+        segment: u32,
+        #[source]
+        source: Arc<io::Error>,
+    },
     /// The record's checksum does not match; a copy is in the quarantine directory.
     #[error("the record at {0} is damaged")]
     Unreadable(Position),

@@ -105,7 +105,11 @@ fn read_batch(
         let resumes_at = beginning(next.unwrap_or(end.segment()));
         // From the start means from the oldest there is.
         let nothing_missing = cursor == Position::START;
-        return if nothing_missing { Ok((Vec::new(), None, resumes_at)) } else { Err(Fault::Gap { from: cursor, resumes_at }) };
+        return if nothing_missing {
+            Ok((Vec::new(), None, resumes_at))
+        } else {
+            Err(Fault::Gap { from: cursor, resumes_at })
+        };
     };
     let octets = if segment == end.segment() { u64::from(end.offset()) } else { octets };
     let file = match shared.file(segment) {
@@ -123,11 +127,17 @@ fn read_batch(
     let mut batch = Vec::new();
     while batch.len() < max {
         match scan.next().map_err(|error| Fault::read(segment, error))? {
-            Some(Found::Frame { position, header, meta }) => match wire::decode(header.kind, header.version, &meta) {
-                Some(record) => batch.push((position, Arc::new(record))),
-                None => drop(shared.quarantine.keep(&*file, position, header.len())),
-            },
-            Some(Found::Damage { position, octets }) => drop(shared.quarantine.keep(&*file, position, octets)),
+            Some(Found::Frame { position, header, meta }) => {
+                match wire::decode(header.kind, header.version, &meta) {
+                    Some(record) => batch.push((position, Arc::new(record))),
+                    None => {
+                        shared.quarantine.keep(&*file, position, header.len());
+                    }
+                }
+            }
+            Some(Found::Damage { position, octets }) => {
+                shared.quarantine.keep(&*file, position, octets);
+            }
             // The ledger may know of a segment that the tip does not show yet.
             None => match next.filter(|_| segment < end.segment()) {
                 Some(next) => return Ok((batch, None, beginning(next))),

@@ -88,7 +88,11 @@ impl Outcomes {
         receiver.await.unwrap_or(Err(Fault::Sealed))
     }
 
-    async fn push(&self, records: Vec<OutcomeRecord>, mut sender: Option<oneshot::Sender<Result<(), Fault>>>) -> Result<(), Fault> {
+    async fn push(
+        &self,
+        records: Vec<OutcomeRecord>,
+        mut sender: Option<oneshot::Sender<Result<(), Fault>>>,
+    ) -> Result<(), Fault> {
         let shared = &*self.0;
         shared.ended()?;
         let batch_max = (shared.config.outcomes_in_flight_max as usize).min(Semaphore::MAX_PERMITS);

@@ -12,7 +12,8 @@ use crate::queue::{End, Entry, Queue};
 use crate::segment::file_name;
 use crate::trim::{Keeper, Marks};
 use crate::{
-    Bodies, Config, Disk, DiskFile, Fault, Follower, Intake, Outcomes, Position, ReaderMark, Record, Recovery, recover,
+    Bodies, Config, Disk, DiskFile, Fault, Follower, Intake, Outcomes, Position, ReaderMark, Record,
+    Recovery, recover,
 };
 use bytes::Bytes;
 use mail::Clock;
@@ -85,7 +86,11 @@ struct Running {
 
 impl Spool {
     /// Takes the directory, recovers what is there and starts the threads. Blocking.
-    pub fn open(config: Config, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<(Spool, Recovery), Fault> {
+    pub fn open(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Spool, Recovery), Fault> {
         config.check()?;
         let started = clock.instant();
         let recovered = recover::recover(&config, &disk)?;
@@ -204,7 +209,11 @@ impl Drop for Threads {
     }
 }
 
-fn thread(name: &str, body: impl FnOnce() + Send + 'static, shared: &Arc<Shared>) -> Result<JoinHandle<()>, Fault> {
+fn thread(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+    shared: &Arc<Shared>,
+) -> Result<JoinHandle<()>, Fault> {
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| {
         shared.close();
         Fault::Directory { path: shared.config.directory.clone(), source: Arc::new(source) }
@@ -240,7 +249,13 @@ impl Shared {
     }
 
     /// A group is durable: the ledger knows it, the caches hold it, then readers may see it.
-    pub(crate) fn publish(&self, group: &[Entry], positions: &[Position], end: Position, file: &Arc<dyn DiskFile>) {
+    pub(crate) fn publish(
+        &self,
+        group: &[Entry],
+        positions: &[Position],
+        end: Position,
+        file: &Arc<dyn DiskFile>,
+    ) {
         let mut settled = Vec::new();
         let oldest_is_done = {
             let mut ledger = self.ledger();
@@ -259,7 +274,8 @@ impl Shared {
             }
             settled.iter().for_each(|position| cache.remove(*position));
         }
-        self.recent().extend(group.iter().zip(positions).map(|(entry, at)| (*at, Arc::clone(&entry.record))), end);
+        self.recent()
+            .extend(group.iter().zip(positions).map(|(entry, at)| (*at, Arc::clone(&entry.record))), end);
         self.keep_open(end.segment(), file);
         self.tip.send_modify(|tip| tip.end = end);
         if oldest_is_done {

@@ -5,17 +5,18 @@
 //! not. Faults are ordered beforehand: the nth sync fails (and, as a real kernel does, later syncs then succeed
 //! without writing what was lost), space runs out in the middle of a write, the power goes at the nth operation.
 
+mod content;
+
 use crate::{Disk, DiskFile};
+use content::{Change, Content, apply};
 use mail::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-const SECTOR_OCTETS: usize = 512;
-
 /// Clones are the same disk.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct LyingDisk(Arc<Mutex<World>>);
 
 /// How often a fault comes.
@@ -50,20 +51,6 @@ struct World {
     capacity: Option<u64>,
 }
 
-#[derive(Default, Clone)]
-struct Content {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    /// Since the last sync.
-    pending: Vec<Change>,
-}
-
-#[derive(Clone)]
-enum Change {
-    Write { offset: usize, octets: Vec<u8> },
-    Truncate(usize),
-}
-
 struct LyingFile {
     world: Arc<Mutex<World>>,
     file: usize,
@@ -75,15 +62,9 @@ struct Lock {
     path: PathBuf,
 }
 
-impl Default for LyingDisk {
-    fn default() -> LyingDisk {
-        LyingDisk::new()
-    }
-}
-
 impl LyingDisk {
     pub fn new() -> LyingDisk {
-        LyingDisk(Arc::new(Mutex::new(World::default())))
+        LyingDisk::default()
     }
 
     /// The disk after a power cut. This one is off from now on: whoever still uses it gets errors.
@@ -108,11 +89,15 @@ impl LyingDisk {
 
     /// A copy of everything as it is, synced or not: what a killed process leaves, for the kernel lives on.
     pub fn kill(&self) -> LyingDisk {
-        let mut world = self.lock();
-        world.off = true;
-        let files = world.files.clone();
-        let (names, durable_names) = (world.names.clone(), world.durable_names.clone());
-        LyingDisk(Arc::new(Mutex::new(World { files, names, durable_names, ..World::default() })))
+        let mut old = self.lock();
+        old.off = true;
+        let (names, durable_names) = (old.names.clone(), old.durable_names.clone());
+        LyingDisk(Arc::new(Mutex::new(World {
+            files: old.files.clone(),
+            names,
+            durable_names,
+            ..World::default()
+        })))
     }
 
     /// Cuts the power in the middle of the nth operation from now, counted from 1.
@@ -152,7 +137,7 @@ impl LyingDisk {
     /// What a file holds; empty if there is none.
     pub fn read(&self, path: &Path) -> Vec<u8> {
         let world = self.lock();
-        world.names.get(path).map_or(Vec::new(), |file| world.files[*file].live.clone())
+        world.names.get(path).map(|file| world.files[*file].live.clone()).unwrap_or_default()
     }
 
     /// Replaces what a file holds, durably: truncation, garbage, flipped bits.
@@ -166,10 +151,10 @@ impl LyingDisk {
     fn lock(&self) -> MutexGuard<'_, World> {
         lock(&self.0)
     }
+}
 
-    fn handle(&self, file: usize, path: &Path) -> Arc<dyn DiskFile> {
-        Arc::new(LyingFile { world: Arc::clone(&self.0), file, path: path.to_owned() })
-    }
+fn handle(world: &Arc<Mutex<World>>, file: usize, path: &Path) -> Arc<dyn DiskFile> {
+    Arc::new(LyingFile { world: Arc::clone(world), file, path: path.to_owned() })
 }
 
 impl Disk for LyingDisk {
@@ -191,14 +176,14 @@ impl Disk for LyingDisk {
         let file = world.files.len() - 1;
         world.names.insert(path.to_owned(), file);
         world.finish()?;
-        Ok(self.handle(file, path))
+        Ok(handle(&self.0, file, path))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let world = self.lock();
         world.powered()?;
         let file = world.names.get(path).copied().ok_or(io::ErrorKind::NotFound)?;
-        Ok(self.handle(file, path))
+        Ok(handle(&self.0, file, path))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -223,7 +208,8 @@ impl Disk for LyingDisk {
         world.finish()?;
         let inside = |path: &PathBuf| path.parent() == Some(directory);
         world.durable_names.retain(|path, _| !inside(path));
-        let now: Vec<_> = world.names.iter().filter(|(path, _)| inside(path)).map(|(p, f)| (p.clone(), *f)).collect();
+        let now: Vec<_> =
+            world.names.iter().filter(|(path, _)| inside(path)).map(|(p, f)| (p.clone(), *f)).collect();
         world.durable_names.extend(now);
         Ok(())
     }
@@ -345,62 +331,14 @@ impl World {
     }
 
     fn file_at(&mut self, path: &Path) -> usize {
-        if let Some(file) = self.names.get(path) {
-            return *file;
-        }
-        self.files.push(Content::default());
-        self.names.insert(path.to_owned(), self.files.len() - 1);
-        self.files.len() - 1
+        let next = self.files.len();
+        let file = *self.names.entry(path.to_owned()).or_insert(next);
+        self.files.resize_with(next.max(file + 1), Content::default);
+        file
     }
 }
 
-impl Content {
-    fn after_crash(&self, random: &mut Random) -> Vec<u8> {
-        let mut octets = self.durable.clone();
-        for change in &self.pending {
-            match (change, random.below(4)) {
-                (_, 0) => {}
-                (Change::Write { offset, octets: new }, 1) => {
-                    // The size arrived, the contents did not.
-                    let len = octets.len().max(offset + new.len());
-                    octets.resize(len, 0);
-                }
-                (Change::Write { offset, octets: new }, 2) => torn(&mut octets, *offset, new, random),
-                (change, _) => change.apply(&mut octets),
-            }
-        }
-        octets
-    }
-}
-
-impl Change {
-    fn apply(&self, octets: &mut Vec<u8>) {
-        match self {
-            Change::Write { offset, octets: new } => apply(octets, *offset, new),
-            Change::Truncate(len) => octets.resize(*len, 0),
-        }
-    }
-}
-
-fn apply(octets: &mut Vec<u8>, offset: usize, new: &[u8]) {
-    let len = octets.len().max(offset + new.len());
-    octets.resize(len, 0);
-    octets[offset..offset + new.len()].copy_from_slice(new);
-}
-
-/// Some sectors of a write.
-fn torn(octets: &mut Vec<u8>, offset: usize, new: &[u8], random: &mut Random) {
-    let mut at = 0;
-    while at < new.len() {
-        let sector_end = ((offset + at) / SECTOR_OCTETS + 1) * SECTOR_OCTETS - offset;
-        let to = sector_end.min(new.len());
-        if random.below(2) == 0 {
-            apply(octets, offset + at, &new[at..to]);
-        }
-        at = to;
-    }
-}
-
+/// EIO.
 fn broken() -> io::Error {
     io::Error::from_raw_os_error(5)
 }

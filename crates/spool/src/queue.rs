@@ -137,7 +137,9 @@ impl Queue {
         let wanted = before.clamp(1, config.group_records_max as usize);
         waiting.wake_at = wanted;
         let patience = Duration::from_millis(config.group_wait_ms_max);
-        let lacking = |waiting: &mut Waiting| waiting.accepts.len() < wanted && !waiting.urgent && waiting.end.is_none();
+        let lacking = |waiting: &mut Waiting| {
+            waiting.accepts.len() < wanted && !waiting.urgent && waiting.end.is_none()
+        };
         (waiting, _) =
             self.wake.wait_timeout_while(waiting, patience, lacking).unwrap_or_else(PoisonError::into_inner);
         waiting.group(config)
@@ -172,7 +174,9 @@ impl Waiting {
             [(&mut self.outcomes, usize::MAX), (&mut self.accepts, config.group_records_max as usize)]
         {
             let mut records = 0;
-            while records < records_max && queue.front().is_some_and(|next| octets == 0 || octets + next.frame.len() <= room) {
+            while records < records_max
+                && queue.front().is_some_and(|next| octets == 0 || octets + next.frame.len() <= room)
+            {
                 let Some(entry) = queue.pop_front() else { break };
                 octets += entry.frame.len();
                 records += 1;

@@ -30,7 +30,10 @@ pub enum Record {
     Attempted(Attempted),
     Settled(Settled),
     /// Written by a version that knew more. Kept on disk, skipped by everyone.
-    Unknown { kind: u8, version: u8 },
+    Unknown {
+        kind: u8,
+        version: u8,
+    },
 }
 
 /// What `Outcomes` may write; it cannot say `Accepted`.

@@ -100,7 +100,11 @@ impl Iterator for UnsettledMessages {
             };
             match read_accepted(&self.shared, position) {
                 Ok(accepted) => {
-                    return Some(Unsettled { position, accepted, recipients: open.iter().map(state).collect() });
+                    return Some(Unsettled {
+                        position,
+                        accepted,
+                        recipients: open.iter().map(state).collect(),
+                    });
                 }
                 Err(fault) => {
                     tracing::error!(%position, error = &fault as &dyn std::error::Error, "a waiting message cannot be read");
@@ -172,17 +176,20 @@ pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered
     let mut reading = Reading::new(quarantine);
     let mut active = None;
     for segment in segments {
-        let file = disk.open(&directory.join(file_name(segment))).map_err(|error| Fault::read(segment, error))?;
+        let file =
+            disk.open(&directory.join(file_name(segment))).map_err(|error| Fault::read(segment, error))?;
         if Some(segment) == last {
             let end = reading.last_segment(segment, &file).map_err(|error| Fault::read(segment, error))?;
-            let rewritten = rewrite(&**disk, directory, segment, &file, end).or_else(|error| cut_in_place(error, &file, end));
+            let rewritten = rewrite(&**disk, directory, segment, &file, end)
+                .or_else(|error| cut_in_place(error, &file, end));
             let file = rewritten.map_err(|error| Fault::Rotate { segment, source: Arc::new(error) })?;
             active = Some(Active { segment, file, len: end, fresh: false });
         } else {
             reading.sealed_segment(segment, &file).map_err(|error| Fault::read(segment, error))?;
         }
     }
-    let end = active.as_ref().map_or(Position::START, |active| Position::new(active.segment, active.len as u32));
+    let end =
+        active.as_ref().map_or(Position::START, |active| Position::new(active.segment, active.len as u32));
     Ok(Recovered {
         lock,
         next_segment: last.map_or(1, |segment| segment + 1),
@@ -313,7 +320,8 @@ impl Reading {
                     self.pin(position);
                 }
             }
-            Found::Frame { position, header, meta } => match wire::decode(header.kind, header.version, &meta) {
+            Found::Frame { position, header, meta } => match wire::decode(header.kind, header.version, &meta)
+            {
                 Some(record) => self.apply(position, &record),
                 None => {
                     self.quarantine.keep(&**file, position, header.len());

@@ -168,7 +168,8 @@ impl Scan {
             return Ok(None);
         }
         let position = self.position();
-        let header = FrameHeader::parse(self.window.slice(self.offset, FRAME_HEADER_OCTETS, self.end)?, position);
+        let header =
+            FrameHeader::parse(self.window.slice(self.offset, FRAME_HEADER_OCTETS, self.end)?, position);
         let Some(header) = header else {
             let next = self.resynchronize()?;
             return Ok(Some(self.damage(position, next)));

@@ -5,9 +5,9 @@
 //! message, and if it went first, a restart would deliver again. So each removal is made durable before the next.
 //! What this costs: one message that waits for days keeps all later segments.
 
+use crate::Position;
 use crate::journal::Shared;
 use crate::segment::file_name;
-use crate::Position;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -43,7 +43,13 @@ async fn garbage_behind_the_end_is_cut_off() {
     let (disk, _) = ten().await;
     let whole = disk.read(&segment_path(1));
     let mut random = Random::from_number(4);
-    let mut tails = vec![vec![0], vec![0; 4_096], vec![0; 1 << 20], whole[32..].to_vec(), whole[whole.len() - 900..].to_vec()];
+    let mut tails = vec![
+        vec![0],
+        vec![0; 4_096],
+        vec![0; 1 << 20],
+        whole[32..].to_vec(),
+        whole[whole.len() - 900..].to_vec(),
+    ];
     for len in [1, 27, 28, 29, 5_000, 1 << 20] {
         let mut tail = vec![0; len];
         random.fill(&mut tail);
@@ -79,7 +85,10 @@ async fn a_flipped_bit_costs_one_record_and_never_gives_wrong_bytes() {
         for waiting in recovery.unsettled {
             match spool.bodies().message(waiting.position).await {
                 Ok(stored) => {
-                    let number = committed.iter().position(|known| known.message() == stored.accepted.message).unwrap();
+                    let number = committed
+                        .iter()
+                        .position(|known| known.message() == stored.accepted.message)
+                        .unwrap();
                     assert_eq!(stored.body, body(number as u64));
                     whole_ones += 1;
                 }
@@ -91,7 +100,11 @@ async fn a_flipped_bit_costs_one_record_and_never_gives_wrong_bytes() {
         assert_eq!(whole_ones, 10 - hit, "bit {bit}");
         assert_eq!(spool.status().quarantined, 1);
         let kept = disk.paths().into_iter().find(|path| path.starts_with("/spool/quarantine")).unwrap();
-        let offset = if hit == 1 { usize::from_str_radix(&kept.file_stem().unwrap().to_str().unwrap()[9..], 16).unwrap() } else { 0 };
+        let offset = if hit == 1 {
+            usize::from_str_radix(&kept.file_stem().unwrap().to_str().unwrap()[9..], 16).unwrap()
+        } else {
+            0
+        };
         let copy = disk.read(&kept);
         assert_eq!(copy, octets[offset..offset + copy.len()], "the copy is what the segment holds");
         assert_eq!(disk.read(&segment_path(1)), octets, "the segment itself is left alone");

@@ -136,7 +136,8 @@ async fn completion_records_wait_out_a_disk_that_is_full_to_the_brim() {
     append(&spool, 0..1).await;
     disk.set_capacity(Some(disk.used()));
     let outcomes = spool.outcomes();
-    let waiting = tokio::spawn(async move { outcomes.append_durable(vec![settled(&message(0, 1), 0)]).await });
+    let waiting =
+        tokio::spawn(async move { outcomes.append_durable(vec![settled(&message(0, 1), 0)]).await });
     assert!(matches!(spool.intake().append(message(1, 1), body(1)).await, Err(Fault::Full)));
     disk.set_capacity(None);
     waiting.await.unwrap().unwrap();

@@ -14,8 +14,8 @@ use crate::lying::LyingDisk;
 use crate::*;
 use bytes::Bytes;
 use mail::{
-    BodyKind, Class, ClassKind, Clock, DomainId, ForwardPath, Instant, MessageId, Outcome, PoolId, Random, ReversePath,
-    Scope, SiteName, StreamId, TenantId, Timestamp, Verdict,
+    BodyKind, Class, ClassKind, Clock, DomainId, ForwardPath, Instant, MessageId, Outcome, PoolId, Random,
+    ReversePath, Scope, SiteName, StreamId, TenantId, Timestamp, Verdict,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
