@@ -1,0 +1,18 @@
+//! What is told afterwards: the journal becomes rows and events in the database, events become webhook calls.
+//!
+//! Two tasks. The projector follows the journal and writes batches with its cursor in one transaction, so that
+//! every record is told exactly once and everything can stop for as long as the database does. The deliverer takes
+//! due webhook calls from the database. Neither is on the path of a message. Start reading in `project.rs`.
+
+mod config;
+mod context;
+mod error;
+mod project;
+mod rows;
+mod shape;
+mod start;
+pub mod webhook;
+
+pub use config::Config;
+pub use error::Fault;
+pub use start::{EventsHandle, EventsParts, SnapshotSource, start};

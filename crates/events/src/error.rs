@@ -1,0 +1,9 @@
+//! What can go wrong while telling. Endpoints that fail are not faults; they are results of calls.
+
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("the events configuration is not usable: {0}")]
+    Config(&'static str),
+    #[error("cannot make the HTTP client for webhooks")]
+    Client(#[source] reqwest::Error),
+}

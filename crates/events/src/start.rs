@@ -1,0 +1,80 @@
+//! The two tasks, started together and stopped together.
+
+use crate::project::Projector;
+use crate::webhook::call::Caller;
+use crate::webhook::deliver::Deliverer;
+use crate::{Config, Fault};
+use database::Database;
+use mail::{Clock, Random};
+use registry::Snapshot;
+use spool::Spool;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Where the registry of this node is found.
+pub type SnapshotSource = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
+
+pub struct EventsParts {
+    pub spool: Spool,
+    pub database: Database,
+    pub snapshot: SnapshotSource,
+    pub clock: Arc<dyn Clock>,
+    pub random: Random,
+    pub config: Config,
+}
+
+/// Both tasks. They stop after the token they were started with is cancelled.
+#[must_use = "the tasks are waited for with `stopped`"]
+pub struct EventsHandle {
+    projector: JoinHandle<()>,
+    deliverer: JoinHandle<()>,
+}
+
+/// Starts projecting and delivering.
+pub fn start(parts: EventsParts, shutdown: CancellationToken) -> Result<EventsHandle, Fault> {
+    parts.config.check()?;
+    let caller = Caller::new(&parts.config)?;
+    let told = Arc::new(Notify::new());
+    let projector = Projector::new(
+        parts.spool,
+        parts.database.clone(),
+        Arc::clone(&parts.snapshot),
+        parts.config.clone(),
+        Arc::clone(&told),
+    );
+    let deliverer = Deliverer {
+        database: parts.database,
+        snapshot: parts.snapshot,
+        clock: parts.clock,
+        random: parts.random,
+        config: parts.config,
+        caller,
+        told,
+    };
+    Ok(EventsHandle {
+        projector: tokio::spawn(projector.run(shutdown.clone())),
+        deliverer: tokio::spawn(deliverer.run(shutdown)),
+    })
+}
+
+impl EventsHandle {
+    /// Waits until both tasks have ended; calls that are under way are finished within their timeout.
+    pub async fn stopped(self) {
+        for (task, name) in [(self.projector, "projector"), (self.deliverer, "webhook deliverer")] {
+            if let Err(error) = task.await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    task = name,
+                    "a task of events died"
+                );
+            }
+        }
+    }
+
+    /// Whether both tasks still run, for readiness.
+    pub fn is_running(&self) -> bool {
+        !self.projector.is_finished() && !self.deliverer.is_finished()
+    }
+}

@@ -1,0 +1,233 @@
+//! A house with one tenant: a database of its own, a journal on a temporary disk, and events started on demand.
+
+use bytes::Bytes;
+use database::{
+    EndpointNew, EventRow, Follower, Onboarded, Onboarding, OnboardingDefaults, PageRequest, PoolNew,
+};
+use database::{MessageRow, SnapshotHandle};
+use events::{Config, EventsHandle, EventsParts};
+use mail::{
+    BodyKind, Class, ClassKind, Clock, Domain, EnhancedStatus, EventKind, ForwardPath, MessageId, Outcome,
+    Random, Reply, ReversePath, Scope, SiteName, Timestamp, Verdict,
+};
+use registry::{Access, DisplayName, Plan, Slug};
+use spool::{Accepted, Attempted, OutcomeRecord, RealDisk, RecipientRecord, Settled, Settlement, Spool};
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use testkit::TestDatabase;
+use tokio_util::sync::CancellationToken;
+
+pub const ACCESS: Access = Access::house("test");
+
+pub struct House {
+    pub test: TestDatabase,
+    pub tenant: Onboarded,
+    pub spool: Spool,
+    pub snapshot: Arc<SnapshotHandle>,
+    random: Mutex<Random>,
+    _directory: tempfile::TempDir,
+}
+
+/// Events that run; `stop` ends them and waits.
+pub struct Running {
+    handle: EventsHandle,
+    shutdown: CancellationToken,
+}
+
+impl House {
+    pub async fn new(webhook: Option<String>) -> House {
+        let test = TestDatabase::new().await;
+        let pool = Slug::parse("default").unwrap();
+        let new = PoolNew { name: pool.clone(), tenant: None, members: Vec::new(), platform_domain: None };
+        test.database.pool_create(&ACCESS, &new).await.unwrap();
+        let onboarding = Onboarding {
+            name: DisplayName::parse("Client").unwrap(),
+            domain: Domain::parse("news.client.example").unwrap(),
+            plan: Plan::default(),
+            pool: None,
+            webhook: webhook.map(|url| EndpointNew { url, kinds: Vec::new() }),
+        };
+        let defaults =
+            OnboardingDefaults { return_path_target: Domain::parse("rp.posthouse.example").unwrap(), pool };
+        let tenant = test.database.tenant_onboard(&ACCESS, &onboarding, &defaults).await.unwrap();
+        let (snapshot, _following) = Follower::start(test.database.clone(), &test.config).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let spool = open_spool(&test, directory.path());
+        let random = Mutex::new(Random::from_number(11));
+        House { test, tenant, spool, snapshot, random, _directory: directory }
+    }
+
+    /// The same house after its disk was lost: an empty journal.
+    pub fn with_new_journal(mut self) -> House {
+        self._directory = tempfile::tempdir().unwrap();
+        self.spool = open_spool(&self.test, self._directory.path());
+        self
+    }
+
+    pub fn start(&self, config: Config) -> Running {
+        let snapshot = Arc::clone(&self.snapshot);
+        let shutdown = CancellationToken::new();
+        let parts = EventsParts {
+            spool: self.spool.clone(),
+            database: self.test.database.clone(),
+            snapshot: Arc::new(move || snapshot.load()),
+            clock: Arc::clone(&self.test.clock) as Arc<dyn Clock>,
+            random: self.random.lock().unwrap().fork(),
+            config,
+        };
+        Running { handle: events::start(parts, shutdown.clone()).unwrap(), shutdown }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.test.clock.timestamp()
+    }
+
+    /// Puts a message to these recipients into the journal.
+    pub async fn accept(&self, recipients: &[&str]) -> MessageId {
+        let message = MessageId::mint(self.now(), &mut self.random.lock().unwrap());
+        let recipient = |text: &&str| RecipientRecord {
+            forward_path: ForwardPath::parse(text).unwrap(),
+            reverse_path: ReversePath::Null,
+            notify: None,
+            original: None,
+        };
+        let stream = &self.tenant.streams[1];
+        let accepted = Accepted {
+            message,
+            tenant: self.tenant.tenant.id,
+            stream: stream.id,
+            domain: self.tenant.domain.id,
+            credential: Some(self.tenant.credential.id),
+            api_key: None,
+            pool: stream.pool,
+            accepted_at: self.now(),
+            not_before: None,
+            expires_at: self.now().saturating_add(Duration::from_secs(3600)),
+            reverse_path: ReversePath::parse("bounce@news.client.example").unwrap(),
+            message_id_header: "<1@news.client.example>".to_string(),
+            subject: "Hello".to_string(),
+            header_from: "anna@news.client.example".to_string(),
+            tags: vec!["nov26\0".to_string()],
+            metadata: vec![("order".to_string(), "77".to_string())],
+            body_kind: BodyKind::SevenBit,
+            smtputf8: false,
+            require_tls: false,
+            dsn_return: None,
+            envelope_id: None,
+            recipients: recipients.iter().map(recipient).collect(),
+            size: 5,
+        };
+        let committed = self.spool.intake().append(accepted, Bytes::from_static(b"hello")).await.unwrap();
+        committed.message()
+    }
+
+    pub async fn defer(&self, message: MessageId, recipient: u32, attempt: u32, outcome: Outcome) {
+        let record = OutcomeRecord::Attempted(Attempted {
+            message,
+            tenant: self.tenant.tenant.id,
+            stream: self.tenant.streams[1].id,
+            recipient,
+            attempt,
+            at: self.now(),
+            outcome,
+            source: None,
+            site: SiteName::new("example.org"),
+            next_at: self.now().saturating_add(Duration::from_secs(60)),
+            duration_ms: 3,
+            queued_ms: 4,
+        });
+        self.spool.outcomes().append_durable(vec![record]).await.unwrap();
+    }
+
+    pub async fn settle(&self, message: MessageId, recipient: u32, attempt: u32, settlement: Settlement) {
+        let record = OutcomeRecord::Settled(Settled {
+            message,
+            tenant: self.tenant.tenant.id,
+            stream: self.tenant.streams[1].id,
+            recipient,
+            attempt,
+            at: self.now(),
+            settlement,
+            outcome: (attempt > 0).then(|| outcome(settlement)),
+            source: None,
+            site: Some(SiteName::new("example.org")),
+            duration_ms: 3,
+            queued_ms: 4,
+        });
+        self.spool.outcomes().append_durable(vec![record]).await.unwrap();
+    }
+
+    /// All events of the tenant, oldest first.
+    pub async fn events(&self) -> Vec<EventRow> {
+        let page = PageRequest::new(Some(200), None).unwrap();
+        self.test.database.event_list(&ACCESS, self.tenant.tenant.id, &page).await.unwrap().rows
+    }
+
+    /// Waits until there are so many events, and gives their kinds.
+    pub async fn kinds(&self, count: usize) -> Vec<EventKind> {
+        eventually(|| async { (self.events().await.len() >= count).then_some(()) }).await;
+        self.events().await.iter().map(|row| row.event.kind).collect()
+    }
+
+    pub async fn message(&self, message: MessageId) -> MessageRow {
+        self.test.database.message_fetch(&ACCESS, self.tenant.tenant.id, message).await.unwrap()
+    }
+}
+
+impl Running {
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.handle.stopped().await;
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.handle.is_running()
+    }
+}
+
+fn open_spool(test: &TestDatabase, directory: &std::path::Path) -> Spool {
+    let config =
+        spool::Config { directory: directory.join("spool"), reserve_octets: 0, ..spool::Config::default() };
+    let clock = Arc::clone(&test.clock) as Arc<dyn Clock>;
+    Spool::open(config, Arc::new(RealDisk), clock).unwrap().0
+}
+
+/// What a site said when a recipient ended like this.
+fn outcome(settlement: Settlement) -> Outcome {
+    match settlement {
+        Settlement::Delivered => answered(250, "delivered", Verdict::Delivered, ClassKind::Soft),
+        _ => answered(550, "recipient.unknown", Verdict::Failed, ClassKind::Hard),
+    }
+}
+
+pub fn answered(code: u16, class: &str, verdict: Verdict, kind: ClassKind) -> Outcome {
+    Outcome {
+        verdict,
+        class: Class::stored(class),
+        kind,
+        scope: Scope::Recipient,
+        stage: "rcpt",
+        reply: Some(Reply::new(code, Some(EnhancedStatus::new((code / 100) as u8, 1, 1)), "so they say")),
+        trouble: None,
+        rule: None,
+        mx: Some("mx1.example.org".to_string()),
+        egress: Some("192.0.2.25".parse().unwrap()),
+        tls: Some("TLSv1.3".to_string()),
+        provider: "other".into(),
+    }
+}
+
+/// Asks again until there is an answer; a quarter of a minute is a failure.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(mut ask: impl FnMut() -> F) -> T {
+    let mut again = tokio::time::interval(Duration::from_millis(20));
+    let asking = async {
+        loop {
+            again.tick().await;
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), asking).await.expect("it did not happen within 15 s")
+}

@@ -1,0 +1,135 @@
+//! The projector: everything once, whatever stops in between.
+
+use crate::house::{ACCESS, House, answered, eventually};
+use database::RecipientState;
+use events::Config;
+use mail::{ClassKind, EventKind, Verdict};
+use spool::Settlement;
+
+fn busy() -> mail::Outcome {
+    answered(451, "remote.overload", Verdict::Deferred, ClassKind::Soft)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_the_database_refuses_for_good_stops_nobody_else() {
+    let house = House::new(None).await;
+    let running = house.start(Config::default());
+    let message = house.accept(&["a@example.org"]).await;
+    house.defer(message, 0, 1, answered(451, "bad\0class", Verdict::Deferred, ClassKind::Soft)).await;
+    house.settle(message, 0, 2, Settlement::Delivered).await;
+    let kinds = house.kinds(2).await;
+    assert_eq!(kinds, [EventKind::MessageAccepted, EventKind::MessageDelivered]);
+    assert!(running.is_running());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_is_away_events_wait_and_nothing_is_lost() {
+    let house = House::new(None).await;
+    let running = house.start(Config::default());
+    let before = house.accept(&["a@example.org"]).await;
+    house.kinds(1).await;
+
+    let name = house
+        .test
+        .admin()
+        .await
+        .query_one("SELECT current_database()", &[])
+        .await
+        .unwrap()
+        .get::<_, String>(0);
+    let (server, connection) =
+        tokio_postgres::connect(&house.test.url().replace(&name, "postgres"), tokio_postgres::NoTls)
+            .await
+            .unwrap();
+    let driver = tokio::spawn(connection);
+    server.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+    server.query(end, &[&name]).await.unwrap();
+
+    // The journal goes on taking mail; nobody waits for the database.
+    let during = house.accept(&["b@example.org"]).await;
+    house.settle(before, 0, 1, Settlement::Delivered).await;
+    assert!(house.test.database.ping().await.is_err() && running.is_running());
+
+    server.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await.unwrap();
+    let kinds = eventually(|| async {
+        let page = database::PageRequest::first();
+        let rows = house.test.database.event_list(&ACCESS, house.tenant.tenant.id, &page).await.ok()?.rows;
+        (rows.len() >= 3).then(|| rows.iter().map(|row| row.event.kind).collect::<Vec<_>>())
+    })
+    .await;
+    assert_eq!(kinds, [EventKind::MessageAccepted, EventKind::MessageAccepted, EventKind::MessageDelivered]);
+    assert_eq!(house.message(during).await.recipients[0].state, RecipientState::Queued);
+    running.stop().await;
+    driver.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_becomes_rows_and_events_once() {
+    let house = House::new(None).await;
+    let running = house.start(Config::default());
+    let message = house.accept(&["a@example.org", "b@example.org"]).await;
+    house.defer(message, 0, 1, busy()).await;
+    house.settle(message, 0, 2, Settlement::Delivered).await;
+    house.settle(message, 1, 1, Settlement::Bounced).await;
+    use EventKind::*;
+    let kinds = house.kinds(5).await;
+    assert_eq!(kinds, [MessageAccepted, MessageAccepted, MessageDeferred, MessageDelivered, MessageBounced]);
+
+    let row = house.message(message).await;
+    let states: Vec<_> = row.recipients.iter().map(|r| (r.state, r.attempts)).collect();
+    assert_eq!(states, [(RecipientState::Delivered, 2), (RecipientState::Bounced, 1)]);
+    let timeline =
+        house.test.database.message_timeline(&ACCESS, house.tenant.tenant.id, message).await.unwrap();
+    assert_eq!(timeline.len(), 3);
+
+    let events = house.events().await;
+    let bounced = &events[4].event.data;
+    assert_eq!(
+        (&bounced["stream"], &bounced["domain"]),
+        (&"marketing".into(), &"news.client.example".into())
+    );
+    assert_eq!(
+        (&bounced["recipient"], &bounced["tags"][0]),
+        (&"b@example.org".into(), &"nov26\u{FFFD}".into())
+    );
+    assert_eq!((&bounced["outcome"]["code"], &bounced["outcome"]["hard"]), (&550.into(), &true.into()));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_behind_the_cursor_and_still_knows_older_messages() {
+    let house = House::new(None).await;
+    let running = house.start(Config::default());
+    let message = house.accept(&["a@example.org"]).await;
+    house.kinds(1).await;
+    running.stop().await;
+
+    house.settle(message, 0, 1, Settlement::Delivered).await;
+    let running = house.start(Config::default());
+    assert_eq!(house.kinds(2).await, [EventKind::MessageAccepted, EventKind::MessageDelivered]);
+    let delivered = &house.events().await[1].event.data;
+    assert_eq!(
+        (&delivered["recipient"], &delivered["metadata"]["order"]),
+        (&"a@example.org".into(), &"77".into())
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_of_a_lost_journal_hides_nothing_of_the_new_one() {
+    let house = House::new(None).await;
+    let running = house.start(Config::default());
+    for _ in 0..20 {
+        house.accept(&["a@example.org"]).await;
+    }
+    house.kinds(20).await;
+    running.stop().await;
+
+    let house = house.with_new_journal();
+    let running = house.start(Config::default());
+    house.accept(&["b@example.org"]).await;
+    house.kinds(21).await;
+    running.stop().await;
+}

@@ -1,0 +1,118 @@
+//! Webhook calls from the table to a receiver, with retries, refusals and the end of an endpoint.
+
+use crate::house::{ACCESS, House, eventually};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use database::{PageRequest, WebhookDeliveryRow};
+use events::Config;
+use mail::EventKind;
+use registry::EndpointState;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Answers with the given statuses, then 204; remembers the ids of the calls.
+#[derive(Clone, Default)]
+struct Receiver {
+    answers: Arc<Mutex<VecDeque<StatusCode>>>,
+    ids: Arc<Mutex<Vec<String>>>,
+}
+
+impl Receiver {
+    async fn start(answers: &[StatusCode]) -> (Receiver, String) {
+        let receiver = Receiver {
+            answers: Arc::new(Mutex::new(answers.iter().copied().collect())),
+            ..Receiver::default()
+        };
+        let hook = |State(receiver): State<Receiver>, headers: HeaderMap| async move {
+            let id = headers["webhook-id"].to_str().unwrap().to_string();
+            receiver.ids.lock().unwrap().push(id);
+            receiver.answers.lock().unwrap().pop_front().unwrap_or(StatusCode::NO_CONTENT)
+        };
+        let router = Router::new().route("/hook", post(hook)).with_state(receiver.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        // Ends with the runtime of the test.
+        drop(tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }));
+        (receiver, url)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.ids.lock().unwrap().clone()
+    }
+}
+
+fn loopback() -> Config {
+    Config {
+        webhook_allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        webhook_poll_ms: 50,
+        ..Config::default()
+    }
+}
+
+async fn deliveries(house: &House) -> Vec<WebhookDeliveryRow> {
+    let (endpoint, _) = house.tenant.webhook.as_ref().unwrap();
+    let page = PageRequest::first();
+    let list =
+        house.test.database.webhook_delivery_list(&ACCESS, house.tenant.tenant.id, endpoint.id, &page).await;
+    list.unwrap().rows
+}
+
+/// The only delivery, once it has had so many tries.
+async fn after_tries(house: &House, tries: i32) -> WebhookDeliveryRow {
+    eventually(|| async { deliveries(house).await.into_iter().find(|row| row.attempts >= tries) }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_address_is_not_called_and_the_tenant_sees_why() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    let house = House::new(Some(url.replace("http:", "https:"))).await;
+    let running = house.start(Config { webhook_poll_ms: 50, ..Config::default() });
+    house.accept(&["a@example.org"]).await;
+    let row = after_tries(&house, 1).await;
+    assert_eq!(row.last_error.as_deref(), Some("the address is private, loopback or reserved"));
+    assert_eq!((row.state.as_str(), row.last_status), ("pending", None));
+    assert!(receiver.ids().is_empty());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_failed_comes_again_with_the_same_id() {
+    let (receiver, url) = Receiver::start(&[StatusCode::INTERNAL_SERVER_ERROR, StatusCode::FOUND]).await;
+    let house = House::new(Some(url)).await;
+    let running = house.start(loopback());
+    house.accept(&["a@example.org"]).await;
+    let row = after_tries(&house, 1).await;
+    assert_eq!((row.state.as_str(), row.last_status), ("pending", Some(500)));
+    let wait = row.due_at.saturating_since(house.now());
+    assert!(wait >= Duration::from_millis(4_500) && wait <= Duration::from_millis(5_500), "{wait:?}");
+
+    house.test.clock.advance(Duration::from_secs(6));
+    assert_eq!(after_tries(&house, 2).await.last_status, Some(302));
+    house.test.clock.advance(Duration::from_secs(6 * 60));
+    let row = after_tries(&house, 3).await;
+    assert_eq!((row.state.as_str(), row.last_status), ("delivered", Some(204)));
+    let ids = receiver.ids();
+    assert_eq!(ids, vec![row.event.to_string(); 3]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_says_410_is_disabled_and_the_tenant_is_told() {
+    let (receiver, url) = Receiver::start(&[StatusCode::GONE]).await;
+    let house = House::new(Some(url)).await;
+    let running = house.start(loopback());
+    house.accept(&["a@example.org"]).await;
+    let kinds = house.kinds(2).await;
+    assert_eq!(kinds, [EventKind::MessageAccepted, EventKind::WebhookDisabled]);
+    let (endpoint, _) = house.tenant.webhook.as_ref().unwrap();
+    let row = house.test.database.endpoint_fetch(&ACCESS, house.tenant.tenant.id, endpoint.id).await.unwrap();
+    assert_eq!(row.state, EndpointState::Disabled);
+    assert_eq!(after_tries(&house, 1).await.state, "failed");
+    house.accept(&["b@example.org"]).await;
+    house.kinds(3).await;
+    assert_eq!(receiver.ids().len(), 1);
+    running.stop().await;
+}
