@@ -262,7 +262,7 @@ fn compose(
         raw.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
     raw.extend_from_slice(b"\r\n");
-    while raw.len() + LINE.len() < options.size {
+    while raw.len() + LINE.len() + 2 <= options.size {
         raw.extend_from_slice(LINE);
     }
     let rest = options.size.saturating_sub(raw.len() + 2);
@@ -305,17 +305,13 @@ mod tests {
 
     #[test]
     fn a_message_has_the_size_that_was_asked_for() {
-        let options = LoadOptions { size: 4_096, ..options() };
-        let raw = compose(
-            &options,
-            &options.senders[0],
-            &["a@b.example".into()],
-            7,
-            mail::Timestamp::from_millis(0),
-        );
-        assert_eq!(raw.len(), 4_096);
-        assert!(
-            crate::wire::has_clean_line_ends(&raw) && raw.split(|b| *b == b'\n').all(|line| line.len() < 998)
-        );
+        for size in 1_000..1_100 {
+            let options = LoadOptions { size, ..options() };
+            let to = ["a@b.example".to_owned()];
+            let raw = compose(&options, &options.senders[0], &to, 7, mail::Timestamp::from_millis(0));
+            assert_eq!(raw.len(), size);
+            assert!(crate::wire::has_clean_line_ends(&raw));
+            assert!(raw.split(|b| *b == b'\n').all(|line| line.len() < 998));
+        }
     }
 }

@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const LINE_OCTETS_MAX: usize = 4_096;
+/// When enough has come, sessions have this long to end by themselves.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct SinkOptions {
@@ -105,6 +107,7 @@ pub async fn run(
     let places = Arc::new(Semaphore::new(options.connections_max));
     let full = shutdown.child_token();
     let sink = Arc::new(Sink { options, identity, clock, counters: Counters::default(), full: full.clone() });
+    let ending = shutdown.child_token();
     let tracker = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -112,18 +115,22 @@ pub async fn run(
             accepted = async { (listener.accept().await, places.clone().acquire_owned().await) } => accepted,
         };
         let (Ok((stream, _)), Ok(place)) = accepted else { continue };
-        let (sink, full) = (sink.clone(), full.clone());
+        let (sink, ending) = (sink.clone(), ending.clone());
         tracker.spawn(async move {
             let _place = place;
             tokio::select! {
-                () = full.cancelled() => {}
+                () = ending.cancelled() => {}
                 // A client that goes away is no fault.
                 _ = sink.converse(stream) => {}
             }
         });
     }
     tracker.close();
-    tracker.wait().await;
+    // Clients still wait for the answers to what was counted.
+    if tokio::time::timeout(GOODBYE, tracker.wait()).await.is_err() {
+        ending.cancel();
+        tracker.wait().await;
+    }
     Ok(sink.counters.figures())
 }
 
@@ -209,7 +216,6 @@ impl Sink {
         let messages = counters.messages.fetch_add(1, Ordering::Relaxed) + 1;
         wire.say("250 2.0.0 OK");
         if self.options.count != 0 && messages >= self.options.count {
-            wire.flush().await?;
             self.full.cancel();
         }
         Ok(())
