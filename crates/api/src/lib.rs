@@ -1,0 +1,39 @@
+//! The HTTP API: every operation of tenants and operators, one file per resource.
+//!
+//! A request is identified (`auth.rs`), its body is checked against the published schema (`body.rs`, `schema.rs`), a
+//! handler in `routes/` asks the database or the door for messages, and what goes wrong becomes a problem document
+//! (`problem.rs`). No SQL is here, no mail is delivered here, and there is no operation that is not in
+//! `/openapi.json`. Start reading in `router.rs`; the house's example of an endpoint is `routes/tenants.rs`.
+
+mod auth;
+mod body;
+mod config;
+mod dns;
+mod docs;
+mod draft;
+mod error;
+mod fault;
+mod idempotency;
+mod in_force;
+mod limit;
+mod openapi;
+mod page;
+mod problem;
+mod request;
+mod router;
+mod routes;
+mod schema;
+mod send_body;
+mod sending;
+mod server;
+mod state;
+mod token;
+mod variables;
+
+pub use config::Config;
+pub use dns::DnsChecker;
+pub use error::Fault;
+pub use router::{document, router};
+pub use server::serve;
+pub use state::{AppState, Readiness, Why};
+pub use token::TokenKeys;

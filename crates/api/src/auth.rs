@@ -1,0 +1,204 @@
+//! Who is asking, and whether they may: from the `Authorization` header to a registry `Access`.
+//!
+//! An API key is checked against the snapshot, so a machine gets in while the database is away; a person's token is
+//! checked by its signature. Both end as a `Caller`, made in one layer before anything of the request is read.
+//! Handlers then say what they need in their signature: `House<Manage>` is for operators who may change things,
+//! `Within<Read>` is for anybody who may read the tenant in the path. What may surprise: another tenant in the path is
+//! 404 and not 403; `self` in the path is the caller's own tenant.
+
+use crate::problem::{Kind, Problem};
+use crate::state::Api;
+use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use mail::{TenantId, Timestamp};
+use registry::{API_KEY_PREFIX, Access, Right};
+use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Somebody whose credential was checked.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub access: Access,
+}
+
+/// Identifies the caller, charges its request rate, and only then lets the request through.
+pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let caller = match identify(&api, request.headers(), peer_of(&request)) {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    let standing = api.with_rate(|rate| rate.charge(caller.access.actor(), api.clock().instant()));
+    let mut response = match standing.wait {
+        Some(wait) => Problem::new(Kind::TooManyRequests, "too many requests with this credential")
+            .with_retry_after(wait)
+            .into_response(),
+        None => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+    };
+    // draft-ietf-httpapi-ratelimit-headers-10.
+    let policy = format!("\"requests\";q={};w={}", standing.quota, standing.window_seconds);
+    let left = format!("\"requests\";r={};t={}", standing.remaining, standing.reset.as_secs());
+    for (name, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// The address of the client. Without a connection (in tests) it is loopback.
+pub fn peer_of(request: &Request) -> IpAddr {
+    let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    connection.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(address)| address.ip())
+}
+
+fn identify(api: &Api, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Problem> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return Err(Problem::new(
+            Kind::AuthenticationRequired,
+            "send Authorization: Bearer with an API key or a token",
+        ));
+    };
+    let bearer = value.to_str().ok().and_then(|text| {
+        let (scheme, rest) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
+    });
+    let known = bearer.and_then(|text| {
+        if text.starts_with(API_KEY_PREFIX) {
+            caller_of_key(api, text, peer, api.now())
+        } else {
+            caller_of_token(api, text, api.now())
+        }
+    });
+    known.ok_or_else(bad_credential)
+}
+
+fn caller_of_key(api: &Api, text: &str, peer: IpAddr, now: Timestamp) -> Option<Caller> {
+    let key = api.snapshot().authenticate_api_key(text, peer, now).ok()?;
+    Some(Caller { access: Access::of_api_key(&key)? })
+}
+
+fn caller_of_token(api: &Api, text: &str, now: Timestamp) -> Option<Caller> {
+    let claims = api.tokens().read(text, now)?;
+    Some(Caller { access: Access::of_user(claims.sub, claims.role, claims.tenant)? })
+}
+
+/// One text for wrong, unknown, revoked, expired and not from this network.
+fn bad_credential() -> Problem {
+    Problem::new(Kind::BadCredential, "the key or token is wrong, expired or revoked")
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Problem> {
+        // Missing only if a route was added outside the authenticated part of the router.
+        parts.extensions.get::<Caller>().cloned().ok_or_else(bad_credential)
+    }
+}
+
+/// What a handler needs the caller to be allowed.
+pub trait Needs: Send + Sync {
+    const RIGHT: Right;
+}
+
+#[derive(Debug)]
+pub struct Read;
+#[derive(Debug)]
+pub struct Manage;
+#[derive(Debug)]
+pub struct Submit;
+
+impl Needs for Read {
+    const RIGHT: Right = Right::Read;
+}
+impl Needs for Manage {
+    const RIGHT: Right = Right::Manage;
+}
+impl Needs for Submit {
+    const RIGHT: Right = Right::Send;
+}
+
+fn expect_right(access: &Access, right: Right) -> Result<(), Problem> {
+    if access.may(right) {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Forbidden, format!("this needs the right \"{}\"", right.as_str())))
+}
+
+/// An operator or auditor.
+#[derive(Debug)]
+pub struct House<R> {
+    pub access: Access,
+    needs: PhantomData<R>,
+}
+
+impl<R: Needs> FromRequestParts<Api> for House<R> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<House<R>, Problem> {
+        let Caller { access } = Caller::from_request_parts(parts, api).await?;
+        if !access.is_house() {
+            return Err(Problem::new(Kind::Forbidden, "this is for operators"));
+        }
+        expect_right(&access, R::RIGHT)?;
+        Ok(House { access, needs: PhantomData })
+    }
+}
+
+/// Anybody who may act within the tenant of the path.
+#[derive(Debug)]
+pub struct Within<R> {
+    /// Held to the tenant: it cannot reach another, whatever a query asks.
+    pub access: Access,
+    pub tenant: TenantId,
+    pub caller: Caller,
+    needs: PhantomData<R>,
+}
+
+impl<R: Needs> FromRequestParts<Api> for Within<R> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Within<R>, Problem> {
+        let caller = Caller::from_request_parts(parts, api).await?;
+        let text = path_parameter(parts, api, "tenant").await?;
+        let named = if text == "self" { caller.access.tenant() } else { TenantId::parse(&text).ok() };
+        let tenant = named.ok_or_else(|| Problem::not_found("tenant"))?;
+        let access = caller.access.within(tenant).ok_or_else(|| Problem::not_found("tenant"))?;
+        expect_right(&access, R::RIGHT)?;
+        if caller.access.is_house() && api.snapshot().tenant(tenant).is_none() {
+            // The snapshot may be a moment behind; only the table knows that a tenant does not exist.
+            api.database().tenant_fetch(&access, tenant).await?;
+        }
+        Ok(Within { access, tenant, caller, needs: PhantomData })
+    }
+}
+
+/// The thing that the path names after its collection: `/domains/{domain}` → `Named<DomainId>`.
+#[derive(Debug)]
+pub struct Named<T>(pub T);
+
+impl<T: std::str::FromStr> FromRequestParts<Api> for Named<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Named<T>, Problem> {
+        let params =
+            RawPathParams::from_request_parts(parts, api).await.map_err(|_| Problem::not_found("thing"))?;
+        let last = params.iter().last();
+        let (name, value) = last.ok_or_else(|| Problem::not_found("thing"))?;
+        // Text that is no id of this kind names nothing.
+        value.parse().map(Named).map_err(|_| Problem::not_found(name))
+    }
+}
+
+async fn path_parameter(parts: &mut Parts, api: &Api, name: &str) -> Result<String, Problem> {
+    let params =
+        RawPathParams::from_request_parts(parts, api).await.map_err(|_| Problem::not_found("tenant"))?;
+    let found = params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+    found.ok_or_else(|| Problem::not_found("tenant"))
+}

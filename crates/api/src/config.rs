@@ -1,0 +1,79 @@
+//! What the HTTP listener of this node does; every limit of the API has its name here.
+
+use mail::Domain;
+use registry::Slug;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the API listens; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Octets of a JSON body of any operation but sending.
+    pub body_octets_max: usize,
+    /// Octets of the body of `POST …/messages`; base64 makes a message a third larger.
+    pub message_body_octets_max: usize,
+    /// Connections at the same time; more wait in the kernel.
+    pub connections_max: usize,
+    /// Seconds a client may take to send its request line and headers.
+    pub header_seconds_max: u64,
+    /// Seconds a request may take from its headers to our answer.
+    pub request_seconds_max: u64,
+    /// Seconds that requests in progress are given when we shut down.
+    pub drain_seconds_max: u64,
+    /// Requests a second of one credential, with a burst of ten seconds' worth.
+    pub requests_per_second: u32,
+    /// Credentials whose request rate is remembered; the oldest are forgotten.
+    pub rate_entries_max: usize,
+    /// Seconds a token from `POST /v1/auth/token` is good for.
+    pub token_seconds: u64,
+    /// Seconds a refresh cookie is good for; each use replaces it.
+    pub refresh_seconds: u64,
+    /// Whether the refresh cookie is only sent over HTTPS. False for a listener on loopback.
+    pub cookie_secure: bool,
+    /// Failed logins of one e-mail address before it must wait.
+    pub login_failures_max: u32,
+    /// Seconds that an e-mail address waits after the first failure too many; doubled by each further one.
+    pub login_wait_seconds: u64,
+    /// Seconds that a call waits for the same call that is still running.
+    pub idempotency_wait_seconds: u64,
+    /// Messages of one batch call.
+    pub batch_recipients_max: usize,
+    /// Name servers that check the records of sending domains, `address:port`; empty means those of the system.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Milliseconds for one question to a name server.
+    pub dns_timeout_ms: u64,
+    /// The host of our inbound listener: where the return path of every sending domain must point (a CNAME).
+    pub return_path_target: Domain,
+    /// Name of the pool that new tenants send from when none is asked for.
+    pub default_pool: Slug,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8025)),
+            body_octets_max: 256 * 1024,
+            message_body_octets_max: 70 * 1024 * 1024,
+            connections_max: 1024,
+            header_seconds_max: 15,
+            request_seconds_max: 60,
+            drain_seconds_max: 10,
+            requests_per_second: 200,
+            rate_entries_max: 100_000,
+            token_seconds: 15 * 60,
+            refresh_seconds: 8 * 3600,
+            cookie_secure: true,
+            login_failures_max: 5,
+            login_wait_seconds: 10,
+            idempotency_wait_seconds: 15,
+            batch_recipients_max: 500,
+            dns_servers: Vec::new(),
+            dns_timeout_ms: 3000,
+            return_path_target: Domain::parse("return.posthouse.test")
+                .unwrap_or_else(|_| unreachable!("it is a domain")),
+            default_pool: Slug::parse("shared").unwrap_or_else(|_| unreachable!("it is a slug")),
+        }
+    }
+}

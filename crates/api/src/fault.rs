@@ -1,0 +1,45 @@
+//! From a fault of the database to what the client reads.
+//!
+//! Some kinds are the client's business: what it named does not exist, clashes with what does, or is not its to change.
+//! The rest is our trouble: logged here, once, and answered without its cause. Trouble that passes by itself is 503 with
+//! a time to come back; what would fail again is 500, so that no client tries for ever.
+
+use crate::problem::{FieldError, Kind, Problem};
+use database::Fault;
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Problem {
+        match fault {
+            Fault::NotFound(what) => Problem::not_found(what),
+            Fault::Conflict { field } => {
+                let detail = format!("{field} is taken");
+                let error = FieldError::new(format!("/{field}"), "taken", detail.clone());
+                Problem::new(Kind::Conflict, detail).with_errors(vec![error])
+            }
+            Fault::Missing { field } => Problem::invalid_field(
+                &format!("/{field}"),
+                "unknown_reference",
+                "this names something that does not exist",
+            ),
+            Fault::InUse { what } => Problem::new(Kind::StateConflict, format!("the {what} is still in use")),
+            Fault::Invalid { field, reason } => {
+                Problem::invalid_field(&format!("/{field}"), "invalid", reason)
+            }
+            Fault::Forbidden => Problem::new(Kind::Forbidden, "this credential may not do that"),
+            Fault::Unavailable { .. } => {
+                tracing::error!(fault = &fault as &dyn std::error::Error, "the database did not answer");
+                Problem::unavailable()
+            }
+            Fault::Privilege { .. }
+            | Fault::NotMigrated { .. }
+            | Fault::Migration(_)
+            | Fault::Corrupt { .. }
+            | Fault::Sealing { .. }
+            | Fault::Config(_)
+            | Fault::Statement { .. } => {
+                tracing::error!(fault = &fault as &dyn std::error::Error, "a request failed in the database");
+                Problem::internal()
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `Idempotency-Key`: the same call twice is done once, and answered the same byte for byte.
+//!
+//! The key belongs to whoever calls, key or person; what it stands for is method, path and body.
+//! The same key for another request is refused. A call that comes while its twin is still running waits for the
+//! twin's answer, and is told to come back if that takes too long. What failed with 5xx is forgotten, so that a retry
+//! is done again. Answers are sealed in the database because they may hold secrets that are shown once.
+//! What may surprise: without the header nothing here touches the database, so sending goes on while it is away.
+
+use crate::auth::Caller;
+use crate::body::read;
+use crate::problem::{Kind, Problem};
+use crate::state::Api;
+use aws_lc_rs::digest;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use database::Begun;
+use registry::Access;
+use std::time::Duration;
+
+/// Characters of a key.
+const KEY_CHARS_MAX: usize = 255;
+/// How often a waiting call looks whether its twin is done.
+const POLL: Duration = Duration::from_millis(50);
+/// Octets of an answer that can be kept; ours are far smaller.
+const ANSWER_OCTETS_MAX: usize = 4 * 1024 * 1024;
+
+pub async fn once(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let Some(value) = request.headers().get("idempotency-key").filter(|_| request.method() == Method::POST)
+    else {
+        return next.run(request).await;
+    };
+    match key_of(value) {
+        Ok(key) => run(&api, key, request, next).await.unwrap_or_else(IntoResponse::into_response),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn run(api: &Api, key: String, request: Request, next: Next) -> Result<Response, Problem> {
+    let access = request.extensions().get::<Caller>().map(|caller| caller.access.clone());
+    let access = access.ok_or_else(Problem::internal)?;
+    let (parts, body) = request.into_parts();
+    // Reading is bounded by the largest body of any operation; the handler applies its own limit again.
+    let body = read(body, api.config().message_body_octets_max).await?;
+    let hash = fingerprint(&parts.method, parts.uri.path(), &body);
+    if let Some(kept) = begin(api, &access, &key, &hash).await? {
+        return Ok(kept);
+    }
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    finish(api, &access, &key, response).await
+}
+
+/// The kept answer, or nothing if the call is ours to run.
+async fn begin(api: &Api, access: &Access, key: &str, hash: &[u8; 32]) -> Result<Option<Response>, Problem> {
+    // Longer than any call may run; after that the one that took the key is not alive any more.
+    let lease = Duration::from_secs(api.config().request_seconds_max + 5);
+    let deadline = api.clock().instant() + Duration::from_secs(api.config().idempotency_wait_seconds);
+    loop {
+        match api.database().idempotency_begin(access, key, hash, lease).await? {
+            Begun::First => return Ok(None),
+            Begun::Done { status, body } => return Ok(Some(replay(status, body))),
+            Begun::Mismatch => {
+                let detail = "this Idempotency-Key was used before for a different request";
+                return Err(Problem::new(Kind::IdempotencyMismatch, detail));
+            }
+            Begun::Running if api.clock().instant() < deadline => tokio::time::sleep(POLL).await,
+            Begun::Running => {
+                let detail = "a call with this Idempotency-Key is still running";
+                return Err(Problem::new(Kind::CallRunning, detail).with_retry_after(Duration::from_secs(2)));
+            }
+        }
+    }
+}
+
+async fn finish(api: &Api, access: &Access, key: &str, response: Response) -> Result<Response, Problem> {
+    let status = response.status();
+    // 429 is about this moment, not about this call.
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        if let Err(fault) = api.database().idempotency_abandon(access, key).await {
+            tracing::warn!(%fault, "an idempotency key could not be released; it ends by itself");
+        }
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, ANSWER_OCTETS_MAX).await.map_err(|_| Problem::internal())?;
+    // The work is done; a lost answer must not turn into a failure that makes the client do it again.
+    if let Err(fault) = api.database().idempotency_finish(access, key, status.as_u16(), &body).await {
+        tracing::warn!(%fault, "an answer could not be kept for its idempotency key");
+    }
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+fn replay(status: u16, body: Vec<u8>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let empty = body.is_empty();
+    let mut response = (status, Bytes::from(body)).into_response();
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    if !empty {
+        let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+    response
+}
+
+fn key_of(value: &HeaderValue) -> Result<String, Problem> {
+    let text = value.to_str().unwrap_or_default().trim();
+    // The draft writes a structured-field string, most clients write it bare; both name the same key.
+    let text = text.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(text);
+    if text.is_empty() || text.len() > KEY_CHARS_MAX {
+        let detail = format!("Idempotency-Key must be 1 to {KEY_CHARS_MAX} printable ASCII characters");
+        return Err(Problem::new(Kind::InvalidParameter, detail));
+    }
+    Ok(text.to_owned())
+}
+
+fn fingerprint(method: &Method, path: &str, body: &[u8]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in [method.as_str().as_bytes(), path.as_bytes(), body] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_cannot_be_kept_are_refused() {
+        for text in ["", "  ", "\"\"", &"x".repeat(256)] {
+            assert!(key_of(&HeaderValue::from_str(text).unwrap()).is_err(), "{text:?}");
+        }
+        assert!(key_of(&HeaderValue::from_bytes(b"\xff").unwrap()).is_err());
+        assert_eq!(key_of(&HeaderValue::from_static("\"a-1\"")).unwrap(), "a-1");
+    }
+
+    #[test]
+    fn a_fingerprint_covers_method_path_and_body_each_by_itself() {
+        let base = fingerprint(&Method::POST, "/v1/a", b"b");
+        assert_ne!(base, fingerprint(&Method::POST, "/v1/", b"ab"));
+        assert_ne!(base, fingerprint(&Method::POST, "/v1/a", b"c"));
+        assert_ne!(base, fingerprint(&Method::PUT, "/v1/a", b"b"));
+        assert_eq!(base, fingerprint(&Method::POST, "/v1/a", b"b"));
+    }
+}

@@ -1,0 +1,122 @@
+//! The OpenAPI 3.1 document: made from the routes, then completed with what every operation has in common.
+//!
+//! A handler declares what is its own: summary, body, success. Here each operation gets its path parameters, the
+//! problems it may answer with, its security and, on POST, the `Idempotency-Key`. The document is the final word on
+//! names, and bodies are checked against it (`schema.rs`), so it cannot disagree with the code.
+
+use serde_json::{Map, Value, json};
+
+/// Operations without a credential: paths that anybody may call.
+pub const OPEN_PATHS: &[&str] = &[
+    "/health",
+    "/ready",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/console/",
+    "/v1/auth/token",
+    "/v1/auth/refresh",
+    "/v1/auth/logout",
+];
+
+const DESCRIPTION: &str = "Onboard tenants, verify their domains, send their mail and hear what became of it.\n\n\
+    JSON in UTF-8, times as RFC 3339 in UTC, ids with a prefix. Unknown fields are refused. Lists answer \
+    `{\"data\": […], \"next_cursor\": …}` and take `limit` and `cursor`. Every POST takes an `Idempotency-Key`. \
+    Errors are `application/problem+json` with a stable `code` and a JSON pointer per wrong field. Every answer has a \
+    `Request-Id`; answers to a credential have `RateLimit` headers. `/v1/tenants/self/…` is the caller's own tenant.";
+
+/// What each path parameter is.
+const PARAMETERS: &[(&str, &str)] = &[
+    ("tenant", "Id of a tenant, `ten_…`, or `self` for the caller's own"),
+    ("stream", "Id of a stream, `str_…`"),
+    ("domain", "Id of a sending domain, `dom_…`"),
+    ("credential", "Id of an SMTP credential, `crd_…`"),
+    ("api_key", "Id of an API key, `key_…`"),
+    ("message", "Id of a message, `msg_…`"),
+    ("webhook", "Id of a webhook endpoint, `whk_…`"),
+    ("pool", "Id of an egress pool, `pol_…`"),
+    ("source", "Id of an egress source, `src_…`"),
+    ("user", "Id of a user, `usr_…`"),
+];
+
+/// Completes the document and returns it as JSON.
+pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
+    let mut document = serde_json::to_value(document)
+        .unwrap_or_else(|error| unreachable!("the document is plain data: {error}"));
+    document["info"] = json!({"title": "posthouse", "version": "1", "description": DESCRIPTION,
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}});
+    document["components"]["securitySchemes"] = json!({"bearer": {"type": "http", "scheme": "bearer",
+        "description": "An API key (`ph_live_…`) or a token from `POST /v1/auth/token`"}});
+    if let Some(paths) = document["paths"].as_object_mut() {
+        for (path, item) in paths {
+            for (method, operation) in item.as_object_mut().into_iter().flatten() {
+                complete_operation(path, method, operation);
+            }
+        }
+    }
+    document
+}
+
+fn complete_operation(path: &str, method: &str, operation: &mut Value) {
+    add_parameters(path, method, operation);
+    let open = OPEN_PATHS.contains(&path);
+    operation["security"] = if open { json!([]) } else { json!([{"bearer": []}]) };
+    let mut problems = Vec::new();
+    if !open {
+        problems.extend([401, 403, 429, 503]);
+    }
+    if path.contains('{') {
+        problems.push(404);
+    }
+    if operation.get("requestBody").is_some() {
+        problems.extend([400, 413, 415, 422]);
+    }
+    if method == "post" && !open {
+        problems.extend([409, 422]);
+    }
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        for status in problems {
+            responses.entry(status.to_string()).or_insert_with(|| problem(status));
+        }
+    }
+}
+
+fn add_parameters(path: &str, method: &str, operation: &mut Value) {
+    let mut parameters: Vec<Value> = PARAMETERS
+        .iter()
+        .filter(|(name, _)| path.contains(&format!("{{{name}}}")))
+        .map(|(name, description)| {
+            json!({"name": name, "in": "path", "required": true, "description": description, "schema": {"type": "string"}})
+        })
+        .collect();
+    parameters.extend(operation["parameters"].as_array().cloned().unwrap_or_default());
+    if method == "post" && !OPEN_PATHS.contains(&path) {
+        parameters.push(json!({"name": "Idempotency-Key", "in": "header", "required": false,
+            "description": "Makes a retry safe: the same key and request are done once and answered the same for 24 h",
+            "schema": {"type": "string", "maxLength": 255}}));
+    }
+    if parameters.is_empty() {
+        operation.as_object_mut().map(|fields| fields.remove("parameters"));
+    } else {
+        operation["parameters"] = Value::Array(parameters);
+    }
+}
+
+fn problem(status: u16) -> Value {
+    let description = match status {
+        400 => "The request cannot be read",
+        401 => "No credential, or a wrong one",
+        403 => "The credential may not do this",
+        404 => "No such thing, or not yours",
+        409 => "It clashes with what exists, or with a call that is running",
+        413 => "The body is too large",
+        415 => "Another content type is needed",
+        422 => "Fields are missing, unknown or unusable",
+        429 => "Too much; Retry-After says when to go on",
+        _ => "Trouble of ours; Retry-After says when to try again",
+    };
+    let mut content = Map::new();
+    let schema = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
+    content.insert("application/problem+json".to_owned(), schema);
+    json!({"description": description, "content": content})
+}

@@ -1,0 +1,84 @@
+//! Cursor pages: `?limit=&cursor=` → `{"data": […], "next_cursor": …}`.
+//!
+//! A cursor is opaque to the client: it holds the key of the last row it was given, so a page stays right while rows
+//! come and go (an offset would not). What a cursor is made of is the database's business; here it only gets in and
+//! out. A limit that no page has is refused, not bent: who asks for a million rows should learn that it gets 200.
+
+use crate::problem::{Kind, Problem};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use database::{PAGE_ROWS_MAX, PageRequest};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub data: Vec<T>,
+    /// Give this as `cursor` to go on; null on the last page.
+    pub next_cursor: Option<String>,
+}
+
+/// The parameters of a list that has no filters.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// Rows wanted, 1 to 200; 50 if absent.
+    #[param(minimum = 1, maximum = 200)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// The page of the database with every row in its public shape.
+    pub fn of<R>(page: database::Page<R>, shape: impl FnMut(R) -> T) -> Page<T> {
+        Page { data: page.rows.into_iter().map(shape).collect(), next_cursor: page.next }
+    }
+}
+
+impl PageQuery {
+    pub fn request(&self) -> Result<PageRequest, Problem> {
+        request(self.limit, self.cursor.as_deref())
+    }
+}
+
+/// For lists that have filters beside the two parameters.
+pub fn request(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, Problem> {
+    if limit.is_some_and(|limit| !(1..=PAGE_ROWS_MAX).contains(&limit)) {
+        return Err(Problem::new(Kind::InvalidParameter, format!("limit must be from 1 to {PAGE_ROWS_MAX}")));
+    }
+    PageRequest::new(limit, cursor)
+        .map_err(|_| Problem::new(Kind::InvalidParameter, "cursor is not one that this list gave"))
+}
+
+/// The query string as a type; an unknown or unusable parameter is a problem, never ignored.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query<T>, Problem> {
+        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(query)) => Ok(Query(query)),
+            Err(rejection) => Err(Problem::new(Kind::InvalidParameter, rejection.body_text())),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_or_cursor_that_we_did_not_give_is_refused() {
+        for (limit, cursor) in [(Some(0), None), (Some(201), None), (None, Some("x")), (None, Some("AAAA"))] {
+            assert_eq!(request(limit, cursor).unwrap_err().code(), "invalid_parameter");
+        }
+        assert!(request(Some(200), None).is_ok());
+    }
+}

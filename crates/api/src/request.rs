@@ -1,0 +1,43 @@
+//! What happens around every request: an id, a line in the log, a time limit, and an answer even if we panic.
+//!
+//! The `Request-Id` of a client is not taken over: an id that a stranger chose is no id. The log line names the route,
+//! not the path, because a path may carry what does not belong into a log.
+
+use crate::problem::{Kind, Problem};
+use crate::state::Api;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use mail::RequestId;
+use std::any::Any;
+use std::time::Duration;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+pub async fn surround(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let id = RequestId::mint(api.now(), &mut api.random());
+    let started = api.clock().instant();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let limit = Duration::from_secs(api.config().request_seconds_max);
+    let mut response = match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(Kind::RequestTimeout, "the request was not complete in time").into_response(),
+    };
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let status = response.status().as_u16();
+    let duration_ms = api.clock().instant().saturating_since(started).as_millis() as u64;
+    let route = route.as_deref().unwrap_or("none");
+    tracing::info!(request.id = %id, %method, route, status, duration_ms, "request answered");
+    metrics::counter!("posthouse_api_requests_total", "route" => route.to_owned(), "status" => status.to_string())
+        .increment(1);
+    response
+}
+
+/// A panic is a bug; the client gets an answer and the panic hook has logged it.
+pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    Problem::internal().into_response()
+}

@@ -1,0 +1,128 @@
+//! Logging in: e-mail address and password for a short token and a refresh cookie.
+//!
+//! The cookie is out of reach of scripts, goes to these paths only, and is replaced at each use; using an old one ends
+//! the whole login, because two people hold it then. Wrong address and wrong password are one answer after one amount
+//! of work, and too many of them have to wait.
+
+use crate::body::{Answer, Body, Result};
+use crate::problem::{Kind, Problem};
+use crate::state::{Api, trouble};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use database::{Refreshed, UserRow};
+use registry::Access;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use utoipa::ToSchema;
+use zeroize::Zeroizing;
+
+const COOKIE: &str = "posthouse_refresh";
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    #[schema(format = "email", max_length = 320)]
+    email: String,
+    #[schema(format = "password", min_length = 1, max_length = 1024)]
+    password: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct TokenAnswer {
+    access_token: String,
+    #[schema(value_type = String, example = "Bearer")]
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+}
+
+/// Log in
+///
+/// Answers a token for `Authorization: Bearer`, good for 15 minutes, and sets the cookie that `refresh` takes.
+#[utoipa::path(post, path = "/v1/auth/token", tag = "auth", operation_id = "auth_token", request_body = Login,
+    responses((status = 200, body = TokenAnswer, description = "logged in"),
+        (status = 401, body = crate::problem::ProblemDocument, content_type = "application/problem+json",
+            description = "wrong address or password"),
+        (status = 429, body = crate::problem::ProblemDocument, content_type = "application/problem+json",
+            description = "too many failed logins")))]
+pub async fn token(State(api): State<Api>, Body(login): Body<Login>) -> Result<Response> {
+    let Login { email, password } = login;
+    let password = Zeroizing::new(password);
+    if let Some(wait) = api.with_logins(|logins| logins.wait(&email, api.clock().instant())) {
+        return Err(Problem::new(Kind::TooManyLogins, "too many failed logins").with_retry_after(wait));
+    }
+    let access = Access::house("login");
+    let user = {
+        let _turn = api.hashing().acquire().await.map_err(|_| Problem::unavailable())?;
+        api.database().user_authenticate(&access, &email, password).await?
+    };
+    let Some(user) = user else {
+        api.with_logins(|logins| logins.failed(&email, api.clock().instant()));
+        return Err(Problem::new(Kind::BadCredential, "wrong e-mail address or password"));
+    };
+    api.with_logins(|logins| logins.succeeded(&email));
+    let refresh = api.database().refresh_issue(&access, user.id, refresh_lifetime(&api)).await?;
+    logged_in(&api, &user, &refresh)
+}
+
+/// Get a new token for the refresh cookie
+#[utoipa::path(post, path = "/v1/auth/refresh", tag = "auth", operation_id = "auth_refresh",
+    responses((status = 200, body = TokenAnswer, description = "a new token, and a new cookie"),
+        (status = 401, body = crate::problem::ProblemDocument, content_type = "application/problem+json",
+            description = "no cookie, or one that is not good any more")))]
+pub async fn refresh(State(api): State<Api>, headers: HeaderMap) -> Result<Response> {
+    let old = cookie(&headers).ok_or_else(|| Problem::new(Kind::AuthenticationRequired, "log in first"))?;
+    let access = Access::house("refresh");
+    match api.database().refresh_rotate(&access, &old, refresh_lifetime(&api)).await? {
+        Refreshed::Renewed(user, next) => logged_in(&api, &user, &next),
+        Refreshed::Refused => Err(Problem::new(Kind::BadCredential, "this login has ended; log in again")),
+    }
+}
+
+/// Log out
+///
+/// Ends the login of the refresh cookie. A token that was given out stays good until it expires.
+#[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", operation_id = "auth_logout",
+    responses((status = 204, description = "logged out, or was not logged in")))]
+pub async fn logout(State(api): State<Api>, headers: HeaderMap) -> Result<Response> {
+    if let Some(token) = cookie(&headers) {
+        api.database().refresh_revoke(&Access::house("logout"), &token).await?;
+    }
+    let gone = set_cookie(&api, "", Duration::ZERO)?;
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
+}
+
+fn logged_in(api: &Api, user: &UserRow, refresh: &str) -> Result<Response> {
+    let lifetime = Duration::from_secs(api.config().token_seconds);
+    let issued = api.tokens().issue(user.id, user.role, user.tenant, api.now(), lifetime);
+    let access_token = issued.map_err(|fault| trouble("token", &fault))?;
+    let answer = TokenAnswer { access_token, token_type: "Bearer", expires_in: lifetime.as_secs() };
+    let mut response = Answer::ok(answer).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::SET_COOKIE, set_cookie(api, refresh, refresh_lifetime(api))?);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn refresh_lifetime(api: &Api) -> Duration {
+    Duration::from_secs(api.config().refresh_seconds)
+}
+
+fn set_cookie(api: &Api, value: &str, lifetime: Duration) -> Result<HeaderValue> {
+    let secure = if api.config().cookie_secure { "; Secure" } else { "" };
+    let age = lifetime.as_secs();
+    let text = format!("{COOKIE}={value}; Path=/v1/auth; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
+    let mut value = HeaderValue::from_str(&text).map_err(|_| Problem::internal())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .filter(|(name, _)| *name == COOKIE)
+        .map(|(_, value)| value.to_owned())
+        .find(|value| !value.is_empty())
+}

@@ -1,0 +1,112 @@
+//! What a tenant may use, and what it has used.
+
+use crate::auth::{House, Manage, Read, Within};
+use crate::body::{Answer, Body, Result};
+use crate::page::Query;
+use crate::problem::{Kind, Problem};
+use crate::routes::tenants::PlanShape;
+use crate::state::Api;
+use axum::extract::State;
+use database::{CounterRow, TenantChange};
+use mail::{StreamId, Timestamp};
+use registry::Plan;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
+
+/// Days that one answer spans.
+const DAYS_MAX: u64 = 100;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UsageQuery {
+    /// A time on the first day (UTC); 30 days ago if absent.
+    #[param(value_type = Option<String>, format = "date-time")]
+    since: Option<Timestamp>,
+    /// A time on the last day (UTC); today if absent.
+    #[param(value_type = Option<String>, format = "date-time")]
+    until: Option<Timestamp>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct UsageAnswer {
+    /// Oldest day first.
+    data: Vec<UsageDay>,
+    /// Recipients over all days and streams.
+    totals: BTreeMap<String, i64>,
+}
+
+/// Recipients of one stream on one day (UTC).
+#[derive(Serialize, ToSchema)]
+pub struct UsageDay {
+    #[schema(example = "2026-11-23")]
+    day: String,
+    #[schema(value_type = String)]
+    stream: StreamId,
+    /// `accepted`, `delivered`, `bounced`, … and how many.
+    counts: BTreeMap<String, i64>,
+}
+
+/// Show the quotas of a tenant
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/quotas", tag = "quotas", operation_id = "quota_fetch",
+    responses((status = 200, body = PlanShape, description = "the limits in force")))]
+pub async fn fetch(State(api): State<Api>, scope: Within<Read>) -> Result<Answer<PlanShape>> {
+    let tenant = api.database().tenant_fetch(&scope.access, scope.tenant).await?;
+    Ok(Answer::ok(tenant.plan.into()))
+}
+
+/// Set the quotas of a tenant
+///
+/// All of them; what is left out gets its default. Operators only.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/quotas", tag = "quotas", operation_id = "quota_update",
+    request_body = PlanShape, responses((status = 200, body = PlanShape, description = "the limits now in force")))]
+pub async fn update(
+    State(api): State<Api>,
+    house: House<Manage>,
+    scope: Within<Manage>,
+    Body(body): Body<PlanShape>,
+) -> Result<Answer<PlanShape>> {
+    let change = TenantChange { name: None, plan: Some(Plan::from(body)) };
+    let tenant = api.database().tenant_update(&house.access, scope.tenant, &change).await?;
+    Ok(Answer::ok(tenant.plan.into()))
+}
+
+/// Show what was used
+///
+/// Recipients by day, stream and outcome, a moment behind.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/usage", tag = "quotas", operation_id = "usage_fetch", params(UsageQuery),
+    responses((status = 200, body = UsageAnswer, description = "counts by day and stream")))]
+pub async fn usage(
+    State(api): State<Api>,
+    scope: Within<Read>,
+    Query(query): Query<UsageQuery>,
+) -> Result<Answer<UsageAnswer>> {
+    let until = query.until.unwrap_or_else(|| api.now());
+    let month = i64::try_from(Duration::from_secs(30 * 86_400).as_millis()).unwrap_or(i64::MAX);
+    let since = query.since.unwrap_or(Timestamp::from_millis(until.as_millis().saturating_sub(month)));
+    if until < since || until.saturating_since(since) > Duration::from_secs(DAYS_MAX * 86_400) {
+        return Err(Problem::new(
+            Kind::InvalidParameter,
+            format!("since and until must span 0 to {DAYS_MAX} days"),
+        ));
+    }
+    let rows = api.database().counter_list(&scope.access, scope.tenant, since, until).await?;
+    Ok(Answer::ok(usage_of(rows)))
+}
+
+/// Rows come by day and stream.
+fn usage_of(rows: Vec<CounterRow>) -> UsageAnswer {
+    let (mut data, mut totals): (Vec<UsageDay>, BTreeMap<String, i64>) = (Vec::new(), BTreeMap::new());
+    for CounterRow { day, stream, what, count } in rows {
+        *totals.entry(what.clone()).or_default() += count;
+        match data.last_mut() {
+            Some(last) if last.day == day && last.stream == stream => {
+                last.counts.insert(what, count);
+            }
+            _ => data.push(UsageDay { day, stream, counts: [(what, count)].into() }),
+        }
+    }
+    UsageAnswer { data, totals }
+}

@@ -1,0 +1,349 @@
+//! Tenants: onboarding, what they are called, whether their doors are open. The house's example of an endpoint.
+//!
+//! Every resource is done like this one. A public shape for what is answered and one for each body, because a table
+//! may change and the API may not. The schema checks fields, the database checks what only rows know, and a handler
+//! has one thing to do between them. What a handler needs stands in its signature: `House<Manage>` is an operator who
+//! may change things, `Within<Read>` anybody who may read the tenant of the path, and there is no third way in.
+//! What may surprise: `DELETE` closes a tenant, and what it queued still goes out; erasing follows when nothing is left.
+
+use crate::auth::{House, Manage, Read, Within};
+use crate::body::{Answer, Body, Result};
+use crate::page::{Page, PageQuery, Query};
+use crate::routes::domains::DomainShape;
+use crate::routes::streams::StreamShape;
+use crate::state::Api;
+use axum::extract::State;
+use database::{EndpointNew, Onboarded, Onboarding, OnboardingDefaults, TenantChange};
+use mail::{Domain, EventKind, PoolId, TenantId, Timestamp};
+use registry::{DisplayName, Plan, Slug, Tenant, TenantStatus};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A tenant as it is shown.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tenant)]
+pub struct TenantShape {
+    #[schema(value_type = String, example = "ten_01jd8x3k5v7q9r2t4w6y8z0a1b")]
+    pub id: TenantId,
+    #[schema(value_type = String, example = "Example Ltd")]
+    pub name: DisplayName,
+    #[schema(value_type = StatusShape)]
+    pub status: TenantStatus,
+    /// Why it is not active, in words.
+    pub status_reason: Option<String>,
+    pub plan: PlanShape,
+    #[schema(value_type = String, format = "date-time")]
+    pub created_at: Timestamp,
+    #[schema(value_type = String, format = "date-time")]
+    pub updated_at: Timestamp,
+}
+
+/// `active`: everything its plan allows. `paused`: mail is refused and queued mail waits. `quarantined`: as paused, but
+/// only an operator lifts it. `closing`: mail is refused, what is queued goes out, then everything is erased.
+#[derive(ToSchema)]
+#[schema(as = TenantStatus, rename_all = "lowercase")]
+#[allow(dead_code, reason = "stands in the document for registry::TenantStatus")]
+pub enum StatusShape {
+    Active,
+    Paused,
+    Quarantined,
+    Closing,
+}
+
+/// Limits of a tenant; what is left out has its default, null is no limit.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(as = Plan)]
+pub struct PlanShape {
+    /// Recipients accepted in a second.
+    #[schema(minimum = 1)]
+    pub per_second: Option<u32>,
+    /// Recipients accepted in a day (UTC).
+    #[schema(minimum = 1)]
+    pub per_day: Option<u64>,
+    /// Share at a mailbox provider when tenants compete.
+    #[schema(minimum = 1, maximum = 100)]
+    pub weight: u32,
+    /// Octets of one message.
+    #[schema(minimum = 1024, maximum = 1073741824)]
+    pub message_octets_max: u64,
+    /// Recipients of one message.
+    #[schema(minimum = 1, maximum = 100000)]
+    pub recipients_max: u32,
+    /// SMTP connections at a time over all its credentials.
+    #[schema(minimum = 1, maximum = 4294967295u32)]
+    pub connections_max: u32,
+}
+
+/// What onboarding needs to know.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OnboardTenant {
+    #[schema(value_type = String, format = "display-name", example = "Example Ltd")]
+    name: DisplayName,
+    /// The domain it will send from.
+    #[schema(value_type = String, format = "domain", example = "news.client.example")]
+    domain: Domain,
+    #[serde(default)]
+    plan: Option<PlanShape>,
+    /// Name or id of the shared pool that its mail leaves from; the default pool if absent.
+    #[schema(value_type = Option<String>, format = "slug")]
+    #[serde(default)]
+    pool: Option<Slug>,
+    /// Where its events are sent.
+    #[serde(default)]
+    webhook: Option<OnboardWebhook>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OnboardWebhook {
+    #[schema(format = "http-url", max_length = 2048)]
+    url: String,
+    /// Event types; every one if empty.
+    #[schema(value_type = Vec<EventType>, required = false, max_items = 50)]
+    #[serde(default)]
+    types: Vec<EventKind>,
+}
+
+/// One of the event types.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = "event-type")]
+#[allow(dead_code, reason = "stands in the document for mail::EventKind")]
+pub struct EventType(String);
+
+/// A tenant with everything it needs to begin. The secrets are shown this once.
+#[derive(Serialize, ToSchema)]
+pub struct OnboardedTenant {
+    tenant: TenantShape,
+    /// With the DNS records to publish.
+    domain: DomainShape,
+    streams: Vec<StreamShape>,
+    api_key: ShownSecret,
+    smtp_credential: ShownCredential,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<ShownSecret>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ShownSecret {
+    pub id: String,
+    pub secret: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ShownCredential {
+    pub id: String,
+    pub username: String,
+    pub password: String,
+}
+
+/// What may be changed; what is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateTenant {
+    #[schema(value_type = Option<String>, format = "display-name")]
+    name: Option<DisplayName>,
+    /// The whole plan; operators only.
+    plan: Option<PlanShape>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StatusReason {
+    /// Why, in words that the tenant may read.
+    #[schema(min_length = 1, max_length = 500)]
+    reason: Option<String>,
+}
+
+/// Onboard a tenant
+///
+/// Makes the tenant, its domain with the DNS records to publish, a transactional and a marketing stream, an API key and
+/// an SMTP credential, all or nothing. Operators only.
+#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", operation_id = "tenant_onboard", request_body = OnboardTenant,
+    responses((status = 201, body = OnboardedTenant, description = "the tenant, and its secrets this once")))]
+pub async fn onboard(
+    State(api): State<Api>,
+    house: House<Manage>,
+    Body(body): Body<OnboardTenant>,
+) -> Result<Answer<OnboardedTenant>> {
+    let onboarding = Onboarding {
+        name: body.name,
+        domain: body.domain,
+        plan: body.plan.map_or_else(Plan::default, Plan::from),
+        pool: body.pool.map(|pool| pool_name(&api, pool)),
+        webhook: body.webhook.map(|OnboardWebhook { url, types }| EndpointNew { url, kinds: types }),
+    };
+    let defaults = OnboardingDefaults {
+        return_path_target: api.config().return_path_target.clone(),
+        pool: api.config().default_pool.clone(),
+    };
+    let onboarded = api.database().tenant_onboard(&house.access, &onboarding, &defaults).await?;
+    Ok(Answer::created(onboarded.into()))
+}
+
+/// List tenants
+///
+/// Newest first. Operators only.
+#[utoipa::path(get, path = "/v1/tenants", tag = "tenants", operation_id = "tenant_list", params(PageQuery),
+    responses((status = 200, body = Page<TenantShape>, description = "a page of tenants")))]
+pub async fn list(
+    State(api): State<Api>,
+    house: House<Read>,
+    Query(query): Query<PageQuery>,
+) -> Result<Answer<Page<TenantShape>>> {
+    let page = api.database().tenant_list(&house.access, &query.request()?).await?;
+    Ok(Answer::ok(Page::of(page, TenantShape::from)))
+}
+
+/// Show a tenant
+#[utoipa::path(get, path = "/v1/tenants/{tenant}", tag = "tenants", operation_id = "tenant_fetch",
+    responses((status = 200, body = TenantShape, description = "the tenant")))]
+pub async fn fetch(State(api): State<Api>, scope: Within<Read>) -> Result<Answer<TenantShape>> {
+    let tenant = api.database().tenant_fetch(&scope.access, scope.tenant).await?;
+    Ok(Answer::ok(tenant.into()))
+}
+
+/// Change a tenant
+///
+/// A tenant may rename itself; its plan is the operator's.
+#[utoipa::path(patch, path = "/v1/tenants/{tenant}", tag = "tenants", operation_id = "tenant_update",
+    request_body = UpdateTenant, responses((status = 200, body = TenantShape, description = "the tenant as it is now")))]
+pub async fn update(
+    State(api): State<Api>,
+    scope: Within<Manage>,
+    Body(body): Body<UpdateTenant>,
+) -> Result<Answer<TenantShape>> {
+    let change = TenantChange { name: body.name, plan: body.plan.map(Plan::from) };
+    let tenant = api.database().tenant_update(&scope.caller.access, scope.tenant, &change).await?;
+    Ok(Answer::ok(tenant.into()))
+}
+
+/// Close a tenant
+///
+/// Its mail is refused from now on; what is queued still goes out, then everything is erased. Operators only.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}", tag = "tenants", operation_id = "tenant_delete",
+    responses((status = 202, body = TenantShape, description = "closing")))]
+pub async fn delete(
+    State(api): State<Api>,
+    _house: House<Manage>,
+    scope: Within<Manage>,
+) -> Result<Answer<TenantShape>> {
+    set_status(&api, &scope, TenantStatus::Closing, None)
+        .await
+        .map(|Answer(_, tenant)| Answer::accepted(tenant))
+}
+
+/// Pause a tenant
+///
+/// Mail is refused for the time being and queued mail waits.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/pause", tag = "tenants", operation_id = "tenant_pause",
+    request_body = StatusReason, responses((status = 200, body = TenantShape, description = "paused")))]
+pub async fn pause(
+    State(api): State<Api>,
+    scope: Within<Manage>,
+    Body(body): Body<StatusReason>,
+) -> Result<Answer<TenantShape>> {
+    set_status(&api, &scope, TenantStatus::Paused, body.reason).await
+}
+
+/// End a pause
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/resume", tag = "tenants", operation_id = "tenant_resume",
+    responses((status = 200, body = TenantShape, description = "active again")))]
+pub async fn resume(State(api): State<Api>, scope: Within<Manage>) -> Result<Answer<TenantShape>> {
+    set_status(&api, &scope, TenantStatus::Active, None).await
+}
+
+/// Put a tenant into quarantine
+///
+/// As a pause, but only an operator can end it.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/quarantine", tag = "tenants", operation_id = "tenant_quarantine",
+    request_body = StatusReason, responses((status = 200, body = TenantShape, description = "in quarantine")))]
+pub async fn quarantine(
+    State(api): State<Api>,
+    _house: House<Manage>,
+    scope: Within<Manage>,
+    Body(body): Body<StatusReason>,
+) -> Result<Answer<TenantShape>> {
+    set_status(&api, &scope, TenantStatus::Quarantined, body.reason).await
+}
+
+/// Release a tenant from quarantine
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/release", tag = "tenants", operation_id = "tenant_release",
+    responses((status = 200, body = TenantShape, description = "active again")))]
+pub async fn release(
+    State(api): State<Api>,
+    _house: House<Manage>,
+    scope: Within<Manage>,
+) -> Result<Answer<TenantShape>> {
+    set_status(&api, &scope, TenantStatus::Active, None).await
+}
+
+/// The caller's own access, not the one held to the tenant: lifting a quarantine is the house's.
+async fn set_status(
+    api: &Api,
+    scope: &Within<Manage>,
+    status: TenantStatus,
+    reason: Option<String>,
+) -> Result<Answer<TenantShape>> {
+    let access = &scope.caller.access;
+    let tenant = api.database().tenant_set_status(access, scope.tenant, status, reason.as_deref()).await?;
+    Ok(Answer::ok(tenant.into()))
+}
+
+/// An id is a slug too; as the name of a pool it would only ever confuse.
+fn pool_name(api: &Api, pool: Slug) -> Slug {
+    let known = PoolId::parse(pool.as_str())
+        .ok()
+        .and_then(|id| api.snapshot().pool(id).map(|pool| pool.name.clone()));
+    known.unwrap_or(pool)
+}
+
+impl From<Onboarded> for OnboardedTenant {
+    fn from(onboarded: Onboarded) -> OnboardedTenant {
+        let Onboarded {
+            tenant, domain, streams, api_key, api_key_text, credential, password, webhook, ..
+        } = onboarded;
+        OnboardedTenant {
+            tenant: tenant.into(),
+            domain: domain.into(),
+            streams: streams.into_iter().map(StreamShape::from).collect(),
+            api_key: ShownSecret { id: api_key.id.to_string(), secret: api_key_text.to_string() },
+            smtp_credential: ShownCredential {
+                id: credential.id.to_string(),
+                username: credential.username,
+                password: password.to_string(),
+            },
+            webhook: webhook
+                .map(|(row, secret)| ShownSecret { id: row.id.to_string(), secret: secret.to_string() }),
+        }
+    }
+}
+
+impl From<Tenant> for TenantShape {
+    fn from(tenant: Tenant) -> TenantShape {
+        let Tenant { id, name, status, status_reason, plan, created_at, updated_at } = tenant;
+        TenantShape { id, name, status, status_reason, plan: plan.into(), created_at, updated_at }
+    }
+}
+
+impl From<Plan> for PlanShape {
+    fn from(plan: Plan) -> PlanShape {
+        let Plan { per_second, per_day, weight, message_octets_max, recipients_max, connections_max } = plan;
+        PlanShape { per_second, per_day, weight, message_octets_max, recipients_max, connections_max }
+    }
+}
+
+impl From<PlanShape> for Plan {
+    fn from(plan: PlanShape) -> Plan {
+        let PlanShape { per_second, per_day, weight, message_octets_max, recipients_max, connections_max } =
+            plan;
+        Plan { per_second, per_day, weight, message_octets_max, recipients_max, connections_max }
+    }
+}
+
+impl Default for PlanShape {
+    fn default() -> PlanShape {
+        Plan::default().into()
+    }
+}

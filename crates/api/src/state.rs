@@ -1,0 +1,182 @@
+//! What every handler holds: the keepers that were handed in, and what the API keeps for itself.
+//!
+//! `AppState` is made by the binary (or a test) and is all that the API knows of the rest of the house; `Api` wraps it
+//! together with the published document. Nothing here is global: two APIs run in one process.
+
+use crate::config::Config;
+use crate::dns::DnsChecker;
+use crate::limit::{LoginThrottle, RequestRate};
+use crate::problem::Problem;
+use crate::schema::Schemas;
+use crate::token::TokenKeys;
+use bytes::Bytes;
+use database::{Database, SnapshotHandle};
+use futures_util::future::BoxFuture;
+use ingress::Submission;
+use mail::{Clock, MessageId, Random, Timestamp};
+use queue::control::WaitingView;
+use registry::Snapshot;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Passwords hashed at the same time.
+const HASHES_MAX: usize = 4;
+
+/// Answers why a message waits: one view per recipient that is still in a queue. None if there is no queue here.
+pub type Why = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<Vec<WaitingView>>> + Send + Sync>;
+
+/// Whether this node can do its work, and if not, why not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// One sentence each; empty means ready.
+    pub reasons: Vec<String>,
+}
+
+/// What the binary hands to the API.
+pub struct AppState {
+    pub config: Config,
+    pub database: Database,
+    pub snapshots: Arc<SnapshotHandle>,
+    pub submission: Arc<Submission>,
+    pub tokens: TokenKeys,
+    pub dns: DnsChecker,
+    pub clock: Arc<dyn Clock>,
+    pub random: Random,
+    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// The metrics of the process as Prometheus reads them.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub why: Why,
+}
+
+/// The state of the router. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    app: AppState,
+    random: Mutex<Random>,
+    rate: Mutex<RequestRate>,
+    logins: Mutex<LoginThrottle>,
+    hashing: Semaphore,
+    schemas: Schemas,
+    document: Bytes,
+    docs: Bytes,
+}
+
+/// What is made from the routes once: the document, the reference, the rules for bodies.
+#[derive(Debug)]
+pub struct Published {
+    pub document: Bytes,
+    pub docs: Bytes,
+    pub schemas: Schemas,
+}
+
+impl Api {
+    pub fn new(mut app: AppState, published: Published) -> Api {
+        let config = &app.config;
+        let rate = RequestRate::new(config.requests_per_second, config.rate_entries_max);
+        let wait = Duration::from_secs(config.login_wait_seconds);
+        let logins = LoginThrottle::new(config.login_failures_max, wait, config.rate_entries_max);
+        Api(Arc::new(Inner {
+            random: Mutex::new(app.random.fork()),
+            rate: Mutex::new(rate),
+            logins: Mutex::new(logins),
+            hashing: Semaphore::new(HASHES_MAX),
+            schemas: published.schemas,
+            document: published.document,
+            docs: published.docs,
+            app,
+        }))
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.0.app.config
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.0.app.database
+    }
+
+    pub fn snapshots(&self) -> &SnapshotHandle {
+        &self.0.app.snapshots
+    }
+
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.app.snapshots.load()
+    }
+
+    pub fn submission(&self) -> &Arc<Submission> {
+        &self.0.app.submission
+    }
+
+    pub fn tokens(&self) -> &TokenKeys {
+        &self.0.app.tokens
+    }
+
+    pub fn dns(&self) -> &DnsChecker {
+        &self.0.app.dns
+    }
+
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.0.app.clock
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.0.app.clock.timestamp()
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        (self.0.app.readiness)()
+    }
+
+    pub fn metrics(&self) -> String {
+        (self.0.app.metrics)()
+    }
+
+    pub fn why(&self, message: MessageId) -> BoxFuture<'static, Option<Vec<WaitingView>>> {
+        (self.0.app.why)(message)
+    }
+
+    /// Passwords that are being hashed now: 19 MiB each, so their number is bounded.
+    pub fn hashing(&self) -> &Semaphore {
+        &self.0.hashing
+    }
+
+    pub fn schemas(&self) -> &Schemas {
+        &self.0.schemas
+    }
+
+    pub fn document(&self) -> Bytes {
+        self.0.document.clone()
+    }
+
+    pub fn docs(&self) -> Bytes {
+        self.0.docs.clone()
+    }
+
+    /// A generator of its own for one piece of work: nobody holds the lock while drawing.
+    pub fn random(&self) -> Random {
+        self.0.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
+    }
+
+    pub fn with_rate<T>(&self, work: impl FnOnce(&mut RequestRate) -> T) -> T {
+        work(&mut self.0.rate.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn with_logins<T>(&self, work: impl FnOnce(&mut LoginThrottle) -> T) -> T {
+        work(&mut self.0.logins.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Api(…)")
+    }
+}
+
+/// What can be answered from memory although a fault came back.
+pub fn trouble(what: &'static str, fault: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(what, fault, "a request could not be answered");
+    Problem::unavailable()
+}

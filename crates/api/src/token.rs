@@ -1,0 +1,133 @@
+//! The short token of a person: a JWT signed with Ed25519, good for a quarter of an hour.
+//!
+//! It names a user, a role and, for people of a tenant, the tenant. It cannot be revoked, which is why it is short;
+//! the refresh cookie can. Time is handed in: the library's own look at the clock is switched off and `exp` is checked
+//! here. Called by `auth.rs` only.
+
+use crate::error::Fault;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use mail::{TenantId, Timestamp, UserId};
+use registry::Role;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+const ISSUER: &str = "posthouse";
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    iss: String,
+    aud: String,
+    pub sub: UserId,
+    pub role: Role,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    iat: i64,
+    exp: i64,
+}
+
+/// Signs and reads tokens of this installation.
+#[derive(Clone)]
+pub struct TokenKeys {
+    signing: EncodingKey,
+    reading: DecodingKey,
+}
+
+impl TokenKeys {
+    /// From an Ed25519 key as PKCS#8 (RFC 8410), as `TokenKeys::generate` makes it.
+    pub fn from_pkcs8(pkcs8: &[u8]) -> Result<TokenKeys, Fault> {
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| Fault::TokenKey)?;
+        // Another crate may have switched on a second backend; without a chosen one the library panics on first use.
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        Ok(TokenKeys {
+            signing: EncodingKey::from_ed_der(pkcs8),
+            reading: DecodingKey::from_ed_der(pair.public_key().as_ref()),
+        })
+    }
+
+    /// A new key for this installation, to be kept in a file.
+    pub fn generate() -> Result<Vec<u8>, Fault> {
+        let rng = aws_lc_rs::rand::SystemRandom::new();
+        let document = Ed25519KeyPair::generate_pkcs8(&rng).map_err(|_| Fault::TokenKey)?;
+        Ok(document.as_ref().to_vec())
+    }
+
+    pub fn issue(
+        &self,
+        user: UserId,
+        role: Role,
+        tenant: Option<TenantId>,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Result<String, Fault> {
+        let iat = now.as_millis() / 1000;
+        let exp = iat.saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX));
+        let claims = Claims { iss: ISSUER.into(), aud: ISSUER.into(), sub: user, role, tenant, iat, exp };
+        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &self.signing)
+            .map_err(|_| Fault::TokenKey)
+    }
+
+    /// The claims of a token that we signed and that is still good; none for anything else, whatever is wrong with it.
+    pub fn read(&self, token: &str, now: Timestamp) -> Option<Claims> {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.validate_exp = false;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[ISSUER]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.reading, &validation).ok()?.claims;
+        (now.as_millis() / 1000 < claims.exp).then_some(claims)
+    }
+}
+
+impl std::fmt::Debug for TokenKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenKeys(…)")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use mail::Random;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_425_249_000);
+
+    fn issued(keys: &TokenKeys) -> String {
+        let user = UserId::mint(NOW, &mut Random::from_number(1));
+        keys.issue(user, Role::Auditor, None, NOW, Duration::from_secs(900)).unwrap()
+    }
+
+    #[test]
+    fn a_token_ends_by_the_clock_that_was_handed_in() {
+        let keys = TokenKeys::from_pkcs8(&TokenKeys::generate().unwrap()).unwrap();
+        let token = issued(&keys);
+        assert_eq!(keys.read(&token, NOW).unwrap().role, Role::Auditor);
+        assert!(keys.read(&token, NOW.saturating_add(Duration::from_secs(899))).is_some());
+        assert!(keys.read(&token, NOW.saturating_add(Duration::from_secs(900))).is_none());
+    }
+
+    #[test]
+    fn a_token_of_another_key_or_without_a_signature_is_nobody() {
+        let keys = TokenKeys::from_pkcs8(&TokenKeys::generate().unwrap()).unwrap();
+        let other = TokenKeys::from_pkcs8(&TokenKeys::generate().unwrap()).unwrap();
+        let token = issued(&keys);
+        assert!(other.read(&token, NOW).is_none());
+        let payload = token.split('.').nth(1).unwrap();
+        let unsigned = format!("{}.{payload}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#));
+        assert!(keys.read(&unsigned, NOW).is_none());
+        let changed = token.replacen(payload, &URL_SAFE_NO_PAD.encode(r#"{"iss":"posthouse"}"#), 1);
+        assert!(keys.read(&changed, NOW).is_none());
+        for text in ["", ".", "..", "a.b.c"] {
+            assert!(keys.read(text, NOW).is_none());
+        }
+    }
+
+    #[test]
+    fn a_damaged_key_is_a_fault() {
+        assert!(TokenKeys::from_pkcs8(b"not a key").is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! Logging in, staying logged in, and keys.
+
+use crate::harness::{House, OPERATOR, PASSWORD};
+use serde_json::json;
+use std::time::Duration;
+
+fn cookie(headers: &axum::http::HeaderMap) -> String {
+    let line = headers["set-cookie"].to_str().unwrap();
+    for part in ["HttpOnly", "SameSite=Strict", "Path=/v1/auth", "Secure"] {
+        assert!(line.contains(part), "{line}");
+    }
+    line.split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_wrong_address_and_a_wrong_password_are_one_answer_and_too_many_must_wait() {
+    let house = House::open().await;
+    let login = |email: &str, password: &str| {
+        let body = json!({"email": email, "password": password});
+        async { house.call("POST", "/v1/auth/token", "", Some(body)).await }
+    };
+    let (unknown, wrong) =
+        (login("nobody@posthouse.test", PASSWORD).await, login(OPERATOR, "not the password").await);
+    assert_eq!(wrong.problem(401), "bad_credential");
+    assert_eq!(unknown.bytes, wrong.bytes);
+    for _ in 0..4 {
+        assert_eq!(login(OPERATOR, "not the password").await.problem(401), "bad_credential");
+    }
+    let locked = login(OPERATOR, PASSWORD).await;
+    assert_eq!(locked.problem(429), "too_many_logins");
+    assert_eq!(locked.headers["retry-after"], "10");
+    house.clock.advance(Duration::from_secs(11));
+    login(OPERATOR, PASSWORD).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_token_ends_and_the_cookie_gives_the_next_one_exactly_once() {
+    let house = House::open().await;
+    let body = json!({"email": OPERATOR, "password": PASSWORD});
+    let reply = house.call("POST", "/v1/auth/token", "", Some(body)).await;
+    let answer = reply.expect(200);
+    assert_eq!((&answer["token_type"], &answer["expires_in"]), (&json!("Bearer"), &json!(900)));
+    let token = answer["access_token"].as_str().unwrap().to_owned();
+    house.call("GET", "/v1/tenants", &token, None).await.expect(200);
+    house.clock.advance(Duration::from_secs(901));
+    assert_eq!(house.call("GET", "/v1/tenants", &token, None).await.problem(401), "bad_credential");
+
+    let first = cookie(&reply.headers);
+    let refreshed = house.call_with("POST", "/v1/auth/refresh", "", None, &[("cookie", &first)]).await;
+    let token = refreshed.expect(200)["access_token"].as_str().unwrap().to_owned();
+    house.call("GET", "/v1/tenants", &token, None).await.expect(200);
+    let second = cookie(&refreshed.headers);
+    // The first cookie comes back: two people hold this login, so it ends for both.
+    let again = house.call_with("POST", "/v1/auth/refresh", "", None, &[("cookie", &first)]).await;
+    assert_eq!(again.problem(401), "bad_credential");
+    let after = house.call_with("POST", "/v1/auth/refresh", "", None, &[("cookie", &second)]).await;
+    assert_eq!(after.problem(401), "bad_credential");
+    assert_eq!(
+        house.call("POST", "/v1/auth/refresh", "", None).await.problem(401),
+        "authentication_required"
+    );
+}
+
+#[tokio::test]
+async fn logging_out_ends_the_cookie() {
+    let house = House::open().await;
+    let body = json!({"email": OPERATOR, "password": PASSWORD});
+    let login = cookie(&house.call("POST", "/v1/auth/token", "", Some(body)).await.headers);
+    let out = house.call_with("POST", "/v1/auth/logout", "", None, &[("cookie", &login)]).await;
+    out.expect(204);
+    assert!(out.headers["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
+    let after = house.call_with("POST", "/v1/auth/refresh", "", None, &[("cookie", &login)]).await;
+    assert_eq!(after.problem(401), "bad_credential");
+}
+
+#[tokio::test]
+async fn every_broken_credential_is_the_same_401() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let last = if client.key.ends_with('0') { "1" } else { "0" };
+    let wrong = format!("{}{last}", &client.key[..client.key.len() - 1]);
+    let mut answers = Vec::new();
+    for bearer in
+        [wrong.as_str(), "ph_live_x_y", "ph_live_", "nonsense", &operator[..operator.len() - 2], "a.b.c"]
+    {
+        let reply = house.call("GET", "/v1/tenants/self", bearer, None).await;
+        assert_eq!(reply.problem(401), "bad_credential", "{bearer}");
+        assert_eq!(reply.headers["www-authenticate"], "Bearer");
+        answers.push(reply.bytes);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1);
+    let basic = [("authorization", "Basic b3BlcmF0b3I6eA==")];
+    assert_eq!(
+        house.call_with("GET", "/v1/tenants/self", "", None, &basic).await.problem(401),
+        "bad_credential"
+    );
+}
+
+#[tokio::test]
+async fn too_many_requests_are_told_when_to_go_on_and_others_are_not_touched() {
+    let house = House::with(api::Config { requests_per_second: 1, ..Default::default() }).await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let mut left = Vec::new();
+    for _ in 0..10 {
+        let reply = house.call("GET", "/v1/tenants/self", &client.key, None).await;
+        reply.expect(200);
+        assert_eq!(reply.headers["ratelimit-policy"], "\"requests\";q=10;w=10");
+        left.push(reply.headers["ratelimit"].to_str().unwrap().to_owned());
+    }
+    assert_eq!((left[0].as_str(), left[9].as_str()), ("\"requests\";r=9;t=1", "\"requests\";r=0;t=10"));
+    let reply = house.call("GET", "/v1/tenants/self", &client.key, None).await;
+    assert_eq!(
+        (reply.problem(429).as_str(), &reply.headers["retry-after"]),
+        ("too_many_requests", &"1".parse().unwrap())
+    );
+    house.call("GET", "/v1/tenants", &operator, None).await.expect(200);
+    house.clock.advance(Duration::from_secs(1));
+    house.call("GET", "/v1/tenants/self", &client.key, None).await.expect(200);
+}

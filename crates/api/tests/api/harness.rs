@@ -1,0 +1,258 @@
+//! A whole house behind one router: database, follower, journal, door. Nothing is mocked.
+
+use crate::dns::NameServer;
+use api::{AppState, Config, DnsChecker, Readiness, TokenKeys};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use database::{Database, Follower, PoolNew, SnapshotHandle, SourceNew};
+use futures_util::FutureExt as _;
+use ingress::{Submission, SubmissionParts};
+use mail::token::TokenKey;
+use mail::{Clock, Random, TenantId};
+use registry::{Access, PoolMember, Slug, Snapshot, Usage};
+use serde_json::{Value, json};
+use spool::{RealDisk, Spool};
+use std::sync::{Arc, Mutex};
+use testkit::{ManualClock, TestDatabase};
+use tokio::task::JoinHandle;
+use tower::ServiceExt as _;
+
+pub const OPERATOR: &str = "operator@posthouse.test";
+pub const PASSWORD: &str = "a long enough password";
+
+pub struct House {
+    pub router: Router,
+    pub dns: NameServer,
+    pub clock: Arc<ManualClock>,
+    pub database: TestDatabase,
+    pub spool: Spool,
+    pub snapshots: Arc<SnapshotHandle>,
+    follower: JoinHandle<()>,
+    _directory: tempfile::TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+/// An onboarded tenant and its keys.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub tenant: String,
+    pub domain: String,
+    pub key: String,
+    pub answer: Value,
+}
+
+impl House {
+    pub async fn open() -> House {
+        House::with(Config::default()).await
+    }
+
+    pub async fn with(config: Config) -> House {
+        let (state, parts) = state(config).await;
+        let Parts { dns, clock, database, spool, snapshots, follower, directory } = parts;
+        House {
+            router: api::router(state),
+            dns,
+            clock,
+            database,
+            spool,
+            snapshots,
+            follower,
+            _directory: directory,
+        }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let bytes = axum::body::to_bytes(body, 64 << 20).await.unwrap().to_vec();
+        Reply { status: parts.status, headers: parts.headers, bytes }
+    }
+
+    pub async fn call(&self, method: &str, path: &str, bearer: &str, body: Option<Value>) -> Reply {
+        self.call_with(method, path, bearer, body, &[]).await
+    }
+
+    pub async fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        bearer: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Reply {
+        let mut request = Request::builder().method(method).uri(path);
+        if !bearer.is_empty() {
+            request = request.header("authorization", format!("Bearer {bearer}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = match body {
+            Some(body) => {
+                request.header("content-type", "application/json").body(Body::from(body.to_string()))
+            }
+            None => request.body(Body::empty()),
+        };
+        self.send(request.unwrap()).await
+    }
+
+    /// A token of the operator.
+    pub async fn operator(&self) -> String {
+        let body = json!({"email": OPERATOR, "password": PASSWORD});
+        let reply = self.call("POST", "/v1/auth/token", "", Some(body)).await.expect(200);
+        reply["access_token"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn onboard(&self, operator: &str, domain: &str) -> Client {
+        let body = json!({"name": "Client", "domain": domain});
+        let answer = self.call("POST", "/v1/tenants", operator, Some(body)).await.expect(201);
+        Client {
+            tenant: answer["tenant"]["id"].as_str().unwrap().to_owned(),
+            domain: answer["domain"]["id"].as_str().unwrap().to_owned(),
+            key: answer["api_key"]["secret"].as_str().unwrap().to_owned(),
+            answer,
+        }
+    }
+
+    /// Publishes what the domain asks for and verifies it.
+    pub async fn verify(&self, client: &Client) -> Value {
+        for record in client.answer["domain"]["records"].as_array().unwrap() {
+            let text = |name: &str| record[name].as_str().unwrap();
+            self.dns.publish(text("host"), text("type"), text("value"));
+        }
+        let path = format!("/v1/tenants/self/domains/{}/verify", client.domain);
+        self.call("POST", &path, &client.key, None).await.expect(200)
+    }
+
+    /// A tenant that may send.
+    pub async fn ready_client(&self, domain: &str) -> Client {
+        let operator = self.operator().await;
+        let client = self.onboard(&operator, domain).await;
+        assert_eq!(self.verify(&client).await["state"], "verified");
+        client
+    }
+}
+
+impl Client {
+    pub fn id(&self) -> TenantId {
+        self.tenant.parse().unwrap()
+    }
+
+    pub fn path(&self, rest: &str) -> String {
+        format!("/v1/tenants/{}{rest}", self.tenant)
+    }
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or(Value::Null)
+    }
+
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.bytes));
+        self.json()
+    }
+
+    /// The code of a problem document of this status.
+    #[track_caller]
+    pub fn problem(&self, status: u16) -> String {
+        let body = self.expect(status);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(body["status"], status);
+        assert!(self.headers.contains_key("request-id"));
+        body["code"].as_str().unwrap().to_owned()
+    }
+
+    pub fn pointers(&self) -> Vec<String> {
+        let body = self.json();
+        let errors = body["errors"].as_array().into_iter().flatten();
+        errors.map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+pub struct Parts {
+    pub dns: NameServer,
+    pub clock: Arc<ManualClock>,
+    pub database: TestDatabase,
+    pub spool: Spool,
+    pub snapshots: Arc<SnapshotHandle>,
+    pub follower: JoinHandle<()>,
+    pub directory: tempfile::TempDir,
+}
+
+/// Everything the API is handed, with a shared pool and an operator in the registry.
+pub async fn state(config: Config) -> (AppState, Parts) {
+    let test = TestDatabase::new().await;
+    let database = test.database.clone();
+    seed(&database).await;
+    let (snapshots, follower) = Follower::start(database.clone(), &test.config).await.unwrap();
+    let clock: Arc<dyn Clock> = Arc::clone(&test.clock) as Arc<dyn Clock>;
+    let directory = tempfile::tempdir().unwrap();
+    let journal =
+        spool::Config { directory: directory.path().join("spool"), reserve_octets: 0, ..Default::default() };
+    let (spool, _) = Spool::open(journal, Arc::new(RealDisk), Arc::clone(&clock)).unwrap();
+    let dns = NameServer::start().await;
+    let config = Config { dns_servers: vec![dns.address], dns_timeout_ms: 500, ..config };
+    let state = AppState {
+        database,
+        submission: submission(&spool, &snapshots, Arc::clone(&clock)),
+        snapshots: Arc::clone(&snapshots),
+        tokens: TokenKeys::from_pkcs8(&TokenKeys::generate().unwrap()).unwrap(),
+        dns: DnsChecker::new(&config).unwrap(),
+        clock,
+        random: Random::from_number(9),
+        readiness: Arc::new(Readiness::default),
+        metrics: Arc::new(|| "posthouse_up 1\n".to_owned()),
+        why: Arc::new(|_| async { None }.boxed()),
+        config,
+    };
+    (
+        state,
+        Parts { dns, clock: Arc::clone(&test.clock), database: test, spool, snapshots, follower, directory },
+    )
+}
+
+async fn seed(database: &Database) {
+    let access = Access::house("test");
+    let slug = |text| Slug::parse(text).unwrap();
+    let new = SourceNew {
+        name: slug("a1"),
+        address: "127.0.0.1".parse().unwrap(),
+        ehlo: mail::Domain::parse("a1.posthouse.test").unwrap(),
+    };
+    let source = database.source_create(&access, &new).await.unwrap();
+    let members = vec![PoolMember { source: source.id, weight: 1 }];
+    let new = PoolNew { name: slug("shared"), tenant: None, members, platform_domain: None };
+    database.pool_create(&access, &new).await.unwrap();
+    database.operator_ensure(OPERATOR, PASSWORD.to_owned().into()).await.unwrap();
+}
+
+fn submission(spool: &Spool, snapshots: &Arc<SnapshotHandle>, clock: Arc<dyn Clock>) -> Arc<Submission> {
+    let snapshots = Arc::clone(snapshots);
+    let snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync> = Arc::new(move || snapshots.load());
+    let parts = SubmissionParts {
+        intake: spool.intake(),
+        snapshot,
+        usage: Arc::new(Mutex::new(Usage::new())),
+        token_key: Arc::new(TokenKey::new(b"test")),
+        clock,
+        random: Random::from_number(8),
+        hostname: mail::Domain::parse("mx.posthouse.test").unwrap(),
+        config: ingress::Config { signing_threads: 1, ..Default::default() },
+    };
+    Submission::start(parts).unwrap()
+}

@@ -1,0 +1,78 @@
+//! The same call twice is done once.
+
+use crate::harness::House;
+use futures_util::future::join_all;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_repeated_onboarding_is_answered_byte_for_byte_and_makes_nothing() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let body = json!({"name": "A", "domain": "a.example"});
+    let headers = [("idempotency-key", "onboard-1")];
+    let first = house.call_with("POST", "/v1/tenants", &operator, Some(body.clone()), &headers).await;
+    first.expect(201);
+    let quoted = [("idempotency-key", "\"onboard-1\"")];
+    let second = house.call_with("POST", "/v1/tenants", &operator, Some(body), &quoted).await;
+    second.expect(201);
+    assert_eq!(first.bytes, second.bytes);
+    assert_eq!(second.headers["idempotency-replayed"], "true");
+    assert_eq!(second.headers["content-type"], "application/json");
+    assert_ne!(first.headers["request-id"], second.headers["request-id"]);
+    let other = json!({"name": "B", "domain": "a.example"});
+    let reply = house.call_with("POST", "/v1/tenants", &operator, Some(other), &headers).await;
+    assert_eq!(reply.problem(422), "idempotency_mismatch");
+    let list = house.call("GET", "/v1/tenants", &operator, None).await.expect(200);
+    assert_eq!(list["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn of_many_at_the_same_time_one_is_done_and_all_get_its_answer() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let call = || {
+        let body = json!({"name": "news", "kind": "marketing"});
+        house.call_with(
+            "POST",
+            "/v1/tenants/self/streams",
+            &client.key,
+            Some(body),
+            &[("idempotency-key", "k")],
+        )
+    };
+    let replies = join_all((0..8).map(|_| call())).await;
+    for reply in &replies {
+        reply.expect(201);
+        assert_eq!(reply.bytes, replies[0].bytes);
+    }
+    let list = house.call("GET", "/v1/tenants/self/streams", &client.key, None).await.expect(200);
+    assert_eq!(list["data"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_its_tenant_and_a_refusal_is_kept_too() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let (a, b) = (house.onboard(&operator, "a.example").await, house.onboard(&operator, "b.example").await);
+    let headers = [("idempotency-key", "same")];
+    let body = json!({"name": "news", "kind": "marketing"});
+    let mut ids = Vec::new();
+    for client in [&a, &b] {
+        let reply = house
+            .call_with("POST", "/v1/tenants/self/streams", &client.key, Some(body.clone()), &headers)
+            .await;
+        ids.push(reply.expect(201)["id"].clone());
+    }
+    assert_ne!(ids[0], ids[1]);
+    let wrong = [("idempotency-key", "wrong")];
+    let first = house.call_with("POST", "/v1/tenants/self/streams", &a.key, Some(json!({})), &wrong).await;
+    assert_eq!(first.problem(422), "invalid_fields");
+    let second = house.call_with("POST", "/v1/tenants/self/streams", &a.key, Some(json!({})), &wrong).await;
+    assert_eq!((second.problem(422).as_str(), &second.bytes), ("invalid_fields", &first.bytes));
+    let long = "x".repeat(256);
+    let reply = house
+        .call_with("POST", "/v1/tenants/self/streams", &a.key, Some(body), &[("idempotency-key", &long)])
+        .await;
+    assert_eq!(reply.problem(400), "invalid_parameter");
+}

@@ -1,0 +1,107 @@
+//! SMTP credentials and API keys: shown once, narrowed, rotated, revoked.
+
+use crate::harness::House;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_key_may_do_what_its_scopes_say_and_cannot_make_a_greater_one() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let path = client.path("/api-keys");
+    let create = |name: &'static str, scopes: serde_json::Value, by: String| {
+        let (house, path) = (&house, path.clone());
+        async move { house.call("POST", &path, &by, Some(json!({"name": name, "scopes": scopes}))).await }
+    };
+    let reader = create("reader", json!(["read"]), client.key.clone()).await.expect(201);
+    let reader = reader["secret"].as_str().unwrap().to_owned();
+    house.call("GET", &client.path("/domains"), &reader, None).await.expect(200);
+    let refused = create("more", json!(["manage"]), reader.clone()).await;
+    assert_eq!(refused.problem(403), "forbidden");
+    assert_eq!(
+        house.call("POST", &client.path("/messages"), &reader, Some(json!({}))).await.problem(403),
+        "forbidden"
+    );
+
+    let manager = create("manager", json!(["manage"]), client.key.clone()).await.expect(201);
+    let manager = manager["secret"].as_str().unwrap().to_owned();
+    assert_eq!(create("sender", json!(["send"]), manager).await.problem(403), "forbidden");
+    let reply = create("none", json!([]), client.key.clone()).await;
+    assert_eq!(
+        (reply.problem(422).as_str(), reply.pointers()),
+        ("invalid_fields", vec!["/scopes".to_owned()])
+    );
+    let reply = create("all", json!(["root"]), client.key.clone()).await;
+    assert_eq!(
+        (reply.problem(422).as_str(), reply.pointers()),
+        ("invalid_fields", vec!["/scopes/0".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_or_rotated_key_ends_at_once_and_no_list_shows_a_secret() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let body = json!({"name": "second", "scopes": ["read", "send"], "networks": ["127.0.0.0/8"]});
+    let made = house.call("POST", &client.path("/api-keys"), &client.key, Some(body)).await.expect(201);
+    let (id, old) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    let path = client.path(&format!("/api-keys/{id}"));
+    let rotated = house.call("POST", &format!("{path}/rotate"), &client.key, None).await.expect(200);
+    let new = rotated["secret"].as_str().unwrap();
+    assert_eq!(house.call("GET", "/v1/tenants/self", old, None).await.problem(401), "bad_credential");
+    house.call("GET", "/v1/tenants/self", new, None).await.expect(200);
+    let list = house.call("GET", &client.path("/api-keys"), &client.key, None).await;
+    assert_eq!(list.expect(200)["data"].as_array().unwrap().len(), 2);
+    let text = String::from_utf8_lossy(&list.bytes).into_owned();
+    assert!(!text.contains("secret") && !text.contains("ph_live_"));
+    let gone = house.call("DELETE", &path, &client.key, None).await.expect(200);
+    assert!(gone["revoked_at"].is_string());
+    assert_eq!(house.call("GET", "/v1/tenants/self", new, None).await.problem(401), "bad_credential");
+    let elsewhere =
+        json!({"name": "elsewhere", "scopes": ["read"], "networks": ["192.0.2.0/24", "10.0.0.300"]});
+    let reply = house.call("POST", &client.path("/api-keys"), &client.key, Some(elsewhere)).await;
+    assert_eq!(
+        (reply.problem(422).as_str(), reply.pointers()),
+        ("invalid_fields", vec!["/networks/1".to_owned()])
+    );
+    let elsewhere = json!({"name": "elsewhere", "scopes": ["read"], "networks": ["192.0.2.0/24"]});
+    let made = house.call("POST", &client.path("/api-keys"), &client.key, Some(elsewhere)).await.expect(201);
+    let key = made["secret"].as_str().unwrap();
+    assert_eq!(house.call("GET", "/v1/tenants/self", key, None).await.problem(401), "bad_credential");
+}
+
+#[tokio::test]
+async fn a_credential_is_in_the_snapshot_as_soon_as_it_is_answered() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let body = json!({"name": "shop", "domains": ["a.example"], "networks": ["192.0.2.7"], "compat": "pmta",
+        "limits": {"per_second": 10}, "stream": client.answer["streams"][1]["id"]});
+    let made = house.call("POST", &client.path("/credentials"), &client.key, Some(body)).await.expect(201);
+    let username = made["username"].as_str().unwrap();
+    let known = house.snapshots.load().credential_by_username(username).cloned().unwrap();
+    assert!(known.compat_pmta && known.limits.per_second == Some(10));
+    let path = client.path(&format!("/credentials/{}", made["id"].as_str().unwrap()));
+    let shown = house.call("GET", &path, &client.key, None).await.expect(200);
+    assert_eq!(
+        (&shown["networks"], &shown["compat"], shown.get("password")),
+        (&json!(["192.0.2.7/32"]), &json!("pmta"), None)
+    );
+    let rotated = house.call("POST", &format!("{path}/rotate"), &client.key, None).await.expect(200);
+    assert_ne!(rotated["password"], made["password"]);
+    house.call("DELETE", &path, &client.key, None).await.expect(200);
+    assert!(
+        house
+            .snapshots
+            .load()
+            .credential_by_username(username)
+            .is_none_or(|known| known.revoked_at.is_some())
+    );
+    let foreign = json!({"name": "x", "stream": "str_00000000000000000000000000"});
+    let reply = house.call("POST", &client.path("/credentials"), &client.key, Some(foreign)).await;
+    assert_eq!(
+        (reply.problem(422).as_str(), reply.pointers()),
+        ("invalid_fields", vec!["/stream".to_owned()])
+    );
+}

@@ -1,0 +1,17 @@
+//! The API as a client sees it: real PostgreSQL, real journal, real door; one file per resource.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod auth;
+mod dns;
+mod domains;
+mod harness;
+mod idempotency;
+mod isolation;
+mod keys;
+mod messages;
+mod operators;
+mod reference;
+mod server;
+mod tenants;
+mod webhooks;

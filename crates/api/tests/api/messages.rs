@@ -1,0 +1,161 @@
+//! Sending through the API, and looking for what was sent.
+
+use crate::harness::{Client, House, Reply};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use spool::Record;
+
+async fn send(house: &House, client: &Client, body: Value) -> Reply {
+    house.call("POST", "/v1/tenants/self/messages", &client.key, Some(body)).await
+}
+
+/// Everything in the journal.
+async fn accepted(house: &House) -> Vec<(spool::Accepted, String)> {
+    let mut follower = house.spool.follow(spool::Position::START);
+    let mut found = Vec::new();
+    for (position, record) in follower.next_batch(1000).await.unwrap() {
+        if let Record::Accepted(accepted) = &*record {
+            let body = house.spool.body(position).await.unwrap();
+            found.push(((**accepted).clone(), String::from_utf8_lossy(&body).into_owned()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_refused_with_its_reason_and_nothing_is_stored() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let reply =
+        send(&house, &client, json!({"to": ["b@example.org", "no address"], "subject": 5, "colour": "red"}))
+            .await;
+    assert_eq!(reply.problem(422), "invalid_fields");
+    let mut pointers = reply.pointers();
+    pointers.sort();
+    assert_eq!(pointers, ["/colour", "/subject", "/to/1"]);
+    let message = |from: &str| json!({"from": from, "to": ["b@example.org"], "subject": "Hi", "text": "x"});
+    assert_eq!(send(&house, &client, message("x@stranger.example")).await.problem(403), "sender_not_allowed");
+    let mut steered = message("x@a.example");
+    steered["stream"] = json!("nowhere");
+    assert_eq!(send(&house, &client, steered).await.problem(422), "unknown_reference");
+    let mut injected = message("x@a.example");
+    injected["headers"] = json!({"X-A": "1\r\nBcc: c@example.org"});
+    assert_eq!(send(&house, &client, injected).await.problem(422), "invalid_fields");
+    let mut reserved = message("x@a.example");
+    reserved["headers"] = json!({"DKIM-Signature": "v=1"});
+    assert_eq!(send(&house, &client, reserved).await.problem(422), "invalid_fields");
+    let operator = house.operator().await;
+    house.call("POST", &client.path("/pause"), &operator, Some(json!({"reason": "x"}))).await.expect(200);
+    assert_eq!(send(&house, &client, message("x@a.example")).await.problem(403), "tenant_paused");
+    assert_eq!(house.spool.status().unsettled, 0);
+}
+
+#[tokio::test]
+async fn a_message_of_parts_is_in_the_journal_when_202_is_said() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let body = json!({"from": "News <news@a.example>", "to": ["Anna <anna@example.org>"], "bcc": ["b@example.org"],
+        "subject": "Grüße", "text": "hello", "html": "<p>hello</p>", "tags": ["nov"], "metadata": {"order": "77"},
+        "stream": "marketing", "attachments": [{"filename": "a.txt", "content": STANDARD.encode("attached")}]});
+    let answer = send(&house, &client, body).await.expect(202);
+    let id = answer["id"].as_str().unwrap();
+    assert_eq!((&answer["ids"], &answer["refused"]), (&json!([id]), &json!([])));
+    let stored = accepted(&house).await;
+    let (record, body) = &stored[0];
+    assert_eq!((record.message.to_string().as_str(), record.recipients.len()), (id, 2));
+    assert_eq!((record.tags.as_slice(), record.metadata.len()), (["nov".to_owned()].as_slice(), 1));
+    assert!(
+        body.contains("DKIM-Signature:") && body.contains("To: ") && !body.contains("b@example.org"),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn a_finished_message_comes_as_base64_or_as_it_is() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let raw = "From: news@a.example\nTo: b@example.org\nBcc: c@example.org\nSubject: raw\n\nbody\n";
+    send(&house, &client, json!({"raw": STANDARD.encode(raw)})).await.expect(202);
+    let request = axum::http::Request::builder().method("POST").uri("/v1/tenants/self/messages");
+    let request = request
+        .header("authorization", format!("Bearer {}", client.key))
+        .header("content-type", "message/rfc822");
+    house.send(request.body(raw.into()).unwrap()).await.expect(202);
+    let other = json!({"raw": STANDARD.encode(raw), "to": ["d@example.org"]});
+    send(&house, &client, other).await.expect(202);
+    let counts: Vec<_> = accepted(&house).await.iter().map(|(record, _)| record.recipients.len()).collect();
+    assert_eq!(counts, [2, 2, 1]);
+    for broken in ["no base64!", &STANDARD.encode("no header section")] {
+        assert_eq!(send(&house, &client, json!({"raw": broken})).await.status, 422);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_one_message_for_each_and_ends_where_the_quota_ends() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let recipients: Vec<_> = (0..5)
+        .map(|n| json!({"to": format!("r{n}@example.org"), "variables": {"name": format!("N{n}")}}))
+        .collect();
+    let batch =
+        json!({"from": "n@a.example", "subject": "Hi {{name}}", "text": "x", "recipients": recipients});
+    let answer = send(&house, &client, batch.clone()).await.expect(202);
+    assert_eq!((answer["ids"].as_array().unwrap().len(), &answer["id"]), (5, &Value::Null));
+    let mut subjects: Vec<_> = accepted(&house).await.into_iter().map(|(record, _)| record.subject).collect();
+    subjects.sort();
+    assert_eq!(subjects, ["Hi N0", "Hi N1", "Hi N2", "Hi N3", "Hi N4"]);
+
+    let operator = house.operator().await;
+    house.call("PUT", &client.path("/quotas"), &operator, Some(json!({"per_day": 7}))).await.expect(200);
+    let answer = send(&house, &client, batch.clone()).await.expect(202);
+    assert_eq!(
+        (answer["ids"].as_array().unwrap().len(), answer["refused"].as_array().unwrap().len()),
+        (2, 3)
+    );
+    assert_eq!(answer["refused"][0]["code"], "quota_exhausted");
+    let none = send(&house, &client, batch).await;
+    assert_eq!(none.problem(429), "quota_exhausted");
+    assert!(none.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn sending_goes_on_while_postgresql_is_away_and_everything_else_is_told_to_wait() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let (server, name) = house.database.url().rsplit_once('/').unwrap();
+    let (admin, connection) =
+        tokio_postgres::connect(&format!("{server}/postgres"), tokio_postgres::NoTls).await.unwrap();
+    let _driver = tokio::spawn(connection);
+    // Nobody new gets in, and who is in is thrown out.
+    admin.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await.unwrap();
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    admin.batch_execute(&end).await.unwrap();
+    let message = || json!({"from": "n@a.example", "to": ["b@example.org"], "subject": "Hi", "text": "x"});
+    send(&house, &client, message()).await.expect(202);
+    let path = "/v1/tenants/self/messages";
+    let keyed =
+        house.call_with("POST", path, &client.key, Some(message()), &[("idempotency-key", "k")]).await;
+    for reply in [keyed, house.call("GET", path, &client.key, None).await] {
+        assert_eq!(reply.problem(503), "try_again_later");
+        assert!(reply.headers.contains_key("retry-after"));
+    }
+    admin.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await.unwrap();
+    house.call("GET", path, &client.key, None).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_search_with_a_word_that_is_none_is_refused_and_an_unknown_message_is_not_found() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    for query in ["state=lost", "stream=x", "recipient=nobody", "since=yesterday", "sort=up"] {
+        let reply = house.call("GET", &client.path(&format!("/messages?{query}")), &client.key, None).await;
+        assert_eq!(reply.problem(400), "invalid_parameter", "{query}");
+    }
+    for rest in ["", "/timeline", "/why"] {
+        let path = client.path(&format!("/messages/msg_00000000000000000000000000{rest}"));
+        assert_eq!(house.call("GET", &path, &client.key, None).await.problem(404), "not_found");
+    }
+    let list = house.call("GET", &client.path("/messages?state=queued"), &client.key, None).await.expect(200);
+    assert_eq!(list, json!({"data": [], "next_cursor": null}));
+}

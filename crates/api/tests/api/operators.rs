@@ -1,0 +1,118 @@
+//! Pools, sources, users, audit: the operator's.
+
+use crate::harness::House;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_source_in_a_pool_and_a_pool_in_a_stream_cannot_be_deleted() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    house.onboard(&operator, "a.example").await;
+    let pools = house.call("GET", "/v1/pools", &operator, None).await.expect(200);
+    let (pool, source) = (
+        pools["data"][0]["id"].as_str().unwrap(),
+        pools["data"][0]["members"][0]["source"].as_str().unwrap(),
+    );
+    let (pool, source) = (format!("/v1/pools/{pool}"), format!("/v1/sources/{source}"));
+    assert_eq!(house.call("DELETE", &pool, &operator, None).await.problem(409), "state_conflict");
+    assert_eq!(house.call("DELETE", &source, &operator, None).await.problem(409), "state_conflict");
+    let held = house.call("PATCH", &source, &operator, Some(json!({"state": "held"}))).await.expect(200);
+    assert_eq!((&held["state"], &held["ehlo"]), (&json!("held"), &json!("a1.posthouse.test")));
+    let reply = house.call("PATCH", &source, &operator, Some(json!({"state": "broken"}))).await;
+    assert_eq!(
+        (reply.problem(422).as_str(), reply.pointers()),
+        ("invalid_fields", vec!["/state".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn a_dedicated_pool_has_its_own_signature() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let body = json!({"name": "b1", "address": "192.0.2.26", "ehlo": "b1.posthouse.test"});
+    let source = house.call("POST", "/v1/sources", &operator, Some(body.clone())).await.expect(201);
+    let twice = house.call("POST", "/v1/sources", &operator, Some(body)).await;
+    assert_eq!(twice.problem(409), "conflict");
+    let body = json!({"name": "own", "tenant": client.tenant, "platform_domain": "mail.posthouse.test",
+        "members": [{"source": source["id"], "weight": 3}]});
+    let pool = house.call("POST", "/v1/pools", &operator, Some(body)).await.expect(201);
+    assert!(pool["platform"]["record"].as_str().unwrap().starts_with("v=DKIM1"));
+    let path = format!("/v1/pools/{}", pool["id"].as_str().unwrap());
+    let emptied = house.call("PATCH", &path, &operator, Some(json!({"members": []}))).await.expect(200);
+    assert_eq!((&emptied["members"], &emptied["name"]), (&json!([]), &json!("own")));
+    house.call("DELETE", &path, &operator, None).await.expect(204);
+    assert_eq!(house.call("GET", &path, &operator, None).await.problem(404), "not_found");
+    let missing =
+        json!({"name": "x", "members": [{"source": "src_00000000000000000000000000", "weight": 1}]});
+    let reply = house.call("POST", "/v1/pools", &operator, Some(missing)).await;
+    assert_eq!(
+        (reply.problem(422).as_str(), reply.pointers()),
+        ("invalid_fields", vec!["/members".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn people_are_what_their_role_says_until_they_are_disabled() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let make = |email: &'static str, role: &'static str, tenant: Option<String>| {
+        let body = json!({"email": email, "password": "twelve characters", "role": role, "tenant": tenant});
+        let (house, operator) = (&house, operator.clone());
+        async move { house.call("POST", "/v1/users", &operator, Some(body)).await }
+    };
+    assert_eq!(make("x@posthouse.test", "admin", None).await.problem(422), "invalid_fields");
+    assert_eq!(
+        make("x@posthouse.test", "operator", Some(client.tenant.clone())).await.problem(422),
+        "invalid_fields"
+    );
+    let viewer = make("viewer@client.example", "viewer", Some(client.tenant.clone())).await.expect(201);
+    assert_eq!(make("Viewer@client.example", "auditor", None).await.problem(409), "conflict");
+    make("auditor@posthouse.test", "auditor", None).await.expect(201);
+    let login = |email: &'static str| {
+        let body = json!({"email": email, "password": "twelve characters"});
+        let house = &house;
+        async move { house.call("POST", "/v1/auth/token", "", Some(body)).await }
+    };
+    let token = login("viewer@client.example").await.expect(200)["access_token"].as_str().unwrap().to_owned();
+    house.call("GET", "/v1/tenants/self/domains", &token, None).await.expect(200);
+    let body = json!({"name": "b.example"});
+    assert_eq!(
+        house.call("POST", "/v1/tenants/self/domains", &token, Some(body)).await.problem(403),
+        "forbidden"
+    );
+    assert_eq!(house.call("GET", "/v1/tenants", &token, None).await.problem(403), "forbidden");
+    let token =
+        login("auditor@posthouse.test").await.expect(200)["access_token"].as_str().unwrap().to_owned();
+    house.call("GET", "/v1/audit", &token, None).await.expect(200);
+    house.call("GET", &client.path("/domains"), &token, None).await.expect(200);
+    assert_eq!(
+        house.call("POST", &client.path("/pause"), &token, Some(json!({}))).await.problem(403),
+        "forbidden"
+    );
+    let path = format!("/v1/users/{}", viewer["id"].as_str().unwrap());
+    assert!(house.call("DELETE", &path, &operator, None).await.expect(200)["disabled_at"].is_string());
+    assert_eq!(login("viewer@client.example").await.problem(401), "bad_credential");
+}
+
+#[tokio::test]
+async fn the_audit_tells_who_changed_what_without_secrets() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    house.call("PATCH", &client.path(""), &client.key, Some(json!({"name": "Renamed"}))).await.expect(200);
+    let reply = house.call("GET", "/v1/audit", &operator, None).await;
+    let entries = reply.expect(200)["data"].as_array().unwrap().clone();
+    assert_eq!(
+        (&entries[0]["action"], &entries[1]["action"]),
+        (&json!("tenant.update"), &json!("tenant.onboard"))
+    );
+    assert_eq!(entries[0]["actor"], client.answer["api_key"]["id"]);
+    assert!(entries[1]["actor"].as_str().unwrap().starts_with("usr_"));
+    let text = String::from_utf8_lossy(&reply.bytes).into_owned();
+    assert!(
+        !text.contains("ph_live_")
+            && !text.contains(client.answer["smtp_credential"]["password"].as_str().unwrap())
+    );
+}

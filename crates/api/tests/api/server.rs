@@ -1,0 +1,73 @@
+//! The listener: slow clients, shutdown, readiness.
+
+use crate::harness::state;
+use api::Config;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Running {
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+    _parts: crate::harness::Parts,
+}
+
+async fn running(config: Config, reasons: &'static [&'static str]) -> Running {
+    let (mut state, parts) = state(config).await;
+    state.readiness = std::sync::Arc::new(|| api::Readiness {
+        reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let task = tokio::spawn(api::serve(listener, state, shutdown.clone()));
+    Running { address, shutdown, task, _parts: parts }
+}
+
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_ready_says_why() {
+    let running = running(Config::default(), &["the journal is sealed"]).await;
+    let answer = ask(running.address, "GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("the journal is sealed"), "{answer}");
+    running.shutdown.cancel();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_finish_its_headers_is_cut_off_and_others_are_served() {
+    let running = running(Config { header_seconds_max: 1, ..Config::default() }, &[]).await;
+    let mut slow = TcpStream::connect(running.address).await.unwrap();
+    slow.write_all(b"GET /health HTTP/1.1\r\nHost:").await.unwrap();
+    let answer = ask(running.address, "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, slow.read_to_end(&mut rest)).await.expect("the slow client is cut off");
+    assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
+}
+
+#[tokio::test]
+async fn shutdown_ends_idle_connections_and_refuses_new_ones() {
+    let running = running(Config::default(), &[]).await;
+    let mut idle = TcpStream::connect(running.address).await.unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 15];
+    timeout(PATIENCE, idle.read_exact(&mut first)).await.unwrap().unwrap();
+    running.shutdown.cancel();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
+    let mut rest = Vec::new();
+    timeout(PATIENCE, idle.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert!(TcpStream::connect(running.address).await.is_err());
+}

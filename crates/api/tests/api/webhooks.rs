@@ -1,0 +1,95 @@
+//! Webhooks, events, streams.
+
+use crate::harness::House;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_test_event_is_listed_as_an_event_and_as_a_call() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let body = json!({"url": "https://hooks.a.example/x", "types": ["message.bounced"]});
+    let made = house.call("POST", &client.path("/webhooks"), &client.key, Some(body)).await.expect(201);
+    let path = client.path(&format!("/webhooks/{}", made["id"].as_str().unwrap()));
+    let tested = house.call("POST", &format!("{path}/test"), &client.key, None).await.expect(202);
+    let calls = house.call("GET", &format!("{path}/deliveries"), &client.key, None).await.expect(200);
+    assert_eq!(
+        (&calls["data"][0]["event"], &calls["data"][0]["state"]),
+        (&tested["event"], &json!("pending"))
+    );
+    let events = house.call("GET", &client.path("/events"), &client.key, None).await.expect(200);
+    assert_eq!(
+        (&events["data"][0]["id"], &events["data"][0]["type"]),
+        (&tested["event"], &json!("webhook.test"))
+    );
+    // Events never end: the cursor of an empty page is the one it was asked with.
+    let cursor = events["next_cursor"].as_str().unwrap();
+    let after = house
+        .call("GET", &client.path(&format!("/events?cursor={cursor}")), &client.key, None)
+        .await
+        .expect(200);
+    assert_eq!(after, json!({"data": [], "next_cursor": cursor}));
+    let since = json!({"since": "2026-01-01T00:00:00Z"});
+    assert_eq!(
+        house.call("POST", &format!("{path}/replay"), &client.key, Some(since)).await.expect(202)["replayed"],
+        1
+    );
+    assert_eq!(
+        house.call("POST", &format!("{path}/replay"), &client.key, None).await.expect(202)["replayed"],
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_webhook_is_changed_paused_and_given_a_new_secret() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let wrong = json!({"url": "https://user:pw@hooks.example/", "types": ["message.read"]});
+    let reply = house.call("POST", &client.path("/webhooks"), &client.key, Some(wrong)).await;
+    assert_eq!(reply.problem(422), "invalid_fields");
+    let mut pointers = reply.pointers();
+    pointers.sort();
+    assert_eq!(pointers, ["/types/0", "/url"]);
+    let body = json!({"url": "https://hooks.a.example/x"});
+    let made = house.call("POST", &client.path("/webhooks"), &client.key, Some(body)).await.expect(201);
+    let path = client.path(&format!("/webhooks/{}", made["id"].as_str().unwrap()));
+    let rotated = house.call("POST", &format!("{path}/secrets/rotate"), &client.key, None).await.expect(200);
+    assert_ne!(rotated["secret"], made["secret"]);
+    let paused = house.call("PATCH", &path, &client.key, Some(json!({"state": "paused"}))).await.expect(200);
+    assert_eq!(
+        (&paused["state"], &paused["url"], paused.get("secret")),
+        (&json!("paused"), &made["url"], None)
+    );
+    let reply = house.call("PATCH", &path, &client.key, Some(json!({"state": "disabled"}))).await;
+    assert_eq!(reply.problem(422), "invalid_fields");
+    house.call("DELETE", &path, &client.key, None).await.expect(204);
+    assert_eq!(house.call("GET", &path, &client.key, None).await.problem(404), "not_found");
+}
+
+#[tokio::test]
+async fn a_stream_takes_the_pool_of_the_tenant_and_loses_its_overflow_by_null() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let path = client.path("/streams");
+    let pool = client.answer["streams"][0]["pool"].clone();
+    let body = json!({"name": "news", "kind": "marketing", "overflow_pool": pool, "expires_seconds": 3600});
+    let made = house.call("POST", &path, &client.key, Some(body.clone())).await.expect(201);
+    assert_eq!(
+        (&made["pool"], &made["overflow_pool"], &made["expires_seconds"]),
+        (&pool, &pool, &json!(3600))
+    );
+    assert_eq!(house.call("POST", &path, &client.key, Some(body)).await.problem(409), "conflict");
+    let one = format!("{path}/{}", made["id"].as_str().unwrap());
+    let kept =
+        house.call("PATCH", &one, &client.key, Some(json!({"expires_seconds": 7200}))).await.expect(200);
+    assert_eq!((&kept["overflow_pool"], &kept["expires_seconds"]), (&pool, &json!(7200)));
+    let gone = house.call("PATCH", &one, &client.key, Some(json!({"overflow_pool": null}))).await.expect(200);
+    assert_eq!(gone["overflow_pool"], json!(null));
+    house.call("DELETE", &one, &client.key, None).await.expect(204);
+    let usage = house.call("GET", &client.path("/usage"), &client.key, None).await.expect(200);
+    assert_eq!(usage, json!({"data": [], "totals": {}}));
+    let bad = house.call("GET", &client.path("/usage?since=2026-01-01T00:00:00Z"), &client.key, None).await;
+    assert_eq!(bad.problem(400), "invalid_parameter");
+}
