@@ -34,11 +34,19 @@ CREATE TABLE domains (
 -- Any number of claims, one owner: whoever proves a domain keeps it until it is given up or has failed.
 CREATE UNIQUE INDEX domains_owner ON domains (name) WHERE state IN ('verified', 'degraded', 'suspended');
 
--- Whether another tenant has proved the name. Looks past the scope for this one answer and for nothing else.
-CREATE FUNCTION domain_is_taken(claimed text, claimant uuid) RETURNS boolean LANGUAGE sql STABLE
-  SET posthouse.scope = 'house' AS
-$$ SELECT EXISTS (SELECT FROM domains WHERE name = claimed AND tenant_id <> claimant
-                                        AND state IN ('verified', 'degraded', 'suspended')) $$;
+-- Whether another tenant has proved the name. Widens the scope for this one answer and puts it back; a SET clause
+-- would say the same, but only a superuser may write one.
+CREATE FUNCTION domain_is_taken(claimed text, claimant uuid) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  scope_before text := coalesce(current_setting('posthouse.scope', true), '');
+  taken boolean;
+BEGIN
+  PERFORM set_config('posthouse.scope', 'house', true);
+  SELECT EXISTS (SELECT FROM domains d WHERE d.name = claimed AND d.tenant_id <> claimant
+                                         AND d.state IN ('verified', 'degraded', 'suspended')) INTO taken;
+  PERFORM set_config('posthouse.scope', scope_before, true);
+  RETURN taken;
+END $$;
 CREATE INDEX domains_by_check ON domains (checked_at NULLS FIRST);
 
 CREATE TABLE dkim_keys (

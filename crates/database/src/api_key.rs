@@ -41,7 +41,14 @@ pub struct ApiKeyRow {
 impl ApiKeyNew {
     /// A tenant's key that may do everything within the tenant.
     pub fn named(name: DisplayName) -> ApiKeyNew {
-        ApiKeyNew { name, role: Role::Admin, rights: Rights::ALL, stream: None, networks: Vec::new(), expires_at: None }
+        ApiKeyNew {
+            name,
+            role: Role::Admin,
+            rights: Rights::ALL,
+            stream: None,
+            networks: Vec::new(),
+            expires_at: None,
+        }
     }
 }
 
@@ -190,7 +197,8 @@ pub(crate) async fn api_keys_all(scoped: &Scoped<'_>) -> Result<Vec<ApiKey>, Fau
 }
 
 fn change_of(action: &'static str, row: &ApiKeyRow) -> Change {
-    let detail = json!({ "name": row.name, "role": row.role, "rights": row.rights.words(), "stream": row.stream });
+    let detail =
+        json!({ "name": row.name, "role": row.role, "rights": row.rights.words(), "stream": row.stream });
     Change { action, tenant: row.tenant, object: row.id.to_string(), detail }
 }
 

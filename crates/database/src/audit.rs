@@ -79,8 +79,15 @@ impl Scoped<'_> {
             "INSERT INTO audit (generation, id, at, tenant_id, actor, action, object, detail, hash)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             &[
-                &generation, &id.uuid(), &now.as_millis(), &change.tenant.map(TenantId::uuid), &actor,
-                &change.action, &change.object, &detail, &&hash[..],
+                &generation,
+                &id.uuid(),
+                &now.as_millis(),
+                &change.tenant.map(TenantId::uuid),
+                &actor,
+                &change.action,
+                &change.object,
+                &detail,
+                &&hash[..],
             ],
         )
         .await?;
@@ -131,7 +138,12 @@ impl Database {
                     id: column(row, "id")?,
                     at: column(row, "at")?,
                     tenant: column(row, "tenant_id")?,
-                    texts: [column(row, "actor")?, column(row, "action")?, column(row, "object")?, column(row, "detail")?],
+                    texts: [
+                        column(row, "actor")?,
+                        column(row, "action")?,
+                        column(row, "object")?,
+                        column(row, "detail")?,
+                    ],
                 });
                 if generation != last + 1 || hash != expected {
                     return Ok(AuditVerdict { entries, broken_at: Some(generation) });

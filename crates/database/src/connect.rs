@@ -81,12 +81,19 @@ impl Database {
     /// Whether PostgreSQL answers, for readiness.
     pub async fn ping(&self) -> Result<(), Fault> {
         let client = self.client().await?;
-        client.simple_query("SELECT 1").await.map_err(|error| Fault::from_postgres("ask for a sign of life", error))?;
+        client
+            .simple_query("SELECT 1")
+            .await
+            .map_err(|error| Fault::from_postgres("ask for a sign of life", error))?;
         Ok(())
     }
 
     pub(crate) async fn client(&self) -> Result<Object, Fault> {
-        self.0.pool.get().await.map_err(|error| Fault::Unavailable { trying: "connect", source: Box::new(error) })
+        self.0
+            .pool
+            .get()
+            .await
+            .map_err(|error| Fault::Unavailable { trying: "connect", source: Box::new(error) })
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -116,8 +123,10 @@ impl Target {
         if config.url.is_empty() {
             return Err(Fault::Config("url is empty".to_owned()));
         }
-        let mut postgres: tokio_postgres::Config =
-            config.url.parse().map_err(|error: tokio_postgres::Error| Fault::Config(format!("url: {error}")))?;
+        let mut postgres: tokio_postgres::Config = config
+            .url
+            .parse()
+            .map_err(|error: tokio_postgres::Error| Fault::Config(format!("url: {error}")))?;
         postgres.connect_timeout(Duration::from_millis(config.connect_ms_max));
         if postgres.get_application_name().is_none() {
             postgres.application_name("posthouse");

@@ -72,7 +72,8 @@ impl Database {
         new: &CredentialNew,
     ) -> Result<(CredentialRow, Zeroizing<String>), Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "create a credential").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "create a credential").await?;
         let (row, password) = credential_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("credential.create", &row)).await?;
         scoped.commit().await?;
@@ -86,7 +87,8 @@ impl Database {
         credential: CredentialId,
     ) -> Result<CredentialRow, Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a credential").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a credential").await?;
         let sql = "SELECT * FROM credentials WHERE tenant_id = $1 AND id = $2";
         credential_from(&scoped.one("credential", sql, &[&tenant.uuid(), &credential.uuid()]).await?)
     }
@@ -112,11 +114,13 @@ impl Database {
         credential: CredentialId,
     ) -> Result<(CredentialRow, Zeroizing<String>), Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate a credential").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate a credential").await?;
         let minted = self.keys().secrets.mint_password(&mut self.random());
         let sql = "UPDATE credentials SET secret_mac = $3
                    WHERE tenant_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING *";
-        let row = scoped.one("credential", sql, &[&tenant.uuid(), &credential.uuid(), &&minted.mac[..]]).await?;
+        let row =
+            scoped.one("credential", sql, &[&tenant.uuid(), &credential.uuid(), &&minted.mac[..]]).await?;
         let row = credential_from(&row)?;
         scoped.record(self, change_of("credential.rotate", &row)).await?;
         scoped.commit().await?;
@@ -131,7 +135,8 @@ impl Database {
         credential: CredentialId,
     ) -> Result<CredentialRow, Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "revoke a credential").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "revoke a credential").await?;
         let sql = "SELECT * FROM credentials WHERE tenant_id = $1 AND id = $2 FOR UPDATE";
         let mut row =
             credential_from(&scoped.one("credential", sql, &[&tenant.uuid(), &credential.uuid()]).await?)?;
@@ -222,7 +227,8 @@ pub(crate) fn time_from(row: &Row, name: &'static str) -> Result<Option<Timestam
 }
 
 fn change_of(action: &'static str, row: &CredentialRow) -> Change {
-    let detail = json!({ "name": row.name, "username": row.username, "stream": row.stream, "limits": row.limits });
+    let detail =
+        json!({ "name": row.name, "username": row.username, "stream": row.stream, "limits": row.limits });
     Change { action, tenant: Some(row.tenant), object: row.id.to_string(), detail }
 }
 

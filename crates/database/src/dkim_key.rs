@@ -58,7 +58,8 @@ impl Database {
     ) -> Result<Vec<DkimKeyRow>, Fault> {
         let keys = new_keys().await?;
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate DKIM keys").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate DKIM keys").await?;
         domain_must_exist(&scoped, tenant, domain).await?;
         let old = dkim_keys_of(&scoped, tenant, domain).await?;
         if old.iter().any(|key| key.state == KeyState::Next) {
@@ -86,14 +87,16 @@ impl Database {
         selector: &str,
         pkcs8: &[u8],
     ) -> Result<DkimKeyRow, Fault> {
-        let invalid = |error: mail::dkim::KeyError| Fault::Invalid { field: "private_key", reason: error.to_string() };
+        let invalid =
+            |error: mail::dkim::KeyError| Fault::Invalid { field: "private_key", reason: error.to_string() };
         if !mail::dkim::is_selector(selector) {
             let reason = "not a DKIM selector".to_owned();
             return Err(Fault::Invalid { field: "selector", reason });
         }
         let key = new_key_from(&SigningKey::from_pkcs8(pkcs8).map_err(invalid)?)?;
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "import a DKIM key").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "import a DKIM key").await?;
         domain_must_exist(&scoped, tenant, domain).await?;
         let sql = "UPDATE dkim_keys SET state = 'retiring'
                    WHERE tenant_id = $1 AND domain_id = $2 AND algorithm = $3 AND state = 'active'";
@@ -113,10 +116,12 @@ impl Database {
         key: DkimKeyId,
     ) -> Result<(), Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a DKIM key").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a DKIM key").await?;
         let sql = "SELECT * FROM dkim_keys WHERE tenant_id = $1 AND domain_id = $2 AND id = $3 FOR UPDATE";
-        let row =
-            dkim_key_from(&scoped.one("DKIM key", sql, &[&tenant.uuid(), &domain.uuid(), &key.uuid()]).await?)?;
+        let row = dkim_key_from(
+            &scoped.one("DKIM key", sql, &[&tenant.uuid(), &domain.uuid(), &key.uuid()]).await?,
+        )?;
         if row.state == KeyState::Active {
             return Err(Fault::InUse { what: "DKIM key" });
         }
@@ -211,7 +216,9 @@ pub(crate) async fn dkim_keys_of(
 }
 
 /// Every key with its tenant and its sealed form, for the follower.
-pub(crate) async fn dkim_keys_all(scoped: &Scoped<'_>) -> Result<Vec<(DkimKeyRow, TenantId, Vec<u8>)>, Fault> {
+pub(crate) async fn dkim_keys_all(
+    scoped: &Scoped<'_>,
+) -> Result<Vec<(DkimKeyRow, TenantId, Vec<u8>)>, Fault> {
     let rows = scoped.rows("SELECT * FROM dkim_keys ORDER BY selector", &[]).await?;
     rows.iter()
         .map(|row| {

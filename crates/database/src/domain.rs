@@ -73,7 +73,12 @@ impl DomainRow {
 
 impl Database {
     /// Claims a domain and makes its keys. `Conflict { domain }` if another tenant has proved it.
-    pub async fn domain_create(&self, access: &Access, tenant: TenantId, new: &DomainNew) -> Result<DomainRow, Fault> {
+    pub async fn domain_create(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        new: &DomainNew,
+    ) -> Result<DomainRow, Fault> {
         let keys = new_keys().await?;
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "create a domain").await?;
@@ -85,7 +90,12 @@ impl Database {
         Ok(row)
     }
 
-    pub async fn domain_fetch(&self, access: &Access, tenant: TenantId, domain: DomainId) -> Result<DomainRow, Fault> {
+    pub async fn domain_fetch(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        domain: DomainId,
+    ) -> Result<DomainRow, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a domain").await?;
         domain_of(&scoped, tenant, domain).await
@@ -110,7 +120,12 @@ impl Database {
     }
 
     /// Gives the name up. Mail that is signed and queued still leaves: the journal holds it as it is.
-    pub async fn domain_delete(&self, access: &Access, tenant: TenantId, domain: DomainId) -> Result<(), Fault> {
+    pub async fn domain_delete(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        domain: DomainId,
+    ) -> Result<(), Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a domain").await?;
         let row = domain_of(&scoped, tenant, domain).await?;
@@ -135,7 +150,8 @@ impl Database {
             return Err(Fault::Forbidden);
         }
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "set a domain's state").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "set a domain's state").await?;
         let sql = "UPDATE domains SET state = $3 WHERE tenant_id = $1 AND id = $2 RETURNING id";
         scoped.one("domain", sql, &[&tenant.uuid(), &domain.uuid(), &state.as_str()]).await?;
         let row = domain_of(&scoped, tenant, domain).await?;
@@ -161,7 +177,11 @@ impl Database {
         let now = self.now();
         let degraded_for = before.degraded_at.map_or(Duration::ZERO, |since| now.saturating_since(since));
         let state = next_state(before.state, degraded_for, records);
-        let verified_at = if state == DomainState::Verified { before.verified_at.or(Some(now)) } else { before.verified_at };
+        let verified_at = if state == DomainState::Verified {
+            before.verified_at.or(Some(now))
+        } else {
+            before.verified_at
+        };
         let degraded_at = match state {
             DomainState::Degraded | DomainState::Failed => before.degraded_at.or(Some(now)),
             DomainState::Pending | DomainState::Verified | DomainState::Suspended => None,
@@ -214,7 +234,9 @@ impl Database {
             )
             .await?;
         rows.iter()
-            .map(|row| Ok((TenantId::from_uuid(column(row, "tenant_id")?), DomainId::from_uuid(column(row, "id")?))))
+            .map(|row| {
+                Ok((TenantId::from_uuid(column(row, "tenant_id")?), DomainId::from_uuid(column(row, "id")?)))
+            })
             .collect()
     }
 
@@ -268,7 +290,11 @@ pub(crate) async fn domain_insert(
     Ok(id)
 }
 
-pub(crate) async fn domain_of(scoped: &Scoped<'_>, tenant: TenantId, domain: DomainId) -> Result<DomainRow, Fault> {
+pub(crate) async fn domain_of(
+    scoped: &Scoped<'_>,
+    tenant: TenantId,
+    domain: DomainId,
+) -> Result<DomainRow, Fault> {
     let sql = "SELECT * FROM domains WHERE tenant_id = $1 AND id = $2";
     let mut row = domain_from(&scoped.one("domain", sql, &[&tenant.uuid(), &domain.uuid()]).await?)?;
     complete(scoped, &mut row).await?;
@@ -296,7 +322,11 @@ async fn complete(scoped: &Scoped<'_>, domain: &mut DomainRow) -> Result<(), Fau
 }
 
 /// Keys to come whose records were found sign from now on; those they replace retire.
-async fn promote_keys(scoped: &Scoped<'_>, domain: &DomainRow, records: &[DomainRecord]) -> Result<bool, Fault> {
+async fn promote_keys(
+    scoped: &Scoped<'_>,
+    domain: &DomainRow,
+    records: &[DomainRecord],
+) -> Result<bool, Fault> {
     let published = |key: &DkimKeyRow| {
         records.iter().any(|record| record.state == RecordState::Ok && record.value == key.public_record)
     };

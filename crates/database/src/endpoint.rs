@@ -57,7 +57,8 @@ impl Database {
         new: &EndpointNew,
     ) -> Result<(EndpointRow, Zeroizing<String>), Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "create an endpoint").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "create an endpoint").await?;
         let (row, secret) = endpoint_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("endpoint.create", &row)).await?;
         scoped.commit().await?;
@@ -99,7 +100,8 @@ impl Database {
             check_url(url)?;
         }
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "update an endpoint").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "update an endpoint").await?;
         let kinds = change.kinds.as_deref().map(words);
         let sql = "UPDATE endpoints SET url = coalesce($3, url), kinds = coalesce($4, kinds),
                           state = coalesce($5, state), state_reason = CASE WHEN $5 IS NULL THEN state_reason END
@@ -123,7 +125,8 @@ impl Database {
         reason: &str,
     ) -> Result<(), Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "disable an endpoint").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "disable an endpoint").await?;
         let sql = "UPDATE endpoints SET state = 'disabled', state_reason = $3
                    WHERE tenant_id = $1 AND id = $2 AND state <> 'disabled' RETURNING *";
         let Some(row) = scoped.optional(sql, &[&tenant.uuid(), &endpoint.uuid(), &reason]).await? else {
@@ -155,9 +158,15 @@ impl Database {
         Ok((row, secret))
     }
 
-    pub async fn endpoint_delete(&self, access: &Access, tenant: TenantId, endpoint: EndpointId) -> Result<(), Fault> {
+    pub async fn endpoint_delete(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        endpoint: EndpointId,
+    ) -> Result<(), Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "delete an endpoint").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "delete an endpoint").await?;
         let row = endpoint_from(&row_of(&scoped, tenant, endpoint).await?)?;
         let sql = "DELETE FROM endpoints WHERE tenant_id = $1 AND id = $2";
         scoped.execute(sql, &[&tenant.uuid(), &endpoint.uuid()]).await?;

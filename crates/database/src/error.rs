@@ -65,7 +65,9 @@ impl Fault {
             code if *code == SqlState::FOREIGN_KEY_VIOLATION && constraint.ends_with("tenant_id_fkey") => {
                 Fault::NotFound("tenant")
             }
-            code if *code == SqlState::FOREIGN_KEY_VIOLATION => Fault::Missing { field: field_of(constraint) },
+            code if *code == SqlState::FOREIGN_KEY_VIOLATION => {
+                Fault::Missing { field: field_of(constraint) }
+            }
             code if *code == SqlState::CHECK_VIOLATION => {
                 Fault::Invalid { field: field_of(constraint), reason: "the value is not allowed".to_owned() }
             }

@@ -40,7 +40,12 @@ impl Database {
         Ok(found)
     }
 
-    pub async fn event_fetch(&self, access: &Access, tenant: TenantId, event: EventId) -> Result<EventRow, Fault> {
+    pub async fn event_fetch(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        event: EventId,
+    ) -> Result<EventRow, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch an event").await?;
         let sql = "SELECT * FROM events WHERE tenant_id = $1 AND id = $2";
@@ -76,7 +81,11 @@ pub(crate) async fn event_insert(
 }
 
 /// Events, and a call for every active endpoint of the tenant that wants them. Known ids are left alone.
-pub(crate) async fn events_insert(scoped: &Scoped<'_>, events: &[Event], now: Timestamp) -> Result<(), Fault> {
+pub(crate) async fn events_insert(
+    scoped: &Scoped<'_>,
+    events: &[Event],
+    now: Timestamp,
+) -> Result<(), Fault> {
     if events.is_empty() {
         return Ok(());
     }

@@ -93,7 +93,10 @@ impl SnapshotHandle {
 impl Follower {
     /// Reads a first snapshot, then follows until the task is aborted. Fails if the first reading does: a node
     /// without a registry has nothing to say.
-    pub async fn start(database: Database, config: &Config) -> Result<(Arc<SnapshotHandle>, JoinHandle<()>), Fault> {
+    pub async fn start(
+        database: Database,
+        config: &Config,
+    ) -> Result<(Arc<SnapshotHandle>, JoinHandle<()>), Fault> {
         let now = database.now();
         let empty = Snapshot::empty(Arc::clone(&database.keys().secrets), now);
         let handle = SnapshotHandle::fixed(empty, Arc::clone(database.clock()));
@@ -141,7 +144,10 @@ impl Follower {
             Ok(()) => {}
             Err(fault) if !self.failing => {
                 self.failing = true;
-                tracing::warn!(error = &fault as &dyn std::error::Error, "cannot follow the registry, going on with the last snapshot");
+                tracing::warn!(
+                    error = &fault as &dyn std::error::Error,
+                    "cannot follow the registry, going on with the last snapshot"
+                );
             }
             Err(_) => {}
         }

@@ -36,7 +36,8 @@ impl Database {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "begin a request").await?;
         let (actor, now) = (access.actor().to_string(), self.now());
-        let sql = "INSERT INTO idempotency_keys AS k (actor, key, tenant_id, request_hash, lease_until, created_at)
+        let sql =
+            "INSERT INTO idempotency_keys AS k (actor, key, tenant_id, request_hash, lease_until, created_at)
                    VALUES ($1, $2, $3, $4, $5, $6)
                    ON CONFLICT (actor, key) DO UPDATE SET lease_until = $5
                    WHERE k.status IS NULL AND k.lease_until <= $6 AND k.request_hash = $4

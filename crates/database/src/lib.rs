@@ -23,6 +23,7 @@ mod onboard;
 mod page;
 mod pool;
 mod projection;
+mod projection_rows;
 mod scope;
 mod seal;
 mod session;

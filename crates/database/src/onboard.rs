@@ -80,7 +80,8 @@ impl Database {
         dkim_keys_insert(self, &scoped, (tenant.id, domain), &keys, KeyState::Active, &[]).await?;
         let domain = domain_of(&scoped, tenant.id, domain).await?;
 
-        let first = DisplayName::parse("first").map_err(|_| Fault::Corrupt { trying: "name a key", what: "name" })?;
+        let first =
+            DisplayName::parse("first").map_err(|_| Fault::Corrupt { trying: "name a key", what: "name" })?;
         let (api_key, api_key_text) =
             api_key_insert(self, &scoped, Some(tenant.id), &ApiKeyNew::named(first.clone())).await?;
         let (credential, password) =
@@ -93,11 +94,25 @@ impl Database {
             "name": tenant.name, "domain": domain.name.as_str(), "plan": tenant.plan, "api_key": api_key.id,
             "credential": credential.id, "webhook": webhook.as_ref().map(|(endpoint, _)| endpoint.id),
         });
-        let change =
-            Change { action: "tenant.onboard", tenant: Some(tenant.id), object: tenant.id.to_string(), detail };
+        let change = Change {
+            action: "tenant.onboard",
+            tenant: Some(tenant.id),
+            object: tenant.id.to_string(),
+            detail,
+        };
         let generation = scoped.record(self, change).await?;
         scoped.commit().await?;
-        Ok(Onboarded { tenant, domain, streams, api_key, api_key_text, credential, password, webhook, generation })
+        Ok(Onboarded {
+            tenant,
+            domain,
+            streams,
+            api_key,
+            api_key_text,
+            credential,
+            password,
+            webhook,
+            generation,
+        })
     }
 
     async fn streams_make(

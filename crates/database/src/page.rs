@@ -30,7 +30,8 @@ pub struct Page<T> {
 impl PageRequest {
     /// `limit` is cut to `PAGE_ROWS_MAX`; a cursor that we did not make is `Fault::Invalid`.
     pub fn new(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, Fault> {
-        let invalid = || Fault::Invalid { field: "cursor", reason: "use next_cursor of the page before".to_owned() };
+        let invalid =
+            || Fault::Invalid { field: "cursor", reason: "use next_cursor of the page before".to_owned() };
         let last = match cursor {
             None => None,
             Some(text) => {
@@ -101,7 +102,10 @@ mod tests {
     #[test]
     fn a_cursor_that_is_not_ours_is_refused() {
         for text in ["", "!", "AAAA", "a b"] {
-            assert!(matches!(PageRequest::new(None, Some(text)), Err(Fault::Invalid { field: "cursor", .. })), "{text}");
+            assert!(
+                matches!(PageRequest::new(None, Some(text)), Err(Fault::Invalid { field: "cursor", .. })),
+                "{text}"
+            );
         }
     }
 

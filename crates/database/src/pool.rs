@@ -108,7 +108,12 @@ impl Database {
         page.finish(rows, pool_from, |pool| page.id_cursor(pool.id.uuid()))
     }
 
-    pub async fn pool_update(&self, access: &Access, pool: PoolId, change: &PoolChange) -> Result<PoolRow, Fault> {
+    pub async fn pool_update(
+        &self,
+        access: &Access,
+        pool: PoolId,
+        change: &PoolChange,
+    ) -> Result<PoolRow, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "update a pool").await?;
         scoped
@@ -136,7 +141,8 @@ impl Database {
         if gone.map_err(|fault| fault.in_use("pool"))? == 0 {
             return Err(Fault::NotFound("pool"));
         }
-        let change = Change { action: "pool.delete", tenant: None, object: pool.to_string(), detail: json!({}) };
+        let change =
+            Change { action: "pool.delete", tenant: None, object: pool.to_string(), detail: json!({}) };
         scoped.record(self, change).await?;
         scoped.commit().await
     }

@@ -89,7 +89,12 @@ impl Scoped<'_> {
     }
 
     /// Exactly one row; none means that `what` does not exist within the scope.
-    pub(crate) async fn one(&self, what: &'static str, sql: &str, parameters: Parameters<'_>) -> Result<Row, Fault> {
+    pub(crate) async fn one(
+        &self,
+        what: &'static str,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Row, Fault> {
         self.optional(sql, parameters).await?.ok_or(Fault::NotFound(what))
     }
 
@@ -114,7 +119,11 @@ pub(crate) fn column<'r, T: FromSql<'r>>(row: &'r Row, name: &'static str) -> Re
 }
 
 /// A column that is text in the table and a type of ours here.
-pub(crate) fn parsed<T>(row: &Row, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Fault> {
+pub(crate) fn parsed<T>(
+    row: &Row,
+    name: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, Fault> {
     parse(column(row, name)?).ok_or_else(|| corrupt(name))
 }
 

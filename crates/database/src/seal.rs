@@ -58,7 +58,8 @@ impl SealingKeys {
         let nonce = random.bytes::<NONCE_OCTETS>();
         let data = binding.to_bytes();
         let cipher = XChaCha20Poly1305::new_from_slice(&key[..]).map_err(|_| fault())?;
-        let sealed = cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &data }).map_err(|_| fault())?;
+        let sealed =
+            cipher.encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &data }).map_err(|_| fault())?;
         Ok([&version.to_be_bytes()[..], &nonce, &sealed].concat())
     }
 
@@ -69,7 +70,9 @@ impl SealingKeys {
         let key = self.0.get(&u32::from_be_bytes(*version)).ok_or_else(fault)?;
         let data = binding.to_bytes();
         let cipher = XChaCha20Poly1305::new_from_slice(&key[..]).map_err(|_| fault())?;
-        let plain = cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &data }).map_err(|_| fault())?;
+        let plain = cipher
+            .decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &data })
+            .map_err(|_| fault())?;
         Ok(Zeroizing::new(plain))
     }
 }
@@ -81,7 +84,8 @@ impl Binding {
 }
 
 fn derive(master: &[u8; 32], purpose: &str) -> [u8; 32] {
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, master), format!("posthouse {purpose}").as_bytes());
+    let tag =
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, master), format!("posthouse {purpose}").as_bytes());
     let mut key = [0; 32];
     key.copy_from_slice(tag.as_ref());
     key

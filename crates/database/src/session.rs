@@ -38,7 +38,12 @@ impl Database {
         Ok(token)
     }
 
-    pub async fn refresh_rotate(&self, access: &Access, token: &str, valid_for: Duration) -> Result<Refreshed, Fault> {
+    pub async fn refresh_rotate(
+        &self,
+        access: &Access,
+        token: &str,
+        valid_for: Duration,
+    ) -> Result<Refreshed, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "renew a refresh token").await?;
         let mac = self.keys().secrets.token_mac(token);
@@ -55,7 +60,9 @@ impl Database {
         if Timestamp::from_jiff(column(&row, "expires_at")?) <= now || user.disabled_at.is_some() {
             return Ok(Refreshed::Refused);
         }
-        scoped.execute("UPDATE refresh_tokens SET used_at = $2 WHERE mac = $1", &[&&mac[..], &now.to_jiff()]).await?;
+        scoped
+            .execute("UPDATE refresh_tokens SET used_at = $2 WHERE mac = $1", &[&&mac[..], &now.to_jiff()])
+            .await?;
         let next = self.refresh_insert(&scoped, family, user.id, valid_for).await?;
         scoped.commit().await?;
         Ok(Refreshed::Renewed(user, next))
@@ -66,7 +73,8 @@ impl Database {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "end a session").await?;
         let mac = self.keys().secrets.token_mac(token);
-        let sql = "DELETE FROM refresh_tokens WHERE family IN (SELECT family FROM refresh_tokens WHERE mac = $1)";
+        let sql =
+            "DELETE FROM refresh_tokens WHERE family IN (SELECT family FROM refresh_tokens WHERE mac = $1)";
         scoped.execute(sql, &[&&mac[..]]).await?;
         scoped.commit().await
     }

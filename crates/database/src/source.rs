@@ -56,7 +56,11 @@ impl Database {
         source_from(&scoped.one("source", "SELECT * FROM sources WHERE id = $1", &[&source.uuid()]).await?)
     }
 
-    pub async fn source_list(&self, access: &Access, page: &PageRequest) -> Result<Page<EgressSource>, Fault> {
+    pub async fn source_list(
+        &self,
+        access: &Access,
+        page: &PageRequest,
+    ) -> Result<Page<EgressSource>, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list sources").await?;
         let rows = scoped
@@ -97,7 +101,8 @@ impl Database {
         if gone.map_err(|fault| fault.in_use("source"))? == 0 {
             return Err(Fault::NotFound("source"));
         }
-        let change = Change { action: "source.delete", tenant: None, object: source.to_string(), detail: json!({}) };
+        let change =
+            Change { action: "source.delete", tenant: None, object: source.to_string(), detail: json!({}) };
         scoped.record(self, change).await?;
         scoped.commit().await
     }

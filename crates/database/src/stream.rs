@@ -32,7 +32,12 @@ pub struct StreamChange {
 }
 
 impl Database {
-    pub async fn stream_create(&self, access: &Access, tenant: TenantId, new: &StreamNew) -> Result<Stream, Fault> {
+    pub async fn stream_create(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        new: &StreamNew,
+    ) -> Result<Stream, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "create a stream").await?;
         let stream = stream_insert(self, &scoped, tenant, new).await?;
@@ -41,7 +46,12 @@ impl Database {
         Ok(stream)
     }
 
-    pub async fn stream_fetch(&self, access: &Access, tenant: TenantId, stream: StreamId) -> Result<Stream, Fault> {
+    pub async fn stream_fetch(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        stream: StreamId,
+    ) -> Result<Stream, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a stream").await?;
         stream_of(&scoped, tenant, stream).await
@@ -99,7 +109,12 @@ impl Database {
     }
 
     /// `InUse` while a credential or an API key is bound to it.
-    pub async fn stream_delete(&self, access: &Access, tenant: TenantId, stream: StreamId) -> Result<(), Fault> {
+    pub async fn stream_delete(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        stream: StreamId,
+    ) -> Result<(), Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a stream").await?;
         let sql = "DELETE FROM streams WHERE tenant_id = $1 AND id = $2";
@@ -107,8 +122,12 @@ impl Database {
         if gone.map_err(|fault| fault.in_use("stream"))? == 0 {
             return Err(Fault::NotFound("stream"));
         }
-        let change =
-            Change { action: "stream.delete", tenant: Some(tenant), object: stream.to_string(), detail: json!({}) };
+        let change = Change {
+            action: "stream.delete",
+            tenant: Some(tenant),
+            object: stream.to_string(),
+            detail: json!({}),
+        };
         scoped.record(self, change).await?;
         scoped.commit().await
     }

@@ -9,9 +9,10 @@
 use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
+use crate::event::event_insert;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, column, corrupt, parsed};
-use mail::{TenantId, Timestamp};
+use mail::{EventKind, TenantId, Timestamp};
 use registry::{Access, DisplayName, Plan, Tenant, TenantStatus};
 use serde_json::json;
 use tokio_postgres::Row;
@@ -103,7 +104,8 @@ impl Database {
         reason: Option<&str>,
     ) -> Result<Tenant, Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "set a tenant's status").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Change, "set a tenant's status").await?;
         let row =
             scoped.one("tenant", "SELECT * FROM tenants WHERE id = $1 FOR UPDATE", &[&tenant.uuid()]).await?;
         check_transition(tenant_from(&row)?.status, status, access)?;
@@ -115,6 +117,8 @@ impl Database {
             )
             .await?;
         let tenant = tenant_from(&row)?;
+        let data = json!({ "status": tenant.status, "reason": tenant.status_reason });
+        event_insert(self, &scoped, tenant.id, EventKind::TenantStatusChanged, data).await?;
         scoped.record(self, change_of("tenant.status", &tenant)).await?;
         scoped.commit().await?;
         Ok(tenant)
@@ -133,15 +137,23 @@ impl Database {
             return Err(Fault::InUse { what: "tenant" });
         }
         scoped.execute("DELETE FROM tenants WHERE id = $1", &[&tenant.uuid()]).await?;
-        let change =
-            Change { action: "tenant.erase", tenant: Some(tenant), object: tenant.to_string(), detail: json!({}) };
+        let change = Change {
+            action: "tenant.erase",
+            tenant: Some(tenant),
+            object: tenant.to_string(),
+            detail: json!({}),
+        };
         scoped.record(self, change).await?;
         scoped.commit().await
     }
 }
 
 /// The row alone, for `tenant_create` and for onboarding, which makes more in the same transaction.
-pub(crate) async fn tenant_insert(database: &Database, scoped: &Scoped<'_>, new: &TenantNew) -> Result<Tenant, Fault> {
+pub(crate) async fn tenant_insert(
+    database: &Database,
+    scoped: &Scoped<'_>,
+    new: &TenantNew,
+) -> Result<Tenant, Fault> {
     if let Err((field, reason)) = new.plan.check() {
         return Err(Fault::Invalid { field, reason: reason.to_owned() });
     }
@@ -152,7 +164,13 @@ pub(crate) async fn tenant_insert(database: &Database, scoped: &Scoped<'_>, new:
             "tenant",
             "INSERT INTO tenants (id, name, status, plan, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $5) RETURNING *",
-            &[&id.uuid(), &new.name.as_str(), &TenantStatus::Active.as_str(), &Json(&new.plan), &now.to_jiff()],
+            &[
+                &id.uuid(),
+                &new.name.as_str(),
+                &TenantStatus::Active.as_str(),
+                &Json(&new.plan),
+                &now.to_jiff(),
+            ],
         )
         .await?;
     tenant_from(&row)
@@ -166,7 +184,10 @@ pub(crate) async fn tenants_all(scoped: &Scoped<'_>) -> Result<Vec<Tenant>, Faul
 fn check_transition(from: TenantStatus, to: TenantStatus, access: &Access) -> Result<(), Fault> {
     let only_house = matches!((from, to), (TenantStatus::Quarantined, _) | (_, TenantStatus::Quarantined));
     if from == TenantStatus::Closing && to != TenantStatus::Closing {
-        return Err(Fault::Invalid { field: "status", reason: "a closing tenant cannot come back".to_owned() });
+        return Err(Fault::Invalid {
+            field: "status",
+            reason: "a closing tenant cannot come back".to_owned(),
+        });
     }
     if only_house && !access.is_house() {
         return Err(Fault::Forbidden);

@@ -5,10 +5,10 @@
 
 use crate::audit::Change;
 use crate::connect::Database;
+use crate::credential::time_from;
 use crate::error::Fault;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, column, parsed};
-use crate::credential::time_from;
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -147,7 +147,8 @@ impl Database {
     async fn user_by_email(&self, access: &Access, email: &str) -> Result<Option<(UserRow, String)>, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "look for a user").await?;
-        let row = scoped.optional("SELECT * FROM users WHERE email = $1", &[&email.trim().to_lowercase()]).await?;
+        let row =
+            scoped.optional("SELECT * FROM users WHERE email = $1", &[&email.trim().to_lowercase()]).await?;
         row.map(|row| Ok((user_from(&row)?, column(&row, "password_hash")?))).transpose()
     }
 }
@@ -191,14 +192,16 @@ async fn hash(password: Zeroizing<String>) -> Result<String, Fault> {
 async fn verify(password: Zeroizing<String>, stored: String) -> Result<bool, Fault> {
     let work = move || {
         let Ok(parsed) = PasswordHash::new(&stored) else { return false };
-        password.len() <= PASSWORD_OCTETS_MAX && Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok()
+        password.len() <= PASSWORD_OCTETS_MAX
+            && Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok()
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Fault::Sealing { what: "check a password" })
 }
 
 /// A hash with the costs of a real one, which no password of ours has.
 fn hash_of_nobody() -> String {
-    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm9i$K6s0Oc3cS5lS3bLTfKLN5tTgAe9CVuBm0x7lFvY0pXo".to_owned()
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5bm9i$K6s0Oc3cS5lS3bLTfKLN5tTgAe9CVuBm0x7lFvY0pXo"
+        .to_owned()
 }
 
 fn change_of(action: &'static str, user: &UserRow) -> Change {

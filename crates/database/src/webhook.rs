@@ -64,7 +64,12 @@ pub struct WebhookDeliveryRow {
 
 impl Database {
     /// Calls to active endpoints that are due, the longest due first, leased for `lease`.
-    pub async fn webhook_due(&self, access: &Access, limit: u32, lease: Duration) -> Result<Vec<WebhookDue>, Fault> {
+    pub async fn webhook_due(
+        &self,
+        access: &Access,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<WebhookDue>, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "lease webhook calls").await?;
         let now = self.now();
@@ -139,7 +144,8 @@ impl Database {
         page: &PageRequest,
     ) -> Result<Page<WebhookDeliveryRow>, Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list webhook calls").await?;
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Read, "list webhook calls").await?;
         let sql = "SELECT d.*, e.kind FROM webhook_deliveries d JOIN events e ON e.id = d.event_id
                    WHERE d.tenant_id = $1 AND d.endpoint_id = $2 AND d.event_id < $3
                    ORDER BY d.event_id DESC LIMIT $4";
@@ -157,8 +163,10 @@ impl Database {
         since: Option<Timestamp>,
     ) -> Result<u64, Fault> {
         let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "replay webhook calls").await?;
-        let sql = "UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due_at = $3, lease_until = NULL
+        let scoped =
+            self.scope(&mut client, access, Some(tenant), Intent::Note, "replay webhook calls").await?;
+        let sql =
+            "UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due_at = $3, lease_until = NULL
                    WHERE tenant_id = $1 AND endpoint_id = $2
                      AND (state = 'failed' OR ($4::timestamptz IS NOT NULL AND created_at >= $4))";
         let since = since.map(Timestamp::to_jiff);
@@ -169,7 +177,12 @@ impl Database {
     }
 
     /// A `webhook.test` event to this endpoint only, due at once.
-    pub async fn webhook_test(&self, access: &Access, tenant: TenantId, endpoint: EndpointId) -> Result<EventId, Fault> {
+    pub async fn webhook_test(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        endpoint: EndpointId,
+    ) -> Result<EventId, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "test a webhook").await?;
         let sql = "SELECT 1 FROM endpoints WHERE tenant_id = $1 AND id = $2";

@@ -155,12 +155,18 @@ impl Rights {
 
     /// The words of the API and the tables, in a fixed order.
     pub fn words(self) -> Vec<&'static str> {
-        [Right::Send, Right::Read, Right::Manage].into_iter().filter(|r| self.contains(*r)).map(Right::as_str).collect()
+        [Right::Send, Right::Read, Right::Manage]
+            .into_iter()
+            .filter(|r| self.contains(*r))
+            .map(Right::as_str)
+            .collect()
     }
 
     /// None if a word is not a right.
     pub fn from_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Option<Rights> {
-        words.into_iter().try_fold(Rights::NONE, |rights, word| Right::parse(word).map(|right| rights.with(right)))
+        words
+            .into_iter()
+            .try_fold(Rights::NONE, |rights, word| Right::parse(word).map(|right| rights.with(right)))
     }
 
     fn only(self, right: Right) -> Rights {

@@ -146,13 +146,20 @@ impl Snapshot {
         match credential {
             None => Err(bad_credential("unknown")),
             Some(_) if !matches => Err(bad_credential("wrong secret")),
-            Some(credential) if !credential.is_usable(peer, now) => Err(bad_credential("revoked, expired or network")),
+            Some(credential) if !credential.is_usable(peer, now) => {
+                Err(bad_credential("revoked, expired or network"))
+            }
             Some(credential) => Ok(Arc::clone(credential)),
         }
     }
 
     /// `Authorization: Bearer ph_live_…`.
-    pub fn authenticate_api_key(&self, text: &str, peer: IpAddr, now: Timestamp) -> Result<Arc<ApiKey>, Refusal> {
+    pub fn authenticate_api_key(
+        &self,
+        text: &str,
+        peer: IpAddr,
+        now: Timestamp,
+    ) -> Result<Arc<ApiKey>, Refusal> {
         let (id, secret) = parse_api_key(text).ok_or_else(|| bad_credential("not an API key"))?;
         let computed = self.secrets.api_key_mac(secret);
         let key = self.api_key(id);
@@ -215,11 +222,14 @@ impl Snapshot {
             SenderKey::ApiKey(id) => self.api_key(id).is_some(),
             SenderKey::User(_) => true,
         };
-        let tenant = self.tenant(sender.tenant).filter(|_| holds).ok_or_else(|| bad_credential("gone since"))?;
+        let tenant =
+            self.tenant(sender.tenant).filter(|_| holds).ok_or_else(|| bad_credential("gone since"))?;
         match tenant.status {
             TenantStatus::Active => Ok(tenant),
             TenantStatus::Paused => Err(Refusal::new(RefusalKind::TenantPaused, "this account is paused")),
-            TenantStatus::Quarantined => Err(Refusal::new(RefusalKind::TenantPaused, "this account is under review")),
+            TenantStatus::Quarantined => {
+                Err(Refusal::new(RefusalKind::TenantPaused, "this account is under review"))
+            }
             TenantStatus::Closing => Err(Refusal::new(RefusalKind::TenantClosing, "this account is closed")),
         }
     }
@@ -273,11 +283,14 @@ impl Snapshot {
         let tenant = offer.sender.tenant;
         match &offer.steering.pool {
             None => self.pool(stream.pool).ok_or_else(|| {
-                Refusal::new(RefusalKind::LocalTrouble, "local trouble, try again later").with_detail("pool is gone")
+                Refusal::new(RefusalKind::LocalTrouble, "local trouble, try again later")
+                    .with_detail("pool is gone")
             }),
             Some(name) => {
                 let of_streams = |pool: &EgressPool| {
-                    self.streams_of(tenant).iter().any(|s| s.pool == pool.id || s.overflow_pool == Some(pool.id))
+                    self.streams_of(tenant)
+                        .iter()
+                        .any(|s| s.pool == pool.id || s.overflow_pool == Some(pool.id))
                 };
                 self.pools()
                     .find(|pool| {
@@ -286,7 +299,10 @@ impl Snapshot {
                             && (pool.tenant.is_some() || of_streams(pool))
                     })
                     .ok_or_else(|| {
-                        Refusal::new(RefusalKind::UnknownReference, "there is no pool of the name that was given")
+                        Refusal::new(
+                            RefusalKind::UnknownReference,
+                            "there is no pool of the name that was given",
+                        )
                     })
             }
         }

@@ -60,7 +60,9 @@ impl SendingDomain {
 
     /// The keys to sign with now, RSA first: a verifier that knows one algorithm only knows that one.
     pub fn signing_keys(&self) -> impl Iterator<Item = &DomainKey> {
-        let of = |algorithm| self.keys.iter().filter(move |k| k.state == KeyState::Active && k.algorithm == algorithm);
+        let of = |algorithm| {
+            self.keys.iter().filter(move |k| k.state == KeyState::Active && k.algorithm == algorithm)
+        };
         of(KeyAlgorithm::Rsa).chain(of(KeyAlgorithm::Ed25519))
     }
 }

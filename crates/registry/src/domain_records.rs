@@ -106,7 +106,13 @@ pub struct DomainFacts<'a> {
 /// The records to publish, in the order in which a person should enter them. A retiring key stays published but is
 /// not asked for.
 pub fn expected_records(facts: &DomainFacts<'_>) -> Vec<ExpectedRecord> {
-    let txt = |purpose, host, value, required| ExpectedRecord { purpose, kind: RecordKind::Txt, host, value, required };
+    let txt = |purpose, host, value, required| ExpectedRecord {
+        purpose,
+        kind: RecordKind::Txt,
+        host,
+        value,
+        required,
+    };
     let cname = |purpose, host: &Domain, target: &Domain, required| ExpectedRecord {
         purpose,
         kind: RecordKind::Cname,
@@ -116,8 +122,11 @@ pub fn expected_records(facts: &DomainFacts<'_>) -> Vec<ExpectedRecord> {
     };
     let ownership = format!("posthouse-verify={}", facts.ownership_token);
     let mut records = vec![txt(Purpose::Ownership, facts.name.host_below("_posthouse"), ownership, true)];
-    for (algorithm, purpose) in [(KeyAlgorithm::Rsa, Purpose::Dkim1), (KeyAlgorithm::Ed25519, Purpose::Dkim2)] {
-        for key in facts.keys.iter().filter(|key| key.algorithm == algorithm && key.state != KeyState::Retiring) {
+    for (algorithm, purpose) in [(KeyAlgorithm::Rsa, Purpose::Dkim1), (KeyAlgorithm::Ed25519, Purpose::Dkim2)]
+    {
+        for key in
+            facts.keys.iter().filter(|key| key.algorithm == algorithm && key.state != KeyState::Retiring)
+        {
             let host = facts.name.host_below(&format!("{}._domainkey", key.selector));
             // Every verifier knows RSA; Ed25519 (RFC 8463) is a bonus. A key to come is not yet needed.
             let required = algorithm == KeyAlgorithm::Rsa && key.state == KeyState::Active;
@@ -148,7 +157,10 @@ pub fn judge(expected: &ExpectedRecord, found: &Found) -> (RecordState, String) 
         Purpose::Dkim1 | Purpose::Dkim2 => judge_dkim(expected, records),
         Purpose::Dmarc => judge_dmarc(expected, records),
         Purpose::ReturnPath | Purpose::Tracking => match records.as_slice() {
-            [] => (RecordState::Missing, format!("Publish a {kind} record at {host} that points to {}.", expected.value)),
+            [] => (
+                RecordState::Missing,
+                format!("Publish a {kind} record at {host} that points to {}.", expected.value),
+            ),
             [one] if same_name(one, &expected.value) => ok(),
             _ => (
                 RecordState::Mismatch,
@@ -221,9 +233,15 @@ fn judge_ownership(expected: &ExpectedRecord, found: &[String]) -> (RecordState,
     }
     let host = &expected.host;
     if found.is_empty() {
-        return (RecordState::Missing, format!("Publish this TXT record at {host} to show that the domain is yours."));
+        return (
+            RecordState::Missing,
+            format!("Publish this TXT record at {host} to show that the domain is yours."),
+        );
     }
-    (RecordState::Mismatch, format!("{host} has a TXT record with another value; it must be {}.", expected.value))
+    (
+        RecordState::Mismatch,
+        format!("{host} has a TXT record with another value; it must be {}.", expected.value),
+    )
 }
 
 fn judge_dkim(expected: &ExpectedRecord, found: &[String]) -> (RecordState, String) {
@@ -232,7 +250,9 @@ fn judge_dkim(expected: &ExpectedRecord, found: &[String]) -> (RecordState, Stri
     match found {
         [] => (RecordState::Missing, format!("Publish the public key as a TXT record at {host}.")),
         // RFC 6376 §3.6.2.2: several key records at one name have no defined meaning.
-        [_, _, ..] => (RecordState::Mismatch, format!("{host} has several TXT records; leave only this one.")),
+        [_, _, ..] => {
+            (RecordState::Mismatch, format!("{host} has several TXT records; leave only this one."))
+        }
         [one] => match key_of(one) {
             Some(key) if Some(&key) == key_of(&expected.value).as_ref() => ok(),
             Some(key) if key.is_empty() => {
@@ -240,10 +260,14 @@ fn judge_dkim(expected: &ExpectedRecord, found: &[String]) -> (RecordState, Stri
             }
             Some(key) if key_of(&expected.value).is_some_and(|whole| whole.starts_with(&key)) => (
                 RecordState::Mismatch,
-                format!("The key at {host} is cut off; long values go into one record as several quoted strings."),
+                format!(
+                    "The key at {host} is cut off; long values go into one record as several quoted strings."
+                ),
             ),
             Some(_) => (RecordState::Mismatch, format!("{host} has another key; replace it with this one.")),
-            None => (RecordState::Mismatch, format!("The TXT record at {host} is not a DKIM key; replace it.")),
+            None => {
+                (RecordState::Mismatch, format!("The TXT record at {host} is not a DKIM key; replace it."))
+            }
         },
     }
 }
@@ -255,11 +279,17 @@ fn judge_dmarc(expected: &ExpectedRecord, found: &[String]) -> (RecordState, Str
     match policies.as_slice() {
         [] => (
             RecordState::Missing,
-            format!("Large mailbox providers ask for a DMARC record; {} at {host} is a beginning.", expected.value),
+            format!(
+                "Large mailbox providers ask for a DMARC record; {} at {host} is a beginning.",
+                expected.value
+            ),
         ),
         [one] if matches!(tag(one, "p"), Some("none" | "quarantine" | "reject")) => ok(),
         [_] => (RecordState::Mismatch, format!("The DMARC record at {host} has no valid p= tag.")),
-        _ => (RecordState::Mismatch, format!("{host} has several DMARC records, which counts as none; leave one.")),
+        _ => (
+            RecordState::Mismatch,
+            format!("{host} has several DMARC records, which counts as none; leave one."),
+        ),
     }
 }
 

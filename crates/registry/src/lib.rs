@@ -23,8 +23,8 @@ pub use admission::{Admitted, Offer, Sender, SenderKey, Steering};
 pub use credential::{ApiKey, Credential, CredentialRef, Limits};
 pub use domain::{DomainKey, DomainState, KeyState, SendingDomain};
 pub use domain_records::{
-    DomainFacts, DomainRecord, ExpectedRecord, Found, PublishedKey, Purpose, RecordKind, RecordState, expected_records, judge,
-    next_state,
+    DomainFacts, DomainRecord, ExpectedRecord, Found, PublishedKey, Purpose, RecordKind, RecordState,
+    expected_records, judge, next_state,
 };
 pub use endpoint::{Endpoint, EndpointState};
 pub use mail::dkim::KeyAlgorithm;

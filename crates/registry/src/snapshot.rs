@@ -11,7 +11,9 @@ use crate::pool::{EgressPool, EgressSource};
 use crate::secret::SecretKey;
 use crate::stream::{Stream, StreamKind};
 use crate::tenant::Tenant;
-use mail::{ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SourceId, StreamId, TenantId, Timestamp};
+use mail::{
+    ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SourceId, StreamId, TenantId, Timestamp,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -132,12 +132,17 @@ mod tests {
         assert_eq!(Plan { weight: 0, ..Plan::default() }.check().map_err(|e| e.0), Err("weight"));
         assert_eq!(Plan { weight: 101, ..Plan::default() }.check().map_err(|e| e.0), Err("weight"));
         assert_eq!(Plan { per_day: Some(0), ..Plan::default() }.check().map_err(|e| e.0), Err("per_day"));
-        assert_eq!(Plan { recipients_max: 0, ..Plan::default() }.check().map_err(|e| e.0), Err("recipients_max"));
+        assert_eq!(
+            Plan { recipients_max: 0, ..Plan::default() }.check().map_err(|e| e.0),
+            Err("recipients_max")
+        );
     }
 
     #[test]
     fn a_status_has_one_name() {
-        for status in [TenantStatus::Active, TenantStatus::Paused, TenantStatus::Quarantined, TenantStatus::Closing] {
+        for status in
+            [TenantStatus::Active, TenantStatus::Paused, TenantStatus::Quarantined, TenantStatus::Closing]
+        {
             assert_eq!(TenantStatus::parse(status.as_str()), Some(status));
         }
         assert_eq!(TenantStatus::parse("Active"), None);

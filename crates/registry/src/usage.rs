@@ -198,7 +198,10 @@ mod tests {
             usage.charge((tenant(), &plan), None, 1, NOW).unwrap();
         }
         let refusal = usage.charge((tenant(), &plan), None, 1, NOW).unwrap_err();
-        assert_eq!((refusal.kind, refusal.retry_after), (RefusalKind::RateLimited, Some(Duration::from_millis(100))));
+        assert_eq!(
+            (refusal.kind, refusal.retry_after),
+            (RefusalKind::RateLimited, Some(Duration::from_millis(100)))
+        );
         usage.charge((tenant(), &plan), None, 1, NOW.saturating_add(Duration::from_millis(100))).unwrap();
     }
 

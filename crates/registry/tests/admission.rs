@@ -4,13 +4,13 @@
 
 use mail::dkim::SigningKey;
 use mail::{
-    CredentialId, DkimKeyId, Domain, DomainId, Envelope, ForwardPath, Mailbox, PoolId, Recipient, RefusalKind,
-    ReversePath, StreamId, TenantId, Timestamp,
+    CredentialId, DkimKeyId, Domain, DomainId, Envelope, ForwardPath, Mailbox, PoolId, Recipient,
+    RefusalKind, ReversePath, StreamId, TenantId, Timestamp,
 };
 use registry::{
-    Access, Credential, DisplayName, DomainKey, DomainState, EgressPool, Generation, KeyAlgorithm, KeyState, Limits,
-    Offer, Plan, Role, SecretKey, Sender, SendingDomain, Slug, Snapshot, SnapshotBuilder, Steering, Stream, StreamKind,
-    Tenant, TenantStatus, Usage,
+    Access, Credential, DisplayName, DomainKey, DomainState, EgressPool, Generation, KeyAlgorithm, KeyState,
+    Limits, Offer, Plan, Role, SecretKey, Sender, SendingDomain, Slug, Snapshot, SnapshotBuilder, Steering,
+    Stream, StreamKind, Tenant, TenantStatus, Usage,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,7 +181,9 @@ fn a_network_holds_for_ipv4_clients_of_an_ipv6_listener() {
 
 #[test]
 fn a_domain_that_is_not_this_tenants_own_and_proved_is_refused_in_one_way() {
-    for from in ["a@two.example", "a@nowhere.example", "a@pending.example", "a@stopped.example", "a@sub.one.example"] {
+    for from in
+        ["a@two.example", "a@nowhere.example", "a@pending.example", "a@stopped.example", "a@sub.one.example"]
+    {
         let case = Case { from: vec![from], ..Case::new() };
         let refusal = case.admit().unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::SenderNotAllowed, "{from}");

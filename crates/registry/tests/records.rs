@@ -5,8 +5,8 @@
 use mail::Domain;
 use proptest::prelude::*;
 use registry::{
-    DomainFacts, DomainRecord, DomainState, ExpectedRecord, Found, KeyAlgorithm, KeyState, PublishedKey, Purpose,
-    RecordState, expected_records, judge, next_state,
+    DomainFacts, DomainRecord, DomainState, ExpectedRecord, Found, KeyAlgorithm, KeyState, PublishedKey,
+    Purpose, RecordState, expected_records, judge, next_state,
 };
 use std::time::Duration;
 

@@ -27,8 +27,8 @@ pub struct Cluster {
     folder: PathBuf,
     binaries: PathBuf,
     user: Option<(u32, u32)>,
-    /// Held while this process may use the shared server.
-    _in_use: Option<File>,
+    /// Held while this process may use the server.
+    _in_use: File,
     own: bool,
 }
 
@@ -41,7 +41,7 @@ impl Cluster {
         own_folder(&folder, user);
         let users = lock_file(&folder.join("users.lock"));
         flock(&users, FlockOperation::LockShared).expect("lock users.lock");
-        let cluster = Cluster { folder, binaries: binaries(), user, _in_use: Some(users), own: false };
+        let cluster = Cluster { folder, binaries: binaries(), user, _in_use: users, own: false };
         let start = lock_file(&cluster.folder.join("start.lock"));
         flock(&start, FlockOperation::LockExclusive).expect("lock start.lock");
         if !cluster.answers().await {
@@ -51,14 +51,18 @@ impl Cluster {
         cluster
     }
 
-    /// A server for one test, in a folder of its own that the test gives back with `remove`.
+    /// A server for one test, in a folder of its own; both go when the value is dropped.
     pub fn own(name: &str) -> Cluster {
         let user = unprivileged_user();
         let folder = std::env::temp_dir().join(format!("posthouse-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("make the folder of the test server");
         own_folder(&folder, user);
-        let cluster = Cluster { folder, binaries: binaries(), user, _in_use: None, own: true };
+        let users = lock_file(&folder.join("users.lock"));
+        flock(&users, FlockOperation::LockShared).expect("lock users.lock");
+        let cluster = Cluster { folder, binaries: binaries(), user, _in_use: users, own: true };
         cluster.start();
+        // For the case that this process is killed and nothing is dropped.
+        cluster.watch();
         cluster
     }
 
@@ -79,7 +83,13 @@ impl Cluster {
             // What an interrupted initdb left behind.
             let _ = fs::remove_dir_all(&data);
             let mut initdb = self.command("initdb");
-            initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"]);
+            initdb.args([
+                "--no-sync",
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C",
+            ]);
             run(initdb.arg("--pgdata").arg(&data));
         }
         let options = format!(
@@ -95,7 +105,9 @@ impl Cluster {
     /// Stops the server at once; connections end.
     pub fn stop(&self) {
         let mut stop = self.command("pg_ctl");
-        run(stop.args(["stop", "--wait", "--silent", "--mode=fast", "--pgdata"]).arg(self.folder.join("data")));
+        run(stop
+            .args(["stop", "--wait", "--silent", "--mode=fast", "--pgdata"])
+            .arg(self.folder.join("data")));
     }
 
     async fn answers(&self) -> bool {
@@ -206,7 +218,8 @@ fn shared_folder(user: Option<(u32, u32)>) -> PathBuf {
 
 fn own_folder(folder: &Path, user: Option<(u32, u32)>) {
     if let Some((uid, gid)) = user {
-        std::os::unix::fs::chown(folder, Some(uid), Some(gid)).expect("give the folder to the user of PostgreSQL");
+        std::os::unix::fs::chown(folder, Some(uid), Some(gid))
+            .expect("give the folder to the user of PostgreSQL");
     }
 }
 

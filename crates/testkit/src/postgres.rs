@@ -45,7 +45,10 @@ impl TestDatabase {
         let template = ensure_template(&server).await;
         let name = format!("t_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let admin = connect(&server.url("postgres")).await;
-        admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.expect("drop a left-over");
+        admin
+            .batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            .await
+            .expect("drop a left-over");
         let clone = format!("CREATE DATABASE {name} TEMPLATE {template}");
         admin.batch_execute(&clone).await.expect("clone the template");
 
@@ -81,7 +84,8 @@ impl Drop for TestDatabase {
         let (url, name) = (self.server.url("postgres"), self.name.clone());
         // A thread with a runtime of its own: the test's may be gone or busy waiting for us.
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let admin = connect(&url).await;
                 let _ = admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
@@ -112,7 +116,10 @@ async fn ensure_template(server: &Server) -> String {
     let sql = "SELECT 1 FROM pg_database WHERE datname = $1";
     if admin.query_opt(sql, &[&template]).await.expect("look for the template").is_none() {
         let half = format!("{template}_half");
-        admin.batch_execute(&format!("DROP DATABASE IF EXISTS {half} WITH (FORCE)")).await.expect("drop a half one");
+        admin
+            .batch_execute(&format!("DROP DATABASE IF EXISTS {half} WITH (FORCE)"))
+            .await
+            .expect("drop a half one");
         admin.batch_execute(&format!("CREATE DATABASE {half}")).await.expect("create the template");
         let config = Config { url: server.url(&half), ..Config::default() };
         database::migrate(&config).await.expect("migrate the template");

@@ -24,7 +24,11 @@ async fn an_entry_that_is_changed_removed_or_cut_off_breaks_the_chain() {
         let test = three_changes().await;
         assert_eq!(test.database.audit_verify(&house()).await.unwrap().broken_at, None);
         assert_eq!(test.admin().await.execute(damage, &[]).await.unwrap(), 1);
-        assert_eq!(test.database.audit_verify(&house()).await.unwrap().broken_at, Some(broken_at), "{damage}");
+        assert_eq!(
+            test.database.audit_verify(&house()).await.unwrap().broken_at,
+            Some(broken_at),
+            "{damage}"
+        );
     }
 }
 

@@ -125,11 +125,13 @@ async fn a_private_key_does_not_lie_in_the_table_in_the_clear() {
     let client = test.admin().await;
     let key = mail::dkim::SigningKey::generate_ed25519().unwrap();
     let pkcs8 = key.to_pkcs8().unwrap();
-    let imported = test.database.dkim_key_import(&house(), one.tenant.id, one.domain.id, "mine", &pkcs8).await.unwrap();
+    let imported =
+        test.database.dkim_key_import(&house(), one.tenant.id, one.domain.id, "mine", &pkcs8).await.unwrap();
     assert_eq!(imported.public_record, key.public_record());
     let sql = "SELECT sealed FROM dkim_keys WHERE id = $1";
     let sealed: Vec<u8> = client.query_one(sql, &[&imported.id.uuid()]).await.unwrap().get(0);
     assert!(!sealed.windows(16).any(|window| pkcs8.windows(16).any(|plain| plain == window)));
-    let garbage = test.database.dkim_key_import(&house(), one.tenant.id, one.domain.id, "bad", b"no key").await;
+    let garbage =
+        test.database.dkim_key_import(&house(), one.tenant.id, one.domain.id, "bad", b"no key").await;
     assert!(matches!(garbage, Err(Fault::Invalid { field: "private_key", .. })));
 }

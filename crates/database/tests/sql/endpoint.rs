@@ -12,7 +12,9 @@ fn new() -> EndpointNew {
 #[tokio::test]
 async fn a_url_that_cannot_be_called_is_refused() {
     let (test, one) = with_tenant().await;
-    for url in ["", "client.example", "file:///etc/passwd", "https://a b", &format!("https://{}", "a".repeat(3000))] {
+    for url in
+        ["", "client.example", "file:///etc/passwd", "https://a b", &format!("https://{}", "a".repeat(3000))]
+    {
         let bad = EndpointNew { url: url.to_owned(), kinds: Vec::new() };
         let refused = test.database.endpoint_create(&house(), one.tenant.id, &bad).await;
         assert!(matches!(refused, Err(Fault::Invalid { field: "url", .. })), "{url}");
@@ -45,7 +47,10 @@ async fn a_disabled_endpoint_tells_the_tenant_once_and_is_set_active_again() {
         test.database.endpoint_disable(&house(), tenant, row.id, "410 Gone").await.unwrap();
     }
     let disabled = test.database.endpoint_fetch(&house(), tenant, row.id).await.unwrap();
-    assert_eq!((disabled.state, disabled.state_reason.as_deref()), (EndpointState::Disabled, Some("410 Gone")));
+    assert_eq!(
+        (disabled.state, disabled.state_reason.as_deref()),
+        (EndpointState::Disabled, Some("410 Gone"))
+    );
     let events = test.database.event_list(&house(), tenant, &PageRequest::first()).await.unwrap().rows;
     assert_eq!(events.iter().filter(|row| row.event.kind == EventKind::WebhookDisabled).count(), 1);
     let active = EndpointChange { state: Some(EndpointState::Active), ..EndpointChange::default() };

@@ -35,13 +35,22 @@ pub fn defaults() -> OnboardingDefaults {
 }
 
 pub fn onboarding(tenant: &str, sends_as: &str) -> Onboarding {
-    Onboarding { name: name(tenant), domain: domain(sends_as), plan: Plan::default(), pool: None, webhook: None }
+    Onboarding {
+        name: name(tenant),
+        domain: domain(sends_as),
+        plan: Plan::default(),
+        pool: None,
+        webhook: None,
+    }
 }
 
 /// The pool that onboarding uses.
 pub async fn shared_pool(database: &Database) -> PoolRow {
-    let new =
-        SourceNew { name: slug("out-1"), address: "192.0.2.25".parse().unwrap(), ehlo: domain("out-1.posthouse.test") };
+    let new = SourceNew {
+        name: slug("out-1"),
+        address: "192.0.2.25".parse().unwrap(),
+        ehlo: domain("out-1.posthouse.test"),
+    };
     let source = database.source_create(&house(), &new).await.unwrap();
     let members = vec![PoolMember { source: source.id, weight: 3 }];
     let new = PoolNew { name: slug("shared"), tenant: None, members, platform_domain: None };

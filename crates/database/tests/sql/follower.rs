@@ -67,7 +67,6 @@ async fn while_postgresql_is_away_the_last_snapshot_stays_and_afterwards_it_goes
 
     cluster.stop();
     clock.advance(Duration::from_secs(60));
-    tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(handle.load().tenant(first).is_some());
     assert!(handle.age() >= Duration::from_secs(60));
     let fault = database.ping().await.unwrap_err();

@@ -5,8 +5,23 @@ use database::{Fault, PageRequest, RUNTIME_ROLE};
 
 /// Every table that holds anything of a tenant, with a column that must not be seen.
 const TABLES: [&str; 18] = [
-    "audit", "tenants", "pools", "sources", "pool_members", "streams", "domains", "dkim_keys", "credentials",
-    "api_keys", "endpoints", "users", "idempotency_keys", "messages", "recipients", "attempts", "events",
+    "audit",
+    "tenants",
+    "pools",
+    "sources",
+    "pool_members",
+    "streams",
+    "domains",
+    "dkim_keys",
+    "credentials",
+    "api_keys",
+    "endpoints",
+    "users",
+    "idempotency_keys",
+    "messages",
+    "recipients",
+    "attempts",
+    "events",
     "webhook_deliveries",
 ];
 
@@ -42,9 +57,11 @@ async fn a_tenants_scope_shows_nothing_of_another() {
     let sources = transaction.query("SELECT 1 FROM sources", &[]).await.unwrap();
     assert!(sources.is_empty());
     let foreign = two.tenant.id.uuid();
-    let changed = transaction.execute("UPDATE tenants SET name = 'x' WHERE id = $1", &[&foreign]).await.unwrap();
+    let changed =
+        transaction.execute("UPDATE tenants SET name = 'x' WHERE id = $1", &[&foreign]).await.unwrap();
     assert_eq!(changed, 0);
-    let insert = "INSERT INTO events (id, tenant_id, kind, at, data) VALUES ($1, $2, 'webhook.test', now(), '{}')";
+    let insert =
+        "INSERT INTO events (id, tenant_id, kind, at, data) VALUES ($1, $2, 'webhook.test', now(), '{}')";
     let refused = transaction.execute(insert, &[&uuid::Uuid::nil(), &foreign]).await.unwrap_err();
     assert!(refused.as_db_error().unwrap().message().contains("row-level security"));
 }
@@ -58,7 +75,11 @@ async fn the_runtime_role_owns_nothing_and_cannot_change_the_schema_or_the_audit
     let naked = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
                  AND relname NOT IN ('registry', 'refinery_schema_history')
                  AND NOT (relrowsecurity AND relforcerowsecurity)";
-    assert_eq!(client.query_one(naked, &[]).await.unwrap().get::<_, i64>(0), 0, "a table has no forced row security");
+    assert_eq!(
+        client.query_one(naked, &[]).await.unwrap().get::<_, i64>(0),
+        0,
+        "a table has no forced row security"
+    );
 
     client.batch_execute(&format!("SET ROLE {RUNTIME_ROLE}")).await.unwrap();
     client.batch_execute("SET posthouse.scope = 'house'").await.unwrap();
@@ -87,8 +108,14 @@ async fn another_tenants_things_are_not_found() {
     // The stranger's own tenant with somebody else's ids.
     let (own, stream, key) = (two.tenant.id, one.streams[0].id, one.api_key.id);
     assert!(matches!(database.stream_fetch(&stranger, own, stream).await, Err(Fault::NotFound("stream"))));
-    assert!(matches!(database.domain_fetch(&stranger, own, one.domain.id).await, Err(Fault::NotFound("domain"))));
-    assert!(matches!(database.api_key_revoke(&stranger, Some(own), key).await, Err(Fault::NotFound("API key"))));
+    assert!(matches!(
+        database.domain_fetch(&stranger, own, one.domain.id).await,
+        Err(Fault::NotFound("domain"))
+    ));
+    assert!(matches!(
+        database.api_key_revoke(&stranger, Some(own), key).await,
+        Err(Fault::NotFound("API key"))
+    ));
     let credential = database.credential_revoke(&stranger, own, one.credential.id).await;
     assert!(matches!(credential, Err(Fault::NotFound("credential"))));
     assert_eq!(database.tenant_list(&stranger, &page).await.unwrap().rows.len(), 1);

@@ -25,7 +25,10 @@ async fn an_owner_without_the_right_to_make_the_role_is_told_what_is_missing() {
     assert!(matches!(&refused, Fault::Privilege { missing } if missing.contains("CREATEROLE")), "{refused}");
     admin.batch_execute("CREATE ROLE posthouse_runtime NOLOGIN").await.unwrap();
     let refused = migrate(&plain).await.unwrap_err();
-    assert!(matches!(&refused, Fault::Privilege { missing } if missing.contains("GRANT posthouse_runtime")), "{refused}");
+    assert!(
+        matches!(&refused, Fault::Privilege { missing } if missing.contains("GRANT posthouse_runtime")),
+        "{refused}"
+    );
     assert!(matches!(connect(&plain).await, Err(Fault::NotMigrated { found: 0, .. })));
 
     admin.batch_execute("GRANT posthouse_runtime TO plain").await.unwrap();

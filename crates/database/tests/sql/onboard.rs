@@ -8,7 +8,8 @@ use registry::{Access, DomainRecord, Found, Offer, Sender, Steering, Usage};
 #[tokio::test]
 async fn a_pool_that_is_not_there_leaves_nothing_behind() {
     let test = TestDatabase::new().await;
-    let refused = test.database.tenant_onboard(&house(), &onboarding("One", "one.example"), &defaults()).await;
+    let refused =
+        test.database.tenant_onboard(&house(), &onboarding("One", "one.example"), &defaults()).await;
     assert!(matches!(refused, Err(Fault::Missing { field: "pool" })));
     shared_pool(&test.database).await;
     let bad_webhook = EndpointNew { url: "ftp://client.example".to_owned(), kinds: Vec::new() };
@@ -34,7 +35,10 @@ async fn what_is_handed_out_works_once_the_domain_is_verified() {
     let (test, one) = with_tenant().await;
     let (handle, follower) = Follower::start(test.database.clone(), &test.config).await.unwrap();
     let (peer, now) = ("192.0.2.1".parse().unwrap(), one.tenant.created_at);
-    assert_eq!(one.streams.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["transactional", "marketing"]);
+    assert_eq!(
+        one.streams.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(),
+        ["transactional", "marketing"]
+    );
     assert_eq!(one.credential.username, one.credential.id.to_string());
     assert!(one.password.len() >= 32 && one.api_key_text.starts_with("ph_live_"));
 

@@ -12,12 +12,16 @@ async fn what_is_in_use_or_taken_or_missing_is_refused() {
     let source = pool.members[0].source;
     assert!(matches!(database.pool_delete(&house, pool.id).await, Err(Fault::InUse { what: "pool" })));
     assert!(matches!(database.source_delete(&house, source).await, Err(Fault::InUse { what: "source" })));
-    let twin = SourceNew { name: slug("out-2"), address: "192.0.2.25".parse().unwrap(), ehlo: domain("a.example") };
+    let twin =
+        SourceNew { name: slug("out-2"), address: "192.0.2.25".parse().unwrap(), ehlo: domain("a.example") };
     assert!(matches!(database.source_create(&house, &twin).await, Err(Fault::Conflict { field: "address" })));
     let nobody = mail::SourceId::from_uuid(uuid::Uuid::nil());
     let members = vec![PoolMember { source: nobody, weight: 1 }];
     let change = PoolChange { members: Some(members), name: None };
-    assert!(matches!(database.pool_update(&house, pool.id, &change).await, Err(Fault::Missing { field: "members" })));
+    assert!(matches!(
+        database.pool_update(&house, pool.id, &change).await,
+        Err(Fault::Missing { field: "members" })
+    ));
     assert_eq!(database.pool_fetch(&house, pool.id).await.unwrap(), pool);
 }
 

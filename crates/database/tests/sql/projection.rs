@@ -2,9 +2,12 @@
 
 use crate::fixture::*;
 use database::{
-    AttemptNew, Batch, Database, Fault, MessageFilter, MessageNew, Onboarded, PageRequest, RecipientState, SettlementNew,
+    AttemptNew, Batch, Database, Fault, MessageFilter, MessageNew, Onboarded, PageRequest, RecipientState,
+    SettlementNew,
 };
-use mail::{Class, ClassKind, Event, EventId, EventKind, MessageId, Outcome, Random, Reply, Scope, Timestamp, Verdict};
+use mail::{
+    Class, ClassKind, Event, EventId, EventKind, MessageId, Outcome, Random, Reply, Scope, Timestamp, Verdict,
+};
 use registry::Usage;
 use std::time::Duration;
 
@@ -71,7 +74,13 @@ fn settlement(of: &MessageNew, recipient: u32, state: RecipientState) -> Settlem
 
 fn event(of: &MessageNew, seed: u64, kind: EventKind) -> Event {
     let id = EventId::mint(of.accepted_at, &mut Random::from_number(seed));
-    Event { id, kind, timestamp: of.accepted_at, tenant: of.tenant, data: serde_json::json!({ "message": of.id }) }
+    Event {
+        id,
+        kind,
+        timestamp: of.accepted_at,
+        tenant: of.tenant,
+        data: serde_json::json!({ "message": of.id }),
+    }
 }
 
 fn batch(one: &Onboarded) -> Batch {
@@ -83,7 +92,10 @@ fn batch(one: &Onboarded) -> Batch {
             attempt(&message, 1, 1, Verdict::Deferred),
         ],
         settlements: vec![settlement(&message, 0, RecipientState::Delivered)],
-        events: vec![event(&message, 1, EventKind::MessageAccepted), event(&message, 2, EventKind::MessageDelivered)],
+        events: vec![
+            event(&message, 1, EventKind::MessageAccepted),
+            event(&message, 2, EventKind::MessageDelivered),
+        ],
         messages: vec![message],
         cursor_name: "rollup".to_owned(),
         position: vec![1, 2, 3],
@@ -120,7 +132,8 @@ async fn a_message_is_found_by_everything_it_can_be_asked_for() {
     let (tenant, own) = (one.tenant.id, viewer_of(one.tenant.id));
     let found = test.database.message_fetch(&own, tenant, batch.messages[0].id).await.unwrap();
     assert_eq!((found.subject.as_str(), found.metadata["order"].as_str()), ("Grüße", "77"));
-    let states: Vec<_> = found.recipients.iter().map(|r| (r.state, r.attempts, r.next_at.is_some())).collect();
+    let states: Vec<_> =
+        found.recipients.iter().map(|r| (r.state, r.attempts, r.next_at.is_some())).collect();
     assert_eq!(states, [(RecipientState::Delivered, 2, false), (RecipientState::Deferred, 1, true)]);
     let timeline = test.database.message_timeline(&own, tenant, found.id).await.unwrap();
     assert_eq!(timeline.len(), 3);
@@ -170,7 +183,10 @@ async fn a_settled_recipient_stays_settled() {
 async fn records_of_an_erased_tenant_are_dropped_and_the_cursor_goes_on() {
     let (test, one) = with_tenant().await;
     let batch = batch(&one);
-    test.database.tenant_set_status(&house(), one.tenant.id, registry::TenantStatus::Closing, None).await.unwrap();
+    test.database
+        .tenant_set_status(&house(), one.tenant.id, registry::TenantStatus::Closing, None)
+        .await
+        .unwrap();
     test.database.tenant_erase(&house(), one.tenant.id).await.unwrap();
     test.database.projection_apply(&house(), &batch).await.unwrap();
     assert_eq!(test.database.cursor_fetch(&house(), "rollup").await.unwrap(), Some(vec![1, 2, 3]));
@@ -184,7 +200,8 @@ async fn a_batch_that_fails_leaves_the_cursor_where_it_was() {
     assert!(matches!(refused, Err(Fault::Forbidden)));
     assert_eq!(test.database.cursor_fetch(&house(), "rollup").await.unwrap(), None);
     let filter = MessageFilter::default();
-    let page = test.database.message_list(&house(), one.tenant.id, &filter, &PageRequest::first()).await.unwrap();
+    let page =
+        test.database.message_list(&house(), one.tenant.id, &filter, &PageRequest::first()).await.unwrap();
     assert!(page.rows.is_empty());
 }
 

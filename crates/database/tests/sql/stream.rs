@@ -9,7 +9,12 @@ use std::time::Duration;
 async fn a_pool_dedicated_to_another_tenant_is_as_if_it_did_not_exist() {
     let (test, one) = with_tenant().await;
     let two = onboard(&test.database, "Two", "two.example").await;
-    let new = PoolNew { name: slug("twos"), tenant: Some(two.tenant.id), members: Vec::new(), platform_domain: None };
+    let new = PoolNew {
+        name: slug("twos"),
+        tenant: Some(two.tenant.id),
+        members: Vec::new(),
+        platform_domain: None,
+    };
     let pool = test.database.pool_create(&house(), &new).await.unwrap().id;
     let stream = |pool| StreamNew {
         name: slug("news"),
@@ -35,7 +40,8 @@ async fn an_expiry_outside_the_bounds_is_refused_and_an_update_keeps_the_rest() 
     let (test, one) = with_tenant().await;
     let (tenant, stream) = (one.tenant.id, &one.streams[0]);
     for seconds in [0, 59, 15 * 86_400] {
-        let change = StreamChange { expires_after: Some(Duration::from_secs(seconds)), ..StreamChange::default() };
+        let change =
+            StreamChange { expires_after: Some(Duration::from_secs(seconds)), ..StreamChange::default() };
         let refused = test.database.stream_update(&house(), tenant, stream.id, &change).await;
         assert!(matches!(refused, Err(Fault::Invalid { field: "expires_after", .. })), "{seconds}");
     }
@@ -48,7 +54,8 @@ async fn an_expiry_outside_the_bounds_is_refused_and_an_update_keeps_the_rest() 
 async fn a_stream_that_a_credential_is_bound_to_stays() {
     let (test, one) = with_tenant().await;
     let (tenant, stream) = (one.tenant.id, one.streams[1].id);
-    let new = database::CredentialNew { stream: Some(stream), ..database::CredentialNew::named(name("bound")) };
+    let new =
+        database::CredentialNew { stream: Some(stream), ..database::CredentialNew::named(name("bound")) };
     test.database.credential_create(&house(), tenant, &new).await.unwrap();
     let kept = test.database.stream_delete(&house(), tenant, stream).await;
     assert!(matches!(kept, Err(Fault::InUse { what: "stream" })));

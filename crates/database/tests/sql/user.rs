@@ -19,7 +19,10 @@ async fn weak_passwords_bad_addresses_and_misfit_roles_are_refused() {
     let (test, one) = with_tenant().await;
     let house = house();
     let create = |new| test.database.user_create(&house, new);
-    assert!(matches!(create(operator("a@b.example", "short")).await, Err(Fault::Invalid { field: "password", .. })));
+    assert!(matches!(
+        create(operator("a@b.example", "short")).await,
+        Err(Fault::Invalid { field: "password", .. })
+    ));
     let bad = create(operator("nobody", "a long password")).await;
     assert!(matches!(bad, Err(Fault::Invalid { field: "email", .. })));
     let misfit = UserNew { tenant: Some(one.tenant.id), ..operator("a@b.example", "a long password") };
@@ -36,7 +39,8 @@ async fn only_the_right_password_of_an_active_user_lets_in() {
     let user = database.operator_ensure("operator@posthouse.test", secret("correct horse")).await.unwrap();
     let known = database.operator_ensure("operator@posthouse.test", secret("other password")).await.unwrap();
     assert_eq!(user, known);
-    let authenticate = |email: &'static str, password: &str| database.user_authenticate(&house, email, secret(password));
+    let authenticate =
+        |email: &'static str, password: &str| database.user_authenticate(&house, email, secret(password));
     assert_eq!(authenticate("operator@posthouse.test", "other password").await.unwrap(), None);
     assert_eq!(authenticate("nobody@posthouse.test", "correct horse").await.unwrap(), None);
     assert_eq!(authenticate("Operator@posthouse.test", "correct horse").await.unwrap(), Some(user.clone()));

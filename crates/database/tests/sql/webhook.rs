@@ -58,8 +58,14 @@ async fn a_failed_try_comes_back_when_it_said_and_an_end_is_an_end() {
     assert!(database.webhook_due(&house(), 10, LEASE).await.unwrap().is_empty());
 
     let own = admin_of(one.tenant.id);
-    let page = database.webhook_delivery_list(&own, one.tenant.id, endpoint.id, &PageRequest::first()).await.unwrap();
-    assert_eq!((page.rows[0].state.as_str(), page.rows[0].attempts, page.rows[0].last_status), ("failed", 2, Some(500)));
+    let page = database
+        .webhook_delivery_list(&own, one.tenant.id, endpoint.id, &PageRequest::first())
+        .await
+        .unwrap();
+    assert_eq!(
+        (page.rows[0].state.as_str(), page.rows[0].attempts, page.rows[0].last_status),
+        ("failed", 2, Some(500))
+    );
     assert_eq!(database.webhook_replay(&own, one.tenant.id, endpoint.id, None).await.unwrap(), 1);
     let due = database.webhook_due(&house(), 10, LEASE).await.unwrap();
     database.webhook_done(&house(), &[result(&due[0], WebhookEnd::Delivered)]).await.unwrap();
