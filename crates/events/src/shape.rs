@@ -35,20 +35,17 @@ pub(crate) fn settled(record: &Settled, context: &Context, registry: &Snapshot) 
     data.insert("outcome".to_string(), record.outcome.as_ref().map_or(Value::Null, outcome));
     let kind = match record.settlement {
         Settlement::Delivered => EventKind::MessageDelivered,
-        Settlement::Bounced => EventKind::MessageBounced,
-        Settlement::Failed | Settlement::Expired | Settlement::Cancelled => EventKind::MessageFailed,
         Settlement::Suppressed => EventKind::MessageSuppressed,
-    };
-    match kind {
-        EventKind::MessageFailed => {
-            data.insert("reason".to_string(), json!(record.settlement.as_str()));
-        }
-        EventKind::MessageBounced => {
+        Settlement::Bounced => {
             // No bounce puts a recipient on a suppression list yet.
             data.insert("suppressed".to_string(), json!(false));
+            EventKind::MessageBounced
         }
-        _ => {}
-    }
+        Settlement::Failed | Settlement::Expired | Settlement::Cancelled => {
+            data.insert("reason".to_string(), json!(record.settlement.as_str()));
+            EventKind::MessageFailed
+        }
+    };
     about.event(kind, data)
 }
 

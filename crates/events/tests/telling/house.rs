@@ -195,10 +195,10 @@ fn open_spool(test: &TestDatabase, directory: &std::path::Path) -> Spool {
 
 /// What a site said when a recipient ended like this.
 fn outcome(settlement: Settlement) -> Outcome {
-    match settlement {
-        Settlement::Delivered => answered(250, "delivered", Verdict::Delivered, ClassKind::Soft),
-        _ => answered(550, "recipient.unknown", Verdict::Failed, ClassKind::Hard),
+    if settlement == Settlement::Delivered {
+        return answered(250, "delivered", Verdict::Delivered, ClassKind::Soft);
     }
+    answered(550, "recipient.unknown", Verdict::Failed, ClassKind::Hard)
 }
 
 pub fn answered(code: u16, class: &str, verdict: Verdict, kind: ClassKind) -> Outcome {
