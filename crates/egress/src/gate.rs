@@ -58,7 +58,11 @@ impl Ways {
             Known::Nowhere(why) => return Ok(Placement::Judge(Cause::Unresolved(why))),
             Known::Pending => return self.refuse(candidate, Reason::Resolving, Gate::Shut),
         };
-        let sources = source::choose(&self.snapshot, candidate.pool, &mut self.random);
+        let mut sources = source::choose(&self.snapshot, candidate.pool, &mut self.random);
+        if sources.is_empty() {
+            let overflow = self.snapshot.stream(candidate.stream).and_then(|stream| stream.overflow_pool);
+            sources = overflow.map_or(sources, |pool| source::choose(&self.snapshot, pool, &mut self.random));
+        }
         if sources.is_empty() {
             self.sourceless.insert(candidate.site.clone());
             return self.refuse(candidate, Reason::NoSource, Gate::Shut);

@@ -57,7 +57,9 @@ impl Dispatcher {
         let delay = match hint {
             Some(RetryHint::Slow) => self.schedule.delay(u32::MAX, random),
             // Never later than the schedule's slowest step: that is what the operator is ready to wait.
-            Some(RetryHint::After(time)) => random.jitter(time, 10).min(self.schedule.delay(u32::MAX, random)),
+            Some(RetryHint::After(time)) => {
+                random.jitter(time, 10).min(self.schedule.delay(u32::MAX, random))
+            }
             Some(RetryHint::NextSource | RetryHint::Ipv4) | None => self.schedule.delay(attempt, random),
         };
         let due = (now.instant + delay).min(delivery.entry.expires);

@@ -25,6 +25,9 @@ mod tls;
 mod trouble;
 mod view;
 
+#[cfg(test)]
+mod simulation;
+
 pub use config::Config;
 pub use error::Fault;
 pub use handle::EgressHandle;

@@ -15,7 +15,7 @@ use crate::lane::{Lane, Opening, Outlet};
 use crate::register::Register;
 use crate::slot::{Entry, Flow, NONE, Slot, State, low_ms};
 use crate::turn::End;
-use mail::{Domain, Instant, MessageId, PoolId, SiteName, TenantId};
+use mail::{Domain, Instant, MessageId, PoolId, SiteName, StreamId, TenantId};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
@@ -100,6 +100,7 @@ pub struct Candidate<'a> {
     pub site: &'a SiteName,
     pub domain: &'a Domain,
     pub tenant: TenantId,
+    pub stream: StreamId,
     pub message: MessageId,
 }
 
@@ -313,6 +314,7 @@ impl Queue {
             site: self.sites.key(*self.domains.value(row.domain)),
             domain: self.domains.key(row.domain),
             tenant: flow.tenant,
+            stream: flow.stream,
             message: row.entry.message,
         }
     }

@@ -28,6 +28,12 @@ impl Rate {
         (count > 0 && !per.is_zero()).then_some(Rate { count, per })
     }
 
+    /// How many go into `time`.
+    pub fn within(self, time: Duration) -> u32 {
+        let count = u128::from(self.count) * time.as_nanos() / self.per.as_nanos().max(1);
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
     fn interval_ns(self) -> u128 {
         self.per.as_nanos() / u128::from(self.count.max(1))
     }

@@ -23,7 +23,7 @@ const RECOVERY_STEP: Duration = Duration::from_secs(15 * 60);
 const RECOVERY_PERCENT: u32 = 6;
 /// A rate is never lowered below this part of what the rule says.
 const RATE_PERCENT_MIN: u32 = 1;
-/// Messages may come early by the share of this time, connections not at all.
+/// Messages may come early by the share of this time; connections by the initial window.
 const MESSAGE_BURST_TIME: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -254,13 +254,14 @@ impl PathState {
     }
 
     fn apply_rates(&mut self) {
-        adjust(&mut self.connections, self.limits.connection_rate, Duration::ZERO);
+        adjust(&mut self.connections, self.limits.connection_rate, self.limits.window.initial);
         let lowered = self.limits.message_rate.map(|rate| Rate {
             // Of the time, not of the count: a tenth of 1/s is one in ten seconds.
             per: rate.per * 100 / self.rate_percent,
             ..rate
         });
-        adjust(&mut self.messages, lowered, MESSAGE_BURST_TIME);
+        let burst = lowered.map_or(0, |rate| rate.within(MESSAGE_BURST_TIME));
+        adjust(&mut self.messages, lowered, burst);
     }
 }
 
@@ -271,16 +272,11 @@ fn check(pace: &Option<Pace>, barrier: Barrier, now: Instant) -> Result<(), NotB
     }
 }
 
-/// Gives `pace` the rate, keeping what it has counted; the burst is what the rate allows in `burst_time`.
-fn adjust(pace: &mut Option<Pace>, rate: Option<Rate>, burst_time: Duration) {
-    let Some(rate) = rate else {
-        *pace = None;
-        return;
-    };
-    let in_time = u128::from(rate.count) * burst_time.as_nanos() / rate.per.as_nanos().max(1);
-    let burst = u32::try_from(in_time).unwrap_or(u32::MAX).max(1);
-    match pace {
-        Some(pace) => pace.set_rate(rate, burst),
-        None => *pace = Some(Pace::new(rate, burst)),
+/// Gives `pace` the rate, keeping what it has counted.
+fn adjust(pace: &mut Option<Pace>, rate: Option<Rate>, burst: u32) {
+    match (pace, rate) {
+        (pace, None) => *pace = None,
+        (Some(pace), Some(rate)) => pace.set_rate(rate, burst),
+        (pace @ None, Some(rate)) => *pace = Some(Pace::new(rate, burst)),
     }
 }

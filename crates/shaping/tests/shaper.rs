@@ -40,7 +40,8 @@ fn the_window_and_the_site_are_full_at_their_limits() {
 #[test]
 fn rates_name_the_time_and_a_refusal_counts_nothing() {
     let rate = Rate::new(6, Duration::from_secs(60));
-    let limits = Limits { connection_rate: rate, connections_per_site: None, ..limits() };
+    let window = WindowRule { initial: 1, limit: 4, ..WindowRule::default() };
+    let limits = Limits { window, connection_rate: rate, connections_per_site: None, ..limits() };
     let (mut shaper, path) = (Shaper::new(), path("a", "s"));
     let permit = shaper.admit(&path, &limits, NOW).unwrap();
     shaper.release(permit, NOW);

@@ -1,0 +1,384 @@
+//! The dispatcher in a made-up world: one thread, one seed, hours in milliseconds.
+//!
+//! Model sites take mail slowly or fast, refuse, go down and come back, close sessions, allow few connections. At the
+//! end of every world the same is checked: each recipient was settled exactly once and never touched after, no path
+//! had more connections than its rule allows, and nobody starved.
+#![allow(clippy::unwrap_used)]
+
+mod worlds;
+
+use crate::config::Config;
+use crate::dispatch::{Action, Dispatcher, Event, Order, Report};
+use crate::record::Now;
+use crate::resolve::{Exchanger, Route};
+use crate::trouble::{Cause, Circumstances};
+use mail::classify::Profiles;
+use mail::{
+    BodyKind, Domain, DomainId, ForwardPath, Instant, MessageId, PoolId, Random, Reply, ReversePath,
+    SiteName, SourceId, SourceName, StreamId, TenantId, Timestamp,
+};
+use registry::{
+    EgressPool, EgressSource, Generation, PoolMember, SecretKey, Slug, Snapshot, SnapshotBuilder, SourceState,
+};
+use smtp::client::{Break, BreakKind, Failure, Stage};
+use spool::{Accepted, OutcomeRecord, RecipientRecord, Settled};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+const START: i64 = 1_795_425_249_120;
+
+/// How a site behaves.
+#[derive(Clone)]
+struct Model {
+    /// How long one transaction takes.
+    pace: Duration,
+    /// Connections that it takes; the next one gets a 421.
+    connections_max: usize,
+    /// Per thousand: 4yz, 5yz, breaks.
+    deferred: u64,
+    bounced: u64,
+    broken: u64,
+    /// Nobody answers between these.
+    down: Option<(Duration, Duration)>,
+}
+
+enum Happening {
+    Resolved(Domain),
+    Opened(u64),
+    Served(u64),
+    Gone(u64),
+}
+
+struct Line {
+    site: String,
+    orders: VecDeque<Order>,
+    open: bool,
+    busy: bool,
+    closing: bool,
+}
+
+struct World {
+    dispatcher: Dispatcher,
+    clock: Duration,
+    random: Random,
+    agenda: BTreeMap<(Duration, u64), Happening>,
+    happenings: u64,
+    lines: HashMap<u64, Line>,
+    models: HashMap<String, Model>,
+    records: Vec<(Duration, OutcomeRecord)>,
+    most_lines: HashMap<String, usize>,
+    attempts_while_down: u32,
+    ids: Ids,
+}
+
+struct Ids {
+    tenants: Vec<TenantId>,
+    stream: StreamId,
+    pool: PoolId,
+    domain: DomainId,
+}
+
+impl Default for Model {
+    fn default() -> Model {
+        let pace = Duration::from_millis(50);
+        Model { pace, connections_max: 1000, deferred: 0, bounced: 0, broken: 0, down: None }
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64, change: impl FnOnce(&mut Config)) -> World {
+        let mut random = Random::from_number(seed);
+        let at = Timestamp::from_millis(START);
+        let ids = Ids {
+            tenants: (0..10).map(|_| TenantId::mint(at, &mut random)).collect(),
+            stream: StreamId::mint(at, &mut random),
+            pool: PoolId::mint(at, &mut random),
+            domain: DomainId::mint(at, &mut random),
+        };
+        let mut config = Config::default();
+        config.limits.connections_per_minute = Some(0);
+        config.limits.messages_per_second = Some(0);
+        change(&mut config);
+        let snapshot = Arc::new(registry(ids.pool, SourceId::mint(at, &mut random)));
+        let profiles = Arc::new(Profiles::shipped());
+        let start = Instant::from_micros(1_000_000);
+        let dispatcher = Dispatcher::new(Arc::new(config), profiles, snapshot, random.fork(), start);
+        World {
+            dispatcher,
+            clock: Duration::ZERO,
+            random,
+            agenda: BTreeMap::new(),
+            happenings: 0,
+            lines: HashMap::new(),
+            models: HashMap::new(),
+            records: Vec::new(),
+            most_lines: HashMap::new(),
+            attempts_while_down: 0,
+            ids,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            instant: Instant::from_micros(1_000_000) + self.clock,
+            timestamp: Timestamp::from_millis(START).saturating_add(self.clock),
+        }
+    }
+
+    pub(super) fn accept(&mut self, tenant: usize, domain: &str, count: usize) -> MessageId {
+        let now = self.now();
+        let message = MessageId::mint(now.timestamp, &mut self.random);
+        let path = |number| ForwardPath::parse(&format!("r{number}@{domain}")).unwrap();
+        let recipient = |number| RecipientRecord {
+            forward_path: path(number),
+            reverse_path: ReversePath::Null,
+            notify: None,
+            original: None,
+        };
+        let accepted = Accepted {
+            message,
+            tenant: self.ids.tenants[tenant],
+            stream: self.ids.stream,
+            domain: self.ids.domain,
+            credential: None,
+            api_key: None,
+            pool: self.ids.pool,
+            accepted_at: now.timestamp,
+            not_before: None,
+            expires_at: now.timestamp.saturating_add(Duration::from_secs(24 * 3600)),
+            reverse_path: ReversePath::Null,
+            message_id_header: String::new(),
+            subject: String::new(),
+            header_from: String::new(),
+            tags: vec![],
+            metadata: vec![],
+            body_kind: BodyKind::SevenBit,
+            smtputf8: false,
+            require_tls: false,
+            dsn_return: None,
+            envelope_id: None,
+            recipients: (0..count).map(recipient).collect(),
+            size: 5_000,
+        };
+        self.dispatcher.handle_accepted(0, &accepted, now);
+        message
+    }
+
+    /// Lets time pass until nothing is left to happen before `until`.
+    pub(super) fn run(&mut self, until: Duration) {
+        loop {
+            let now = self.now();
+            self.dispatcher.handle_timeout(now);
+            self.act();
+            let timer =
+                self.dispatcher.poll_timeout().map(|at| at.saturating_since(Instant::from_micros(1_000_000)));
+            let agenda = self.agenda.keys().next().map(|(at, _)| *at);
+            let Some(next) = [timer, agenda].into_iter().flatten().min().filter(|next| *next <= until) else {
+                self.clock = self.clock.max(until);
+                return;
+            };
+            self.clock = self.clock.max(next);
+            while let Some(entry) = self.agenda.first_entry().filter(|entry| entry.key().0 <= self.clock) {
+                let happening = entry.remove();
+                self.happen(happening);
+            }
+        }
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.dispatcher.poll_action() {
+            match action {
+                Action::Resolve(domain) => self.later(Duration::from_millis(5), Happening::Resolved(domain)),
+                Action::Connect(job) => {
+                    let site = job.destination.route.site.as_str().to_owned();
+                    let line = Line {
+                        site: site.clone(),
+                        orders: VecDeque::new(),
+                        open: false,
+                        busy: false,
+                        closing: false,
+                    };
+                    self.lines.insert(job.session, line);
+                    let open = self.lines.values().filter(|line| line.site == site).count();
+                    let most = self.most_lines.entry(site).or_default();
+                    *most = open.max(*most);
+                    self.later(Duration::from_millis(10), Happening::Opened(job.session));
+                }
+                Action::Deliver { session, order } => {
+                    if let Some(line) = self.lines.get_mut(&session) {
+                        line.orders.push_back(order);
+                    }
+                    self.serve(session);
+                }
+                Action::Close(session) => {
+                    if let Some(line) = self.lines.get_mut(&session) {
+                        line.closing = true;
+                    }
+                    self.serve(session);
+                }
+                Action::Record(record) => self.records.push((self.clock, record)),
+            }
+        }
+    }
+
+    fn later(&mut self, time: Duration, happening: Happening) {
+        self.happenings += 1;
+        self.agenda.insert((self.clock + time, self.happenings), happening);
+    }
+
+    fn model(&self, site: &str) -> Model {
+        self.models.get(site).cloned().unwrap_or_default()
+    }
+
+    /// Begins the next transaction of a session that is open and idle.
+    fn serve(&mut self, session: u64) {
+        let Some(line) = self.lines.get_mut(&session) else { return };
+        if !line.open || line.busy {
+            return;
+        }
+        if line.orders.is_empty() {
+            if line.closing {
+                self.lines.remove(&session);
+                self.later(Duration::from_millis(1), Happening::Gone(session));
+            }
+            return;
+        }
+        line.busy = true;
+        let pace = self.model(&self.lines[&session].site).pace;
+        self.later(pace, Happening::Served(session));
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let now = self.now();
+        match happening {
+            Happening::Resolved(domain) => {
+                let host = format!("mx.{domain}");
+                let exchanger = Exchanger {
+                    host: host.clone(),
+                    preference: 0,
+                    addresses: vec!["192.0.2.9".parse().unwrap()],
+                };
+                let lifetime = Duration::from_secs(300);
+                let route = Route { site: SiteName::new(host), exchangers: vec![exchanger], lifetime };
+                self.dispatcher.handle_resolved(&domain, Ok(route), now);
+            }
+            Happening::Opened(session) => self.opened(session),
+            Happening::Served(session) => self.served(session),
+            Happening::Gone(session) => self.dispatcher.handle_event(Event::Closed { session }, now),
+        }
+    }
+
+    fn opened(&mut self, session: u64) {
+        let site = self.lines[&session].site.clone();
+        let model = self.model(&site);
+        let down = model.down.is_some_and(|(from, to)| (from..to).contains(&self.clock));
+        let open = self.lines.values().filter(|line| line.site == site && line.open).count();
+        if down {
+            self.attempts_while_down += 1;
+            self.fail(session, Cause::NoConnection("no answer".to_owned()));
+        } else if open >= model.connections_max {
+            let reply = Reply::new(421, None, "too many connections");
+            self.fail(session, Cause::Failed(Failure::Refused { stage: Stage::Greeting, reply }));
+        } else {
+            self.lines.get_mut(&session).unwrap().open = true;
+            self.serve(session);
+        }
+    }
+
+    /// The session ends with its first order.
+    fn fail(&mut self, session: u64, cause: Cause) {
+        let mut line = self.lines.remove(&session).unwrap();
+        if let Some(order) = line.orders.pop_front() {
+            self.tell(session, order, cause, false);
+        }
+        let now = self.now();
+        self.dispatcher.handle_event(Event::Closed { session }, now);
+    }
+
+    fn served(&mut self, session: u64) {
+        let model = self.model(&self.lines[&session].site);
+        let drawn = self.random.below(1000);
+        let refused = |code, text| {
+            Cause::Failed(Failure::Refused { stage: Stage::Rcpt, reply: Reply::new(code, None, text) })
+        };
+        let cause = if drawn < model.broken {
+            Cause::Failed(Failure::Broken(Break {
+                stage: Stage::Data,
+                kind: BreakKind::Eof,
+                maybe_delivered: false,
+            }))
+        } else if drawn < model.broken + model.deferred {
+            refused(450, "not now")
+        } else if drawn < model.broken + model.deferred + model.bounced {
+            Cause::Failed(Failure::Refused {
+                stage: Stage::Rcpt,
+                reply: Reply::new(550, mail::EnhancedStatus::parse("5.1.1"), "no such user"),
+            })
+        } else {
+            Cause::Delivered(Reply::new(250, None, "taken"))
+        };
+        if drawn < model.broken {
+            return self.fail(session, cause);
+        }
+        let line = self.lines.get_mut(&session).unwrap();
+        line.busy = false;
+        let order = line.orders.pop_front().unwrap();
+        self.tell(session, order, cause, true);
+        self.serve(session);
+    }
+
+    fn tell(&mut self, session: u64, order: Order, cause: Cause, usable: bool) {
+        let now = self.now();
+        let duration = Duration::from_millis(50);
+        let report = Report { cause, at: Circumstances::default(), started: now.timestamp, duration, usable };
+        self.dispatcher.handle_event(Event::Done { session, order: order.number, report }, now);
+    }
+
+    pub(super) fn settled(&self) -> impl Iterator<Item = (Duration, &Settled)> {
+        self.records.iter().filter_map(|(at, record)| match record {
+            OutcomeRecord::Settled(settled) => Some((*at, settled)),
+            OutcomeRecord::Attempted(_) => None,
+        })
+    }
+
+    /// What must hold at the end of every world.
+    pub(super) fn check(&self, recipients: usize) {
+        let mut over = HashMap::new();
+        for (_, record) in &self.records {
+            let (key, is_settled) = match record {
+                OutcomeRecord::Attempted(one) => ((one.message, one.recipient), false),
+                OutcomeRecord::Settled(one) => ((one.message, one.recipient), true),
+            };
+            assert!(!over.contains_key(&key), "a recipient was touched after it was settled");
+            if is_settled {
+                over.insert(key, ());
+            }
+        }
+        let open = self.dispatcher.queue.len() as usize;
+        assert_eq!(over.len() + open, recipients, "a recipient is lost");
+        for (site, most) in &self.most_lines {
+            assert!(*most <= 10, "{most} connections to {site}");
+        }
+    }
+}
+
+fn registry(pool: PoolId, source: SourceId) -> Snapshot {
+    let now = Timestamp::from_millis(START);
+    SnapshotBuilder::new(Generation(1), now, Arc::new(SecretKey::new(&[7; 32])))
+        .source(EgressSource {
+            id: source,
+            name: SourceName::new("out-1"),
+            address: "192.0.2.1".parse().unwrap(),
+            ehlo: Domain::parse("out-1.house.example").unwrap(),
+            state: SourceState::Active,
+        })
+        .pool(EgressPool {
+            id: pool,
+            name: Slug::parse("main").unwrap(),
+            tenant: None,
+            members: vec![PoolMember { source, weight: 1 }],
+            platform: None,
+        })
+        .build()
+}
