@@ -120,14 +120,14 @@ async fn a_message_is_not_sent_before_its_time() {
     let message =
         house.send_with(&["a@dest.example"], |accepted| accepted.not_before = Some(not_before)).await;
     let waiting = loop {
-        if let Some(views) = house.handle.why(message).await.unwrap() {
+        if let Some(views) = house.handle().why(message).await.unwrap() {
             break views;
         }
     };
     assert_eq!((waiting[0].reason.code(), waiting[0].until.is_some()), ("not_before", true));
     let settled = house.settled().await;
     assert!(settled.at >= not_before && site.arrivals().len() == 1);
-    assert_eq!(house.handle.why(message).await.unwrap(), None);
+    assert_eq!(house.handle().why(message).await.unwrap(), None);
     house.stop().await;
 }
 

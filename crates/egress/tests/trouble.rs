@@ -149,13 +149,13 @@ async fn a_dead_site_is_probed_and_not_hammered() {
     // The other four wait for the probe in a minute, and know why.
     let mut reasons = Vec::new();
     for message in messages {
-        for view in house.handle.why(message).await.unwrap().unwrap() {
+        for view in house.handle().why(message).await.unwrap().unwrap() {
             reasons.push((view.reason.code(), view.until.is_some()));
         }
     }
     reasons.sort();
     assert_eq!(reasons, [("held", true), ("held", true), ("held", true), ("held", true), ("retry", true)]);
-    let queues = house.handle.queues(10).await.unwrap();
+    let queues = house.handle().queues(10).await.unwrap();
     assert_eq!((queues.len(), queues[0].ready), (1, 4));
     house.stop().await;
 }
@@ -207,13 +207,13 @@ async fn a_cancelled_message_is_settled_as_that_and_never_sent() {
     let later = house.clock_now().saturating_add(Duration::from_secs(600));
     let message =
         house.send_with(&["a@dest.example", "b@dest.example"], |a| a.not_before = Some(later)).await;
-    while house.handle.why(message).await.unwrap().is_none() {}
-    assert_eq!(house.handle.cancel(message).await.unwrap(), 2);
+    while house.handle().why(message).await.unwrap().is_none() {}
+    assert_eq!(house.handle().cancel(message).await.unwrap(), 2);
     for _ in 0..2 {
         let settled = house.settled().await;
         assert_eq!((settled.settlement, settled.outcome), (Settlement::Cancelled, None));
     }
-    assert_eq!((house.handle.cancel(message).await.unwrap(), site.connections()), (0, 0));
+    assert_eq!((house.handle().cancel(message).await.unwrap(), site.connections()), (0, 0));
     house.stop().await;
 }
 
@@ -226,7 +226,7 @@ async fn mail_of_a_paused_tenant_waits_and_goes_out_when_it_is_resumed() {
     house.set_status(TenantStatus::Quarantined);
     let message = house.send(&["a@dest.example"]).await;
     let reason = loop {
-        if let Some(views) = house.handle.why(message).await.unwrap() {
+        if let Some(views) = house.handle().why(message).await.unwrap() {
             break views[0].reason.code();
         }
     };

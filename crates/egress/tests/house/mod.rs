@@ -42,18 +42,23 @@ impl Clock for TestClock {
 
 pub struct House {
     pub resolver: Arc<TableResolver>,
-    pub handle: EgressHandle,
-    pub task: JoinHandle<Result<(), egress::Fault>>,
-    pub shutdown: CancellationToken,
+    running: Running,
     pub clock: Arc<TestClock>,
     pub tenant: TenantId,
     pub snapshot: Arc<Mutex<Arc<Snapshot>>>,
     stream: StreamId,
     pool: PoolId,
+    config: Config,
+    random: Random,
+    directory: tempfile::TempDir,
+}
+
+struct Running {
     spool: Spool,
     follower: Follower,
-    random: Random,
-    _directory: tempfile::TempDir,
+    handle: EgressHandle,
+    task: JoinHandle<Result<(), egress::Fault>>,
+    shutdown: CancellationToken,
 }
 
 /// What the journal says about a recipient.
@@ -82,52 +87,40 @@ impl House {
         change(&mut config);
         let clock = Arc::new(TestClock(tokio::time::Instant::now()));
         let mut random = Random::from_number(4);
-        let directory = tempfile::tempdir().unwrap();
-        let spool_config = spool::Config {
-            directory: directory.path().join("spool"),
-            reserve_octets: 0,
-            readers: vec![],
-            ..spool::Config::default()
-        };
-        let (spool, recovery) = Spool::open(spool_config, Arc::new(RealDisk), clock.clone()).unwrap();
         let now = clock.timestamp();
         let tenant = TenantId::mint(now, &mut random);
         let (stream, pool) = (StreamId::mint(now, &mut random), PoolId::mint(now, &mut random));
         let source = SourceId::mint(now, &mut random);
         let snapshot =
             Arc::new(Mutex::new(Arc::new(registry(tenant, stream, pool, source, TenantStatus::Active))));
+        let directory = tempfile::tempdir().unwrap();
         let resolver = Arc::new(TableResolver::new());
-        let shutdown = CancellationToken::new();
-        let shared = Arc::clone(&snapshot);
-        let parts = EgressParts {
-            config,
-            profiles: Arc::new(Profiles::shipped()),
-            snapshot: Arc::new(move || Arc::clone(&shared.lock().unwrap())),
-            unsettled: recovery.unsettled,
-            follower: spool.follow(recovery.end),
-            outcomes: spool.outcomes(),
-            bodies: spool.bodies(),
-            resolver: resolver.clone(),
-            clock: clock.clone(),
-            random: random.fork(),
-        };
-        let (handle, task) = egress::start(parts, shutdown.clone()).unwrap();
-        let follower = spool.follow(recovery.end);
-        House {
-            resolver,
-            handle,
-            task,
-            shutdown,
-            clock,
-            tenant,
-            snapshot,
-            stream,
-            pool,
-            spool,
-            follower,
-            random,
-            _directory: directory,
-        }
+        let running = start(&config, &directory, &clock, &snapshot, &resolver, random.fork());
+        House { resolver, running, clock, tenant, snapshot, stream, pool, config, random, directory }
+    }
+
+    /// Stops everything in order and starts again from what is on the disk.
+    pub async fn restart(mut self) -> House {
+        self.running.stop().await;
+        let random = self.random.fork();
+        self.running =
+            start(&self.config, &self.directory, &self.clock, &self.snapshot, &self.resolver, random);
+        self
+    }
+
+    /// Starts again without having stopped: what egress had in hand is gone.
+    pub async fn crash(mut self) -> House {
+        self.running.task.abort();
+        let _ = (&mut self.running.task).await;
+        self.running.spool.shutdown().await.unwrap();
+        let random = self.random.fork();
+        self.running =
+            start(&self.config, &self.directory, &self.clock, &self.snapshot, &self.resolver, random);
+        self
+    }
+
+    pub fn handle(&self) -> &EgressHandle {
+        &self.running.handle
     }
 
     /// Changes the status of the one tenant, as the registry's follower would.
@@ -187,7 +180,7 @@ impl House {
             size: body.len() as u64,
         };
         change(&mut accepted);
-        let _committed = self.spool.intake().append(accepted, body).await.unwrap();
+        let _committed = self.running.spool.intake().append(accepted, body).await.unwrap();
         message
     }
 
@@ -195,7 +188,7 @@ impl House {
     pub async fn told(&mut self) -> Told {
         let wait = Duration::from_secs(15);
         loop {
-            let batch = tokio::time::timeout(wait, self.follower.next_batch(1))
+            let batch = tokio::time::timeout(wait, self.running.follower.next_batch(1))
                 .await
                 .expect("nothing happens")
                 .unwrap();
@@ -221,10 +214,61 @@ impl House {
         }
     }
 
-    /// Stops egress and says whether it stopped in order.
-    pub async fn stop(self) {
+    /// Stops everything and says whether it stopped in order.
+    pub async fn stop(mut self) {
+        self.running.stop().await;
+    }
+}
+
+impl Running {
+    async fn stop(&mut self) {
         self.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(10), self.task).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), &mut self.task).await.unwrap().unwrap().unwrap();
+        self.spool.shutdown().await.unwrap();
+    }
+}
+
+fn start(
+    config: &Config,
+    directory: &tempfile::TempDir,
+    clock: &Arc<TestClock>,
+    snapshot: &Arc<Mutex<Arc<Snapshot>>>,
+    resolver: &Arc<TableResolver>,
+    random: Random,
+) -> Running {
+    let spool_config = spool::Config {
+        directory: directory.path().join("spool"),
+        reserve_octets: 0,
+        readers: vec![],
+        ..spool::Config::default()
+    };
+    let (spool, recovery) = open_spool(spool_config, clock);
+    let shutdown = CancellationToken::new();
+    let shared = Arc::clone(snapshot);
+    let follower = spool.follow(recovery.end);
+    let parts = EgressParts {
+        config: config.clone(),
+        profiles: Arc::new(Profiles::shipped()),
+        snapshot: Arc::new(move || Arc::clone(&shared.lock().unwrap())),
+        unsettled: recovery.unsettled,
+        follower: spool.follow(recovery.end),
+        outcomes: spool.outcomes(),
+        bodies: spool.bodies(),
+        resolver: resolver.clone(),
+        clock: clock.clone(),
+        random,
+    };
+    let (handle, task) = egress::start(parts, shutdown.clone()).unwrap();
+    Running { spool, follower, handle, task, shutdown }
+}
+
+/// The lock of the one before goes with its last handle, which a session may have held a moment ago.
+fn open_spool(config: spool::Config, clock: &Arc<TestClock>) -> (Spool, spool::Recovery) {
+    loop {
+        match Spool::open(config.clone(), Arc::new(RealDisk), clock.clone()) {
+            Err(spool::Fault::InUse(_)) => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
     }
 }
 

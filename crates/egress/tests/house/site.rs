@@ -26,15 +26,21 @@ pub struct Site {
     pub port: u16,
     pub arrivals: Arc<Mutex<Vec<Arrival>>>,
     pub connections: Arc<AtomicU32>,
+    dots: Arc<AtomicU32>,
 }
 
 impl Site {
     fn new(address: IpAddr, port: u16) -> Site {
-        Site { address, port, arrivals: Arc::default(), connections: Arc::default() }
+        Site { address, port, arrivals: Arc::default(), connections: Arc::default(), dots: Arc::default() }
     }
 
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Messages that a scripted site has seen the end of.
+    pub fn final_dots(&self) -> u32 {
+        self.dots.load(Ordering::SeqCst)
     }
 
     pub fn arrivals(&self) -> Vec<Arrival> {
@@ -148,6 +154,8 @@ pub enum Say {
     Close,
     /// Says this and closes.
     Last(&'static str),
+    /// Says nothing any more, and leaves the connection open.
+    Silence,
 }
 
 /// A site that answers each line of the client as `script` says; the first call is for the greeting, with an empty
@@ -160,22 +168,24 @@ pub async fn scripted(last: u8, port: u16, script: fn(u32, &str) -> Say) -> Site
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let number = serving.connections.fetch_add(1, Ordering::SeqCst) + 1;
-            tokio::spawn(follow_script(stream, number, script));
+            tokio::spawn(follow_script(stream, number, serving.clone(), script));
         }
     });
     site
 }
 
-async fn follow_script(stream: TcpStream, number: u32, script: fn(u32, &str) -> Say) {
+async fn follow_script(stream: TcpStream, number: u32, site: Site, script: fn(u32, &str) -> Say) {
     let mut stream = BufReader::new(stream);
     let (mut line, mut in_data) = (String::new(), false);
     loop {
         let command = line.trim_end().to_owned();
         if !in_data || command == "." {
+            site.dots.fetch_add(u32::from(command == "."), Ordering::SeqCst);
             let reply = match script(number, &command) {
                 Say::Line(text) => text.to_owned(),
                 Say::Owned(text) => text,
                 Say::Close => return,
+                Say::Silence => return std::future::pending().await,
                 Say::Last(text) => {
                     let _ = stream.write_all(format!("{text}\r\n").as_bytes()).await;
                     return;

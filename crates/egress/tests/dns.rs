@@ -1,0 +1,128 @@
+//! What the resolver makes of a DNS server's answers, definite ones and all others.
+#![allow(clippy::unwrap_used)]
+
+use egress::resolve::{DnsResolver, Resolver};
+use egress::{Route, Unresolved};
+use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use mail::Domain;
+use std::net::SocketAddr;
+use tokio::net::UdpSocket;
+
+fn name(text: &str) -> Name {
+    Name::from_ascii(text).unwrap()
+}
+
+fn mx(preference: u16, host: &str) -> RData {
+    RData::MX(MX::new(preference, name(host)))
+}
+
+fn a(last: u8) -> RData {
+    RData::A(A::new(192, 0, 2, last))
+}
+
+/// The zone: what there is, what fails, and nothing else.
+fn answer(question: &str, kind: RecordType) -> (ResponseCode, Vec<RData>) {
+    let found = match (question, kind) {
+        ("two.example.", RecordType::MX) => vec![mx(20, "B.Two.example."), mx(10, "a.two.example.")],
+        ("a.two.example." | "b.two.example.", RecordType::A) => vec![a(1)],
+        ("a.two.example.", RecordType::AAAA) => vec![RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))],
+        ("null.example.", RecordType::MX) => vec![mx(0, ".")],
+        ("plain.example.", RecordType::A) => vec![a(2)],
+        ("alias.example.", RecordType::MX) => vec![mx(10, "mx.alias.example.")],
+        ("mx.alias.example.", RecordType::A) => {
+            vec![RData::CNAME(CNAME(name("real.example."))), a(3)]
+        }
+        ("self.example.", RecordType::MX) => vec![mx(10, "mx.house.example."), mx(20, "b.two.example.")],
+        ("lost.example.", RecordType::MX) => vec![mx(10, "gone.example.")],
+        ("half.example.", RecordType::MX) => vec![mx(10, "broken.example."), mx(20, "b.two.example.")],
+        ("unlucky.example.", RecordType::MX) => vec![mx(10, "broken.example.")],
+        ("broken.example.", _) | ("servfail.example.", _) => return (ResponseCode::ServFail, vec![]),
+        ("refused.example.", _) => return (ResponseCode::Refused, vec![]),
+        ("gone.example." | "nowhere.example.", _) => return (ResponseCode::NXDomain, vec![]),
+        _ => vec![],
+    };
+    (ResponseCode::NoError, found)
+}
+
+async fn server() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
+            let mut message = Message::from_vec(&buffer[..length]).unwrap();
+            let query = message.queries[0].clone();
+            let asked = query.name().clone();
+            let (code, found) = answer(&asked.to_ascii().to_ascii_lowercase(), query.query_type());
+            message.metadata.message_type = MessageType::Response;
+            message.metadata.recursion_available = true;
+            message.metadata.response_code = code;
+            let mut owner = asked.clone();
+            for data in found {
+                let next = match &data {
+                    RData::CNAME(target) => target.0.clone(),
+                    _ => owner.clone(),
+                };
+                message.add_answer(Record::from_rdata(owner, 120, data));
+                owner = next;
+            }
+            if message.answers.is_empty() && matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
+                let soa = SOA::new(name("ns.example."), name("root.example."), 1, 60, 60, 60, 60);
+                message.add_authority(Record::from_rdata(name("example."), 60, RData::SOA(soa)));
+            }
+            message.edns = None;
+            message.additionals.clear();
+            socket.send_to(&message.to_vec().unwrap(), peer).await.unwrap();
+        }
+    });
+    address
+}
+
+async fn resolve(domain: &str) -> Result<Route, Unresolved> {
+    let resolver = DnsResolver::new(&[server().await], &["MX.house.example".to_owned()]).unwrap();
+    resolver.resolve(&Domain::parse(domain).unwrap()).await
+}
+
+#[tokio::test]
+async fn exchangers_come_in_order_with_their_addresses_of_both_kinds() {
+    let route = resolve("two.example").await.unwrap();
+    let hosts: Vec<_> = route.exchangers.iter().map(|one| (one.host.as_str(), one.addresses.len())).collect();
+    assert_eq!(hosts, [("a.two.example", 2), ("b.two.example", 1)]);
+    assert_eq!((route.site.as_str(), route.lifetime.as_secs()), ("a.two.example,b.two.example", 120));
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_there_is_definite() {
+    assert_eq!(resolve("nowhere.example").await, Err(Unresolved::NoSuchDomain));
+    assert_eq!(resolve("null.example").await, Err(Unresolved::NullMx));
+    assert_eq!(resolve("lost.example").await, Err(Unresolved::NoAddress));
+    assert_eq!(resolve("self.example").await, Err(Unresolved::Loop));
+    // It exists, and has neither MX nor address.
+    assert_eq!(resolve("empty.example").await, Err(Unresolved::NoSuchDomain));
+}
+
+#[tokio::test]
+async fn a_server_that_fails_is_never_a_definite_answer() {
+    for domain in ["servfail.example", "refused.example", "unlucky.example"] {
+        let answer = resolve(domain).await;
+        assert!(matches!(answer, Err(Unresolved::Temporary(_))), "{domain}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_exchanger_with_an_address_is_enough() {
+    let route = resolve("half.example").await.unwrap();
+    assert_eq!(route.exchangers.len(), 1);
+    assert_eq!(route.exchangers[0].host, "b.two.example");
+}
+
+#[tokio::test]
+async fn without_mx_the_address_of_the_domain_counts_and_aliases_are_followed() {
+    let route = resolve("plain.example").await.unwrap();
+    assert_eq!((route.exchangers[0].host.as_str(), route.site.as_str()), ("plain.example", "plain.example"));
+    let route = resolve("alias.example").await.unwrap();
+    assert_eq!(route.exchangers[0].addresses.len(), 1);
+}

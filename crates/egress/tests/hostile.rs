@@ -1,0 +1,162 @@
+//! Sites that misbehave: whatever they do, the attempt ends in time, is judged rightly, and nothing is lost.
+#![allow(clippy::unwrap_used)]
+
+mod house;
+
+use house::House;
+use house::site::{Say, free_port, good, scripted, usual};
+use mail::{BodyKind, Verdict};
+use smtp::server::TlsMode;
+use spool::{Attempted, Settlement};
+
+/// One attempt at a site that follows `script`.
+async fn attempt(last: u8, script: fn(u32, &str) -> Say) -> Attempted {
+    let (port, _keep) = free_port().await;
+    let site = scripted(last, port, script).await;
+    let mut house = House::with(port, |config| {
+        config.timeouts.greeting_seconds = 1;
+        config.timeouts.rcpt_seconds = 1;
+        config.timeouts.final_seconds = 1;
+        config.retry_seconds = vec![600];
+    })
+    .await;
+    house.route("dest.example", 10, "mx.dest.example", site.address);
+    house.send(&["a@dest.example"]).await;
+    let attempted = house.attempted().await;
+    house.stop().await;
+    assert_eq!(attempted.outcome.verdict, Verdict::Deferred);
+    attempted
+}
+
+#[tokio::test]
+async fn a_site_that_never_greets_costs_one_timeout() {
+    fn script(_: u32, line: &str) -> Say {
+        if line.is_empty() { Say::Silence } else { usual(line) }
+    }
+    let attempted = attempt(51, script).await;
+    assert_eq!(attempted.outcome.stage, "greeting");
+    assert!(attempted.outcome.trouble.unwrap().contains("in time"));
+    assert!((1000..3000).contains(&attempted.duration_ms), "{} ms", attempted.duration_ms);
+}
+
+#[tokio::test]
+async fn silence_after_the_final_dot_says_that_the_site_may_have_it() {
+    fn script(_: u32, line: &str) -> Say {
+        if line == "." { Say::Silence } else { usual(line) }
+    }
+    let attempted = attempt(52, script).await;
+    assert_eq!(attempted.outcome.stage, "final-dot");
+    assert!(attempted.outcome.trouble.unwrap().contains("may have it"));
+}
+
+#[tokio::test]
+async fn garbage_endless_replies_and_sudden_ends_are_broken_sessions() {
+    fn garbage(_: u32, line: &str) -> Say {
+        if line.starts_with("EHLO") { Say::Line("\u{1}\u{2}what?") } else { usual(line) }
+    }
+    fn endless(_: u32, line: &str) -> Say {
+        if line.starts_with("RCPT") { Say::Owned("250-more\r\n".repeat(50_000)) } else { usual(line) }
+    }
+    fn long(_: u32, line: &str) -> Say {
+        if line.is_empty() { Say::Owned(format!("220 {}", "x".repeat(1 << 20))) } else { usual(line) }
+    }
+    fn ends(_: u32, line: &str) -> Say {
+        if line.starts_with("MAIL") { Say::Close } else { usual(line) }
+    }
+    assert_eq!(attempt(53, garbage).await.outcome.stage, "ehlo");
+    assert_eq!(attempt(54, endless).await.outcome.stage, "rcpt");
+    assert_eq!(attempt(55, long).await.outcome.stage, "greeting");
+    assert_eq!(attempt(56, ends).await.outcome.stage, "mail");
+}
+
+#[tokio::test]
+async fn a_5yz_greeting_does_not_end_the_recipient() {
+    fn script(_: u32, _: &str) -> Say {
+        Say::Last("554 5.7.1 your address is blocked")
+    }
+    let attempted = attempt(57, script).await;
+    assert_eq!((attempted.outcome.stage, attempted.outcome.reply.unwrap().code.as_u16()), ("greeting", 554));
+}
+
+#[tokio::test]
+async fn what_a_site_does_not_offer_ends_a_message_that_needs_it() {
+    let (port, _keep) = free_port().await;
+    let site = scripted(58, port, |_, line| usual(line)).await;
+    let mut house = House::new(port).await;
+    house.route("dest.example", 10, "mx.dest.example", site.address);
+    house.send_with(&["a@dest.example"], |accepted| accepted.require_tls = true).await;
+    let settled = house.settled().await;
+    assert_eq!(settled.settlement, Settlement::Failed);
+    assert_eq!(settled.outcome.unwrap().class.as_str(), "tls.required");
+    house.send_with(&["ä@dest.example"], |accepted| accepted.smtputf8 = true).await;
+    let settled = house.settled().await;
+    assert_eq!(settled.settlement, Settlement::Failed);
+    assert!(settled.outcome.unwrap().trouble.unwrap().contains("internationalized"));
+    // The session is still good for an ordinary message.
+    house.send_with(&["b@dest.example"], |accepted| accepted.body_kind = BodyKind::SevenBit).await;
+    assert_eq!(house.settled().await.settlement, Settlement::Delivered);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_not_settled_goes_on_after_a_restart_with_its_attempts() {
+    let (port, _keep) = free_port().await;
+    let busy = scripted(59, port, |_, line| {
+        if line.starts_with("RCPT TO:<later") { Say::Line("450 4.2.0 later") } else { usual(line) }
+    })
+    .await;
+    let mut house = House::new(port).await;
+    house.route("dest.example", 10, "mx.dest.example", busy.address);
+    let message = house.send(&["now@dest.example", "later@dest.example"]).await;
+    let (mut attempted, mut settled) = (None, None);
+    while attempted.is_none() || settled.is_none() {
+        match house.told().await {
+            house::Told::Attempted(one) => attempted = Some(one),
+            house::Told::Settled(one) => settled = Some(one),
+        }
+    }
+    assert_eq!((settled.unwrap().recipient, attempted.unwrap().recipient), (0, 1));
+    let mut house = house.restart().await;
+    let again = house.attempted().await;
+    assert_eq!((again.message, again.recipient), (message, 1));
+    assert!(again.attempt >= 2, "attempt {}", again.attempt);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_crash_in_the_middle_of_a_message_it_is_sent_again() {
+    let (port, _keep) = free_port().await;
+    let slow = scripted(
+        60,
+        port,
+        |number, line| {
+            if line == "." && number == 1 { Say::Silence } else { usual(line) }
+        },
+    )
+    .await;
+    let mut house = House::new(port).await;
+    house.route("dest.example", 10, "mx.dest.example", slow.address);
+    let message = house.send(&["a@dest.example"]).await;
+    while slow.final_dots() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut house = house.crash().await;
+    let settled = house.settled().await;
+    assert_eq!((settled.message, settled.settlement), (message, Settlement::Delivered));
+    assert_eq!(slow.final_dots(), 2);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_required_tls_is_never_given_up() {
+    let (port, _keep) = free_port().await;
+    let site = good(61, port, TlsMode::None).await;
+    let mut house = House::new(port).await;
+    // The profile of Google requires TLS; the exchanger's name makes it Google's.
+    house.route("dest.example", 10, "mx.google.com", site.address);
+    house.send(&["a@dest.example"]).await;
+    let attempted = house.attempted().await;
+    assert_eq!((attempted.outcome.class.as_str(), &*attempted.outcome.provider), ("tls.failed", "google"));
+    assert!(site.arrivals().is_empty());
+    house.stop().await;
+}
