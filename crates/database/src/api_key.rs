@@ -5,7 +5,7 @@ use crate::connect::Database;
 use crate::credential::{mac_from, networks_from, time_from};
 use crate::error::Fault;
 use crate::page::{Page, PageRequest};
-use crate::scope::{Intent, Scoped, column, corrupt, parsed};
+use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use ipnet::IpNet;
 use mail::{ApiKeyId, StreamId, TenantId, Timestamp};
 use registry::{Access, ApiKey, DisplayName, Rights, Role};
@@ -175,9 +175,11 @@ pub(crate) async fn api_key_insert(
     Ok((api_key_from(&row)?, minted.text))
 }
 
-/// Every key that is not revoked, for the follower.
-pub(crate) async fn api_keys_all(scoped: &Scoped<'_>) -> Result<Vec<ApiKey>, Fault> {
-    let rows = scoped.rows("SELECT * FROM api_keys WHERE revoked_at IS NULL", &[]).await?;
+/// Every key that is not revoked, for the follower; the operator's always.
+pub(crate) async fn api_keys_all(scoped: &Scoped<'_>, whose: Whose<'_>) -> Result<Vec<ApiKey>, Fault> {
+    let sql = "SELECT * FROM api_keys WHERE revoked_at IS NULL
+                 AND ($1::uuid[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY ($1))";
+    let rows = scoped.rows(sql, &[&whose]).await?;
     rows.iter()
         .map(|row| {
             let parsed = api_key_from(row)?;

@@ -6,7 +6,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::page::{Page, PageRequest};
-use crate::scope::{Intent, Scoped, column, corrupt, parsed};
+use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use ipnet::IpNet;
 use mail::{CredentialId, Domain, EventKind, StreamId, TenantId, Timestamp};
 use registry::{Access, Credential, DisplayName, Limits};
@@ -190,8 +190,10 @@ pub(crate) async fn credential_insert(
 }
 
 /// Every credential that is not revoked, for the follower.
-pub(crate) async fn credentials_all(scoped: &Scoped<'_>) -> Result<Vec<Credential>, Fault> {
-    let rows = scoped.rows("SELECT * FROM credentials WHERE revoked_at IS NULL", &[]).await?;
+pub(crate) async fn credentials_all(scoped: &Scoped<'_>, whose: Whose<'_>) -> Result<Vec<Credential>, Fault> {
+    let sql = "SELECT * FROM credentials
+               WHERE revoked_at IS NULL AND ($1::uuid[] IS NULL OR tenant_id = ANY ($1))";
+    let rows = scoped.rows(sql, &[&whose]).await?;
     rows.iter()
         .map(|row| {
             let parsed = credential_from(row)?;

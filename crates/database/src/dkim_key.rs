@@ -8,7 +8,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::pool::selector_of;
-use crate::scope::{Intent, Scoped, column, parsed};
+use crate::scope::{Intent, Scoped, Whose, column, parsed};
 use crate::seal::Binding;
 use mail::dkim::{KeyAlgorithm, SigningKey};
 use mail::{DkimKeyId, DomainId, TenantId, Timestamp};
@@ -218,8 +218,10 @@ pub(crate) async fn dkim_keys_of(
 /// Every key with its tenant and its sealed form, for the follower.
 pub(crate) async fn dkim_keys_all(
     scoped: &Scoped<'_>,
+    whose: Whose<'_>,
 ) -> Result<Vec<(DkimKeyRow, TenantId, Vec<u8>)>, Fault> {
-    let rows = scoped.rows("SELECT * FROM dkim_keys ORDER BY selector", &[]).await?;
+    let sql = "SELECT * FROM dkim_keys WHERE $1::uuid[] IS NULL OR tenant_id = ANY ($1) ORDER BY selector";
+    let rows = scoped.rows(sql, &[&whose]).await?;
     rows.iter()
         .map(|row| {
             Ok((dkim_key_from(row)?, TenantId::from_uuid(column(row, "tenant_id")?), column(row, "sealed")?))

@@ -10,7 +10,7 @@ use crate::dkim_key::{DkimKeyRow, dkim_keys_insert, dkim_keys_of, new_keys};
 use crate::error::Fault;
 use crate::event::event_insert;
 use crate::page::{Page, PageRequest};
-use crate::scope::{Intent, Scoped, column, corrupt, parsed};
+use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use mail::{Domain, DomainId, EventKind, Random, TenantId, Timestamp};
 use registry::{
     Access, DomainFacts, DomainRecord, DomainState, ExpectedRecord, KeyState, PublishedKey, RecordState,
@@ -160,7 +160,8 @@ impl Database {
         Ok(row)
     }
 
-    /// Takes the records as just checked. `Conflict { domain }` if another tenant proved the name first. A check
+    /// Takes the records as just checked; those that are not expected (any more) do not count, and one that was left
+    /// out counts as unchecked. `Conflict { domain }` if another tenant proved the name first. A check
     /// that changes no state and no key leaves generation and audit alone: checks are many.
     pub async fn domain_check(
         &self,
@@ -174,6 +175,7 @@ impl Database {
         let sql = "SELECT id FROM domains WHERE tenant_id = $1 AND id = $2 FOR UPDATE";
         scoped.one("domain", sql, &[&tenant.uuid(), &domain.uuid()]).await?;
         let before = domain_of(&scoped, tenant, domain).await?;
+        let records = &laid_over(before.expected(), records);
         let now = self.now();
         let degraded_for = before.degraded_at.map_or(Duration::ZERO, |since| now.saturating_since(since));
         let state = next_state(before.state, degraded_for, records);
@@ -302,14 +304,23 @@ pub(crate) async fn domain_of(
 }
 
 /// Every domain without its keys, for the follower.
-pub(crate) async fn domains_all(scoped: &Scoped<'_>) -> Result<Vec<DomainRow>, Fault> {
-    scoped.rows("SELECT * FROM domains", &[]).await?.iter().map(domain_from).collect()
+pub(crate) async fn domains_all(scoped: &Scoped<'_>, whose: Whose<'_>) -> Result<Vec<DomainRow>, Fault> {
+    scoped
+        .rows("SELECT * FROM domains WHERE $1::uuid[] IS NULL OR tenant_id = ANY ($1)", &[&whose])
+        .await?
+        .iter()
+        .map(domain_from)
+        .collect()
 }
 
 /// Adds the keys and lays the last check over the records that are expected now.
 async fn complete(scoped: &Scoped<'_>, domain: &mut DomainRow) -> Result<(), Fault> {
     domain.keys = dkim_keys_of(scoped, domain.tenant, domain.id).await?;
-    let checked = std::mem::take(&mut domain.records);
+    domain.records = laid_over(domain.expected(), &domain.records);
+    Ok(())
+}
+
+fn laid_over(expected: Vec<ExpectedRecord>, checked: &[DomainRecord]) -> Vec<DomainRecord> {
     let lay = |expected: ExpectedRecord| {
         let same = |record: &&DomainRecord| record.host == expected.host && record.value == expected.value;
         match checked.iter().find(same) {
@@ -317,8 +328,7 @@ async fn complete(scoped: &Scoped<'_>, domain: &mut DomainRow) -> Result<(), Fau
             None => DomainRecord::unchecked(expected),
         }
     };
-    domain.records = domain.expected().into_iter().map(lay).collect();
-    Ok(())
+    expected.into_iter().map(lay).collect()
 }
 
 /// Keys to come whose records were found sign from now on; those they replace retire.

@@ -8,7 +8,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::page::{Page, PageRequest};
-use crate::scope::{Intent, Scoped, column, corrupt, parsed};
+use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use crate::seal::Binding;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -205,8 +205,13 @@ pub(crate) async fn endpoint_insert(
 }
 
 /// Every endpoint with its secrets opened, for the follower.
-pub(crate) async fn endpoints_all(database: &Database, scoped: &Scoped<'_>) -> Result<Vec<Endpoint>, Fault> {
-    let rows = scoped.rows("SELECT * FROM endpoints", &[]).await?;
+pub(crate) async fn endpoints_all(
+    database: &Database,
+    scoped: &Scoped<'_>,
+    whose: Whose<'_>,
+) -> Result<Vec<Endpoint>, Fault> {
+    let sql = "SELECT * FROM endpoints WHERE $1::uuid[] IS NULL OR tenant_id = ANY ($1)";
+    let rows = scoped.rows(sql, &[&whose]).await?;
     rows.iter()
         .map(|row| {
             let parsed = endpoint_from(row)?;

@@ -2,8 +2,9 @@
 //! PostgreSQL is away.
 //!
 //! Woken by NOTIFY, whose payload is not looked at, or by the clock, because a notification can be lost. Each time
-//! it compares the generation, which is one cheap row, and only then reads. All reading happens in one transaction,
-//! so a snapshot never mixes two generations. DKIM keys are opened and parsed once and kept between snapshots.
+//! it compares the generation, which is one cheap row, and only then reads. The audit names the tenants that changed
+//! since; only their rows are read, unless they are many or the audit has a gap. All reading happens in one
+//! transaction, so a snapshot never mixes two generations. DKIM keys are opened and parsed once.
 //! A fault is logged when it begins and when it ends, not every second.
 
 use crate::api_key::api_keys_all;
@@ -15,23 +16,27 @@ use crate::domain::{DomainRow, domains_all};
 use crate::endpoint::endpoints_all;
 use crate::error::Fault;
 use crate::pool::{PoolRow, platform_binding, pools_all};
-use crate::scope::{Intent, Scoped, column, corrupt};
+use crate::scope::{Intent, Scoped, Whose, column, corrupt};
+use crate::seal::Binding;
 use crate::source::sources_all;
 use crate::stream::streams_all;
 use crate::tenant::tenants_all;
 use arc_swap::ArcSwap;
 use mail::dkim::SigningKey;
-use mail::{Clock, DomainId, Timestamp};
+use mail::{Clock, DomainId, TenantId, Timestamp};
 use registry::{
     Access, DomainKey, EgressPool, Generation, PlatformSigner, SendingDomain, Snapshot, SnapshotBuilder,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
+
+/// Changes up to which only the tenants they name are read.
+const CHANGES_MAX: i64 = 1000;
 
 /// The newest snapshot, for everybody who decides by it.
 pub struct SnapshotHandle {
@@ -48,8 +53,8 @@ pub struct Follower {
     handle: Arc<SnapshotHandle>,
     every: Duration,
     listener: Option<Single>,
-    /// Parsed keys by row and sealed form: parsing RSA for every tenant at every change would be the main cost.
-    parsed: HashMap<Uuid, (Vec<u8>, Arc<SigningKey>)>,
+    /// Parsed keys by row; a row's key never changes. Parsing RSA again at every change would be the main cost.
+    parsed: HashMap<Uuid, Arc<SigningKey>>,
     loaded: bool,
     failing: bool,
 }
@@ -185,26 +190,75 @@ impl Follower {
         scoped: &Scoped<'_>,
         generation: Generation,
     ) -> Result<Snapshot, Fault> {
-        let mut builder =
-            SnapshotBuilder::new(generation, database.now(), Arc::clone(&database.keys().secrets));
-        builder = tenants_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::tenant);
-        builder = streams_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::stream);
-        builder = credentials_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::credential);
-        builder = api_keys_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::api_key);
+        let changed = if self.loaded { self.changed_since(scoped, generation).await? } else { None };
+        let (now, earlier) = (database.now(), self.handle.load());
+        let mut builder = match &changed {
+            None => SnapshotBuilder::new(generation, now, Arc::clone(&database.keys().secrets)),
+            Some(tenants) => SnapshotBuilder::renew(&earlier, generation, now, tenants),
+        };
+        let ids: Option<Vec<Uuid>> = changed.map(|tenants| tenants.into_iter().map(TenantId::uuid).collect());
+        let whose = ids.as_deref();
+        builder = tenants_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::tenant);
+        builder = streams_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::stream);
+        builder =
+            credentials_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::credential);
+        builder = api_keys_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::api_key);
+        builder = endpoints_all(database, scoped, whose)
+            .await?
+            .into_iter()
+            .fold(builder, SnapshotBuilder::endpoint);
         builder = sources_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::source);
-        builder = endpoints_all(database, scoped).await?.into_iter().fold(builder, SnapshotBuilder::endpoint);
-
-        let mut still_used = HashMap::new();
         for (pool, sealed) in pools_all(scoped).await? {
-            let platform = self.platform_of(&pool, sealed, &mut still_used)?;
+            let platform = self.platform_of(&pool, sealed)?;
             let PoolRow { id, name, tenant, members, .. } = pool;
             builder = builder.pool(EgressPool { id, name, tenant, members, platform });
         }
+        let mut keys = self.keys_by_domain(scoped, whose).await?;
+        for domain in domains_all(scoped, whose).await? {
+            let DomainRow { id, tenant, name, state, return_path, .. } = domain;
+            let keys = keys.remove(&id).unwrap_or_default();
+            builder = builder.domain(SendingDomain { id, tenant, name, state, return_path, keys });
+        }
+        Ok(builder.build())
+    }
+
+    /// The tenants named by the audit since our generation; none if everything must be read.
+    async fn changed_since(
+        &self,
+        scoped: &Scoped<'_>,
+        generation: Generation,
+    ) -> Result<Option<HashSet<TenantId>>, Fault> {
+        let own = self.handle.generation();
+        let steps = generation.0.saturating_sub(own.0);
+        if !(1..=CHANGES_MAX).contains(&steps) {
+            return Ok(None);
+        }
+        let rows = scoped.rows("SELECT tenant_id FROM audit WHERE generation > $1", &[&own.0]).await?;
+        if rows.len() as i64 != steps {
+            return Ok(None);
+        }
+        let mut tenants = HashSet::new();
+        for row in &rows {
+            tenants.extend(column::<Option<Uuid>>(row, "tenant_id")?.map(TenantId::from_uuid));
+        }
+        Ok(Some(tenants))
+    }
+
+    async fn keys_by_domain(
+        &mut self,
+        scoped: &Scoped<'_>,
+        whose: Whose<'_>,
+    ) -> Result<HashMap<DomainId, Vec<DomainKey>>, Fault> {
         let mut keys: HashMap<DomainId, Vec<DomainKey>> = HashMap::new();
-        for (key, tenant, sealed) in dkim_keys_all(scoped).await? {
-            let binding = dkim_binding(tenant, key.id);
+        let rows = dkim_keys_all(scoped, whose).await?;
+        if whose.is_none() {
+            // The time to forget keys that are gone.
+            let there: HashSet<Uuid> = rows.iter().map(|(key, ..)| key.id.uuid()).collect();
+            self.parsed.retain(|row, _| there.contains(row));
+        }
+        for (key, tenant, sealed) in rows {
             // One key that cannot be opened must not keep the registry from every other tenant.
-            let signer = match self.key_of(binding, sealed, &mut still_used) {
+            let signer = match self.key_of(dkim_binding(tenant, key.id), &sealed) {
                 Ok(signer) => signer,
                 Err(fault) => {
                     let error = &fault as &dyn std::error::Error;
@@ -220,42 +274,27 @@ impl Follower {
                 signer,
             });
         }
-        for domain in domains_all(scoped).await? {
-            let DomainRow { id, tenant, name, state, return_path, .. } = domain;
-            let keys = keys.remove(&id).unwrap_or_default();
-            builder = builder.domain(SendingDomain { id, tenant, name, state, return_path, keys });
-        }
-        self.parsed = still_used;
-        Ok(builder.build())
+        Ok(keys)
     }
 
     fn platform_of(
-        &self,
+        &mut self,
         pool: &PoolRow,
         sealed: Option<Vec<u8>>,
-        still_used: &mut HashMap<Uuid, (Vec<u8>, Arc<SigningKey>)>,
     ) -> Result<Option<PlatformSigner>, Fault> {
         let (Some(platform), Some(sealed)) = (&pool.platform, sealed) else { return Ok(None) };
-        let signer = self.key_of(platform_binding(pool.id), sealed, still_used)?;
+        let signer = self.key_of(platform_binding(pool.id), &sealed)?;
         let selector = platform.selector.as_str().into();
         Ok(Some(PlatformSigner { domain: platform.domain.clone(), selector, signer }))
     }
 
-    fn key_of(
-        &self,
-        binding: crate::seal::Binding,
-        sealed: Vec<u8>,
-        still_used: &mut HashMap<Uuid, (Vec<u8>, Arc<SigningKey>)>,
-    ) -> Result<Arc<SigningKey>, Fault> {
-        let known = self.parsed.get(&binding.row).filter(|(known, _)| *known == sealed);
-        let key = match known {
-            Some((_, key)) => Arc::clone(key),
-            None => {
-                let pkcs8 = self.database.keys().sealing.open(binding, &sealed)?;
-                Arc::new(SigningKey::from_pkcs8(&pkcs8).map_err(|_| corrupt("sealed"))?)
-            }
-        };
-        still_used.insert(binding.row, (sealed, Arc::clone(&key)));
+    fn key_of(&mut self, binding: Binding, sealed: &[u8]) -> Result<Arc<SigningKey>, Fault> {
+        if let Some(known) = self.parsed.get(&binding.row) {
+            return Ok(Arc::clone(known));
+        }
+        let pkcs8 = self.database.keys().sealing.open(binding, sealed)?;
+        let key = Arc::new(SigningKey::from_pkcs8(&pkcs8).map_err(|_| corrupt("sealed"))?);
+        self.parsed.insert(binding.row, Arc::clone(&key));
         Ok(key)
     }
 }

@@ -16,6 +16,9 @@ use tokio_postgres::{IsolationLevel, Row};
 
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
+/// Whose rows the follower reads: these tenants', or everybody's.
+pub(crate) type Whose<'a> = Option<&'a [uuid::Uuid]>;
+
 /// What a transaction is for; decides the right that is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Intent {

@@ -5,7 +5,7 @@ use crate::connect::Database;
 use crate::error::Fault;
 use crate::page::{Page, PageRequest};
 use crate::pool::pool_must_be_open;
-use crate::scope::{Intent, Scoped, column, parsed};
+use crate::scope::{Intent, Scoped, Whose, column, parsed};
 use mail::{PoolId, StreamId, TenantId, Timestamp};
 use registry::{Access, Slug, Stream, StreamKind};
 use serde_json::json;
@@ -162,8 +162,13 @@ pub(crate) async fn stream_insert(
 }
 
 /// Every stream, for the follower.
-pub(crate) async fn streams_all(scoped: &Scoped<'_>) -> Result<Vec<Stream>, Fault> {
-    scoped.rows("SELECT * FROM streams", &[]).await?.iter().map(stream_from).collect()
+pub(crate) async fn streams_all(scoped: &Scoped<'_>, whose: Whose<'_>) -> Result<Vec<Stream>, Fault> {
+    scoped
+        .rows("SELECT * FROM streams WHERE $1::uuid[] IS NULL OR tenant_id = ANY ($1)", &[&whose])
+        .await?
+        .iter()
+        .map(stream_from)
+        .collect()
 }
 
 async fn stream_of(scoped: &Scoped<'_>, tenant: TenantId, stream: StreamId) -> Result<Stream, Fault> {

@@ -11,7 +11,7 @@ use crate::connect::Database;
 use crate::error::Fault;
 use crate::event::event_insert;
 use crate::page::{Page, PageRequest};
-use crate::scope::{Intent, Scoped, column, corrupt, parsed};
+use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use mail::{EventKind, TenantId, Timestamp};
 use registry::{Access, DisplayName, Plan, Tenant, TenantStatus};
 use serde_json::json;
@@ -177,8 +177,13 @@ pub(crate) async fn tenant_insert(
 }
 
 /// Every tenant, for the follower.
-pub(crate) async fn tenants_all(scoped: &Scoped<'_>) -> Result<Vec<Tenant>, Fault> {
-    scoped.rows("SELECT * FROM tenants", &[]).await?.iter().map(tenant_from).collect()
+pub(crate) async fn tenants_all(scoped: &Scoped<'_>, whose: Whose<'_>) -> Result<Vec<Tenant>, Fault> {
+    scoped
+        .rows("SELECT * FROM tenants WHERE $1::uuid[] IS NULL OR id = ANY ($1)", &[&whose])
+        .await?
+        .iter()
+        .map(tenant_from)
+        .collect()
 }
 
 fn check_transition(from: TenantStatus, to: TenantStatus, access: &Access) -> Result<(), Fault> {

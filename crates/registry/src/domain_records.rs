@@ -177,7 +177,8 @@ pub fn next_state(current: DomainState, degraded_for: Duration, records: &[Domai
     let unsure = required().any(|r| matches!(r.state, RecordState::Error | RecordState::Unchecked));
     match current {
         DomainState::Suspended => DomainState::Suspended,
-        _ if !wrong && unsure => current,
+        // Nothing that was asked for proves nothing.
+        _ if required().next().is_none() || (!wrong && unsure) => current,
         _ if !wrong => DomainState::Verified,
         DomainState::Pending => DomainState::Pending,
         DomainState::Failed => DomainState::Failed,

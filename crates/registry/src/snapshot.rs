@@ -14,13 +14,14 @@ use crate::tenant::Tenant;
 use mail::{
     ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SourceId, StreamId, TenantId, Timestamp,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The version of the registry: every change adds one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Generation(pub i64);
 
+#[derive(Clone)]
 pub struct Snapshot {
     generation: Generation,
     taken_at: Timestamp,
@@ -150,6 +151,34 @@ impl Snapshot {
 impl SnapshotBuilder {
     pub fn new(generation: Generation, taken_at: Timestamp, secrets: Arc<SecretKey>) -> SnapshotBuilder {
         SnapshotBuilder(Snapshot { generation, ..Snapshot::empty(secrets, taken_at) })
+    }
+
+    /// Goes on from an earlier snapshot without what belongs to `tenants` and without what belongs to the house
+    /// (pools, sources, the operator's API keys): those are to be added as they are now.
+    pub fn renew(
+        earlier: &Snapshot,
+        generation: Generation,
+        taken_at: Timestamp,
+        tenants: &HashSet<TenantId>,
+    ) -> SnapshotBuilder {
+        let mut next = Snapshot { generation, taken_at, ..earlier.clone() };
+        let stays = |tenant: &TenantId| !tenants.contains(tenant);
+        next.tenants.retain(|id, _| stays(id));
+        next.streams.retain(|_, stream| stays(&stream.tenant));
+        next.streams_of.retain(|id, _| stays(id));
+        next.domains.retain(|_, claims| {
+            claims.retain(|domain| stays(&domain.tenant));
+            !claims.is_empty()
+        });
+        next.domains_by_id.retain(|_, domain| stays(&domain.tenant));
+        next.credentials.retain(|_, credential| stays(&credential.tenant));
+        next.credentials_by_username.retain(|_, credential| stays(&credential.tenant));
+        next.api_keys.retain(|_, key| key.tenant.as_ref().is_some_and(stays));
+        next.endpoints.retain(|_, endpoint| stays(&endpoint.tenant));
+        next.endpoints_of.retain(|id, _| stays(id));
+        next.pools.clear();
+        next.sources.clear();
+        SnapshotBuilder(next)
     }
 
     pub fn tenant(mut self, tenant: Tenant) -> SnapshotBuilder {

@@ -120,6 +120,7 @@ fn trouble_changes_no_state_and_suspension_no_check() {
         let fine = if state == Suspended { Suspended } else { Verified };
         assert_eq!(next_state(state, Duration::ZERO, &with(RecordState::Ok)), fine);
     }
+    assert_eq!(next_state(Pending, Duration::ZERO, &[]), Pending);
     let missing = with(RecordState::Missing);
     assert_eq!(next_state(Pending, Duration::ZERO, &missing), Pending);
     assert_eq!(next_state(Verified, Duration::ZERO, &missing), Degraded);

@@ -73,6 +73,19 @@ async fn a_domain_is_verified_without_dmarc_but_not_without_ownership_key_or_ret
 }
 
 #[tokio::test]
+async fn a_check_of_nothing_or_of_other_records_proves_nothing() {
+    let (test, one) = with_tenant().await;
+    let mut foreign = published(&one.domain, &[]);
+    for record in &mut foreign {
+        record.host = format!("x.{}", record.host);
+    }
+    for records in [Vec::new(), foreign] {
+        let row = test.database.domain_check(&house(), one.tenant.id, one.domain.id, &records).await.unwrap();
+        assert_eq!(row.state, DomainState::Pending);
+    }
+}
+
+#[tokio::test]
 async fn a_lost_record_degrades_and_three_days_later_fails() {
     let (test, one) = with_tenant().await;
     let (id, domain) = (one.tenant.id, one.domain.id);

@@ -55,6 +55,40 @@ async fn parsed_keys_are_kept_between_snapshots() {
 }
 
 #[tokio::test]
+async fn what_is_read_in_steps_is_what_a_fresh_reading_gives() {
+    let (test, one) = with_tenant().await;
+    let (handle, follower) = Follower::start(test.database.clone(), &test.config).await.unwrap();
+    let two = onboard(&test.database, "Two", "two.example").await;
+    let (tenant, house) = (one.tenant.id, house());
+    test.database.credential_revoke(&house, tenant, one.credential.id).await.unwrap();
+    test.database.stream_delete(&house, tenant, one.streams[1].id).await.unwrap();
+    test.database.domain_delete(&house, tenant, one.domain.id).await.unwrap();
+    test.database.api_key_revoke(&house, Some(tenant), one.api_key.id).await.unwrap();
+    let new =
+        database::ApiKeyNew { role: registry::Role::Operator, ..database::ApiKeyNew::named(name("house")) };
+    let (key, _) = test.database.api_key_create(&house, None, &new).await.unwrap();
+    let generation = Generation(one.generation.0 + 6);
+    assert!(handle.reached(generation, Duration::from_secs(1)).await);
+
+    let (fresh, other) = Follower::start(test.database.clone(), &test.config).await.unwrap();
+    for snapshot in [handle.load(), fresh.load()] {
+        assert_eq!(snapshot.generation(), generation);
+        assert_eq!(snapshot.tenants().count(), 2);
+        assert!(snapshot.credential(one.credential.id).is_none());
+        assert!(snapshot.credential_by_username(&one.credential.username).is_none());
+        assert!(snapshot.api_key(one.api_key.id).is_none() && snapshot.api_key(key.id).is_some());
+        assert!(snapshot.domain(one.domain.id).is_none());
+        assert!(snapshot.sending_domain(tenant, &domain("one.example")).is_none());
+        assert_eq!(snapshot.streams_of(tenant).len(), 1);
+        assert_eq!(snapshot.streams_of(two.tenant.id).len(), 2);
+        assert_eq!(snapshot.domain(two.domain.id).unwrap().keys.len(), 2);
+        assert_eq!((snapshot.pools().count(), snapshot.sources().count()), (1, 1));
+    }
+    follower.abort();
+    other.abort();
+}
+
+#[tokio::test]
 async fn while_postgresql_is_away_the_last_snapshot_stays_and_afterwards_it_goes_on() {
     let cluster = Cluster::own("follower");
     let config = Config { url: cluster.url("postgres"), follow_every_ms: 200, ..Config::default() };
