@@ -44,6 +44,8 @@ pub struct Config {
     pub dns_servers: Vec<SocketAddr>,
     /// Milliseconds for one question to a name server.
     pub dns_timeout_ms: u64,
+    /// Seconds after which the domain watch looks at a domain again.
+    pub domain_check_seconds: u64,
     /// The host of our inbound listener: where the return path of every sending domain must point (a CNAME).
     pub return_path_target: Domain,
     /// Name of the pool that new tenants send from when none is asked for.
@@ -71,6 +73,7 @@ impl Default for Config {
             batch_recipients_max: 500,
             dns_servers: Vec::new(),
             dns_timeout_ms: 3000,
+            domain_check_seconds: 900,
             return_path_target: Domain::parse("return.posthouse.test")
                 .unwrap_or_else(|_| unreachable!("it is a domain")),
             default_pool: Slug::parse("shared").unwrap_or_else(|_| unreachable!("it is a slug")),

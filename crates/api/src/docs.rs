@@ -135,6 +135,9 @@ fn write_rows(rows: &mut String, document: &Value, schema: &Value, prefix: &str,
     if schema["type"] == "array" {
         return write_rows(rows, document, &schema["items"], &format!("{prefix}[]"), depth);
     }
+    for part in schema["allOf"].as_array().into_iter().flatten() {
+        write_rows(rows, document, part, prefix, depth);
+    }
     let required: Vec<&str> =
         schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {

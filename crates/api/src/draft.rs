@@ -163,14 +163,14 @@ impl SendMessage {
             .map(|(name, value)| (name.clone(), fill_in(value, Escape::Nothing)))
             .collect();
         let to = match batch {
-            None => named(&self.to),
+            None => named(self.to.as_slice()),
             Some((_, recipient)) => named(std::slice::from_ref(&Address(recipient.to.clone()))),
         };
         Some(Composition {
             from: named(std::slice::from_ref(&Address(self.from.clone()?))).pop()?,
             to,
-            cc: named(&self.cc),
-            reply_to: named(&self.reply_to),
+            cc: named(self.cc.as_slice()),
+            reply_to: named(self.reply_to.as_slice()),
             subject,
             text,
             html,
@@ -182,7 +182,7 @@ impl SendMessage {
     /// To, Cc and Bcc, each mailbox once.
     fn envelope_recipients(&self) -> Vec<Mailbox> {
         let mut seen = std::collections::HashSet::new();
-        let all = [&self.to, &self.cc, &self.bcc].into_iter().flat_map(|list| named(list));
+        let all = [&self.to, &self.cc, &self.bcc].into_iter().flat_map(|list| named(list.as_slice()));
         all.map(|named| named.mailbox).filter(|mailbox| seen.insert(mailbox.clone())).collect()
     }
 

@@ -29,6 +29,7 @@ mod server;
 mod state;
 mod token;
 mod variables;
+mod watch;
 
 pub use config::Config;
 pub use dns::DnsChecker;
@@ -37,3 +38,4 @@ pub use router::{document, router};
 pub use server::serve;
 pub use state::{AppState, Readiness, Why};
 pub use token::TokenKeys;
+pub use watch::DomainWatch;

@@ -19,6 +19,8 @@ use crate::state::{Api, AppState, Published};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use axum::response::Redirect;
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -111,6 +113,8 @@ pub fn router(state: AppState) -> Router {
         .route_layer(from_fn_with_state(api.clone(), once))
         .route_layer(from_fn_with_state(api.clone(), authenticate));
     open.merge(v1)
+        .route("/", get(|| async { Redirect::temporary("/console/") }))
+        .route("/console", get(|| async { Redirect::permanent("/console/") }))
         .fallback(|| async { Problem::not_found("path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(Kind::MethodNotAllowed, "this path does not take this method")

@@ -141,14 +141,23 @@ impl Schemas {
         }
     }
 
-    /// `oneOf` is `null | something` in our document; with several choices the one with the fewest mistakes is meant.
+    fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
+        let name = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.rsplit('/').next());
+        name.map_or(schema, |name| self.0.get(name).unwrap_or(&Value::Null))
+    }
+
+    /// `oneOf` is `null | something`, or one thing or a list of them. Of the choices that have the right type the one
+    /// with the fewest mistakes is meant.
     fn check_choices(&self, choices: &[Value], instance: &Value, at: String, errors: &mut Vec<FieldError>) {
         let is_null = |choice: &Value| choice.get("type").is_some_and(|kind| kind == "null");
         if instance.is_null() && choices.iter().any(is_null) {
             return;
         }
+        let real = || choices.iter().filter(|choice| !is_null(choice));
+        let fitting: Vec<_> = real().filter(|choice| has_type(self.resolve(choice), instance)).collect();
+        let meant = if fitting.is_empty() { real().collect() } else { fitting };
         let mut fewest: Option<Vec<FieldError>> = None;
-        for choice in choices.iter().filter(|choice| !is_null(choice)) {
+        for choice in meant {
             let mut found = Vec::new();
             self.check_value(choice, instance, at.clone(), &mut found);
             if fewest.as_ref().is_none_or(|known| found.len() < known.len()) {

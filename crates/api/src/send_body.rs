@@ -18,19 +18,16 @@ pub struct SendMessage {
     /// the envelope's sender and may be left out.
     #[schema(format = "mailbox", max_length = 998)]
     pub from: Option<String>,
+    /// An address or a list of them.
     #[serde(default)]
-    #[schema(max_items = 1000)]
-    pub to: Vec<Address>,
+    pub to: Addresses,
     #[serde(default)]
-    #[schema(max_items = 1000)]
-    pub cc: Vec<Address>,
+    pub cc: Addresses,
     /// Recipients that no other recipient sees.
     #[serde(default)]
-    #[schema(max_items = 1000)]
-    pub bcc: Vec<Address>,
+    pub bcc: Addresses,
     #[serde(default)]
-    #[schema(max_items = 10)]
-    pub reply_to: Vec<Address>,
+    pub reply_to: Addresses,
     #[schema(max_length = 998)]
     pub subject: Option<String>,
     /// The body as plain text.
@@ -74,6 +71,37 @@ pub struct SendMessage {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[schema(value_type = String, format = "mailbox", max_length = 998)]
 pub struct Address(pub String);
+
+/// One address, or a list.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Addresses {
+    One(Address),
+    Many(AddressList),
+}
+
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[schema(max_items = 1000)]
+pub struct AddressList(pub Vec<Address>);
+
+impl Addresses {
+    pub fn as_slice(&self) -> &[Address] {
+        match self {
+            Addresses::One(address) => std::slice::from_ref(address),
+            Addresses::Many(AddressList(addresses)) => addresses,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+}
+
+impl Default for Addresses {
+    fn default() -> Addresses {
+        Addresses::Many(AddressList(Vec::new()))
+    }
+}
 
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[schema(value_type = String, min_length = 1, max_length = 64)]

@@ -9,11 +9,12 @@
 use crate::auth::{House, Manage, Read, Within};
 use crate::body::{Answer, Body, Result};
 use crate::page::{Page, PageQuery, Query};
+use crate::problem::{Kind, Problem};
 use crate::routes::domains::DomainShape;
 use crate::routes::streams::StreamShape;
 use crate::state::Api;
 use axum::extract::State;
-use database::{EndpointNew, Onboarded, Onboarding, OnboardingDefaults, TenantChange};
+use database::{EndpointNew, Fault, Onboarded, Onboarding, OnboardingDefaults, TenantChange};
 use mail::{Domain, EventKind, PoolId, TenantId, Timestamp};
 use registry::{DisplayName, Plan, Slug, Tenant, TenantStatus};
 use serde::{Deserialize, Serialize};
@@ -287,7 +288,12 @@ async fn set_status(
     reason: Option<String>,
 ) -> Result<Answer<TenantShape>> {
     let access = &scope.caller.access;
-    let tenant = api.database().tenant_set_status(access, scope.tenant, status, reason.as_deref()).await?;
+    let changed = api.database().tenant_set_status(access, scope.tenant, status, reason.as_deref()).await;
+    let tenant = changed.map_err(|fault| match fault {
+        // Nothing in the request is wrong: the tenant is in a state from which this does not lead.
+        Fault::Invalid { field: "status", reason } => Problem::new(Kind::StateConflict, reason),
+        other => Problem::from(other),
+    })?;
     Ok(Answer::ok(tenant.into()))
 }
 

@@ -109,3 +109,58 @@ async fn a_domain_that_another_tenant_has_proved_cannot_be_taken() {
     let list = house.call("GET", &second.path("/domains"), &second.key, None).await.expect(200);
     assert_eq!(list["data"].as_array().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn the_watch_verifies_and_degrades_without_anybody_asking() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let config = api::Config { dns_servers: vec![house.dns.address], ..Default::default() };
+    let dns = api::DnsChecker::new(&config).unwrap();
+    let watch = api::DomainWatch::new(house.database.database.clone(), dns, house.clock.clone(), &config);
+    for record in client.answer["domain"]["records"].as_array().unwrap() {
+        let text = |name: &str| record[name].as_str().unwrap();
+        house.dns.publish(text("host"), text("type"), text("value"));
+    }
+    let path = client.path(&format!("/domains/{}", client.domain));
+    assert_eq!(watch.pass().await.unwrap(), 1);
+    assert_eq!(house.call("GET", &path, &client.key, None).await.expect(200)["state"], "verified");
+    assert_eq!(watch.pass().await.unwrap(), 0);
+    house.clock.advance(std::time::Duration::from_secs(901));
+    house.dns.unpublish("rp.a.example");
+    assert_eq!(watch.pass().await.unwrap(), 1);
+    assert_eq!(house.call("GET", &path, &operator, None).await.status, 401);
+    let operator = house.operator().await;
+    assert_eq!(house.call("GET", &path, &operator, None).await.expect(200)["state"], "degraded");
+}
+
+#[tokio::test]
+async fn a_claim_on_a_domain_of_another_tenant_stays_pending_and_says_why() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let (first, second) =
+        (house.onboard(&operator, "a.example").await, house.onboard(&operator, "b.example").await);
+    let claim = house
+        .call("POST", &second.path("/domains"), &second.key, Some(json!({"name": "a.example"})))
+        .await
+        .expect(201);
+    assert_eq!(house.verify(&first).await["state"], "verified");
+    let mut rival = second.clone();
+    rival.domain = claim["id"].as_str().unwrap().to_owned();
+    for record in claim["records"].as_array().unwrap().iter().filter(|record| record["type"] == "TXT") {
+        let host = record["host"].as_str().unwrap();
+        house.dns.unpublish(host);
+        house.dns.publish(host, "TXT", record["value"].as_str().unwrap());
+    }
+    let verify = second.path(&format!("/domains/{}/verify", rival.domain));
+    let reply = house.call("POST", &verify, &second.key, None).await;
+    assert_eq!(reply.problem(409), "conflict");
+    let config = api::Config { dns_servers: vec![house.dns.address], ..Default::default() };
+    let dns = api::DnsChecker::new(&config).unwrap();
+    let watch = api::DomainWatch::new(house.database.database.clone(), dns, house.clock.clone(), &config);
+    watch.pass().await.unwrap();
+    let path = second.path(&format!("/domains/{}", rival.domain));
+    let shown = house.call("GET", &path, &second.key, None).await.expect(200);
+    assert_eq!((&shown["state"], &shown["records"][0]["state"]), (&json!("pending"), &json!("mismatch")));
+    assert!(shown["records"][0]["hint"].as_str().unwrap().starts_with("Another account"));
+}

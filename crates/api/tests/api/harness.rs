@@ -55,7 +55,12 @@ impl House {
     }
 
     pub async fn with(config: Config) -> House {
-        let (state, parts) = state(config).await;
+        House::with_state(config, |_| {}).await
+    }
+
+    pub async fn with_state(config: Config, change: impl FnOnce(&mut AppState)) -> House {
+        let (mut state, parts) = state(config).await;
+        change(&mut state);
         let Parts { dns, clock, database, spool, snapshots, follower, directory } = parts;
         House {
             router: api::router(state),

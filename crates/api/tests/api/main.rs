@@ -12,6 +12,7 @@ mod keys;
 mod messages;
 mod operators;
 mod reference;
+mod search;
 mod server;
 mod tenants;
 mod webhooks;

@@ -82,7 +82,7 @@ async fn a_finished_message_comes_as_base64_or_as_it_is() {
         .header("authorization", format!("Bearer {}", client.key))
         .header("content-type", "message/rfc822");
     house.send(request.body(raw.into()).unwrap()).await.expect(202);
-    let other = json!({"raw": STANDARD.encode(raw), "to": ["d@example.org"]});
+    let other = json!({"raw": STANDARD.encode(raw), "to": "D <d@example.org>"});
     send(&house, &client, other).await.expect(202);
     let counts: Vec<_> = accepted(&house).await.iter().map(|(record, _)| record.recipients.len()).collect();
     assert_eq!(counts, [2, 2, 1]);

@@ -130,8 +130,8 @@ async fn only_an_operator_lifts_a_quarantine_and_nobody_comes_back_from_closing(
         "closing"
     );
     assert_eq!(
-        house.call("POST", &client.path("/release"), &operator, None).await.problem(422),
-        "invalid_fields"
+        house.call("POST", &client.path("/release"), &operator, None).await.problem(409),
+        "state_conflict"
     );
 }
 

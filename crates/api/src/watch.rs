@@ -1,0 +1,96 @@
+//! The domain watch: asks the DNS about every domain now and then, without anybody pressing a button.
+//!
+//! A pending domain becomes verified, a verified one whose record is gone degrades, a degraded one recovers or fails;
+//! what follows from a check is decided in `registry::domain_records` and stored as `verify` stores it. One node at a
+//! time is enough, more do no harm. The domain that was not looked at for the longest time is first, and a pass is
+//! bounded, so a burst of new domains delays the others and loses none.
+
+use crate::config::Config;
+use crate::dns::DnsChecker;
+use database::{Database, Fault};
+use mail::{Clock, DomainId, TenantId, Timestamp};
+use registry::{Access, DomainRecord, Purpose, RecordState};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Between two passes.
+const PASS_EVERY: Duration = Duration::from_secs(10);
+/// Domains of one pass; they are asked about one after the other.
+const DOMAINS_PER_PASS: u32 = 100;
+
+pub struct DomainWatch {
+    database: Database,
+    dns: DnsChecker,
+    clock: Arc<dyn Clock>,
+    every: Duration,
+}
+
+impl DomainWatch {
+    pub fn new(database: Database, dns: DnsChecker, clock: Arc<dyn Clock>, config: &Config) -> DomainWatch {
+        let every = Duration::from_secs(config.domain_check_seconds);
+        DomainWatch { database, dns, clock, every }
+    }
+
+    /// Until `shutdown` fires. While PostgreSQL is away nothing is checked.
+    pub async fn run(self, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(PASS_EVERY) => {}
+            }
+            let pass = tokio::select! {
+                () = shutdown.cancelled() => return,
+                pass = self.pass() => pass,
+            };
+            if let Err(fault) = pass {
+                tracing::warn!(
+                    fault = &fault as &dyn std::error::Error,
+                    "domains cannot be checked at the moment"
+                );
+            }
+        }
+    }
+
+    /// Checks what is due; returns how many domains that were.
+    pub async fn pass(&self) -> Result<usize, Fault> {
+        let access = Access::house("domain watch");
+        let every = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp::from_millis(self.clock.timestamp().as_millis().saturating_sub(every));
+        let due = self.database.domains_due(&access, before, DOMAINS_PER_PASS).await?;
+        for (tenant, domain) in &due {
+            match self.check(&access, *tenant, *domain).await {
+                // Given up in the meantime.
+                Ok(()) | Err(Fault::NotFound(_)) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(due.len())
+    }
+
+    async fn check(&self, access: &Access, tenant: TenantId, domain: DomainId) -> Result<(), Fault> {
+        let row = self.database.domain_fetch(access, tenant, domain).await?;
+        let mut records = self.dns.check(row.expected()).await;
+        match self.database.domain_check(access, tenant, domain, &records).await {
+            Err(Fault::Conflict { .. }) => {
+                taken(&mut records);
+                self.database.domain_check(access, tenant, domain, &records).await.map(drop)
+            }
+            checked => checked.map(drop),
+        }
+    }
+}
+
+/// Everything is published, but another account has proved the domain: said where the tenant looks for it.
+fn taken(records: &mut [DomainRecord]) {
+    for record in records.iter_mut().filter(|record| record.purpose == Purpose::Ownership) {
+        record.state = RecordState::Mismatch;
+        record.hint = "Another account has verified this domain; it must give it up first.".to_owned();
+    }
+}
+
+impl std::fmt::Debug for DomainWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DomainWatch(…)")
+    }
+}
