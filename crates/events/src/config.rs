@@ -66,6 +66,6 @@ impl Config {
 
     /// A claimed call belongs to this node for so long: it may wait its turn behind others of its endpoint.
     pub(crate) fn webhook_lease(&self) -> Duration {
-        self.webhook_timeout() * 8
+        self.webhook_timeout() * 4
     }
 }

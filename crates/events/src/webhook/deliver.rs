@@ -1,8 +1,12 @@
 //! The deliverer: takes due calls from the table, makes them, writes down what came of them.
 //!
-//! Bounded twice: so many calls in all, so many to one endpoint; calls beyond that wait their turn. A claimed call
-//! that is never answered for, because this process died, is due again when its lease ends; the receiver sees the
-//! same `webhook-id`.
+//! Bounded three times: calls under way in all, calls under way to one endpoint, and calls of one endpoint that are
+//! held here for their turn. While an endpoint that answers has its hands full, nothing more is claimed: it will be
+//! done in a moment. An endpoint that fails or is slow is not waited for: what is claimed beyond its share is let go
+//! and is due again when its lease ends, so a dead receiver with a long queue keeps nobody else waiting.
+//!
+//! A claimed call that is never answered for, because this process died, is due again when its lease ends, too; the
+//! receiver sees the same `webhook-id`.
 
 use super::call::{Answer, Caller};
 use super::retry::pause_after;
@@ -13,6 +17,7 @@ use mail::{Clock, EndpointId, Random, TenantId};
 use registry::{Access, EndpointState};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -23,6 +28,10 @@ const ACCESS: Access = Access::house("webhook delivery");
 const UNKNOWN_ENDPOINT_PAUSE: Duration = Duration::from_secs(5);
 /// Tries to write down a result before the lease is left to run out.
 const RESULT_TRIES: u32 = 5;
+/// Calls of one endpoint that are held here, those under way included, for each that may be under way.
+const HELD_PER_TURN: usize = 16;
+/// An endpoint that takes longer to answer is not waited for.
+const SLOW: Duration = Duration::from_secs(1);
 
 pub(crate) struct Deliverer {
     pub database: Database,
@@ -44,18 +53,24 @@ struct Worker {
     jitter_percent: u32,
 }
 
-/// The turns at each endpoint. Every call under way or waiting holds a clone, so the count of clones is the count of
-/// calls, even if one of them panics.
-type Turns = HashMap<EndpointId, Arc<Semaphore>>;
+/// One endpoint's share of the work. Every call under way or waiting holds a clone, so the count of clones is the
+/// count of calls, even if one of them panics.
+struct Share {
+    turns: Semaphore,
+    /// The last answer was none, or not a good one, or is late.
+    unwell: AtomicBool,
+}
+
+type Shares = HashMap<EndpointId, Arc<Share>>;
 
 impl Deliverer {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut calls: JoinSet<()> = JoinSet::new();
-        let mut turns = Turns::new();
+        let mut shares = Shares::new();
         let mut poll = tokio::time::interval(Duration::from_millis(self.config.webhook_poll_ms));
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let told = Arc::clone(&self.told);
-        // Whether the last answer of the table left something there: then a call that ends makes room for more.
+        // Whether the last answer of the table left something there: then there may be more.
         let mut more = false;
         loop {
             tokio::select! {
@@ -67,34 +82,53 @@ impl Deliverer {
             while let Some(ended) = calls.try_join_next() {
                 log_panic(ended);
             }
-            turns.retain(|_, turns| waiting(turns) > 0);
-            let room = self.config.webhook_calls_max.saturating_sub(calls.len());
-            // Asking for a handful at a time would cost a transaction for each call.
-            if more && room * 4 >= self.config.webhook_calls_max {
+            // Never dropped half way: what was claimed would wait for the end of its lease.
+            while more && !shutdown.is_cancelled() {
+                let room = self.room(&mut shares);
+                if room == 0 {
+                    break;
+                }
                 let due = self.due(room).await;
                 more = !due.is_empty();
-                due.into_iter().for_each(|call| self.begin(call, &mut calls, &mut turns));
+                due.into_iter().for_each(|call| self.begin(call, &mut calls, &mut shares));
             }
         }
+        // Calls under way are finished; those that wait their turn stay in the table.
+        shares.values().for_each(|share| share.turns.close());
         while let Some(ended) = calls.join_next().await {
             log_panic(ended);
         }
     }
 
+    /// How many calls may be claimed now. Shares without calls are forgotten.
+    fn room(&self, shares: &mut Shares) -> usize {
+        shares.retain(|_, share| held(share) > 0);
+        let per_endpoint = self.config.webhook_calls_per_endpoint_max;
+        let under_way: usize = shares.values().map(|share| held(share).min(per_endpoint)).sum();
+        let room = self.config.webhook_calls_max.saturating_sub(under_way);
+        let about_done =
+            |share: &Arc<Share>| held(share) >= per_endpoint && !share.unwell.load(Ordering::Relaxed);
+        // A handful at a time would cost a transaction for each call.
+        if shares.values().any(about_done) || room * 4 < self.config.webhook_calls_max { 0 } else { room }
+    }
+
     /// Claims up to `room` calls. None while the database is away: the poll asks again.
     async fn due(&self, room: usize) -> Vec<WebhookDue> {
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
-        let lease = self.config.webhook_lease();
-        let due = self.database.webhook_due(&ACCESS, limit, lease).await;
+        let due = self.database.webhook_due(&ACCESS, limit, self.config.webhook_lease()).await;
         due.unwrap_or_else(|fault| {
             tracing::debug!(error = &fault as &dyn std::error::Error, "cannot fetch due webhook calls");
             Vec::new()
         })
     }
 
-    fn begin(&mut self, due: WebhookDue, calls: &mut JoinSet<()>, turns: &mut Turns) {
+    fn begin(&mut self, due: WebhookDue, calls: &mut JoinSet<()>, shares: &mut Shares) {
         let limit = self.config.webhook_calls_per_endpoint_max;
-        let turns = Arc::clone(turns.entry(due.endpoint).or_insert_with(|| Arc::new(Semaphore::new(limit))));
+        let new = || Arc::new(Share { turns: Semaphore::new(limit), unwell: AtomicBool::new(false) });
+        let share = Arc::clone(shares.entry(due.endpoint).or_insert_with(new));
+        if held(&share) > limit * HELD_PER_TURN {
+            return;
+        }
         let worker = Worker {
             database: self.database.clone(),
             clock: Arc::clone(&self.clock),
@@ -103,18 +137,21 @@ impl Deliverer {
             random: self.random.fork(),
             jitter_percent: self.config.webhook_jitter_percent,
         };
+        let patience = self.config.webhook_lease().saturating_sub(self.config.webhook_timeout() * 2);
+        let claimed = self.clock.instant();
         calls.spawn(async move {
-            // The semaphore is never closed.
-            if let Ok(_turn) = turns.acquire().await {
-                worker.work(due).await;
+            let Ok(_turn) = share.turns.acquire().await else { return };
+            // Its lease may end before the call does: whoever claims it next makes it.
+            if worker.clock.instant().saturating_since(claimed) <= patience {
+                worker.work(due, &share.unwell).await;
             }
         });
     }
 }
 
-/// Calls that hold these turns, besides the map.
-fn waiting(turns: &Arc<Semaphore>) -> usize {
-    Arc::strong_count(turns) - 1
+/// Calls that hold this share, besides the map.
+fn held(share: &Arc<Share>) -> usize {
+    Arc::strong_count(share) - 1
 }
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {
@@ -124,7 +161,7 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 }
 
 impl Worker {
-    async fn work(mut self, due: WebhookDue) {
+    async fn work(mut self, due: WebhookDue, unwell: &AtomicBool) {
         let begun = self.clock.instant();
         let now = self.clock.timestamp();
         let endpoint = (self.snapshot)().endpoint(due.endpoint).cloned();
@@ -133,7 +170,17 @@ impl Worker {
             None => (None, WebhookEnd::Again(now.saturating_add(UNKNOWN_ENDPOINT_PAUSE))),
             Some(endpoint) if endpoint.state != EndpointState::Active => (None, WebhookEnd::Failed),
             Some(endpoint) => {
-                let answer = self.caller.call(&endpoint, event, now).await;
+                let caller = self.caller.clone();
+                let call = caller.call(&endpoint, event, now);
+                tokio::pin!(call);
+                let answer = match tokio::time::timeout(SLOW, &mut call).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        unwell.store(true, Ordering::Relaxed);
+                        call.await
+                    }
+                };
+                unwell.store(!matches!(answer, Answer::Taken(_)), Ordering::Relaxed);
                 let end = self.end(&answer, due.attempts.saturating_add(1));
                 (Some(answer), end)
             }

@@ -31,7 +31,9 @@ impl Receiver {
             receiver.ids.lock().unwrap().push(id);
             receiver.answers.lock().unwrap().pop_front().unwrap_or(StatusCode::NO_CONTENT)
         };
-        let router = Router::new().route("/hook", post(hook)).with_state(receiver.clone());
+        let slow = || std::future::pending::<StatusCode>();
+        let router =
+            Router::new().route("/hook", post(hook)).route("/slow", post(slow)).with_state(receiver.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         // Ends with the runtime of the test.
@@ -114,5 +116,23 @@ async fn an_endpoint_that_says_410_is_disabled_and_the_tenant_is_told() {
     house.accept(&["b@example.org"]).await;
     house.kinds(3).await;
     assert_eq!(receiver.ids().len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_never_answers_does_not_keep_others_waiting() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    let house = House::new(Some(url.replace("/hook", "/slow"))).await;
+    let recipients: Vec<String> = (0..200).map(|n| format!("r{n}@example.org")).collect();
+    house.accept(&recipients.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let running = house.start(Config { webhook_timeout_ms_max: 4_000, ..loopback() });
+    house.kinds(200).await;
+
+    let new = database::EndpointNew { url, kinds: vec![EventKind::MessageDelivered] };
+    house.test.database.endpoint_create(&ACCESS, house.tenant.tenant.id, &new).await.unwrap();
+    house.test.clock.advance(Duration::from_millis(1));
+    let message = house.accept(&["a@example.org"]).await;
+    house.settle(message, 0, 1, spool::Settlement::Delivered).await;
+    eventually(|| async { (!receiver.ids().is_empty()).then_some(()) }).await;
     running.stop().await;
 }
