@@ -136,3 +136,17 @@ async fn an_endpoint_that_never_answers_does_not_keep_others_waiting() {
     eventually(|| async { (!receiver.ids().is_empty()).then_some(()) }).await;
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_answers_gets_a_long_queue_without_a_pause() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    let house = House::new(Some(url)).await;
+    let recipients: Vec<String> = (0..300).map(|n| format!("r{n}@example.org")).collect();
+    let running = house.start(loopback());
+    house.accept(&recipients.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    // The clock stands still: a call that was let go would never come back.
+    eventually(|| async { (receiver.ids().len() >= 300).then_some(()) }).await;
+    let ids: std::collections::HashSet<_> = receiver.ids().into_iter().collect();
+    assert_eq!(ids.len(), 300);
+    running.stop().await;
+}
