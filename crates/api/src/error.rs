@@ -4,6 +4,8 @@
 pub enum Fault {
     #[error("cannot use the key that signs API tokens: it must be Ed25519 as PKCS#8")]
     TokenKey,
+    #[error("cannot seal an answer")]
+    Seal,
     #[error("cannot set up the resolver that checks the records of sending domains")]
     Resolver(#[source] hickory_resolver::net::NetError),
 }

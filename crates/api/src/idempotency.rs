@@ -3,13 +3,13 @@
 //! The key belongs to whoever calls, key or person; what it stands for is method, path and body.
 //! The same key for another request is refused. A call that comes while its twin is still running waits for the
 //! twin's answer, and is told to come back if that takes too long. What failed with 5xx is forgotten, so that a retry
-//! is done again. Answers are sealed in the database because they may hold secrets that are shown once.
+//! is done again. Answers are kept sealed (`kept.rs`), because some hold secrets that are shown once.
 //! What may surprise: without the header nothing here touches the database, so sending goes on while it is away.
 
 use crate::auth::Caller;
 use crate::body::read;
 use crate::problem::{Kind, Problem};
-use crate::state::Api;
+use crate::state::{Api, trouble};
 use aws_lc_rs::digest;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -61,7 +61,7 @@ async fn begin(api: &Api, access: &Access, key: &str, hash: &[u8; 32]) -> Result
     loop {
         match api.database().idempotency_begin(access, key, hash, lease).await? {
             Begun::First => return Ok(None),
-            Begun::Done { status, body } => return Ok(Some(replay(status, body))),
+            Begun::Done { status, body } => return kept_answer(api, access, key, status, &body).map(Some),
             Begun::Mismatch => {
                 let detail = "this Idempotency-Key was used before for a different request";
                 return Err(Problem::new(Kind::IdempotencyMismatch, detail));
@@ -87,10 +87,30 @@ async fn finish(api: &Api, access: &Access, key: &str, response: Response) -> Re
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, ANSWER_OCTETS_MAX).await.map_err(|_| Problem::internal())?;
     // The work is done; a lost answer must not turn into a failure that makes the client do it again.
-    if let Err(fault) = api.database().idempotency_finish(access, key, status.as_u16(), &body).await {
+    let owner = access.actor().to_string();
+    let sealed = api.tokens().kept().seal(&owner, key, &body).map_err(|fault| trouble("seal", &fault))?;
+    if let Err(fault) = api.database().idempotency_finish(access, key, status.as_u16(), &sealed).await {
         tracing::warn!(%fault, "an answer could not be kept for its idempotency key");
     }
     Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+fn kept_answer(
+    api: &Api,
+    access: &Access,
+    key: &str,
+    status: u16,
+    sealed: &[u8],
+) -> Result<Response, Problem> {
+    let owner = access.actor().to_string();
+    match api.tokens().kept().open(&owner, key, sealed) {
+        Some(body) => Ok(replay(status, body)),
+        // The token key was replaced since: the call was done, and its answer is gone.
+        None => Err(Problem::new(
+            Kind::StateConflict,
+            "this call was done, but its answer cannot be read any more",
+        )),
+    }
 }
 
 fn replay(status: u16, body: Vec<u8>) -> Response {

@@ -15,6 +15,7 @@ mod error;
 mod fault;
 mod idempotency;
 mod in_force;
+mod kept;
 mod limit;
 mod openapi;
 mod page;

@@ -5,11 +5,14 @@
 //! here. Called by `auth.rs` only.
 
 use crate::error::Fault;
+use crate::kept::KeptAnswers;
+use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use mail::{TenantId, Timestamp, UserId};
 use registry::Role;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
 
 const ISSUER: &str = "posthouse";
@@ -32,6 +35,8 @@ pub struct Claims {
 pub struct TokenKeys {
     signing: EncodingKey,
     reading: DecodingKey,
+    /// For answers kept for their idempotency key.
+    kept: Arc<KeptAnswers>,
 }
 
 impl TokenKeys {
@@ -43,7 +48,12 @@ impl TokenKeys {
         Ok(TokenKeys {
             signing: EncodingKey::from_ed_der(pkcs8),
             reading: DecodingKey::from_ed_der(pair.public_key().as_ref()),
+            kept: Arc::new(KeptAnswers::new(&derived(pkcs8, "kept answers"))?),
         })
+    }
+
+    pub(crate) fn kept(&self) -> &KeptAnswers {
+        &self.kept
     }
 
     /// A new key for this installation, to be kept in a file.
@@ -78,6 +88,15 @@ impl TokenKeys {
         let claims = jsonwebtoken::decode::<Claims>(token, &self.reading, &validation).ok()?.claims;
         (now.as_millis() / 1000 < claims.exp).then_some(claims)
     }
+}
+
+/// A key of its own for another purpose.
+fn derived(pkcs8: &[u8], purpose: &str) -> [u8; 32] {
+    let tag =
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, pkcs8), format!("posthouse api {purpose}").as_bytes());
+    let mut key = [0; 32];
+    key.copy_from_slice(tag.as_ref());
+    key
 }
 
 impl std::fmt::Debug for TokenKeys {

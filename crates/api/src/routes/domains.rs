@@ -6,10 +6,11 @@
 use crate::auth::{Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result};
 use crate::page::{Page, PageQuery, Query};
+use crate::problem::Problem;
 use crate::state::Api;
 use axum::extract::State;
 use axum::http::StatusCode;
-use database::{DkimKeyRow, DomainNew, DomainRow};
+use database::{DkimKeyRow, DomainNew, DomainRow, Fault};
 use mail::dkim::KeyAlgorithm;
 use mail::{DkimKeyId, Domain, DomainId, Timestamp};
 use registry::{DomainRecord, DomainState, KeyState, Purpose, RecordKind, RecordState};
@@ -143,7 +144,12 @@ pub async fn create(
     Body(body): Body<CreateDomain>,
 ) -> Result<Answer<DomainShape>> {
     let new = DomainNew { name: body.name, return_path_target: api.config().return_path_target.clone() };
-    let domain = api.database().domain_create(&scope.access, scope.tenant, &new).await?;
+    let created = api.database().domain_create(&scope.access, scope.tenant, &new).await;
+    let domain = created.map_err(|fault| match fault {
+        // Another account has proved it; in this body the domain is called `name`.
+        Fault::Conflict { .. } => Problem::from(Fault::Conflict { field: "name" }),
+        other => Problem::from(other),
+    })?;
     Ok(Answer::created(domain.into()))
 }
 

@@ -94,7 +94,7 @@ async fn a_domain_that_another_tenant_has_proved_cannot_be_taken() {
     let second = house.onboard(&operator, "b.example").await;
     let reply =
         house.call("POST", &second.path("/domains"), &second.key, Some(json!({"name": "A.example"}))).await;
-    assert_eq!((reply.problem(409).as_str(), reply.pointers()), ("conflict", vec!["/domain".to_owned()]));
+    assert_eq!((reply.problem(409).as_str(), reply.pointers()), ("conflict", vec!["/name".to_owned()]));
     let twice =
         house.call("POST", &first.path("/domains"), &first.key, Some(json!({"name": "a.example"}))).await;
     assert_eq!(twice.problem(409), "conflict");

@@ -76,3 +76,22 @@ async fn a_key_belongs_to_its_tenant_and_a_refusal_is_kept_too() {
         .await;
     assert_eq!(reply.problem(400), "invalid_parameter");
 }
+
+#[tokio::test]
+async fn no_kept_answer_holds_a_secret_in_the_clear() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let body = json!({"name": "shop"});
+    let headers = [("idempotency-key", "k")];
+    let made = house
+        .call_with("POST", "/v1/tenants/self/credentials", &client.key, Some(body), &headers)
+        .await
+        .expect(201);
+    let password = made["password"].as_str().unwrap().as_bytes().to_vec();
+    let admin = house.database.admin().await;
+    let rows = admin.query("SELECT body FROM idempotency_keys", &[]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    let kept: Vec<u8> = rows[0].get(0);
+    assert!(!kept.windows(password.len()).any(|window| window == password));
+}

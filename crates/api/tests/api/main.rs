@@ -1,6 +1,6 @@
 //! The API as a client sees it: real PostgreSQL, real journal, real door; one file per resource.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "tests")]
 
 mod auth;
 mod dns;
