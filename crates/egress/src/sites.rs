@@ -161,3 +161,93 @@ impl Sites {
         self.shared.retain(|site, _| used.contains(site));
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::resolve::Exchanger;
+    use std::sync::LazyLock;
+
+    const NOW: Instant = Instant::from_micros(1_000_000);
+
+    fn domain(text: &str) -> Domain {
+        Domain::parse(text).unwrap()
+    }
+
+    fn route(host: &str) -> Route {
+        let addresses = vec!["192.0.2.1".parse().unwrap()];
+        let exchangers = vec![Exchanger { host: host.to_owned(), preference: 10, addresses }];
+        Route { site: SiteName::new(host), exchangers, lifetime: Duration::from_secs(120) }
+    }
+
+    fn sites(change: impl FnOnce(&mut Config)) -> Sites {
+        let mut config = Config::default();
+        change(&mut config);
+        Sites::new(Arc::new(config))
+    }
+
+    fn answer(sites: &mut Sites, name: &str, answer: Result<Route, Unresolved>, now: Instant) -> SiteName {
+        static PROFILES: LazyLock<Profiles> = LazyLock::new(Profiles::shipped);
+        sites.resolved(&domain(name), answer, &PROFILES, now)
+    }
+
+    #[test]
+    fn a_domain_is_looked_up_once_however_many_ask() {
+        let mut sites = sites(|_| {});
+        assert_eq!(sites.look(&domain("a.example"), NOW).1, LookUp::Start);
+        assert_eq!(sites.look(&domain("a.example"), NOW).1, LookUp::NotNow);
+        assert_eq!(sites.site_of(&domain("a.example")).as_str(), "a.example");
+        assert_eq!(answer(&mut sites, "a.example", Ok(route("mx.example")), NOW).as_str(), "mx.example");
+        let (known, look_up) = sites.look(&domain("a.example"), NOW);
+        assert!(matches!(known, Known::Destination(_)) && look_up == LookUp::NotNow);
+    }
+
+    #[test]
+    fn an_old_route_serves_until_the_new_one_is_there_and_while_the_dns_is_down() {
+        let mut sites = sites(|_| {});
+        answer(&mut sites, "a.example", Ok(route("mx.example")), NOW);
+        let later = NOW + Duration::from_secs(121);
+        let (known, look_up) = sites.look(&domain("a.example"), later);
+        assert!(matches!(known, Known::Destination(_)) && look_up == LookUp::Start);
+        let failure = || Err(Unresolved::Temporary("SERVFAIL".to_owned()));
+        assert_eq!(answer(&mut sites, "a.example", failure(), later).as_str(), "mx.example");
+        // A definite answer is believed.
+        assert_eq!(answer(&mut sites, "a.example", Err(Unresolved::NullMx), later).as_str(), "a.example");
+        assert!(matches!(sites.look(&domain("a.example"), later).0, Known::Nowhere(Unresolved::NullMx)));
+    }
+
+    #[test]
+    fn a_failure_is_remembered_for_a_while_and_then_looked_up_anew() {
+        let mut sites = sites(|config| config.resolve_failure_seconds = 60);
+        answer(&mut sites, "a.example", Err(Unresolved::NoSuchDomain), NOW);
+        let early = NOW + Duration::from_secs(59);
+        assert!(matches!(sites.look(&domain("a.example"), early), (Known::Nowhere(_), LookUp::NotNow)));
+        let later = NOW + Duration::from_secs(60);
+        assert!(matches!(sites.look(&domain("a.example"), later), (Known::Pending, LookUp::Start)));
+    }
+
+    #[test]
+    fn the_memory_of_domains_is_bounded() {
+        let mut sites = sites(|config| config.domains_remembered_max = 100);
+        for number in 0..1_000 {
+            let name = format!("d{number}.example");
+            sites.look(&domain(&name), NOW);
+            answer(&mut sites, &name, Ok(route(&format!("mx{number}.example"))), NOW);
+        }
+        assert!(sites.domains.len() <= 100 && sites.shared.len() <= 200);
+    }
+
+    #[test]
+    fn the_provider_comes_from_the_exchangers_and_brings_its_limits() {
+        let mut sites = sites(|_| {});
+        answer(&mut sites, "workspace.example", Ok(route("aspmx.l.google.com")), NOW);
+        let (Known::Destination(known), _) = sites.look(&domain("workspace.example"), NOW) else {
+            panic!("it is known")
+        };
+        assert_eq!(
+            (&*known.provider, known.limits.window.limit, known.tls),
+            ("google", 5, TlsMode::Required)
+        );
+    }
+}

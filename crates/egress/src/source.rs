@@ -40,3 +40,60 @@ pub(crate) fn choose(snapshot: &Snapshot, pool: PoolId, random: &mut Random) -> 
 pub(crate) fn same_family(source: IpAddr, target: IpAddr) -> bool {
     source.is_ipv4() == target.is_ipv4()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use mail::{Domain, SourceId, SourceName, Timestamp};
+    use registry::{EgressPool, Generation, PoolMember, SecretKey, Slug, SnapshotBuilder};
+
+    fn snapshot(members: &[(u32, SourceState)], random: &mut Random) -> (Snapshot, PoolId) {
+        let now = Timestamp::from_millis(1_795_425_249_120);
+        let pool = PoolId::mint(now, random);
+        let mut builder = SnapshotBuilder::new(Generation(1), now, Arc::new(SecretKey::new(&[7; 32])));
+        let mut list = Vec::new();
+        for (number, (weight, state)) in members.iter().enumerate() {
+            let id = SourceId::mint(now, random);
+            list.push(PoolMember { source: id, weight: *weight });
+            builder = builder.source(EgressSource {
+                id,
+                name: SourceName::new(format!("out-{number}")),
+                address: IpAddr::from([192, 0, 2, number as u8]),
+                ehlo: Domain::parse("out.house.example").unwrap(),
+                state: *state,
+            });
+        }
+        let name = Slug::parse("main").unwrap();
+        let snapshot =
+            builder.pool(EgressPool { id: pool, name, tenant: None, members: list, platform: None }).build();
+        (snapshot, pool)
+    }
+
+    #[test]
+    fn held_and_draining_sources_are_never_chosen() {
+        let mut random = Random::from_number(1);
+        let states = [(9, SourceState::Held), (9, SourceState::Draining), (1, SourceState::Active)];
+        let (snapshot, pool) = snapshot(&states, &mut random);
+        for _ in 0..100 {
+            let names: Vec<_> =
+                choose(&snapshot, pool, &mut random).iter().map(|source| source.name.clone()).collect();
+            assert_eq!(names, [SourceName::new("out-2")]);
+        }
+        let other = PoolId::mint(Timestamp::from_millis(1), &mut random);
+        assert!(choose(&snapshot, other, &mut random).is_empty());
+    }
+
+    #[test]
+    fn the_first_choice_follows_the_weights_and_all_are_in_the_list() {
+        let mut random = Random::from_number(2);
+        let (snapshot, pool) = snapshot(&[(1, SourceState::Active), (3, SourceState::Active)], &mut random);
+        let mut first = 0;
+        for _ in 0..10_000 {
+            let order = choose(&snapshot, pool, &mut random);
+            assert_eq!(order.len(), 2);
+            first += u32::from(order[0].name == SourceName::new("out-1"));
+        }
+        assert!((7_300..=7_700).contains(&first), "{first}");
+    }
+}

@@ -1,3 +1,4 @@
+//! What each cause leads to, as tables.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
