@@ -117,8 +117,12 @@ impl Plot {
         let dns = lab.ready["dns"].as_str().unwrap();
         let port = lab.ready["smtp_port"].as_u64().unwrap();
         let more =
-            format!("[dns]\nservers = [\"{dns}\"]\n[egress]\nsmtp_port = {port}\nloopback_only = true\n");
-        std::fs::write(self.path().join("posthouse.toml"), format!("{base}{more}")).unwrap();
+            format!("[dns]\nservers = [\"{dns}\"]\n[egress]\nsmtp_port = {port}\nlab_loopback_only = true\n");
+        std::fs::write(
+            self.path().join("posthouse.toml"),
+            format!("{base}{more}[events]\nwebhook_allow_networks = [\"127.0.0.0/8\"]\n"),
+        )
+        .unwrap();
         let mut house = self.start_without_lab();
         house.ready["lab"] = lab.ready.clone();
         house

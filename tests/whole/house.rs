@@ -77,6 +77,8 @@ impl Plot {
             let status = child.wait().unwrap();
             panic!("posthouse ended with {status} before it was ready:\n{}", self.log());
         };
+        // A second test in this process finds it installed.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap();
         House { child, ready, data: self.path().join("data"), http }
     }

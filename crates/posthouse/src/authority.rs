@@ -6,8 +6,8 @@
 
 use anyhow::Context;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 use std::fs;
 use std::io::Write;
@@ -33,11 +33,13 @@ pub fn ensure(directory: &Path, names: &[String], year: i32) -> anyhow::Result<C
     if !files.authority.exists() || !authority_key_file.exists() {
         make_authority(&files.authority, &authority_key_file, year)?;
     }
-    let authority_key = KeyPair::from_pem(&fs::read_to_string(&authority_key_file)?)
-        .with_context(|| format!("{} is damaged; remove it and ca.pem to make a new authority", authority_key_file.display()))?;
+    let authority_key = KeyPair::from_pem(&fs::read_to_string(&authority_key_file)?).with_context(|| {
+        format!("{} is damaged; remove it and ca.pem to make a new authority", authority_key_file.display())
+    })?;
     let authority_pem = fs::read_to_string(&files.authority)?;
-    let issuer = Issuer::from_ca_cert_pem(&authority_pem, authority_key)
-        .with_context(|| format!("{} is damaged; remove it and ca.key to make a new authority", files.authority.display()))?;
+    let issuer = Issuer::from_ca_cert_pem(&authority_pem, authority_key).with_context(|| {
+        format!("{} is damaged; remove it and ca.key to make a new authority", files.authority.display())
+    })?;
     let mut params = CertificateParams::new(names.to_vec())?;
     params.distinguished_name = distinguished_name(names.first().map_or("posthouse", String::as_str));
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

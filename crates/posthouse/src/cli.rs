@@ -34,9 +34,6 @@ pub enum Command {
     /// The simulated internet alone, and its load client and sink
     #[command(subcommand)]
     Lab(LabCommand),
-    /// Look into the journal
-    #[command(subcommand)]
-    Spool(SpoolCommand),
 }
 
 #[derive(Debug, Args)]
@@ -164,21 +161,6 @@ pub struct LabSink {
     /// Stop after this many messages; 0 runs until Ctrl-C
     #[arg(long, default_value_t = 0)]
     pub count: u64,
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum SpoolCommand {
-    /// Read every record, check every checksum, change nothing
-    Verify(SpoolVerify),
-}
-
-#[derive(Debug, Args)]
-pub struct SpoolVerify {
-    /// The spool directory of a stopped node
-    #[arg(value_name = "DIR")]
-    pub directory: PathBuf,
     #[arg(long)]
     pub json: bool,
 }

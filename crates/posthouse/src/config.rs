@@ -20,7 +20,7 @@ pub struct Config {
     pub listen: Listen,
     pub tls: Tls,
     pub keys: Keys,
-    pub database: Database,
+    pub database: database::Config,
     pub dns: Dns,
     pub spool: spool::Config,
     pub ingress: ingress::Config,
@@ -72,15 +72,6 @@ pub struct Keys {
     pub master: PathBuf,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Database {
-    /// `postgres://user:password@host/name`. Empty: `posthouse up` runs its own; `serve` refuses.
-    pub url: String,
-    /// Connections of this node, of all roles together.
-    pub connections_max: usize,
-}
-
 /// How names are looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -106,12 +97,6 @@ impl Default for Listen {
     }
 }
 
-impl Default for Database {
-    fn default() -> Database {
-        Database { url: String::new(), connections_max: 16 }
-    }
-}
-
 /// Everything that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
@@ -128,12 +113,6 @@ impl Config {
         let name = file.map_or("configuration".to_owned(), |path| path.display().to_string());
         let config = parse(&name, &text)?;
         override_by_environment(config, environment())
-    }
-
-    /// All keys at their defaults, as `config/posthouse.toml` has them.
-    pub fn shown_defaults() -> String {
-        // Serializing our own defaults fails only on a type that TOML lacks, which the test below would find.
-        toml::to_string_pretty(&Config::default()).unwrap_or_default()
     }
 }
 
@@ -212,7 +191,8 @@ fn edit_distance(a: &str, b: &str) -> usize {
 fn environment() -> Vec<(String, String)> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let ours = names.filter(|name| name.starts_with(ENVIRONMENT_PREFIX));
-    let mut pairs: Vec<_> = ours.filter_map(|name| std::env::var(&name).ok().map(|value| (name, value))).collect();
+    let mut pairs: Vec<_> =
+        ours.filter_map(|name| std::env::var(&name).ok().map(|value| (name, value))).collect();
     pairs.sort();
     pairs
 }
@@ -262,12 +242,17 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_with_line_and_nearest_name() {
-        let text = "[listen]\nhtpp = \"127.0.0.1:1\"\nsubmission = 7\n[node]\nhostname = \"a.test\"\ncolour = 1\n";
+        let text =
+            "[listen]\nhtpp = \"127.0.0.1:1\"\nsubmission = 7\n[node]\nhostname = \"a.test\"\ncolour = 1\n";
         let Mistakes(mistakes) = parse("posthouse.toml", text).unwrap_err();
         assert_eq!(mistakes.len(), 3, "{mistakes:?}");
         assert_eq!(mistakes[0], "posthouse.toml:2: there is no key `htpp`; did you mean `http`?");
         assert!(mistakes[1].starts_with("posthouse.toml:3: invalid type"), "{}", mistakes[1]);
-        assert!(mistakes[2].starts_with("posthouse.toml:6: there is no key `colour` here"), "{}", mistakes[2]);
+        assert!(
+            mistakes[2].starts_with("posthouse.toml:6: there is no key `colour` here"),
+            "{}",
+            mistakes[2]
+        );
     }
 
     #[test]
@@ -296,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_shipped_configuration_shows_every_key_at_its_default() {
-        let shown = Config::shown_defaults();
+        let shown = toml::to_string_pretty(&Config::default()).unwrap();
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/posthouse.toml");
         let header = "# Every key of a node at its default; written by `cargo xtask config`. docs/OPERATING.md explains them.\n\n";
         if std::env::var_os("POSTHOUSE_REWRITE").is_some() {

@@ -22,8 +22,9 @@ pub struct DataDirectory {
 
 impl DataDirectory {
     pub fn open(path: &Path) -> anyhow::Result<DataDirectory> {
-        fs::create_dir_all(path)
-            .map_err(|error| Failure::CannotCreate(format!("cannot make the data directory {}: {error}", path.display())))?;
+        fs::create_dir_all(path).map_err(|error| {
+            Failure::CannotCreate(format!("cannot make the data directory {}: {error}", path.display()))
+        })?;
         let path = path.canonicalize()?;
         let lock = lock(&path)?;
         check_layout(&path)?;
@@ -38,9 +39,10 @@ impl DataDirectory {
     pub fn private(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
         if !path.exists() {
-            fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| {
-                Failure::CannotCreate(format!("cannot make {}: {error}", path.display()))
-            })?;
+            fs::DirBuilder::new()
+                .mode(0o700)
+                .create(&path)
+                .map_err(|error| Failure::CannotCreate(format!("cannot make {}: {error}", path.display())))?;
         }
         Ok(path)
     }
@@ -48,9 +50,10 @@ impl DataDirectory {
 
 fn lock(path: &Path) -> anyhow::Result<File> {
     let file = path.join("lock");
-    let mut lock = File::options().create(true).truncate(false).read(true).write(true).open(&file).map_err(|error| {
-        Failure::CannotCreate(format!("cannot write to the data directory: {}: {error}", file.display()))
-    })?;
+    let mut lock =
+        File::options().create(true).truncate(false).read(true).write(true).open(&file).map_err(|error| {
+            Failure::CannotCreate(format!("cannot write to the data directory: {}: {error}", file.display()))
+        })?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
         let _ = lock.read_to_string(&mut holder);

@@ -7,12 +7,17 @@ mod cli;
 mod clock;
 mod config;
 mod data;
+mod demo;
 mod exit;
+mod lab_zone;
+mod node;
 mod nofile;
 mod postgres;
 mod ready;
 mod roles;
+mod screen;
 mod secrets;
+mod signals;
 mod telemetry;
 
 use clap::Parser;

@@ -20,7 +20,10 @@ pub fn raise() -> u64 {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::from(u32::MAX));
     tracing::info!(limit, reserved = RESERVED, "open files");
     if limit < RESERVED * 4 {
-        tracing::warn!(limit, "few open files are allowed; raise the hard limit (ulimit -Hn, LimitNOFILE=) to at least 65536");
+        tracing::warn!(
+            limit,
+            "few open files are allowed; raise the hard limit (ulimit -Hn, LimitNOFILE=) to at least 65536"
+        );
     }
     limit
 }

@@ -133,7 +133,10 @@ fn unprivileged_account() -> anyhow::Result<Option<Account>> {
     }
     let users = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
     let find = |name: &str| {
-        users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name))
+        users
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields.first() == Some(&name))
     };
     let fields = find("postgres").or_else(|| find("nobody")).context(
         "PostgreSQL refuses to run as root and this host has neither a user postgres nor a user nobody; \
@@ -183,7 +186,9 @@ fn socket_directory(directory: &Path) -> anyhow::Result<PathBuf> {
     let name: String = digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let short = std::env::temp_dir().join(format!("posthouse-{name}"));
     if short.as_os_str().len() > SOCKET_DIRECTORY_OCTETS_MAX {
-        bail!("the data directory and TMPDIR both have paths too long for a PostgreSQL socket; use a shorter --data");
+        bail!(
+            "the data directory and TMPDIR both have paths too long for a PostgreSQL socket; use a shorter --data"
+        );
     }
     Ok(short)
 }
@@ -263,7 +268,8 @@ fn wait_for_earlier_server(data: &Path) -> anyhow::Result<Option<u32>> {
         // No file, or one left by a server that is gone: nobody is there, PostgreSQL clears the rest itself.
         let text = fs::read_to_string(&file).unwrap_or_default();
         let mut lines = text.lines();
-        let pid = lines.next().and_then(|line| line.trim().parse::<u32>().ok()).filter(|pid| is_postgres(*pid));
+        let pid =
+            lines.next().and_then(|line| line.trim().parse::<u32>().ok()).filter(|pid| is_postgres(*pid));
         let Some(pid) = pid else { return Some(None) };
         seen = pid;
         // Line 8 is the state; one that stops removes the file.

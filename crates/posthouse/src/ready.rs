@@ -35,7 +35,7 @@ pub struct Smtp {
     pub inbound: SocketAddr,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, serde::Deserialize)]
 pub struct Operator {
     pub email: String,
     pub password: String,

@@ -17,6 +17,7 @@ use std::path::Path;
 const KEY_LEN: usize = 32;
 const FILE_HEADER: &str = "posthouse-master-key-1";
 
+#[derive(Clone)]
 pub struct Secrets {
     master: [u8; KEY_LEN],
 }
@@ -27,7 +28,9 @@ impl Secrets {
         match std::fs::read_to_string(path) {
             Ok(text) => Secrets::parse(path, &text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Secrets::create(path, random),
-            Err(error) => Err(error).with_context(|| format!("cannot read the master key {}", path.display())),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot read the master key {}", path.display()))
+            }
         }
     }
 
@@ -67,7 +70,8 @@ impl Secrets {
         }
         let mut key = [0; KEY_LEN];
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"posthouse");
-        let filled = salt.extract(&self.master).expand(&[label.as_bytes()], Len).and_then(|okm| okm.fill(&mut key));
+        let filled =
+            salt.extract(&self.master).expand(&[label.as_bytes()], Len).and_then(|okm| okm.fill(&mut key));
         // Only a length over 255 × 32 octets can fail (RFC 5869 §2.3).
         assert!(filled.is_ok(), "HKDF gives 32 octets");
         key

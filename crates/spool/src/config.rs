@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Directory of the segments, on a local disk. Owned by one process at a time.
+    /// Directory of the segments, on a local disk. Owned by one process at a time. Empty: `spool` below the node's data.
     pub directory: PathBuf,
     /// A segment is followed by a new one before it grows beyond this.
     pub segment_octets_max: u32,
@@ -39,7 +39,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            directory: PathBuf::from("/var/lib/posthouse/spool"),
+            directory: PathBuf::new(),
             segment_octets_max: 64 << 20,
             record_octets_max: 128 << 20,
             in_flight_octets_max: 256 << 20,

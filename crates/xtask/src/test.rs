@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Other people's implementations that judge ours, from PyPI.
 const PYTHON_PACKAGES: &[&str] =
-    &["dkimpy==1.1.8", "dnspython==2.9.2", "standardwebhooks==1.1.0", "aiosmtplib==5.1.3"];
+    &["dkimpy==1.1.8", "dnspython==2.9.2", "standardwebhooks==1.1.0", "aiosmtplib==5.1.3", "pynacl==1.6.2"];
 
 pub fn run(rest: &[String]) -> Outcome {
     host::ensure(&[

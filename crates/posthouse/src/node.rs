@@ -1,0 +1,359 @@
+//! One node, assembled: the keepers first, then the way out, then the telling, the doors last.
+//!
+//! Nothing is decided here; this file says in which order things start and stop, and gives each its parts. They stop
+//! in the order in which mail flows: doors, API, way out, telling, journal. Roles: the journal lies on this node's
+//! disk, so everything but the API runs wherever the journal is.
+
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::secrets::Secrets;
+use anyhow::Context;
+use api::Readiness;
+use database::{Database, Follower, Keys, SnapshotHandle};
+use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
+use mail::{Clock, Domain, Random};
+use metrics_exporter_prometheus::PrometheusHandle;
+use registry::{Access, Usage};
+use spool::Spool;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A snapshot older than this is a reason in `/ready`: PostgreSQL has not answered for that long.
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(30);
+
+/// What a node is made of.
+pub struct NodeParts {
+    pub config: Config,
+    pub secrets: Secrets,
+    pub clock: Arc<SystemClock>,
+    pub random: Random,
+    pub metrics: PrometheusHandle,
+    /// Files of the certificate of the doors.
+    pub chain: PathBuf,
+    pub key: PathBuf,
+    pub with_api: bool,
+}
+
+/// A node at work.
+pub struct Node {
+    pub database: Database,
+    pub snapshots: Arc<SnapshotHandle>,
+    pub addresses: Addresses,
+    pub http: Option<SocketAddr>,
+    pub spool: Spool,
+    doors: IngressHandle,
+    delivery: JoinHandle<Result<(), egress::Fault>>,
+    events: events::EventsHandle,
+    api: Option<JoinHandle<()>>,
+    follower: JoinHandle<()>,
+    stop: Stop,
+}
+
+/// Who is told to stop, in this order.
+#[derive(Default)]
+struct Stop {
+    doors: CancellationToken,
+    egress: CancellationToken,
+    events: CancellationToken,
+}
+
+/// What everything else stands on: the registry and the journal, open.
+struct Keepers {
+    database: Database,
+    snapshots: Arc<SnapshotHandle>,
+    follower: JoinHandle<()>,
+    source: ingress::SnapshotSource,
+    spool: Spool,
+    recovery: spool::Recovery,
+}
+
+impl Node {
+    pub async fn start(mut parts: NodeParts) -> anyhow::Result<Node> {
+        let keepers = Keepers::open(&mut parts).await?;
+        let submission = start_submission(&mut parts, &keepers).await?;
+        let stop = Stop::default();
+        // Every address is bound before anything runs: a port that is taken is found before mail moves.
+        let config = &parts.config;
+        let listeners =
+            Listeners::bind(door_addresses(config)?).map_err(|error| unavailable("cannot listen", error))?;
+        let http = if parts.with_api { Some(bind_http(config).await?) } else { None };
+        let http_address = http.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
+        let Keepers { database, snapshots, follower, source, spool, recovery } = keepers;
+        let (egress, delivery) = start_egress(&mut parts, &spool, recovery, &source, &stop.egress)?;
+        let events_parts = events::EventsParts {
+            spool: spool.clone(),
+            database: database.clone(),
+            snapshot: source,
+            clock: parts.clock.clone(),
+            random: parts.random.fork(),
+            config: parts.config.events.clone(),
+        };
+        let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
+        let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
+            .await
+            .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;
+        let door_parts =
+            ingress::IngressParts { submission: submission.clone(), tls: Some(tls), returned: None };
+        let doors =
+            Ingress::start(door_parts, listeners, stop.doors.clone()).context("cannot open the doors")?;
+        let api = match http {
+            None => None,
+            Some(listener) => {
+                let keepers = (&database, &snapshots, &spool);
+                let state = api_state(&mut parts, keepers, submission, egress)?;
+                Some(tokio::spawn(api::serve(listener, state, stop.doors.clone())))
+            }
+        };
+        let addresses = doors.addresses();
+        Ok(Node {
+            database,
+            snapshots,
+            addresses,
+            http: http_address,
+            spool,
+            doors,
+            delivery,
+            events,
+            api,
+            follower,
+            stop,
+        })
+    }
+}
+
+impl Keepers {
+    async fn open(parts: &mut NodeParts) -> anyhow::Result<Keepers> {
+        let clock: Arc<dyn Clock> = parts.clock.clone();
+        let keys = Keys::from_master(&parts.secrets.derive("database"));
+        let database = Database::connect(&parts.config.database, keys, clock.clone(), parts.random.fork())
+            .await
+            .map_err(|error| unavailable("cannot use the database", error))?;
+        let (snapshots, follower) = Follower::start(database.clone(), &parts.config.database)
+            .await
+            .map_err(|error| unavailable("cannot read the registry", error))?;
+        let held = Arc::clone(&snapshots);
+        let source: ingress::SnapshotSource = Arc::new(move || held.load());
+        let (spool, recovery) = open_spool(&parts.config, clock).await?;
+        Ok(Keepers { database, snapshots, follower, source, spool, recovery })
+    }
+}
+
+async fn start_submission(parts: &mut NodeParts, keepers: &Keepers) -> anyhow::Result<Arc<Submission>> {
+    let usage = restored_usage(&keepers.database).await?;
+    let name = &parts.config.node.hostname;
+    let hostname: Domain = name
+        .parse()
+        .map_err(|error| Failure::Configuration(format!("node.hostname = \"{name}\": {error}")))?;
+    Submission::start(ingress::SubmissionParts {
+        intake: keepers.spool.intake(),
+        snapshot: keepers.source.clone(),
+        usage: Arc::new(Mutex::new(usage)),
+        token_key: Arc::new(mail::token::TokenKey::new(&parts.secrets.derive("return path"))),
+        clock: parts.clock.clone(),
+        random: parts.random.fork(),
+        hostname,
+        config: parts.config.ingress.clone(),
+    })
+    .context("cannot start the signing threads")
+}
+
+fn api_state(
+    parts: &mut NodeParts,
+    (database, snapshots, spool): (&Database, &Arc<SnapshotHandle>, &Spool),
+    submission: Arc<Submission>,
+    egress: egress::EgressHandle,
+) -> anyhow::Result<api::AppState> {
+    let config = api_config(&parts.config);
+    let metrics = parts.metrics.clone();
+    Ok(api::AppState {
+        dns: api::DnsChecker::new(&config).context("cannot set up name lookups")?,
+        config,
+        database: database.clone(),
+        snapshots: snapshots.clone(),
+        submission,
+        tokens: session_keys(&parts.config)?,
+        clock: parts.clock.clone(),
+        random: parts.random.fork(),
+        readiness: readiness(spool.clone(), snapshots.clone()),
+        metrics: Arc::new(move || metrics.render()),
+        why: why_source(egress),
+    })
+}
+
+impl Node {
+    /// Returns when the journal has sealed itself; the process must then end and start again.
+    pub async fn until_sealed(&self) {
+        self.spool.until_sealed().await;
+    }
+
+    /// Stops everything in the order in which mail flows. Bounded by the drain times of the configuration.
+    pub async fn stop(self) {
+        self.stop.doors.cancel();
+        self.doors.finished().await;
+        if let Some(api) = self.api {
+            ended("api", api.await);
+        }
+        self.stop.egress.cancel();
+        match self.delivery.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "delivery ended with a fault")
+            }
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "delivery died"),
+        }
+        self.stop.events.cancel();
+        self.events.stopped().await;
+        self.follower.abort();
+        if let Err(error) = self.spool.shutdown().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the journal did not close cleanly");
+        }
+    }
+}
+
+fn start_egress(
+    parts: &mut NodeParts,
+    spool: &Spool,
+    recovery: spool::Recovery,
+    snapshot: &ingress::SnapshotSource,
+    stop: &CancellationToken,
+) -> anyhow::Result<(egress::EgressHandle, JoinHandle<Result<(), egress::Fault>>)> {
+    let config = egress_config(&parts.config);
+    let resolver = egress::resolve::DnsResolver::new(&config.dns_servers, &config.own_names)
+        .context("cannot set up name lookups")?;
+    let egress_parts = egress::EgressParts {
+        config,
+        profiles: Arc::new(mail::classify::Profiles::shipped()),
+        snapshot: snapshot.clone(),
+        unsettled: recovery.unsettled,
+        follower: spool.follow(recovery.end),
+        outcomes: spool.outcomes(),
+        bodies: spool.bodies(),
+        resolver: Arc::new(resolver),
+        clock: parts.clock.clone(),
+        random: parts.random.fork(),
+    };
+    egress::start(egress_parts, stop.clone()).context("cannot start delivery")
+}
+
+/// What the API asks when somebody wants to know why a message waits.
+fn why_source(egress: egress::EgressHandle) -> api::Why {
+    Arc::new(move |message| {
+        let egress = egress.clone();
+        Box::pin(async move { egress.why(message).await.ok().flatten() })
+    })
+}
+
+fn ended(name: &'static str, outcome: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = outcome {
+        tracing::error!(error = &error as &dyn std::error::Error, task = name, "a task died");
+    }
+}
+
+/// An error of our surroundings with all its causes, as one sentence and exit code 69.
+pub fn unavailable(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+    Failure::Unavailable(format!("{what}: {:#}", anyhow::Error::from(error))).into()
+}
+
+async fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Spool, spool::Recovery)> {
+    let mut settings = config.spool.clone();
+    if settings.directory.as_os_str().is_empty() {
+        settings.directory = config.node.data.join("spool");
+    }
+    let directory = settings.directory.clone();
+    // Recovery reads every segment: seconds with a large spool, and no business of the network threads.
+    let opened =
+        tokio::task::spawn_blocking(move || Spool::open(settings, Arc::new(spool::RealDisk), clock)).await?;
+    opened.map_err(|error| unavailable(&format!("cannot open the journal in {}", directory.display()), error))
+}
+
+async fn restored_usage(database: &Database) -> anyhow::Result<Usage> {
+    let mut usage = Usage::new();
+    let counts = database.usage_restore(&Access::house("restore usage")).await;
+    usage.restore(counts.map_err(|error| unavailable("cannot read what was used today", error))?);
+    Ok(usage)
+}
+
+fn door_addresses(config: &Config) -> anyhow::Result<Addresses> {
+    Ok(Addresses {
+        submission: address("listen.submission", &config.listen.submission)?,
+        submissions: address("listen.submissions", &config.listen.submissions)?,
+        inbound: address("listen.inbound", &config.listen.inbound)?,
+    })
+}
+
+/// Empty closes the door.
+fn address(key: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address = text.parse().map_err(|_| {
+        Failure::Configuration(format!(
+            "{key} = \"{text}\" is not an address and a port, such as 127.0.0.1:8025"
+        ))
+    })?;
+    Ok(Some(address))
+}
+
+async fn bind_http(config: &Config) -> anyhow::Result<tokio::net::TcpListener> {
+    let address = address("listen.http", &config.listen.http)?.ok_or_else(|| {
+        Failure::Configuration("listen.http is empty; leave out the role api instead".to_owned())
+    })?;
+    tokio::net::TcpListener::bind(address).await.map_err(|error| {
+        Failure::Unavailable(format!("cannot listen on {address} (listen.http): {error}")).into()
+    })
+}
+
+fn egress_config(config: &Config) -> egress::Config {
+    let mut settings = config.egress.clone();
+    settings.dns_servers.clone_from(&config.dns.servers);
+    if settings.own_names.is_empty() {
+        settings.own_names = vec![config.node.hostname.clone(), config.node.return_path_host.clone()];
+    }
+    settings
+}
+
+fn api_config(config: &Config) -> api::Config {
+    let mut settings = config.api.clone();
+    settings.dns_servers.clone_from(&config.dns.servers);
+    settings
+}
+
+/// The key that signs operators' sessions: one file per installation, made at the first start.
+fn session_keys(config: &Config) -> anyhow::Result<api::TokenKeys> {
+    let path = config.node.data.join("keys/session.key");
+    if !path.exists() {
+        let key = api::TokenKeys::generate().context("cannot make the session key")?;
+        crate::authority::write(&path, &key, 0o600)?;
+    }
+    let key = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    api::TokenKeys::from_pkcs8(&key).with_context(|| {
+        format!("{} is damaged; remove it to make a new one (everybody logs in again)", path.display())
+    })
+}
+
+fn readiness(spool: Spool, snapshots: Arc<SnapshotHandle>) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    Arc::new(move || {
+        let mut reasons = Vec::new();
+        let status = spool.status();
+        if status.sealed {
+            reasons.push(
+                "the journal is sealed after a failed write or sync; restart when the disk is well"
+                    .to_owned(),
+            );
+        }
+        if status.full {
+            reasons.push("free space on the spool's disk has fallen to the reserve".to_owned());
+        }
+        let age = snapshots.age();
+        metrics::gauge!("registry_snapshot_age_seconds").set(age.as_secs_f64());
+        if age > SNAPSHOT_AGE_MAX {
+            reasons.push(format!("the registry was last read {} s ago; is PostgreSQL up?", age.as_secs()));
+        }
+        Readiness { reasons }
+    })
+}

@@ -1,0 +1,119 @@
+//! `posthouse serve`: one node in production. Nothing is made up here: what is missing is said.
+
+use crate::cli::Serve;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::data::DataDirectory;
+use crate::exit::Failure;
+use crate::node::{Node, NodeParts};
+use crate::ready::{Ready, Smtp};
+use crate::roles::up::os_random;
+use crate::secrets::Secrets;
+use crate::signals::Signals;
+use crate::{nofile, telemetry};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+const ROLES: &[&str] = &["ingress", "egress", "events", "api"];
+
+pub fn run(options: &Serve) -> anyhow::Result<()> {
+    let mut config = Config::load(Some(&options.config))
+        .map_err(|error| Failure::Configuration(format!("the configuration cannot be used\n{error}")))?;
+    let with_api = check_roles(&options.role)?;
+    check_complete(&config)?;
+    telemetry::start_logging(&config.log)?;
+    nofile::raise();
+    let metrics = telemetry::start_metrics()?;
+    let data = DataDirectory::open(&config.node.data)?;
+    config.node.data = data.path().to_path_buf();
+    let keys = data.private("keys")?;
+    let mut random = os_random()?;
+    let master = if config.keys.master.as_os_str().is_empty() {
+        keys.join("master.key")
+    } else {
+        config.keys.master.clone()
+    };
+    let secrets = Secrets::load_or_create(&master, &mut random)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let (chain, key) = (config.tls.chain.clone(), config.tls.key.clone());
+        let clock = Arc::new(SystemClock::new());
+        let spool = config.node.data.join("spool");
+        let parts = NodeParts { config, secrets, clock, random, metrics, chain, key, with_api };
+        let node = Node::start(parts).await?;
+        if let Some(file) = &options.ready_file {
+            ready(&node, spool).write(file)?;
+        }
+        tracing::info!("ready");
+        let ended = tokio::select! {
+            signal = signals.recv() => {
+                tracing::info!(signal, "stopping");
+                Ok(())
+            }
+            () = node.until_sealed() => {
+                Err(Failure::Unavailable("the journal is sealed after a failed write or sync".to_owned()).into())
+            }
+        };
+        node.stop().await;
+        ended
+    })
+}
+
+/// Whether the API is among the roles.
+fn check_roles(roles: &[String]) -> anyhow::Result<bool> {
+    for role in roles {
+        if !ROLES.contains(&role.as_str()) {
+            return Err(Failure::Usage(format!(
+                "there is no role {role}; the roles are {}",
+                ROLES.join(", ")
+            ))
+            .into());
+        }
+    }
+    if ROLES[..3].iter().any(|needed| !roles.iter().any(|role| role == needed)) {
+        return Err(Failure::Usage(
+            "ingress, egress and events share the journal on this node's disk and run together; only api can be left \
+             out"
+            .to_owned(),
+        )
+        .into());
+    }
+    Ok(roles.iter().any(|role| role == "api"))
+}
+
+fn check_complete(config: &Config) -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    if config.database.url.is_empty() {
+        missing
+            .push("database.url is empty: `serve` uses an external PostgreSQL (`posthouse up` runs its own)");
+    }
+    if config.tls.chain.as_os_str().is_empty() || config.tls.key.as_os_str().is_empty() {
+        missing.push("tls.chain and tls.key are empty: name the PEM files of this host's certificate");
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Failure::Configuration(missing.join("\n")).into()) }
+}
+
+fn ready(node: &Node, spool: std::path::PathBuf) -> Ready {
+    let closed = SocketAddr::from(([0, 0, 0, 0], 0));
+    let (api, console, metrics, openapi) = Ready::urls(node.http.unwrap_or(closed));
+    Ready {
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        api,
+        console,
+        metrics,
+        openapi,
+        smtp: Smtp {
+            submission: node.addresses.submission.unwrap_or(closed),
+            submissions: node.addresses.submissions.unwrap_or(closed),
+            inbound: node.addresses.inbound.unwrap_or(closed),
+        },
+        ca: None,
+        operator: None,
+        database: None,
+        spool,
+        lab: None,
+        demo: None,
+    }
+}

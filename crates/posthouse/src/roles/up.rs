@@ -1,0 +1,265 @@
+//! `posthouse up`: everything in one process on this machine, with its own PostgreSQL and, if asked, an internet.
+//!
+//! PostgreSQL is started from the main thread and stopped after everything else: the kernel ties its life to this
+//! thread. What `up` makes for itself on the first start (keys, authority, operator, demo tenant) it keeps in the data
+//! directory, so that a second start continues.
+
+use crate::cli::Up;
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::data::DataDirectory;
+use crate::demo;
+use crate::exit::Failure;
+use crate::lab_zone::Zone;
+use crate::node::{Node, NodeParts, unavailable};
+use crate::postgres::{self, Server};
+use crate::ready::{Lab as ReadyLab, Operator, Ready, Smtp};
+use crate::secrets::Secrets;
+use crate::signals::Signals;
+use crate::{authority, nofile, screen, telemetry};
+use anyhow::Context;
+use lab::{Lab, LabConfig, LabHandle, LabParts};
+use mail::{Clock, Random};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+const OPERATOR: &str = "operator@posthouse.test";
+
+/// What there is before the runtime: a locked directory, keys, certificates, a database.
+struct Ground {
+    config: Config,
+    data: DataDirectory,
+    secrets: Secrets,
+    clock: Arc<SystemClock>,
+    random: Random,
+    authority: Option<PathBuf>,
+    operator: Operator,
+    metrics: PrometheusHandle,
+}
+
+pub fn run(options: &Up) -> anyhow::Result<()> {
+    let (mut ground, server) = prepare(options)?;
+    if let Some(server) = &server {
+        ground.config.database.url = server.url(postgres::DATABASE);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve(options, ground));
+    drop(runtime);
+    if let Some(server) = server {
+        server.stop();
+    }
+    outcome
+}
+
+fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>)> {
+    let mut config = Config::load(options.config.as_deref())
+        .map_err(|error| Failure::Configuration(format!("the configuration cannot be used\n{error}")))?;
+    if let Some(data) = &options.data {
+        config.node.data.clone_from(data);
+    }
+    if let Some(url) = &options.database {
+        config.database.url.clone_from(url);
+    }
+    telemetry::start_logging(&config.log)?;
+    nofile::raise();
+    let metrics = telemetry::start_metrics()?;
+    let data = DataDirectory::open(&config.node.data)?;
+    config.node.data = data.path().to_path_buf();
+    let mut random = os_random()?;
+    let keys = data.private("keys")?;
+    let master = if config.keys.master.as_os_str().is_empty() {
+        keys.join("master.key")
+    } else {
+        config.keys.master.clone()
+    };
+    let secrets = Secrets::load_or_create(&master, &mut random)?;
+    let operator = operator(&keys.join("operator.json"), &mut random)?;
+    let clock = Arc::new(SystemClock::new());
+    let authority = certificates(&mut config, &data, &*clock)?;
+    let server = match config.database.url.is_empty() {
+        true => Some(
+            Server::start(&data.path().join("postgres"), &mut random)
+                .map_err(|error| Failure::Unavailable(format!("{error:#}")))?,
+        ),
+        false => None,
+    };
+    Ok((Ground { config, data, secrets, clock, random, authority, operator, metrics }, server))
+}
+
+/// The one place where randomness comes from the operating system.
+pub fn os_random() -> anyhow::Result<Random> {
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed)
+        .map_err(|_| anyhow::anyhow!("the operating system gives no random numbers"))?;
+    Ok(Random::from_seed(seed))
+}
+
+/// The operator's first password: made once, kept where only we can read it.
+fn operator(file: &Path, random: &mut Random) -> anyhow::Result<Operator> {
+    if let Ok(text) = std::fs::read_to_string(file) {
+        return serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()));
+    }
+    let password = random.bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let operator = Operator { email: OPERATOR.to_owned(), password };
+    authority::write(file, serde_json::to_string(&operator)?.as_bytes(), 0o600)?;
+    Ok(operator)
+}
+
+/// The operator's certificate, or one of our own authority; returns the authority's file in that case.
+fn certificates(
+    config: &mut Config,
+    data: &DataDirectory,
+    clock: &dyn Clock,
+) -> anyhow::Result<Option<PathBuf>> {
+    if !config.tls.chain.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let year = i32::from(clock.timestamp().to_jiff().to_zoned(jiff::tz::TimeZone::UTC).year());
+    let names =
+        [config.node.hostname.clone(), "localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let files = authority::ensure(&data.path().join("tls"), &names, year)?;
+    config.tls.chain = files.chain;
+    config.tls.key = files.key;
+    Ok(Some(files.authority))
+}
+
+async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let stop_lab = CancellationToken::new();
+    let lab = match options.lab {
+        true => Some(start_lab(&mut ground, stop_lab.clone()).await?),
+        false => None,
+    };
+    let settings = &ground.config.database;
+    database::ensure_database(settings)
+        .await
+        .map_err(|error| unavailable("cannot make the database", error))?;
+    let applied = database::migrate(settings).await.map_err(|error| unavailable("cannot migrate", error))?;
+    tracing::info!(applied, "the schema is up to date");
+    let node = Node::start(NodeParts {
+        config: ground.config.clone(),
+        secrets: ground.secrets.clone(),
+        clock: ground.clock.clone(),
+        random: ground.random.fork(),
+        metrics: ground.metrics.clone(),
+        chain: ground.config.tls.chain.clone(),
+        key: ground.config.tls.key.clone(),
+        with_api: true,
+    })
+    .await?;
+    let password = Zeroizing::new(ground.operator.password.clone());
+    node.database
+        .operator_ensure(&ground.operator.email, password)
+        .await
+        .map_err(|error| unavailable("cannot make the operator", error))?;
+    let mut ready = ready(&ground, &node, lab.as_ref())?;
+    if let (Some(lab), Some(inbound)) = (&lab, node.addresses.inbound) {
+        lab.set_inbound(inbound)?;
+    }
+    let mut zone = match &lab {
+        Some(lab) => Some(Zone::open(&node.database, lab).await?),
+        None => None,
+    };
+    let keep_zone = async {
+        match (&mut zone, &lab) {
+            (Some(zone), Some(lab)) => zone.keep(&node.database, &node.snapshots, lab).await,
+            _ => std::future::pending().await,
+        }
+    };
+    let open_for_use = async {
+        if ready.lab.is_some() {
+            ready.demo = Some(demo::ensure(&ready, &ground.data.path().join("keys/demo.json")).await?);
+        }
+        announce(options, &ground, &ready)?;
+        wait_for_the_end(&mut signals, &node).await
+    };
+    let ended = tokio::select! {
+        ended = open_for_use => ended,
+        () = keep_zone => unreachable!("the zone is kept for ever"),
+    };
+    let _ = std::fs::remove_file(ground.data.path().join("ready.json"));
+    node.stop().await;
+    stop_lab.cancel();
+    if let Some(lab) = lab {
+        lab.stopped().await;
+    }
+    ended
+}
+
+async fn wait_for_the_end(signals: &mut Signals, node: &Node) -> anyhow::Result<()> {
+    tokio::select! {
+        signal = signals.recv() => {
+            tracing::info!(signal, "stopping");
+            Ok(())
+        }
+        () = node.until_sealed() => Err(Failure::Unavailable(
+            "the journal is sealed after a failed write or sync; nothing that was acknowledged is lost. Look at the \
+             disk, then start again"
+                .to_owned(),
+        )
+        .into()),
+    }
+}
+
+/// The lab first: its name server and its port are part of the configuration of everything else.
+async fn start_lab(ground: &mut Ground, stop: CancellationToken) -> anyhow::Result<LabHandle> {
+    let parts = LabParts { clock: ground.clock.clone(), random: ground.random.fork() };
+    let lab = Lab::start(LabConfig::default(), parts, stop)
+        .await
+        .map_err(|error| unavailable("cannot start the lab", error))?;
+    ground.config.dns.servers = vec![lab.dns];
+    ground.config.egress.smtp_port = lab.smtp_port;
+    ground.config.egress.lab_loopback_only = true;
+    let loopback: [ipnet::IpNet; 2] = [
+        ipnet::IpNet::new_assert(IpAddr::from([127, 0, 0, 0]), 8),
+        ipnet::IpNet::new_assert(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16]), 128),
+    ];
+    ground.config.events.webhook_allow_networks.extend(loopback);
+    Ok(lab)
+}
+
+fn ready(ground: &Ground, node: &Node, lab: Option<&LabHandle>) -> anyhow::Result<Ready> {
+    let http = node.http.context("up always serves HTTP")?;
+    let (api, console, metrics, openapi) = Ready::urls(http);
+    let closed = SocketAddr::from(([0, 0, 0, 0], 0));
+    Ok(Ready {
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        api,
+        console,
+        metrics,
+        openapi,
+        smtp: Smtp {
+            submission: node.addresses.submission.unwrap_or(closed),
+            submissions: node.addresses.submissions.unwrap_or(closed),
+            inbound: node.addresses.inbound.unwrap_or(closed),
+        },
+        ca: ground.authority.clone(),
+        operator: Some(ground.operator.clone()),
+        database: Some(ground.config.database.url.clone()),
+        spool: ground.config.node.data.join("spool"),
+        lab: lab.map(|lab| ReadyLab {
+            control: format!("http://{}", lab.control),
+            dns: lab.dns,
+            smtp_port: lab.smtp_port,
+        }),
+        demo: None,
+    })
+}
+
+fn announce(options: &Up, ground: &Ground, ready: &Ready) -> anyhow::Result<()> {
+    ready.write(&ground.data.path().join("ready.json"))?;
+    if let Some(file) = &options.ready_file {
+        ready.write(file)?;
+    }
+    if options.json {
+        println!("{}", ready.to_json());
+    } else {
+        print!("{}", screen::of(ready));
+    }
+    Ok(())
+}
