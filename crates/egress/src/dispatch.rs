@@ -52,6 +52,7 @@ pub(crate) struct Dispatcher {
 }
 
 /// What the shell has to do, in this order.
+#[allow(clippy::large_enum_variant, reason = "most actions are records, and none lives long")]
 pub(crate) enum Action {
     /// Answer with `handle_resolved`.
     Resolve(Domain),
@@ -83,6 +84,7 @@ pub(crate) struct Order {
 }
 
 /// What a session tells.
+#[allow(clippy::large_enum_variant, reason = "nearly all events are reports")]
 pub(crate) enum Event {
     Done {
         session: u64,
@@ -293,10 +295,10 @@ impl Dispatcher {
             }
             Err(gate) => gate,
         });
-        if std::mem::take(&mut self.ways.wants_connection) {
-            if let Some(idle) = self.ways.sessions.take_oldest_idle() {
-                self.close(idle);
-            }
+        if std::mem::take(&mut self.ways.wants_connection)
+            && let Some(idle) = self.ways.sessions.take_oldest_idle()
+        {
+            self.close(idle);
         }
         match (polled, placement) {
             (None, _) => return false,

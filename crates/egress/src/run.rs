@@ -87,6 +87,7 @@ pub fn start(
         drain_by: None,
         following: true,
         recovering: true,
+        measured: tokio::time::Instant::now(),
     };
     let task = tokio::spawn(async move {
         let ended = run.run(parts.follower, events, requests, recovered).await;
@@ -120,6 +121,7 @@ struct Run {
     drain_by: Option<tokio::time::Instant>,
     following: bool,
     recovering: bool,
+    measured: tokio::time::Instant,
 }
 
 impl Run {
@@ -134,6 +136,7 @@ impl Run {
             (Vec::with_capacity(BATCH_MAX), Vec::with_capacity(BATCH_MAX));
         loop {
             self.look_at_snapshot();
+            self.measure();
             let now = self.now();
             self.dispatcher.handle_timeout(now);
             self.act().await?;
@@ -180,6 +183,20 @@ impl Run {
     fn now(&self) -> Now {
         let clock = &self.around.clock;
         Now { instant: clock.instant(), timestamp: clock.timestamp() }
+    }
+
+    /// Once a second, for the metrics.
+    fn measure(&mut self) {
+        let now = tokio::time::Instant::now();
+        if now < self.measured + SNAPSHOT_LOOK {
+            return;
+        }
+        self.measured = now;
+        let totals = self.dispatcher.queue.totals();
+        metrics::gauge!("posthouse_queue_recipients", "state" => "waiting").set(totals.waiting as f64);
+        metrics::gauge!("posthouse_queue_recipients", "state" => "ready").set(totals.ready as f64);
+        metrics::gauge!("posthouse_queue_recipients", "state" => "in_flight").set(totals.in_flight as f64);
+        metrics::gauge!("posthouse_egress_sessions").set(self.orders.len() as f64);
     }
 
     /// The one timer.

@@ -140,9 +140,9 @@ fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
 }
 
 /// Tries addresses in the order of preference until a session is open.
-async fn open(job: &Job, around: &Surroundings) -> Result<Opened, NotOpened> {
+async fn open(job: &Job, around: &Surroundings) -> Result<Opened, Box<NotOpened>> {
     let at = Circumstances { egress: Some(job.source.address), ..Circumstances::default() };
-    let mut failed = NotOpened { cause: Cause::NoCommonFamily, at };
+    let mut failed = Box::new(NotOpened { cause: Cause::NoCommonFamily, at });
     for (host, address) in targets(job, around.config.addresses_per_attempt_max) {
         failed.at.mx = Some(host.to_owned());
         if !is_allowed(address, &around.config) {

@@ -119,10 +119,10 @@ impl Sites {
     }
 
     fn share(&mut self, domain: &Domain, route: Route, profiles: &Profiles) -> Arc<Destination> {
-        if let Some(known) = self.shared.get(&route.site) {
-            if known.route == route {
-                return Arc::clone(known);
-            }
+        if let Some(known) = self.shared.get(&route.site)
+            && known.route == route
+        {
+            return Arc::clone(known);
         }
         let hosts: Vec<&str> = route.exchangers.iter().map(|exchanger| exchanger.host.as_str()).collect();
         let provider: &Provider = profiles.provider_for(domain, &hosts);

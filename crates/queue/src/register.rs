@@ -74,6 +74,10 @@ impl<K: Clone + Eq + Hash, R> Register<K, R> {
         self.rows.get(number as usize)?.as_ref().map(|row| &row.value)
     }
 
+    pub fn len(&self) -> u64 {
+        self.numbers.len() as u64
+    }
+
     pub fn rows(&self) -> impl Iterator<Item = &R> {
         self.rows.iter().flatten().map(|row| &row.value)
     }

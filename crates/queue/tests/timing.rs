@@ -156,6 +156,7 @@ fn cancelling_takes_out_what_waits_and_marks_what_is_in_flight() {
         Retried::Waiting => panic!("it was cancelled"),
     }
     assert!(house.queue.is_empty() && house.queue.places(message).is_empty());
+    assert_eq!(open(&mut house.queue, house.now), None);
     assert_eq!(house.queue.totals(), Default::default());
 }
 
