@@ -287,12 +287,15 @@ fn check_string(schema: &Value, text: &str, at: String, errors: &mut Vec<FieldEr
 
 fn check_number(schema: &Value, number: &serde_json::Number, at: String, errors: &mut Vec<FieldError>) {
     let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_f64);
+    // The 32-bit numbers of bodies have no sign; without this serde would refuse them and could not say where.
+    let widest =
+        (schema.get("format").is_some_and(|format| format == "int32")).then_some(f64::from(u32::MAX));
     let value = number.as_f64().unwrap_or(f64::NAN);
     if let Some(least) = bound("minimum")
         && value < least
     {
         errors.push(FieldError::new(at, "too_small", format!("must be at least {least}")));
-    } else if let Some(most) = bound("maximum")
+    } else if let Some(most) = bound("maximum").or(widest)
         && value > most
     {
         errors.push(FieldError::new(at, "too_large", format!("must be at most {most}")));
@@ -335,6 +338,7 @@ mod tests {
                 "name": {"type": "string", "minLength": 1, "maxLength": 5},
                 "domain": {"type": "string", "format": "domain"},
                 "count": {"type": ["integer", "null"], "minimum": 1, "maximum": 10},
+                "width": {"type": "integer", "format": "int32"},
                 "kind": {"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Kind"}]},
                 "tags": {"type": "array", "maxItems": 2, "items": {"type": "string", "format": "slug"}},
                 "metadata": {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "string"}}}},
@@ -374,6 +378,8 @@ mod tests {
         assert_eq!(mistakes(json!({})), missing);
         assert_eq!(mistakes(json!({"name": 7, "domain": "a.example"})), [("/name".to_owned(), "wrong_type")]);
         assert_eq!(mistakes(json!([])), [(String::new(), "wrong_type")]);
+        let wide = json!({"name": "a", "domain": "a.example", "width": 4294967296u64});
+        assert_eq!(mistakes(wide), [("/width".to_owned(), "too_large")]);
         assert_eq!(
             mistakes(json!({"name": "a", "domain": "a.example", "count": 1.5})),
             [("/count".to_owned(), "wrong_type")]
