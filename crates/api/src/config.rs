@@ -8,8 +8,6 @@ use std::net::SocketAddr;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the API listens; port 0 takes any free one.
-    pub listen: SocketAddr,
     /// Octets of a JSON body of any operation but sending.
     pub body_octets_max: usize,
     /// Octets of the body of `POST …/messages`; base64 makes a message a third larger.
@@ -40,14 +38,20 @@ pub struct Config {
     pub idempotency_wait_seconds: u64,
     /// Messages of one batch call.
     pub batch_recipients_max: usize,
-    /// Name servers that check the records of sending domains, `address:port`; empty means those of the system.
+    /// Name servers that check the records of sending domains; empty means those of the system. Set by the binary.
+    #[serde(skip)]
     pub dns_servers: Vec<SocketAddr>,
     /// Milliseconds for one question to a name server.
     pub dns_timeout_ms: u64,
     /// Seconds after which the domain watch looks at a domain again.
     pub domain_check_seconds: u64,
     /// The host of our inbound listener: where the return path of every sending domain must point (a CNAME).
+    /// Set by the binary.
+    #[serde(skip)]
     pub return_path_target: Domain,
+    /// Domain of the platform's signature, for pools that are made without one of their own. Set by the binary.
+    #[serde(skip)]
+    pub platform_domain: Option<Domain>,
     /// Name of the pool that new tenants send from when none is asked for.
     pub default_pool: Slug,
 }
@@ -55,7 +59,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8025)),
             body_octets_max: 256 * 1024,
             message_body_octets_max: 70 * 1024 * 1024,
             connections_max: 1024,
@@ -76,6 +79,7 @@ impl Default for Config {
             domain_check_seconds: 900,
             return_path_target: Domain::parse("return.posthouse.test")
                 .unwrap_or_else(|_| unreachable!("it is a domain")),
+            platform_domain: None,
             default_pool: Slug::parse("shared").unwrap_or_else(|_| unreachable!("it is a slug")),
         }
     }

@@ -37,6 +37,6 @@ pub use dns::DnsChecker;
 pub use error::Fault;
 pub use router::{document, router};
 pub use server::serve;
-pub use state::{AppState, Readiness, Why};
+pub use state::{AppState, Cancel, Readiness, Why};
 pub use token::TokenKeys;
 pub use watch::DomainWatch;

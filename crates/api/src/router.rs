@@ -72,6 +72,7 @@ fn v1() -> OpenApiRouter<Api> {
         .routes(routes!(messages::fetch))
         .routes(routes!(messages::timeline))
         .routes(routes!(messages::why))
+        .routes(routes!(messages::cancel))
         .routes(routes!(webhooks::create, webhooks::list))
         .routes(routes!(webhooks::fetch, webhooks::update, webhooks::delete))
         .routes(routes!(webhooks::test))

@@ -26,6 +26,9 @@ const HASHES_MAX: usize = 4;
 /// Answers why a message waits: one view per recipient that is still in a queue. None if there is no queue here.
 pub type Why = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<Vec<WaitingView>>> + Send + Sync>;
 
+/// Takes a message back from the queue: how many recipients were still open. None if there is no queue here.
+pub type Cancel = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<usize>> + Send + Sync>;
+
 /// Whether this node can do its work, and if not, why not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
@@ -47,6 +50,7 @@ pub struct AppState {
     /// The metrics of the process as Prometheus reads them.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub why: Why,
+    pub cancel: Cancel,
 }
 
 /// The state of the router. Cheap to clone.
@@ -132,6 +136,10 @@ impl Api {
 
     pub fn metrics(&self) -> String {
         (self.0.app.metrics)()
+    }
+
+    pub fn cancel(&self, message: MessageId) -> BoxFuture<'static, Option<usize>> {
+        (self.0.app.cancel)(message)
     }
 
     pub fn why(&self, message: MessageId) -> BoxFuture<'static, Option<Vec<WaitingView>>> {

@@ -161,7 +161,7 @@ pub(crate) async fn dkim_keys_insert(
     state: KeyState,
     taken: &[DkimKeyRow],
 ) -> Result<Vec<DkimKeyRow>, Fault> {
-    let stem = selector_of(database.now());
+    let stem = selector_of(database.now(), &mut database.random());
     let mut free = ('a'..='z')
         .map(|letter| format!("{stem}{letter}"))
         .filter(|selector| taken.iter().all(|key| key.selector != *selector));

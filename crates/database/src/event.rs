@@ -80,6 +80,14 @@ pub(crate) async fn event_insert(
     events_insert(scoped, &[Event { id, kind, timestamp: now, tenant, data }], now).await
 }
 
+/// To be held by whoever inserts events, until the end of its transaction. A number is taken before its transaction
+/// commits; without this lock a reader could pass a number that shows up later. Always taken before the row of
+/// `registry`, so that the two locks have one order.
+pub(crate) async fn events_lock(scoped: &Scoped<'_>) -> Result<(), Fault> {
+    scoped.execute("SELECT pg_advisory_xact_lock($1)", &[&EVENTS_LOCK]).await?;
+    Ok(())
+}
+
 /// Events, and a call for every active endpoint of the tenant that wants them. Known ids are left alone.
 pub(crate) async fn events_insert(
     scoped: &Scoped<'_>,
@@ -89,9 +97,7 @@ pub(crate) async fn events_insert(
     if events.is_empty() {
         return Ok(());
     }
-    // A number is taken before its transaction commits; without this lock a reader could pass a number that shows up
-    // later. Always taken before the row of `registry`, so that the two locks have one order.
-    scoped.execute("SELECT pg_advisory_xact_lock($1)", &[&EVENTS_LOCK]).await?;
+    events_lock(scoped).await?;
     let ids: Vec<_> = events.iter().map(|event| event.id.uuid()).collect();
     let tenants: Vec<_> = events.iter().map(|event| event.tenant.uuid()).collect();
     let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();

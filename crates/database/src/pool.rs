@@ -11,7 +11,7 @@ use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, column, corrupt, parsed};
 use crate::seal::Binding;
 use mail::dkim::KeyAlgorithm;
-use mail::{Domain, PoolId, SourceId, TenantId, Timestamp};
+use mail::{Domain, PoolId, Random, SourceId, TenantId, Timestamp};
 use registry::{Access, PoolMember, Slug};
 use serde_json::json;
 use tokio_postgres::Row;
@@ -68,7 +68,7 @@ impl Database {
         let scoped = self.scope(&mut client, access, None, Intent::Change, "create a pool").await?;
         let now = self.now();
         let id = PoolId::mint(now, &mut self.random());
-        let selector = selector_of(now);
+        let selector = selector_of(now, &mut self.random());
         let sealed = key.as_ref().map(|(_, key)| self.seal_platform_key(id, key)).transpose()?;
         scoped
             .execute(
@@ -174,9 +174,10 @@ pub(crate) async fn pools_all(scoped: &Scoped<'_>) -> Result<Vec<(PoolRow, Optio
     rows.iter().map(|row| Ok((pool_from(row)?, column(row, "platform_sealed")?))).collect()
 }
 
-/// `ph20261123`: a new key never gets the name of an old one that is still published.
-pub(crate) fn selector_of(now: Timestamp) -> String {
-    format!("ph{}", now.to_jiff().strftime("%Y%m%d"))
+/// `ph20261123-0x3f`: a new key never gets the name of an old one that is still published, and two tenants that claim
+/// one domain, or two pools that sign for one, get different names on the same day.
+pub(crate) fn selector_of(now: Timestamp, random: &mut Random) -> String {
+    format!("ph{}-{:05x}", now.to_jiff().strftime("%Y%m%d"), random.below(1 << 20))
 }
 
 async fn pool_of(scoped: &Scoped<'_>, pool: PoolId) -> Result<PoolRow, Fault> {

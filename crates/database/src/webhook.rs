@@ -7,6 +7,7 @@
 use crate::connect::Database;
 use crate::credential::time_from;
 use crate::error::Fault;
+use crate::event::events_lock;
 use crate::event::{EventRow, event_from};
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, column};
@@ -187,6 +188,7 @@ impl Database {
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "test a webhook").await?;
         let sql = "SELECT 1 FROM endpoints WHERE tenant_id = $1 AND id = $2";
         scoped.one("webhook", sql, &[&tenant.uuid(), &endpoint.uuid()]).await?;
+        events_lock(&scoped).await?;
         let now = self.now();
         let id = EventId::mint(now, &mut self.random());
         let data = serde_json::json!({ "webhook": endpoint });

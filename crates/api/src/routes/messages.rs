@@ -120,6 +120,15 @@ pub struct WhyAnswer {
     recipients: Vec<WhyShape>,
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = CancelledMessage)]
+pub struct CancelAnswer {
+    #[schema(value_type = String)]
+    message: MessageId,
+    /// Recipients that were taken back; 0 if all are settled.
+    cancelled: usize,
+}
+
 /// The one reason why a recipient waits.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Why)]
@@ -261,6 +270,26 @@ pub async fn why(
     let waiting = api.why(message).await.unwrap_or_default();
     let recipients = row.recipients.into_iter().map(|recipient| why_shape(recipient, &waiting)).collect();
     Ok(Answer::ok(WhyAnswer { message, recipients }))
+}
+
+/// Take a message back
+///
+/// Recipients that still wait are never attempted again and settle as cancelled. One that is being sent at this moment
+/// may still arrive.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/messages/{message}/cancel", tag = "messages",
+    operation_id = "message_cancel",
+    responses((status = 200, body = CancelAnswer, description = "how many recipients were still open")))]
+pub async fn cancel(
+    State(api): State<Api>,
+    scope: Within<Submit>,
+    Named(message): Named<MessageId>,
+) -> Result<Answer<CancelAnswer>> {
+    // Somebody else's message is not found here, so it never reaches the queue.
+    api.database().message_fetch(&scope.access, scope.tenant, message).await?;
+    match api.cancel(message).await {
+        Some(cancelled) => Ok(Answer::ok(CancelAnswer { message, cancelled })),
+        None => Err(Problem::unavailable()),
+    }
 }
 
 impl MessageQuery {

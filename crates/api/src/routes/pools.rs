@@ -61,7 +61,7 @@ pub struct CreatePool {
     #[serde(default)]
     #[schema(max_items = 1000)]
     members: Vec<MemberShape>,
-    /// Domain of the platform's own signature.
+    /// Domain of the platform's own signature; the installation's, if left out.
     #[schema(value_type = Option<String>, format = "domain")]
     platform_domain: Option<Domain>,
 }
@@ -89,7 +89,7 @@ pub async fn create(
         name: body.name,
         tenant: body.tenant,
         members: body.members.into_iter().map(PoolMember::from).collect(),
-        platform_domain: body.platform_domain,
+        platform_domain: body.platform_domain.or_else(|| api.config().platform_domain.clone()),
     };
     Ok(Answer::created(api.database().pool_create(&house.access, &new).await?.into()))
 }

@@ -223,6 +223,7 @@ pub async fn state(config: Config) -> (AppState, Parts) {
         readiness: Arc::new(Readiness::default),
         metrics: Arc::new(|| "posthouse_up 1\n".to_owned()),
         why: Arc::new(|_| async { None }.boxed()),
+        cancel: Arc::new(|_| async { Some(0) }.boxed()),
         config,
     };
     (

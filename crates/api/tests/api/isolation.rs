@@ -67,6 +67,7 @@ const OPERATIONS: &[(&str, Whose)] = &[
     ("message_fetch", Whose::Tenant),
     ("message_timeline", Whose::Tenant),
     ("message_why", Whose::Tenant),
+    ("message_cancel", Whose::Tenant),
     ("webhook_create", Whose::Tenant),
     ("webhook_list", Whose::Tenant),
     ("webhook_fetch", Whose::Tenant),
