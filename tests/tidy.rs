@@ -28,13 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &["mail", "registry", "database", "ingress", "queue"]),
     ("lab", &["mail"]),
     ("testkit", &["mail", "registry", "database"]),
-    (
-        "posthouse",
-        &[
-            "mail", "smtp", "registry", "queue", "shaping", "spool", "database", "ingress", "egress",
-            "events", "api", "lab",
-        ],
-    ),
+    ("posthouse", &["mail", "registry", "spool", "database", "ingress", "egress", "events", "api", "lab"]),
     ("xtask", &[]),
 ];
 

@@ -4,6 +4,7 @@
 //! name. `POSTHOUSE__SECTION__KEY=value` overrides a key; the value is read as TOML where it is valid TOML, else as a
 //! string. What tenants may do is never here: it is in the registry.
 
+use mail::Domain;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -34,11 +35,13 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct Node {
     /// Name in greetings, Received fields and message ids. Must resolve to this host in production.
-    pub hostname: String,
+    pub hostname: Domain,
     /// Where the node keeps what is its own: `spool/`, `keys/`, `tls/`; with `posthouse up` also `postgres/`.
     pub data: PathBuf,
     /// Host that the return-path CNAMEs of tenants' domains point to: the MX of returned mail.
-    pub return_path_host: String,
+    pub return_path_host: Domain,
+    /// Domain of the platform's own signature: the second one on every message. A pool may have another.
+    pub platform_domain: Domain,
 }
 
 /// Addresses of the listeners; port 0 takes any free port, which the ready file tells.
@@ -83,11 +86,16 @@ pub struct Dns {
 impl Default for Node {
     fn default() -> Node {
         Node {
-            hostname: "mx.posthouse.test".to_owned(),
+            hostname: domain("mx.posthouse.test"),
             data: PathBuf::from(".posthouse"),
-            return_path_host: "return.posthouse.test".to_owned(),
+            return_path_host: domain("return.posthouse.test"),
+            platform_domain: domain("posthouse.test"),
         }
     }
+}
+
+fn domain(text: &str) -> Domain {
+    Domain::parse(text).unwrap_or_else(|error| unreachable!("a default is not a domain: {error}"))
 }
 
 impl Default for Listen {

@@ -12,7 +12,7 @@ use anyhow::Context;
 use api::Readiness;
 use database::{Database, Follower, Keys, SnapshotHandle};
 use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
-use mail::{Clock, Domain, Random};
+use mail::{Clock, Random};
 use metrics_exporter_prometheus::PrometheusHandle;
 use registry::{Access, Usage};
 use spool::Spool;
@@ -50,6 +50,7 @@ pub struct Node {
     delivery: JoinHandle<Result<(), egress::Fault>>,
     events: events::EventsHandle,
     api: Option<JoinHandle<()>>,
+    watch: Option<JoinHandle<()>>,
     follower: JoinHandle<()>,
     stop: Stop,
 }
@@ -101,12 +102,14 @@ impl Node {
             ingress::IngressParts { submission: submission.clone(), tls: Some(tls), returned: None };
         let doors =
             Ingress::start(door_parts, listeners, stop.doors.clone()).context("cannot open the doors")?;
-        let api = match http {
-            None => None,
+        let (api, watch) = match http {
+            None => (None, None),
             Some(listener) => {
                 let keepers = (&database, &snapshots, &spool);
                 let state = api_state(&mut parts, keepers, submission, egress)?;
-                Some(tokio::spawn(api::serve(listener, state, stop.doors.clone())))
+                let watch = domain_watch(&parts, &database)?;
+                let watch = tokio::spawn(watch.run(stop.doors.clone()));
+                (Some(tokio::spawn(api::serve(listener, state, stop.doors.clone()))), Some(watch))
             }
         };
         let addresses = doors.addresses();
@@ -120,6 +123,7 @@ impl Node {
             delivery,
             events,
             api,
+            watch,
             follower,
             stop,
         })
@@ -145,10 +149,6 @@ impl Keepers {
 
 async fn start_submission(parts: &mut NodeParts, keepers: &Keepers) -> anyhow::Result<Arc<Submission>> {
     let usage = restored_usage(&keepers.database).await?;
-    let name = &parts.config.node.hostname;
-    let hostname: Domain = name
-        .parse()
-        .map_err(|error| Failure::Configuration(format!("node.hostname = \"{name}\": {error}")))?;
     Submission::start(ingress::SubmissionParts {
         intake: keepers.spool.intake(),
         snapshot: keepers.source.clone(),
@@ -156,7 +156,7 @@ async fn start_submission(parts: &mut NodeParts, keepers: &Keepers) -> anyhow::R
         token_key: Arc::new(mail::token::TokenKey::new(&parts.secrets.derive("return path"))),
         clock: parts.clock.clone(),
         random: parts.random.fork(),
-        hostname,
+        hostname: parts.config.node.hostname.clone(),
         config: parts.config.ingress.clone(),
     })
     .context("cannot start the signing threads")
@@ -181,7 +181,8 @@ fn api_state(
         random: parts.random.fork(),
         readiness: readiness(spool.clone(), snapshots.clone()),
         metrics: Arc::new(move || metrics.render()),
-        why: why_source(egress),
+        why: why_source(egress.clone()),
+        cancel: cancel_source(egress),
     })
 }
 
@@ -197,6 +198,9 @@ impl Node {
         self.doors.finished().await;
         if let Some(api) = self.api {
             ended("api", api.await);
+        }
+        if let Some(watch) = self.watch {
+            ended("domain watch", watch.await);
         }
         self.stop.egress.cancel();
         match self.delivery.await {
@@ -240,11 +244,25 @@ fn start_egress(
     egress::start(egress_parts, stop.clone()).context("cannot start delivery")
 }
 
+fn domain_watch(parts: &NodeParts, database: &Database) -> anyhow::Result<api::DomainWatch> {
+    let config = api_config(&parts.config);
+    let dns = api::DnsChecker::new(&config).context("cannot set up name lookups")?;
+    Ok(api::DomainWatch::new(database.clone(), dns, parts.clock.clone(), &config))
+}
+
 /// What the API asks when somebody wants to know why a message waits.
 fn why_source(egress: egress::EgressHandle) -> api::Why {
     Arc::new(move |message| {
         let egress = egress.clone();
         Box::pin(async move { egress.why(message).await.ok().flatten() })
+    })
+}
+
+/// What the API calls when a tenant takes a message back.
+fn cancel_source(egress: egress::EgressHandle) -> api::Cancel {
+    Arc::new(move |message| {
+        let egress = egress.clone();
+        Box::pin(async move { egress.cancel(message).await.ok() })
     })
 }
 
@@ -312,7 +330,7 @@ fn egress_config(config: &Config) -> egress::Config {
     let mut settings = config.egress.clone();
     settings.dns_servers.clone_from(&config.dns.servers);
     if settings.own_names.is_empty() {
-        settings.own_names = vec![config.node.hostname.clone(), config.node.return_path_host.clone()];
+        settings.own_names = vec![config.node.hostname.to_string(), config.node.return_path_host.to_string()];
     }
     settings
 }
@@ -320,6 +338,8 @@ fn egress_config(config: &Config) -> egress::Config {
 fn api_config(config: &Config) -> api::Config {
     let mut settings = config.api.clone();
     settings.dns_servers.clone_from(&config.dns.servers);
+    settings.return_path_target.clone_from(&config.node.return_path_host);
+    settings.platform_domain = Some(config.node.platform_domain.clone());
     settings
 }
 

@@ -69,6 +69,8 @@ fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>)> {
     let metrics = telemetry::start_metrics()?;
     let data = DataDirectory::open(&config.node.data)?;
     config.node.data = data.path().to_path_buf();
+    // The listener of `up` speaks plain HTTP on this machine; a cookie for HTTPS only would never come back.
+    config.api.cookie_secure = false;
     let mut random = os_random()?;
     let keys = data.private("keys")?;
     let master = if config.keys.master.as_os_str().is_empty() {
@@ -120,7 +122,7 @@ fn certificates(
     }
     let year = i32::from(clock.timestamp().to_jiff().to_zoned(jiff::tz::TimeZone::UTC).year());
     let names =
-        [config.node.hostname.clone(), "localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        [config.node.hostname.to_string(), "localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     let files = authority::ensure(&data.path().join("tls"), &names, year)?;
     config.tls.chain = files.chain;
     config.tls.key = files.key;
