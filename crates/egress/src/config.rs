@@ -2,7 +2,7 @@
 //! the registry; here are the limits of this process and the defaults for sites that nobody described.
 
 use serde::{Deserialize, Serialize};
-use shaping::{Limits, Rate, WindowRule};
+use shaping::{Family, Limits, Rate, WindowRule};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -135,14 +135,17 @@ impl Config {
         queue::Schedule::new(steps, self.retry_jitter_percent)
     }
 
-    /// The limits of a path to a site with this profile. `is_other`: it has no profile of its own.
-    pub(crate) fn path_limits(&self, of: &mail::classify::ProviderLimits, is_other: bool) -> Limits {
-        let own = if is_other { self.limits.clone() } else { SiteLimits::default() };
+    /// The limits of a path to a site with this profile. `family` is the number of its provider; none if it has no
+    /// profile of its own.
+    pub(crate) fn path_limits(&self, of: &mail::classify::ProviderLimits, family: Option<u32>) -> Limits {
+        let own = if family.is_none() { self.limits.clone() } else { SiteLimits::default() };
         let rate = |set: Option<u32>, per: u64, profile: Option<mail::classify::Rate>| match set {
             Some(count) => Rate::new(count, Duration::from_secs(per)),
             None => profile.and_then(|rate| Rate::new(rate.count, rate.per)),
         };
-        let limit = own.connections.or(of.connections).or(of.connections_per_site).unwrap_or(10).max(1);
+        let per_site = own.connections.or(of.connections_per_site).unwrap_or(10);
+        let together = of.connections.filter(|_| own.connections.is_none());
+        let limit = together.map_or(per_site, |together| together.min(per_site)).max(1);
         let window = WindowRule {
             initial: self.window_initial.clamp(1, limit),
             limit,
@@ -153,6 +156,7 @@ impl Config {
             window,
             // Profiles count per source; a limit over all sources has no published figure.
             connections_per_site: None,
+            family: family.zip(together).map(|(number, connections)| Family { number, connections }),
             connection_rate: rate(own.connections_per_minute, 60, of.connection_rate),
             message_rate: rate(own.messages_per_second, 1, of.message_rate),
             messages_per_connection: own
@@ -182,8 +186,9 @@ mod tests {
             SiteLimits { connections: Some(50), messages_per_second: Some(0), ..SiteLimits::default() };
         let config = Config { limits, ..Config::default() };
         let profile = mail::classify::ProviderLimits { connections: Some(5), ..Default::default() };
-        assert_eq!(config.path_limits(&profile, true).window.limit, 50);
-        assert_eq!(config.path_limits(&profile, true).message_rate, None);
-        assert_eq!(config.path_limits(&profile, false).window.limit, 5);
+        assert_eq!(config.path_limits(&profile, None).window.limit, 50);
+        assert_eq!(config.path_limits(&profile, None).message_rate, None);
+        let known = config.path_limits(&profile, Some(3));
+        assert_eq!((known.window.limit, known.family), (5, Some(Family { number: 3, connections: 5 })));
     }
 }

@@ -11,8 +11,8 @@
 //! to come back. The shell (`run.rs`) performs actions in their order. A recipient is settled here exactly once,
 //! because its ticket exists once; what is in flight when the process dies is due again after recovery.
 //!
-//! What may surprise: actions are bounded by stopping to pick, not by dropping; and a tenant with very much in flight
-//! is held until some of it is back, so that slow sites of one tenant do not take every connection.
+//! What may surprise: actions are bounded by stopping to pick; a tenant with very much in flight is held until some
+//! of it is back, so that slow sites of one tenant do not take every connection.
 
 use crate::config::Config;
 use crate::gate::{Placement, Ways};
@@ -122,7 +122,7 @@ impl Dispatcher {
             profiles,
             random,
             look_ups: VecDeque::new(),
-            starved: VecDeque::new(),
+            starved: HashMap::new(),
             sourceless: HashSet::new(),
             reasons: HashMap::new(),
             wants_connection: false,
@@ -142,7 +142,7 @@ impl Dispatcher {
         }
     }
 
-    /// A message that was just accepted: every recipient is open.
+    /// A new message: every recipient is open.
     pub fn handle_accepted(&mut self, position: u64, accepted: &Accepted, now: Now) {
         for recipient in 0..accepted.recipients.len() as u32 {
             self.insert(position, accepted, RecipientState { recipient, attempt: 0, next_at: None }, now);
@@ -177,18 +177,6 @@ impl Dispatcher {
         match event {
             Event::Done { session, order, report } => self.done(session, order, report, now),
             Event::Closed { session } => self.closed(session, now),
-        }
-    }
-
-    /// The registry changed: weights, pauses, pools, sources.
-    pub fn handle_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        self.ways.snapshot = snapshot;
-        let tenants: Vec<TenantId> = self.tenants.keys().copied().collect();
-        for tenant in tenants {
-            self.look_at_tenant(tenant);
-        }
-        for site in std::mem::take(&mut self.ways.sourceless) {
-            self.queue.reopen_site(&site);
         }
     }
 
@@ -229,7 +217,7 @@ impl Dispatcher {
         self.draining && self.ways.sessions.len() == 0
     }
 
-    /// Takes a message back. Says how many recipients were taken out or will be.
+    /// Takes a message back. Says how many recipients were open.
     pub fn handle_cancel(&mut self, message: MessageId, now: Now) -> usize {
         let open = self.queue.places(message).len();
         for delivery in self.queue.cancel(message) {
@@ -284,7 +272,7 @@ impl Dispatcher {
         self.queue.insert(entry, &flow, to, due, now.instant);
     }
 
-    /// One thing from the queue; false if there is none.
+    /// False if there is nothing to pick.
     fn pick(&mut self, now: Now) -> bool {
         let (queue, ways) = (&mut self.queue, &mut self.ways);
         let mut placement = None;
@@ -337,7 +325,7 @@ impl Dispatcher {
             unreachable!("session {session} was just found")
         };
         row.given += 1;
-        row.idle_since = None;
+        row.idle_until = None;
         row.orders.push_back(Flying { order: order.number, delivery, since: now.instant });
         self.actions.push_back(Action::Deliver { session, order });
     }
@@ -350,14 +338,15 @@ impl Dispatcher {
         // It says itself when it is over.
         row.closing |= !report.usable;
         row.fast = report.duration < FAST && matches!(report.cause, Cause::Delivered(_));
-        let (path, empty) = (row.path.clone(), row.orders.is_empty());
-        let worn = row.given >= row.destination.limits.messages_per_connection;
+        let (path, empty, destination) =
+            (row.path.clone(), row.orders.is_empty(), Arc::clone(&row.destination));
+        let worn = row.given >= destination.limits.messages_per_connection;
         let queued = flying.delivery.waited(flying.since);
         self.land(flying.delivery, Some((path.clone(), queued)), report, now);
-        if empty && (worn || self.draining) {
-            self.close(session);
-        } else if empty {
-            self.ways.sessions.rest(session, now.instant);
+        match empty {
+            true if worn || self.draining => self.close(session),
+            true => self.ways.sessions.rest(session, now.instant + self.ways.patience(&destination)),
+            false => {}
         }
         self.ways.sessions.list(session);
         self.queue.reopen_site(&path.site);
@@ -375,7 +364,8 @@ impl Dispatcher {
         }
         self.ways.shaper.release(row.permit, now.instant);
         self.queue.reopen_site(&row.path.site);
-        if let Some(site) = self.ways.starved.pop_front() {
+        let family = row.destination.limits.family.map(|family| family.number);
+        for site in [None, family].into_iter().filter_map(|key| self.ways.feed(key)) {
             self.queue.reopen_site(&site);
         }
     }

@@ -17,9 +17,24 @@ use registry::{EgressSource, Snapshot};
 use shaping::{Barrier, NotBefore, Permit, Shaper};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Reasons that are kept; beyond that all are dropped and found anew.
 const REASONS_MAX: usize = 100_000;
+
+/// A site that waits for somebody else's connection is looked at again after this time at the latest: the one that
+/// was fed in its stead may have had no use for it.
+const STARVED_LOOK: Duration = Duration::from_secs(2);
+
+/// Long enough for the next delivery to the same site, if there is one.
+const STARVED_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Sites in the order in which they were refused, each once.
+#[derive(Default)]
+pub(crate) struct Starved {
+    order: VecDeque<SiteName>,
+    known: HashSet<SiteName>,
+}
 
 /// What a delivery is sent by.
 pub(crate) enum Placement {
@@ -44,8 +59,9 @@ pub(crate) struct Ways {
     pub random: Random,
     /// Domains to look up.
     pub look_ups: VecDeque<Domain>,
-    /// Sites that wait for a connection of this process, or for an address in their pool.
-    pub starved: VecDeque<SiteName>,
+    /// Sites that wait for a connection of this process (none), or of their provider.
+    pub starved: HashMap<Option<u32>, Starved>,
+    /// Sites that wait for an address in their pool.
     pub sourceless: HashSet<SiteName>,
     pub reasons: HashMap<(PoolId, SiteName), Reason>,
     pub wants_connection: bool,
@@ -87,9 +103,11 @@ impl Ways {
         let reason = match barrier.barrier {
             Barrier::Held(why) => Reason::Held(why),
             Barrier::Dead => Reason::Held(Barrier::Dead.sentence()),
-            limit @ (Barrier::Window | Barrier::Site | Barrier::ConnectionRate | Barrier::MessageRate) => {
-                Reason::Limit(limit.sentence())
-            }
+            limit @ (Barrier::Window
+            | Barrier::Site
+            | Barrier::Family
+            | Barrier::ConnectionRate
+            | Barrier::MessageRate) => Reason::Limit(limit.sentence()),
         };
         self.refuse(candidate, reason, gate)
     }
@@ -107,13 +125,42 @@ impl Ways {
         }
         if self.sessions.len() >= self.config.connections_max {
             self.wants_connection = true;
-            if self.starved.len() < self.config.domains_remembered_max {
-                self.starved.push_back(path.site.clone());
-            }
-            return Err(NotBefore { barrier: Barrier::Window, at: None });
+            self.starve(None, &path.site);
+            return Err(NotBefore { barrier: Barrier::Window, at: Some(now + STARVED_LOOK) });
         }
-        let permit = self.shaper.admit(path, &destination.limits, now)?;
+        let permit = match self.shaper.admit(path, &destination.limits, now) {
+            Err(NotBefore { barrier: Barrier::Family, .. }) => {
+                self.starve(destination.limits.family.map(|family| family.number), &path.site);
+                return Err(NotBefore { barrier: Barrier::Family, at: Some(now + STARVED_LOOK) });
+            }
+            admitted => admitted?,
+        };
         Ok(Placement::Connect { permit, source: Arc::clone(source), destination: Arc::clone(destination) })
+    }
+
+    /// A connection of the family is free again: the site that waits longest for one.
+    pub fn feed(&mut self, family: Option<u32>) -> Option<SiteName> {
+        let list = self.starved.get_mut(&family)?;
+        let site = list.order.pop_front()?;
+        list.known.remove(&site);
+        if list.order.is_empty() {
+            self.starved.remove(&family);
+        }
+        Some(site)
+    }
+
+    /// How long a connection without work is kept: hardly, while others wait for one like it.
+    pub fn patience(&self, destination: &Destination) -> Duration {
+        let family = destination.limits.family.map(|family| family.number);
+        let starving = [None, family].iter().any(|key| self.starved.contains_key(key));
+        if starving { STARVED_PATIENCE.min(destination.idle) } else { destination.idle }
+    }
+
+    fn starve(&mut self, family: Option<u32>, site: &SiteName) {
+        let list = self.starved.entry(family).or_default();
+        if list.known.insert(site.clone()) {
+            list.order.push_back(site.clone());
+        }
     }
 
     fn destination(&mut self, domain: &Domain, now: Instant) -> Known {

@@ -30,7 +30,8 @@ pub(crate) struct Session {
     pub fast: bool,
     /// Takes nothing more; a close is under way.
     pub closing: bool,
-    pub idle_since: Option<Instant>,
+    /// Set while it has nothing to do: when it is closed for that.
+    pub idle_until: Option<Instant>,
     /// In a list of sessions with room.
     listed: bool,
 }
@@ -76,7 +77,7 @@ impl Sessions {
             done: 0,
             fast: false,
             closing: false,
-            idle_since: None,
+            idle_until: None,
             listed: false,
         };
         self.rows.insert(self.next, session);
@@ -119,11 +120,11 @@ impl Sessions {
         }
     }
 
-    /// From `now` on the session has nothing to do.
-    pub fn rest(&mut self, id: u64, now: Instant) {
+    /// The session has nothing to do, and is closed if that is still so at `until`.
+    pub fn rest(&mut self, id: u64, until: Instant) {
         let Some(session) = self.rows.get_mut(&id) else { return };
-        session.idle_since = Some(now);
-        self.idle.push(Reverse((now + session.destination.idle, id)));
+        session.idle_until = Some(until);
+        self.idle.push(Reverse((until, id)));
     }
 
     pub fn next_idle(&self) -> Option<Instant> {
@@ -156,7 +157,6 @@ impl Sessions {
 
     /// When the present rest of a session ends; none if it works.
     fn rested(&self, id: u64) -> Option<Instant> {
-        let session = self.rows.get(&id).filter(|session| !session.closing)?;
-        session.idle_since.map(|since| since + session.destination.idle)
+        self.rows.get(&id).filter(|session| !session.closing)?.idle_until
     }
 }

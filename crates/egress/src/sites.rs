@@ -127,8 +127,10 @@ impl Sites {
         let hosts: Vec<&str> = route.exchangers.iter().map(|exchanger| exchanger.host.as_str()).collect();
         let provider: &Provider = profiles.provider_for(domain, &hosts);
         let is_other = provider.id == profiles.other().id;
+        let number = profiles.providers().position(|known| known.id == provider.id);
+        let family = number.filter(|_| !is_other).map(|number| number as u32);
         let destination = Arc::new(Destination {
-            limits: self.config.path_limits(&provider.limits, is_other),
+            limits: self.config.path_limits(&provider.limits, family),
             provider: Arc::clone(&provider.id),
             tls: provider.tls,
             idle: provider

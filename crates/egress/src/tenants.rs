@@ -6,7 +6,8 @@
 
 use crate::dispatch::Dispatcher;
 use mail::TenantId;
-use registry::TenantStatus;
+use registry::{Snapshot, TenantStatus};
+use std::sync::Arc;
 
 #[derive(Default)]
 pub(crate) struct TenantState {
@@ -16,6 +17,18 @@ pub(crate) struct TenantState {
 }
 
 impl Dispatcher {
+    /// The registry changed: weights, pauses, pools, sources.
+    pub fn handle_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        self.ways.snapshot = snapshot;
+        let tenants: Vec<TenantId> = self.tenants.keys().copied().collect();
+        for tenant in tenants {
+            self.look_at_tenant(tenant);
+        }
+        for site in std::mem::take(&mut self.ways.sourceless) {
+            self.queue.reopen_site(&site);
+        }
+    }
+
     pub(crate) fn know_tenant(&mut self, tenant: TenantId) {
         if !self.tenants.contains_key(&tenant) {
             self.tenants.insert(tenant, TenantState::default());

@@ -15,6 +15,6 @@ mod window;
 pub use hold::Hold;
 pub use pace::{Pace, Rate};
 pub use permit::{Barrier, NotBefore, Permit};
-pub use rule::{Limits, WindowRule};
+pub use rule::{Family, Limits, WindowRule};
 pub use shaper::{PathView, Shaper, Signal};
 pub use window::{Feedback, Window};

@@ -7,6 +7,8 @@ use mail::{EgressPath, Instant};
 #[must_use = "a permit that is not released shrinks the window for good"]
 pub struct Permit {
     pub(crate) path: EgressPath,
+    /// The family whose connections it counts among.
+    pub(crate) family: Option<u32>,
 }
 
 impl Permit {
@@ -22,6 +24,8 @@ pub enum Barrier {
     Window,
     /// All connections that the site allows are taken: wait for a release.
     Site,
+    /// All connections that the provider allows this source are taken: wait for a release at any of its sites.
+    Family,
     ConnectionRate,
     MessageRate,
     /// The path is dead and not due for a probe yet.
@@ -43,6 +47,7 @@ impl Barrier {
         match self {
             Barrier::Window => "all connections that this address may have there now are in use".to_owned(),
             Barrier::Site => "all connections that the site allows are in use".to_owned(),
+            Barrier::Family => "all connections that the provider allows this address are in use".to_owned(),
             Barrier::ConnectionRate => "the rate of new connections is used up".to_owned(),
             Barrier::MessageRate => "the rate of messages is used up".to_owned(),
             Barrier::Dead => "the site did not answer; it will be probed again".to_owned(),

@@ -19,12 +19,23 @@ pub struct WindowRule {
     pub pause_max: Duration,
 }
 
+/// A family of sites that counts connections together, such as all sites of one provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    /// The caller's number of the family.
+    pub number: u32,
+    /// Connections of one source to all its sites.
+    pub connections: u32,
+}
+
 /// Everything that bounds one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub window: WindowRule,
     /// Connections from all sources together to the site.
     pub connections_per_site: Option<u32>,
+    /// Connections of the source to all sites of the family.
+    pub family: Option<Family>,
     /// New connections of the path.
     pub connection_rate: Option<Rate>,
     /// Messages of the path, tried ones included, because sites count those too.
@@ -49,6 +60,7 @@ impl Default for Limits {
         Limits {
             window: WindowRule::default(),
             connections_per_site: None,
+            family: None,
             connection_rate: Rate::new(100, Duration::from_secs(60)),
             message_rate: Rate::new(100, Duration::from_secs(1)),
             messages_per_connection: 100,

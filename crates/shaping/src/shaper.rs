@@ -12,8 +12,9 @@ use crate::pace::{Pace, Rate};
 use crate::permit::{Barrier, NotBefore, Permit};
 use crate::rule::Limits;
 use crate::window::{Feedback, Window};
-use mail::{EgressPath, Instant, SiteName};
+use mail::{EgressPath, Instant, SiteName, SourceName};
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
 /// How long an unused path is remembered.
@@ -31,6 +32,8 @@ pub struct Shaper {
     paths: HashMap<EgressPath, PathState>,
     /// Open connections per site, over all sources.
     sites: HashMap<SiteName, u32>,
+    /// Open connections per source and family.
+    families: HashMap<(SourceName, u32), u32>,
 }
 
 /// What an outcome says about its path.
@@ -82,6 +85,8 @@ impl Shaper {
     /// One connection on `path`, and the first message over it.
     pub fn admit(&mut self, path: &EgressPath, limits: &Limits, now: Instant) -> Result<Permit, NotBefore> {
         let at_site = self.sites.get(&path.site).copied().unwrap_or(0);
+        let family = limits.family.map(|family| (path.source.clone(), family.number));
+        let in_family = family.as_ref().and_then(|key| self.families.get(key)).copied().unwrap_or(0);
         let state = self.state(path, limits, now);
         state.check_open(now)?;
         if state.open >= state.window.size(now) {
@@ -90,6 +95,9 @@ impl Shaper {
         if limits.connections_per_site.is_some_and(|limit| at_site >= limit) {
             return Err(NotBefore { barrier: Barrier::Site, at: None });
         }
+        if limits.family.is_some_and(|family| in_family >= family.connections) {
+            return Err(NotBefore { barrier: Barrier::Family, at: None });
+        }
         check(&state.connections, Barrier::ConnectionRate, now)?;
         check(&state.messages, Barrier::MessageRate, now)?;
         for pace in [&mut state.connections, &mut state.messages].into_iter().flatten() {
@@ -97,7 +105,10 @@ impl Shaper {
         }
         state.open += 1;
         *self.sites.entry(path.site.clone()).or_default() += 1;
-        Ok(Permit { path: path.clone() })
+        if let Some(key) = family {
+            *self.families.entry(key).or_default() += 1;
+        }
+        Ok(Permit { path: path.clone(), family: limits.family.map(|family| family.number) })
     }
 
     /// One more message over a connection that is open already.
@@ -142,11 +153,9 @@ impl Shaper {
             state.open = state.open.saturating_sub(1);
             state.used = now;
         }
-        if let Some(open) = self.sites.get_mut(&permit.path.site) {
-            *open = open.saturating_sub(1);
-            if *open == 0 {
-                self.sites.remove(&permit.path.site);
-            }
+        one_less(&mut self.sites, &permit.path.site);
+        if let Some(number) = permit.family {
+            one_less(&mut self.families, &(permit.path.source, number));
         }
     }
 
@@ -262,6 +271,16 @@ impl PathState {
         });
         let burst = lowered.map_or(0, |rate| rate.within(MESSAGE_BURST_TIME));
         adjust(&mut self.messages, lowered, burst);
+    }
+}
+
+/// Counts down, and forgets what is at zero.
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(open) = counts.get_mut(key) {
+        *open = open.saturating_sub(1);
+        if *open == 0 {
+            counts.remove(key);
+        }
     }
 }
 

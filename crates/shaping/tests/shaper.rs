@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use mail::{EgressPath, Instant, Random, SiteName, SourceName};
-use shaping::{Barrier, Feedback, Hold, Limits, NotBefore, Permit, Rate, Shaper, Signal, WindowRule};
+use shaping::{Barrier, Family, Feedback, Hold, Limits, NotBefore, Permit, Rate, Shaper, Signal, WindowRule};
 use std::time::Duration;
 
 const NOW: Instant = Instant::from_micros(3_600_000_000);
@@ -15,6 +15,7 @@ fn limits() -> Limits {
     Limits {
         window: WindowRule { initial: 2, limit: 4, ..WindowRule::default() },
         connections_per_site: Some(3),
+        family: None,
         connection_rate: None,
         message_rate: None,
         messages_per_connection: 10,
@@ -35,6 +36,18 @@ fn the_window_and_the_site_are_full_at_their_limits() {
     assert_eq!(barrier(shaper.admit(&b, &limits(), NOW)), Barrier::Site);
     shaper.release(first, NOW);
     assert!(shaper.admit(&b, &limits(), NOW).is_ok());
+}
+
+#[test]
+fn a_provider_counts_connections_over_all_its_sites_for_each_source() {
+    let limits = Limits { family: Some(Family { number: 7, connections: 2 }), ..limits() };
+    let mut shaper = Shaper::new();
+    let first = shaper.admit(&path("a", "s1"), &limits, NOW).unwrap();
+    let _second = shaper.admit(&path("a", "s2"), &limits, NOW).unwrap();
+    assert_eq!(barrier(shaper.admit(&path("a", "s3"), &limits, NOW)), Barrier::Family);
+    let _other = shaper.admit(&path("b", "s3"), &limits, NOW).unwrap();
+    shaper.release(first, NOW);
+    assert!(shaper.admit(&path("a", "s3"), &limits, NOW).is_ok());
 }
 
 #[test]

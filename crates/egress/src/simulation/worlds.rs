@@ -116,3 +116,17 @@ fn after_a_drain_nothing_is_begun_and_what_flies_lands() {
     world.check(50);
     assert!(!world.dispatcher.queue.is_empty());
 }
+
+#[test]
+fn sites_of_one_provider_share_its_connections_and_none_is_forgotten() {
+    let mut world = World::new(5, |config| config.idle_seconds = 1);
+    // Their exchangers make them sites of Google, whose profile allows five connections of one source in all.
+    for site in 0..40 {
+        world.accept(site % 10, &format!("w{site}.google.com"), 20);
+    }
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.lines.len(), 5);
+    world.run(HOUR);
+    assert_eq!(world.settled().count(), 800);
+    world.check(800);
+}
