@@ -16,7 +16,8 @@ pub struct Config {
     pub lab_loopback_only: bool,
     /// Networks that may be connected to although they are not public, such as an internal mail exchanger's.
     pub allow_networks: Vec<ipnet::IpNet>,
-    /// DNS servers to ask; none: those of the system.
+    /// DNS servers to ask; none: those of the system. Set by the binary from `[dns]`.
+    #[serde(skip)]
     pub dns_servers: Vec<SocketAddr>,
     /// One domain's mail exchangers with all their addresses must be known within this time.
     pub resolve_seconds_max: u64,
@@ -29,7 +30,8 @@ pub struct Config {
     pub route_seconds_max: u64,
     /// How long a failed look-up is not repeated.
     pub resolve_failure_seconds: u64,
-    /// Names of this house: mail exchangers with such a name are ourselves (RFC 5321 §5.1).
+    /// Names of this house: mail exchangers with such a name are ourselves (RFC 5321 §5.1). Set by the binary.
+    #[serde(skip)]
     pub own_names: Vec<String>,
     /// To open one TCP connection (Postfix: 30 s).
     pub connect_seconds_max: u64,

@@ -329,9 +329,7 @@ async fn bind_http(config: &Config) -> anyhow::Result<tokio::net::TcpListener> {
 fn egress_config(config: &Config) -> egress::Config {
     let mut settings = config.egress.clone();
     settings.dns_servers.clone_from(&config.dns.servers);
-    if settings.own_names.is_empty() {
-        settings.own_names = vec![config.node.hostname.to_string(), config.node.return_path_host.to_string()];
-    }
+    settings.own_names = vec![config.node.hostname.to_string(), config.node.return_path_host.to_string()];
     settings
 }
 
