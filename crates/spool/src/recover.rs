@@ -180,8 +180,11 @@ pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered
             disk.open(&directory.join(file_name(segment))).map_err(|error| Fault::read(segment, error))?;
         if Some(segment) == last {
             let end = reading.last_segment(segment, &file).map_err(|error| Fault::read(segment, error))?;
-            let rewritten = rewrite(&**disk, directory, segment, &file, end)
-                .or_else(|error| cut_in_place(error, &file, end));
+            let rewritten = rewrite(&**disk, directory, segment, &file, end).or_else(|error| {
+                // Half a copy would take the very space that completion records need now.
+                drop(disk.remove(&directory.join(unfinished_name(segment))));
+                cut_in_place(error, &file, end)
+            });
             let file = rewritten.map_err(|error| Fault::Rotate { segment, source: Arc::new(error) })?;
             active = Some(Active { segment, file, len: end, fresh: false });
         } else {
@@ -207,6 +210,10 @@ pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered
     })
 }
 
+fn unfinished_name(segment: u32) -> String {
+    format!("{segment:08x}.tmp")
+}
+
 /// Copies the first `end` octets into a fresh file that takes the old one's name.
 fn rewrite(
     disk: &dyn Disk,
@@ -215,7 +222,7 @@ fn rewrite(
     old: &Arc<dyn DiskFile>,
     end: u64,
 ) -> io::Result<Arc<dyn DiskFile>> {
-    let unfinished = directory.join(format!("{segment:08x}.tmp"));
+    let unfinished = directory.join(unfinished_name(segment));
     let new = disk.create(&unfinished)?;
     new.write_all_at(&mut [IoSlice::new(SEGMENT_HEADER)], 0)?;
     let mut done = SEGMENT_HEADER.len() as u64;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::lying::Times;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_second_process_is_refused_until_the_first_is_gone() {
@@ -142,6 +143,25 @@ async fn completion_records_wait_out_a_disk_that_is_full_to_the_brim() {
     disk.set_capacity(None);
     waiting.await.unwrap().unwrap();
     assert_eq!(spool.status().unsettled, 0);
+}
+
+#[tokio::test]
+async fn a_start_on_a_full_disk_leaves_the_space_that_is_left_to_completion_records() {
+    let disk = LyingDisk::new();
+    let (spool, _) = open(&config(), &disk);
+    append(&spool, 0..20).await;
+    drop(spool);
+    // Too little for a second copy of the last segment, enough for a record.
+    disk.set_capacity(Some(disk.used() + 4_000));
+    let (spool, recovery) = open(&config(), &disk);
+    assert_eq!(recovery.unsettled.len(), 20);
+    let records = vec![settled(&message(0, 1), 0)];
+    let outcomes = spool.outcomes();
+    let written = tokio::time::timeout(Duration::from_secs(5), outcomes.append_durable(records)).await;
+    written.expect("there is room for a completion record").unwrap();
+    let left_behind: Vec<_> =
+        disk.paths().into_iter().filter(|path| path.extension().is_some_and(|end| end == "tmp")).collect();
+    assert!(left_behind.is_empty(), "{left_behind:?}");
 }
 
 #[tokio::test]
