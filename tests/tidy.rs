@@ -3,6 +3,8 @@
 //! Rules from docs/ARCHITECTURE.md and docs/STYLE.md that a compiler cannot hold. A rule that hurts is changed there
 //! and here together, with the reason in the commit.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //!
 //! One module per scenario, named as a sentence would be. Each test runs a house of its own in its own directory.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod crash;
 mod house;

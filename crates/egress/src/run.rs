@@ -317,8 +317,14 @@ impl Run {
             Request::Totals(answer) => drop(answer.send(dispatcher.queue.totals())),
             Request::Paths(answer) => drop(answer.send(dispatcher.paths(now))),
             Request::Cancel(message, answer) => drop(answer.send(dispatcher.handle_cancel(message, now))),
-            Request::Hold(path, hold, answer) => drop(answer.send(dispatcher.handle_hold(&path, hold, now))),
-            Request::Resume(path, answer) => drop(answer.send(dispatcher.handle_resume(&path))),
+            Request::Hold(path, hold, answer) => {
+                dispatcher.handle_hold(&path, hold, now);
+                let _ = answer.send(());
+            }
+            Request::Resume(path, answer) => {
+                dispatcher.handle_resume(&path);
+                let _ = answer.send(());
+            }
         }
     }
 }

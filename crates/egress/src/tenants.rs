@@ -7,6 +7,7 @@
 use crate::dispatch::Dispatcher;
 use mail::TenantId;
 use registry::{Snapshot, TenantStatus};
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -30,8 +31,8 @@ impl Dispatcher {
     }
 
     pub(crate) fn know_tenant(&mut self, tenant: TenantId) {
-        if !self.tenants.contains_key(&tenant) {
-            self.tenants.insert(tenant, TenantState::default());
+        if let Entry::Vacant(entry) = self.tenants.entry(tenant) {
+            entry.insert(TenantState::default());
             self.look_at_tenant(tenant);
         }
     }

@@ -114,7 +114,8 @@ impl Projector {
         let contexts = self.contexts_of(entries, shutdown).await?;
         let snapshot = (self.snapshot)();
         let mut backoff = Backoff::new(&self.config);
-        let mut parts: Vec<Range<usize>> = vec![0..entries.len()];
+        let whole = 0..entries.len();
+        let mut parts: Vec<Range<usize>> = vec![whole];
         while let Some(part) = parts.pop() {
             let position = entries.get(part.end).map_or(end, |(position, _)| *position);
             let batch = batch(&entries[part.clone()], position, &contexts, &snapshot);

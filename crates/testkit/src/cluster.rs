@@ -139,6 +139,10 @@ impl Cluster {
         let mut watchdog = Command::new("setsid");
         watchdog.args(["sh", "-c", &script]).current_dir(&self.folder);
         self.lower(&mut watchdog);
+        #[expect(
+            clippy::zombie_processes,
+            reason = "it outlives this process on purpose, to stop the server after us"
+        )]
         watchdog.spawn().expect("start the watchdog of the test server");
     }
 

@@ -210,7 +210,7 @@ mod tests {
             .route("/gone", post(|| async { StatusCode::GONE }))
             .route("/sick", post(|| async { StatusCode::INTERNAL_SERVER_ERROR }))
             .route("/moved", post(|| async { (StatusCode::FOUND, [("location", "/taken")]) }))
-            .route("/slow", post(|| std::future::pending::<StatusCode>()));
+            .route("/slow", post(std::future::pending::<StatusCode>));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
