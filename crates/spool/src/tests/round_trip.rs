@@ -15,7 +15,7 @@ prop_compose! {
         scope in prop_oneof![
             Just(Scope::Recipient), Just(Scope::Message), Just(Scope::Session), Just(Scope::Path), Just(Scope::Site)
         ],
-        stage in prop_oneof![Just("connect"), Just("final-dot"), Just("queue")],
+        stage in prop_oneof![Just("connect"), Just("auth"), Just("final-dot"), Just("queue")],
         code in 200..600_u16,
         texts in proptest::collection::vec(proptest::option::of(".{0,40}"), 5),
         lines in proptest::collection::vec(".{0,40}", 0..3),

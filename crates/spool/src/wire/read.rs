@@ -163,11 +163,12 @@ fn reply(wire: ReplyWire) -> Option<Reply> {
 
 /// Stages are names in the program; one from a newer program has no name here.
 fn stage(text: &str) -> &'static str {
-    const STAGES: [&str; 12] = [
+    const STAGES: [&str; 13] = [
         "connect",
         "greeting",
         "ehlo",
         "starttls",
+        "auth",
         "mail",
         "rcpt",
         "data",
