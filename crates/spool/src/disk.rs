@@ -41,6 +41,22 @@ pub trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
 }
 
+/// A directory just made survives a power cut only if its entry in the one above was synced. All the way up, for an
+/// earlier start may have made some of them and died.
+pub(crate) fn make_directory_durably(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+    disk.make_directory(directory)?;
+    for above in directory.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match disk.sync_directory(above) {
+            // Not ours to read or write, so nothing was made in it.
+            Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;

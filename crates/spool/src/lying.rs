@@ -42,6 +42,9 @@ struct World {
     files: Vec<Content>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
+    /// Below the root, which is always there.
+    directories: BTreeSet<PathBuf>,
+    durable_directories: BTreeSet<PathBuf>,
     locks: BTreeSet<PathBuf>,
     counts: Counts,
     off: bool,
@@ -83,6 +86,13 @@ impl LyingDisk {
                 after.names.insert(name.clone(), *file);
             }
         }
+        let lost = world
+            .directories
+            .iter()
+            .filter(|path| !world.durable_directories.contains(*path) && random.below(2) == 0);
+        for directory in lost {
+            after.names.retain(|name, _| !name.starts_with(directory));
+        }
         after.durable_names = after.names.clone();
         LyingDisk(Arc::new(Mutex::new(after)))
     }
@@ -96,6 +106,8 @@ impl LyingDisk {
             files: old.files.clone(),
             names,
             durable_names,
+            directories: old.directories.clone(),
+            durable_directories: old.durable_directories.clone(),
             ..World::default()
         })))
     }
@@ -158,8 +170,12 @@ fn handle(world: &Arc<Mutex<World>>, file: usize, path: &Path) -> Arc<dyn DiskFi
 }
 
 impl Disk for LyingDisk {
-    fn make_directory(&self, _path: &Path) -> io::Result<()> {
-        self.lock().powered()
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.lock();
+        world.powered()?;
+        let below_root = path.ancestors().filter(|path| path.parent().is_some());
+        world.directories.extend(below_root.map(Path::to_owned));
+        Ok(())
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -211,6 +227,8 @@ impl Disk for LyingDisk {
         let now: Vec<_> =
             world.names.iter().filter(|(path, _)| inside(path)).map(|(p, f)| (p.clone(), *f)).collect();
         world.durable_names.extend(now);
+        let now: Vec<_> = world.directories.iter().filter(|path| inside(path)).cloned().collect();
+        world.durable_directories.extend(now);
         Ok(())
     }
 

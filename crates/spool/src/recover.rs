@@ -12,6 +12,7 @@
 
 use crate::body::read_accepted;
 use crate::commit::Active;
+use crate::disk::make_directory_durably;
 use crate::journal::Shared;
 use crate::ledger::{Ledger, Open, SegmentState};
 use crate::quarantine::{Kept, Quarantine};
@@ -159,7 +160,7 @@ pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered
     let directory = &config.directory;
     let fault = |source: io::Error| Fault::Directory { path: directory.clone(), source: Arc::new(source) };
     let quarantine = Quarantine::new(Arc::clone(disk), directory);
-    disk.make_directory(directory).map_err(fault)?;
+    make_directory_durably(&**disk, directory).map_err(fault)?;
     let lock = disk.lock(&directory.join("lock")).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Fault::InUse(directory.clone()),
         _ => fault(error),

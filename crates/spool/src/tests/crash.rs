@@ -86,6 +86,19 @@ async fn every_acknowledged_message_survives_a_power_cut_at_any_operation() {
 }
 
 #[tokio::test]
+async fn a_directory_that_was_made_for_the_journal_survives_with_what_is_in_it() {
+    let config = Config { directory: PathBuf::from("/data/node/spool"), ..config() };
+    for seed in 0..20 {
+        let disk = LyingDisk::new();
+        let (spool, _) = open(&config, &disk);
+        append(&spool, 0..1).await;
+        drop(spool);
+        let (_, recovery) = open(&config, &disk.crash(&mut Random::from_number(seed)));
+        assert_eq!(recovery.unsettled.len(), 1, "seed {seed}");
+    }
+}
+
+#[tokio::test]
 async fn a_crash_in_recovery_costs_nothing() {
     let disk = LyingDisk::new();
     let (spool, _) = open(&small(), &disk);
