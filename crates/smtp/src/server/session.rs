@@ -181,9 +181,12 @@ impl Session {
             return Some(used);
         }
         let (line, used) = line::next_line(octets, self.peer.config.limits.command_octets_max);
+        // Behind a BDAT that cannot be read comes a message, and nobody knows where it ends: it must not be obeyed.
+        let announces_chunk = octets.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"));
         let parsed = match line {
             Line::Partial => return None,
             Line::Whole(text) => Ok(text),
+            Line::Malformed | Line::TooLong if announces_chunk => Err(CommandError::ChunkSize),
             Line::Malformed => Err(CommandError::BadLineEnd),
             Line::TooLong => {
                 self.skipping = octets[used - 1] != b'\n';
@@ -195,6 +198,7 @@ impl Session {
             (State::Auth(_), Err(error)) => wrong(State::Ready, error, peer),
             (state, Ok(text)) => match Command::parse(text) {
                 Ok(command) => state.on_command(command, peer),
+                Err(CommandError::Unknown) if announces_chunk => wrong(state, CommandError::ChunkSize, peer),
                 Err(error) => wrong(state, error, peer),
             },
             (state, Err(error)) => wrong(state, error, peer),
