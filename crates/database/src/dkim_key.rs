@@ -152,7 +152,7 @@ fn new_key_from(key: &SigningKey) -> Result<NewKey, Fault> {
     Ok(NewKey { algorithm: key.algorithm(), pkcs8: Zeroizing::new(pkcs8), record: key.public_record() })
 }
 
-/// Puts new keys under selectors that no key of the domain has: `ph20261123a` for RSA, `…b` for Ed25519, and so on.
+/// Puts new keys under selectors that no key of the domain has: `ph20261123-0f3a7a` for RSA, `…b` for Ed25519, and so on.
 pub(crate) async fn dkim_keys_insert(
     database: &Database,
     scoped: &Scoped<'_>,
@@ -211,7 +211,7 @@ pub(crate) async fn dkim_keys_of(
     tenant: TenantId,
     domain: DomainId,
 ) -> Result<Vec<DkimKeyRow>, Fault> {
-    let sql = "SELECT * FROM dkim_keys WHERE tenant_id = $1 AND domain_id = $2 ORDER BY selector";
+    let sql = "SELECT * FROM dkim_keys WHERE tenant_id = $1 AND domain_id = $2 ORDER BY created_at, selector";
     scoped.rows(sql, &[&tenant.uuid(), &domain.uuid()]).await?.iter().map(dkim_key_from).collect()
 }
 
@@ -220,7 +220,7 @@ pub(crate) async fn dkim_keys_all(
     scoped: &Scoped<'_>,
     whose: Whose<'_>,
 ) -> Result<Vec<(DkimKeyRow, TenantId, Vec<u8>)>, Fault> {
-    let sql = "SELECT * FROM dkim_keys WHERE $1::uuid[] IS NULL OR tenant_id = ANY ($1) ORDER BY selector";
+    let sql = "SELECT * FROM dkim_keys WHERE $1::uuid[] IS NULL OR tenant_id = ANY ($1) ORDER BY created_at, selector";
     let rows = scoped.rows(sql, &[&whose]).await?;
     rows.iter()
         .map(|row| {

@@ -174,7 +174,7 @@ pub(crate) async fn pools_all(scoped: &Scoped<'_>) -> Result<Vec<(PoolRow, Optio
     rows.iter().map(|row| Ok((pool_from(row)?, column(row, "platform_sealed")?))).collect()
 }
 
-/// `ph20261123-0x3f`: a new key never gets the name of an old one that is still published, and two tenants that claim
+/// `ph20261123-0f3a7`: a new key never gets the name of an old one that is still published, and two tenants that claim
 /// one domain, or two pools that sign for one, get different names on the same day.
 pub(crate) fn selector_of(now: Timestamp, random: &mut Random) -> String {
     format!("ph{}-{:05x}", now.to_jiff().strftime("%Y%m%d"), random.below(1 << 20))

@@ -206,7 +206,7 @@ impl Dispatcher {
     pub fn handle_drain(&mut self) {
         self.draining = true;
         for session in self.ways.sessions.ids() {
-            let idle = self.ways.sessions.get_mut(session).is_some_and(|row| row.orders.is_empty());
+            let idle = self.ways.sessions.session_mut(session).is_some_and(|row| row.orders.is_empty());
             if idle {
                 self.close(session);
             }
@@ -321,7 +321,7 @@ impl Dispatcher {
             position: delivery.entry.position,
             recipient: delivery.entry.recipient,
         };
-        let Some(row) = self.ways.sessions.get_mut(session) else {
+        let Some(row) = self.ways.sessions.session_mut(session) else {
             unreachable!("session {session} was just found")
         };
         row.given += 1;
@@ -331,7 +331,7 @@ impl Dispatcher {
     }
 
     fn done(&mut self, session: u64, order: u64, report: Report, now: Now) {
-        let Some(row) = self.ways.sessions.get_mut(session) else { return };
+        let Some(row) = self.ways.sessions.session_mut(session) else { return };
         let Some(index) = row.orders.iter().position(|flying| flying.order == order) else { return };
         let Some(flying) = row.orders.remove(index) else { return };
         row.done += 1;
@@ -371,7 +371,7 @@ impl Dispatcher {
     }
 
     fn close(&mut self, session: u64) {
-        let Some(row) = self.ways.sessions.get_mut(session) else { return };
+        let Some(row) = self.ways.sessions.session_mut(session) else { return };
         if !row.closing {
             row.closing = true;
             self.actions.push_back(Action::Close(session));

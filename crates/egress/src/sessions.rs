@@ -84,7 +84,7 @@ impl Sessions {
         self.next
     }
 
-    pub fn get_mut(&mut self, id: u64) -> Option<&mut Session> {
+    pub fn session_mut(&mut self, id: u64) -> Option<&mut Session> {
         self.rows.get_mut(&id)
     }
 
