@@ -241,9 +241,14 @@ impl Octets {
 }
 
 impl Held {
-    /// So much more is held by this session, or refused if that is too much for the house.
-    pub fn add(&mut self, more: usize) -> Result<(), Refusal> {
-        self.own += more;
+    /// So much is held by this session now, or refused if that is too much for the house.
+    pub fn set(&mut self, now: usize) -> Result<(), Refusal> {
+        if now <= self.own {
+            self.octets.held.fetch_sub(self.own - now, Ordering::Relaxed);
+            self.own = now;
+            return Ok(());
+        }
+        let more = now - std::mem::replace(&mut self.own, now);
         if self.octets.held.fetch_add(more, Ordering::Relaxed) + more > self.octets.max {
             self.clear();
             let public = "too much mail is arriving at once; please try again later";
@@ -362,11 +367,13 @@ mod tests {
     fn octets_are_refused_over_the_limit_and_given_back() {
         let octets = Octets::new(100);
         let (mut a, mut b) = (octets.hold(), octets.hold());
-        a.add(80).unwrap();
-        assert_eq!(b.add(30).unwrap_err().kind, RefusalKind::LocalTrouble);
+        a.set(80).unwrap();
+        assert_eq!(b.set(30).unwrap_err().kind, RefusalKind::LocalTrouble);
+        a.set(40).unwrap();
+        b.set(30).unwrap();
+        a.set(70).unwrap();
         a.clear();
-        b.add(30).unwrap();
-        a.add(60).unwrap();
+        b.set(100).unwrap();
         drop((a, b));
         assert_eq!(octets.held.load(Ordering::Relaxed), 0);
     }

@@ -196,21 +196,10 @@ impl Session {
         match read {
             None => self.machine.handle_timeout(self.house.now()),
             Some(Ok(0)) => self.machine.handle_eof(),
-            Some(Ok(octets)) => return Ok(self.hold(octets)),
+            Some(Ok(_)) => return Ok(self.held.set(self.machine.held_octets())),
             Some(Err(_)) => return Err(End::Lost),
         }
         Ok(Ok(()))
-    }
-
-    /// Counts what the machine keeps of a message; everything else it forgets at once.
-    fn hold(&mut self, octets: usize) -> Result<(), Refusal> {
-        match self.machine.phase_name() {
-            "data" | "accept" => self.held.add(octets),
-            _ => {
-                self.held.clear();
-                Ok(())
-            }
-        }
     }
 
     /// Outside of the machine's conversation: says no, and lets the client read it before the connection is gone.
@@ -294,7 +283,7 @@ impl Session {
             Entrance::Inbound => self.take_back(transaction).await,
             Entrance::Submission | Entrance::Submissions => self.submit(transaction).await,
         };
-        // Nothing is held any more, whatever the answer.
+        // Nothing is kept any more, whatever the answer.
         self.held.clear();
         result
     }

@@ -75,6 +75,11 @@ impl DataReader {
         self.received
     }
 
+    /// Octets that are stored; none of a message that will be refused.
+    pub fn held_octets(&self) -> usize {
+        self.text.len()
+    }
+
     pub fn read(&mut self, octets: &[u8]) -> Progress {
         // Behind the end of this message a NUL is not ours to judge, so it is looked for again in what belongs to it.
         let nul_ahead = memchr::memchr(0, octets).is_some();
@@ -206,8 +211,8 @@ impl ChunkReader {
         self.received
     }
 
-    pub fn is_too_long(&self) -> bool {
-        self.too_long
+    pub fn held_octets(&self) -> usize {
+        self.text.len()
     }
 
     /// Whether a chunk of this size still fits.

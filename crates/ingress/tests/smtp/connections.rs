@@ -146,3 +146,17 @@ async fn too_many_octets_at_once_are_deferred_and_given_back() {
         .await;
     assert!(reply.starts_with("250"), "{reply}");
 }
+
+#[tokio::test]
+async fn a_stranger_takes_no_room_with_octets_that_nobody_keeps() {
+    let world = World::with(|plan| plan.config.limits.octets_in_flight_max = 100_000).await;
+    let mut stranger = Client::connect(world.addresses().submission.unwrap()).await;
+    // Read and thrown away, so that what follows is not taken for commands.
+    stranger.send(b"BDAT 200000\r\n").await;
+    stranger.send(&[b'x'; 199_999]).await;
+    let mail = message("a@client.example");
+    let reply = world.log_in().await.submit("a@client.example", &["a@example.org"], &mail).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    stranger.send(b"x").await;
+    assert_eq!(stranger.reply().await, "502 5.5.1 not offered");
+}

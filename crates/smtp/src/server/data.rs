@@ -149,6 +149,7 @@ fn offer(open: Open, result: Result<Bytes, DataError>, via_bdat: bool, peer: &mu
         envelope.body = BodyKind::EightBitMime;
     }
     let protocol = protocol(envelope.smtputf8, peer);
+    let octets = raw.len();
     peer.ask(Action::Accept(Transaction {
         envelope,
         raw,
@@ -157,7 +158,7 @@ fn offer(open: Open, result: Result<Bytes, DataError>, via_bdat: bool, peer: &mu
         protocol,
         tls: peer.tls.clone(),
     }));
-    State::Waiting(Question::Acceptance)
+    State::Waiting(Question::Acceptance(octets))
 }
 
 /// RFC 3848; with SMTPUTF8 RFC 6531 §4.3.

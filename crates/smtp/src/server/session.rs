@@ -116,6 +116,11 @@ impl Session {
         !matches!(self.state, State::Waiting(_) | State::Closing)
     }
 
+    /// Octets kept of the message that is coming, or that `Accept` gave away and that is not answered yet.
+    pub fn held_octets(&self) -> usize {
+        self.state.held_octets()
+    }
+
     /// For logs and metrics.
     pub fn phase_name(&self) -> &'static str {
         self.state.name()

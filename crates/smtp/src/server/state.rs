@@ -64,7 +64,8 @@ pub(super) enum Question {
     Credential,
     ReversePath(Open),
     Recipient(Open, Recipient),
-    Acceptance,
+    /// With the octets of the message, which the shell holds now.
+    Acceptance(usize),
 }
 
 impl State {
@@ -119,8 +120,8 @@ impl State {
                 rcpt::accepted(open, recipient, peer)
             }
             (Question::Recipient(open, _), Answer::Refused(refusal)) => rcpt::refused(open, &refusal, peer),
-            (Question::Acceptance, Answer::Accepted { reply }) => data::accepted(&reply, peer),
-            (Question::Acceptance, Answer::Refused(refusal)) => State::Ready.refuse(&refusal, peer),
+            (Question::Acceptance(_), Answer::Accepted { reply }) => data::accepted(&reply, peer),
+            (Question::Acceptance(_), Answer::Refused(refusal)) => State::Ready.refuse(&refusal, peer),
             (_, answer) => unreachable!("the shell gave {answer:?} to a question of another kind"),
         }
     }
@@ -153,6 +154,17 @@ impl State {
         self
     }
 
+    /// What is kept of a message that is not answered yet, here or in the shell.
+    pub fn held_octets(&self) -> usize {
+        match self {
+            State::Data(_, reader) => reader.held_octets(),
+            State::Chunks(_, reader) | State::Chunk(data::Chunk::Keep { reader, .. }) => reader.held_octets(),
+            State::Waiting(Question::Acceptance(octets)) => *octets,
+            State::Connected | State::Ready | State::Auth(_) | State::Mail(_) | State::Rcpt(_) => 0,
+            State::Chunk(data::Chunk::Drop { .. }) | State::Waiting(_) | State::Closing => 0,
+        }
+    }
+
     /// For logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -163,7 +175,7 @@ impl State {
             State::Rcpt(_) | State::Waiting(Question::Recipient(..)) => "rcpt",
             State::Data(..) | State::Chunks(..) | State::Chunk(_) => "data",
             State::Waiting(Question::Tls) => "starttls",
-            State::Waiting(Question::Acceptance) => "accept",
+            State::Waiting(Question::Acceptance(_)) => "accept",
             State::Closing => "close",
         }
     }
