@@ -13,6 +13,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// Octets of one encoded word. RFC 2047 §2 allows 75, some programs write more; without an end the search for each
+/// beginning would go through the whole rest of a field.
+const WORD_OCTETS_MAX: usize = 1024;
+
 /// Decodes the encoded words of an unfolded value and keeps the first `chars_max` characters of the result.
 pub fn decode(value: &str, chars_max: usize) -> String {
     let mut bytes: Vec<u8> = Vec::with_capacity(value.len());
@@ -42,6 +46,7 @@ pub fn decode(value: &str, chars_max: usize) -> String {
 
 /// The encoded word at the start of `text`, as UTF-8, and its length.
 fn word(text: &str) -> Option<(Vec<u8>, usize)> {
+    let text = &text[..text.floor_char_boundary(WORD_OCTETS_MAX)];
     let inside = text.strip_prefix("=?")?;
     let (charset, rest) = inside.split_once('?')?;
     let (encoding, rest) = rest.split_once('?')?;
@@ -132,6 +137,17 @@ mod tests {
         assert_eq!(decode("=?iso-8859-1*fr?q?50_=80_=E9?=", 100), "50 € é");
         assert_eq!(decode("Jörg =?utf-8?q?=0D=0AX:_1?=", 100), "Jörg   X: 1");
         assert_eq!(decode("abcdef", 3), "abc");
+    }
+
+    #[test]
+    fn a_word_of_any_length_is_looked_for_in_a_short_stretch_only() {
+        let long = format!("=?utf-8?q?{}?= x", "a".repeat(WORD_OCTETS_MAX));
+        assert_eq!(decode(&long, 5000), long);
+        let most = "a".repeat(WORD_OCTETS_MAX - "=?utf-8?q??=".len());
+        assert_eq!(decode(&format!("=?utf-8?q?{most}?= x"), 5000), format!("{most} x"));
+        // A character of three octets across the limit is no end and no panic.
+        let across = format!("=?utf-8?q?{}€€€€", "a".repeat(WORD_OCTETS_MAX - 11));
+        assert_eq!(decode(&across, 5000), across);
     }
 
     proptest! {
