@@ -84,6 +84,8 @@ const SINGLE_FIELDS: [&str; 11] = [
 ];
 /// Characters of a decoded subject that are kept for display.
 pub const SUBJECT_CHARS_MAX: usize = 256;
+/// Octets of a Message-ID that are kept for display: what RFC 5322 §2.1.1 lets stand in one line.
+pub const MESSAGE_ID_OCTETS_MAX: usize = 998;
 
 impl Default for HeaderLimits {
     fn default() -> HeaderLimits {
@@ -172,10 +174,11 @@ impl<'a> HeaderSection<'a> {
         SINGLE_FIELDS.into_iter().find(|name| self.all(name).nth(1).is_some())
     }
 
-    /// The Message-ID as written, angle brackets included.
+    /// The Message-ID as written, angle brackets included, cut after `MESSAGE_ID_OCTETS_MAX`: every event repeats it.
     pub fn message_id(&self) -> Option<String> {
         let value = self.first("message-id")?.value();
-        (!value.is_empty()).then(|| value.into_owned())
+        let kept = &value[..value.floor_char_boundary(MESSAGE_ID_OCTETS_MAX)];
+        (!kept.is_empty()).then(|| kept.to_owned())
     }
 
     /// The subject for display: encoded words decoded, cut after `SUBJECT_CHARS_MAX` characters.
@@ -342,6 +345,13 @@ mod tests {
         assert_eq!(section.message_id().unwrap(), "<1@x>");
         assert_eq!(section.body(), b"Body: no\r\n");
         assert_eq!(section.all("received").next_back().unwrap().value(), "two");
+    }
+
+    #[test]
+    fn a_message_id_of_many_lines_is_cut_for_those_who_keep_it() {
+        let raw = format!("Message-ID: <é{}@x>\r\n\r\n", "\r\n abcdefg".repeat(1000));
+        let id = parse(raw.as_bytes()).unwrap().message_id().unwrap();
+        assert!(id.len() <= MESSAGE_ID_OCTETS_MAX && id.starts_with("<é abcdefg abc"), "{}", id.len());
     }
 
     #[test]
