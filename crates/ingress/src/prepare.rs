@@ -188,12 +188,14 @@ fn parse<'a>(header: &'a [u8], workshop: &Workshop<'_>) -> Result<HeaderSection<
     HeaderSection::parse(header, workshop.header_limits).map_err(|malformed| malformed.to_refusal().into())
 }
 
-/// Whether the `d=` of a signature is a domain that we are about to sign for.
+/// Whether the `d=` of a signature is a domain that we are about to sign for. Without a key of ours for it the client's
+/// own signature is the only one that its domain gets, and stays.
 fn is_ours(signature: &str, admitted: &Admitted) -> bool {
     let domain = signature.split(';').find_map(|tag| {
         let (name, value) = tag.split_once('=')?;
         (name.trim() == "d").then(|| Domain::parse(value.trim()).ok()).flatten()
     });
     let platform = admitted.pool.platform.as_ref().map(|platform| &platform.domain);
-    domain.is_some_and(|domain| domain == admitted.domain.name || Some(&domain) == platform)
+    let own = admitted.domain.signing_keys().next().map(|_| &admitted.domain.name);
+    domain.is_some_and(|domain| [own, platform].contains(&Some(&domain)))
 }

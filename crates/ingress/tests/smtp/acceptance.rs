@@ -78,6 +78,15 @@ async fn a_signature_of_a_third_party_stays() {
 }
 
 #[tokio::test]
+async fn a_client_that_signs_for_a_domain_without_a_key_of_ours_keeps_its_signature() {
+    let world = World::with(|plan| plan.registry.domains[0].keys.clear()).await;
+    let mail = format!("DKIM-Signature: v=1; d=client.example; s=x; b=x\r\n{}", message("a@client.example"));
+    world.log_in().await.submit("a@client.example", &["anna@example.org"], &mail).await;
+    let raw = world.accepted().await.1;
+    assert!(raw.contains("d=client.example; s=x;") && raw.contains("d=shared.posthouse.test"), "{raw}");
+}
+
+#[tokio::test]
 async fn steering_is_followed_and_leaves_no_trace() {
     let world = World::with(|plan| {
         plan.config.headers.unsubscribe_url = Some("https://u.posthouse.test/u".parse().unwrap());
