@@ -80,6 +80,8 @@ fn edit(parcel: &Parcel<'_>, workshop: &Workshop<'_>) -> Result<Edit, FieldError
     if section.first("list-unsubscribe").is_none()
         && let Some(url) = trace::unsubscribe_url(*id, admitted, recipients, token_key, headers)
     {
+        // Without its field it meant nothing, beside ours it would be one too many (RFC 8058 §3.1).
+        edit.remove("List-Unsubscribe-Post");
         edit.prepend("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")?;
         edit.prepend("List-Unsubscribe", &format!("<{url}>"))?;
     }

@@ -87,6 +87,19 @@ async fn a_client_that_signs_for_a_domain_without_a_key_of_ours_keeps_its_signat
 }
 
 #[tokio::test]
+async fn one_click_is_said_once() {
+    let world = World::with(|plan| {
+        plan.config.headers.unsubscribe_url = Some("https://u.posthouse.test/u".parse().unwrap());
+    })
+    .await;
+    let fields = "X-Posthouse-Stream: marketing\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n";
+    let mail = format!("{fields}{}", message("a@client.example"));
+    world.log_in().await.submit("a@client.example", &["anna@example.org"], &mail).await;
+    let raw = world.accepted().await.1;
+    assert_eq!(raw.matches("List-Unsubscribe-Post: ").count(), 1, "{raw}");
+}
+
+#[tokio::test]
 async fn steering_is_followed_and_leaves_no_trace() {
     let world = World::with(|plan| {
         plan.config.headers.unsubscribe_url = Some("https://u.posthouse.test/u".parse().unwrap());
