@@ -94,6 +94,8 @@ http = \"127.0.0.1:0\"
 submission = \"127.0.0.1:0\"
 submissions = \"127.0.0.1:0\"
 inbound = \"127.0.0.1:0\"
+[housekeeping]
+every_seconds = 1
 ";
 
 /// The object that `--json` prints when every listener accepts.

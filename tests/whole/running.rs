@@ -67,3 +67,21 @@ fn the_database_may_be_gone_for_a_while() {
     house.arrivals("erna@plain.example", 1);
     assert_eq!(house.stop().code(), Some(0));
 }
+
+#[test]
+fn a_deleted_tenant_is_shut_at_once_and_gone_when_its_mail_has_drained() {
+    let plot = Plot::new();
+    let house = plot.start();
+    let (tenant, _) = house.onboard("foxtrot", "foxtrot.example", "127.2.0.82");
+    let operator = house.operator();
+    let path = format!("/v1/tenants/{}", tenant.id);
+    let (status, body) = house.api("DELETE", &path, &operator, None);
+    assert!((200..300).contains(&status), "{status} {body}");
+    let message = serde_json::json!({
+        "from": "x@foxtrot.example", "to": ["a@plain.example"], "subject": "Too late", "text": "No."
+    });
+    let (status, body) = house.api("POST", &format!("{path}/messages"), &operator, Some(&message));
+    assert!(status == 403 || status == 404, "{status} {body}");
+    wait_for("the tenant to be erased", || (house.api("GET", &path, &operator, None).0 == 404).then_some(()));
+    assert_eq!(house.stop().code(), Some(0));
+}

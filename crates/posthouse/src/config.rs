@@ -28,6 +28,7 @@ pub struct Config {
     pub egress: egress::Config,
     pub events: events::Config,
     pub api: api::Config,
+    pub housekeeping: crate::housekeeping::Config,
 }
 
 /// Who this node is.

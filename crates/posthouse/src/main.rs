@@ -9,6 +9,7 @@ mod config;
 mod data;
 mod demo;
 mod exit;
+mod housekeeping;
 mod lab_zone;
 mod node;
 mod nofile;

@@ -7,6 +7,7 @@
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::housekeeping::Housekeeping;
 use crate::secrets::Secrets;
 use anyhow::Context;
 use api::Readiness;
@@ -51,6 +52,7 @@ pub struct Node {
     events: events::EventsHandle,
     api: Option<JoinHandle<()>>,
     watch: Option<JoinHandle<()>>,
+    housekeeping: JoinHandle<()>,
     follower: JoinHandle<()>,
     stop: Stop,
 }
@@ -112,6 +114,12 @@ impl Node {
                 (Some(tokio::spawn(api::serve(listener, state, stop.doors.clone()))), Some(watch))
             }
         };
+        let housekeeping = Housekeeping {
+            database: database.clone(),
+            clock: parts.clock.clone(),
+            config: parts.config.housekeeping.clone(),
+        };
+        let housekeeping = tokio::spawn(housekeeping.run(stop.doors.clone()));
         let addresses = doors.addresses();
         Ok(Node {
             database,
@@ -124,6 +132,7 @@ impl Node {
             events,
             api,
             watch,
+            housekeeping,
             follower,
             stop,
         })
@@ -199,6 +208,7 @@ impl Node {
         if let Some(api) = self.api {
             ended("api", api.await);
         }
+        ended("housekeeping", self.housekeeping.await);
         if let Some(watch) = self.watch {
             ended("domain watch", watch.await);
         }

@@ -18,6 +18,7 @@ pub const COMPILER: Need = Need { package: "build-essential", present: || on_pat
 pub const SWAKS: Need = Need { package: "swaks", present: || on_path("swaks") };
 pub const PERL_TLS: Need = Need { package: "libnet-ssleay-perl", present: || perl_has("Net::SSLeay") };
 pub const CURL: Need = Need { package: "curl", present: || on_path("curl") };
+pub const JQ: Need = Need { package: "jq", present: || on_path("jq") };
 pub const PYTHON: Need = Need { package: "python3", present: || on_path("python3") };
 pub const VENV: Need = Need { package: "python3-venv", present: has_venv };
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub fn run(rest: &[String]) -> Outcome {
-    host::ensure(&[host::COMPILER, host::POSTGRESQL, host::CURL, host::SWAKS, host::PERL_TLS])?;
+    host::ensure(&[host::COMPILER, host::POSTGRESQL, host::CURL, host::JQ, host::SWAKS, host::PERL_TLS])?;
     println!("building posthouse (the first time takes some minutes)");
     crate::execute(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
     let mut command = Command::new(root().join("target/release/posthouse"));
