@@ -21,6 +21,7 @@ mod quarantine;
 mod queue;
 mod record;
 mod recover;
+mod rewrite;
 mod segment;
 mod trim;
 mod wire;

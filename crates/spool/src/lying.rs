@@ -12,6 +12,7 @@ use content::{Change, Content, apply};
 use mail::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,7 +51,7 @@ struct World {
     off: bool,
     power_off_at: Option<u64>,
     failing_sync: Option<(u64, Times)>,
-    failing_reads: BTreeSet<PathBuf>,
+    failing_reads: BTreeMap<PathBuf, Range<u64>>,
     capacity: Option<u64>,
 }
 
@@ -124,9 +125,9 @@ impl LyingDisk {
         world.failing_sync = Some((world.counts.syncs + nth, times));
     }
 
-    /// Reads of this file fail from now on.
-    pub fn fail_reads(&self, path: &Path) {
-        self.lock().failing_reads.insert(path.to_owned());
+    /// Reads of this file fail from now on if they touch these octets.
+    pub fn fail_reads(&self, path: &Path, octets: Range<u64>) {
+        self.lock().failing_reads.insert(path.to_owned(), octets);
     }
 
     /// Octets that fit, or none for no limit.
@@ -272,7 +273,8 @@ impl DiskFile for LyingFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let world = lock(&self.world);
         world.powered()?;
-        if world.failing_reads.contains(&self.path) {
+        let touches = |bad: &Range<u64>| offset < bad.end && bad.start < offset + buffer.len() as u64;
+        if world.failing_reads.get(&self.path).is_some_and(touches) {
             return Err(broken());
         }
         let live = &world.files[self.file].live;

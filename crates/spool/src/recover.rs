@@ -5,10 +5,9 @@
 //! was being written when the process died and that nobody was told about: that is cut off (and copied, for it might
 //! be damage after all).
 //!
-//! What may surprise: the last segment is written anew. Its last groups may be in the page cache only, and if a sync
-//! failed before, the kernel may call such pages clean: reading them proves nothing, and syncing the same file again
-//! proves nothing either. A fresh file that is synced, renamed and whose directory is synced is proof.
-//! Recovery changes nothing else, so a crash in it costs nothing, and doing it twice gives the same.
+//! What may surprise: the last segment is written anew (`rewrite.rs`), for what was read of it may be in the page cache
+//! only. Recovery changes nothing else, so a crash in it costs nothing, and doing it twice gives the same. A segment
+//! that the disk does not give in whole is neither cut nor removed: the next start may be luckier.
 
 use crate::body::read_accepted;
 use crate::commit::Active;
@@ -16,12 +15,12 @@ use crate::disk::make_directory_durably;
 use crate::journal::Shared;
 use crate::ledger::{Ledger, Open, SegmentState};
 use crate::quarantine::{Kept, Quarantine};
+use crate::rewrite::write_anew;
 use crate::segment::{self, Found, SEGMENT_HEADER, Scan, file_name, read_over_errors, segment_of};
 use crate::{Accepted, Config, Disk, DiskFile, Fault, Position, Quarantined, Record, wire};
 use mail::{MessageId, Timestamp};
 use std::collections::HashMap;
-use std::io::{self, IoSlice};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
 const CHUNK_OCTETS: u64 = 1 << 20;
@@ -175,25 +174,22 @@ pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered
     segments.sort_unstable();
     let last = segments.last().copied();
     let mut reading = Reading::new(quarantine);
-    let mut active = None;
+    let (mut active, mut end) = (None, Position::START);
     for segment in segments {
         let file =
             disk.open(&directory.join(file_name(segment))).map_err(|error| Fault::read(segment, error))?;
-        if Some(segment) == last {
-            let end = reading.last_segment(segment, &file).map_err(|error| Fault::read(segment, error))?;
-            let rewritten = rewrite(&**disk, directory, segment, &file, end).or_else(|error| {
-                // Half a copy would take the very space that completion records need now.
-                drop(disk.remove(&directory.join(unfinished_name(segment))));
-                cut_in_place(error, &file, end)
-            });
-            let file = rewritten.map_err(|error| Fault::Rotate { segment, source: Arc::new(error) })?;
-            active = Some(Active { segment, file, len: end, fresh: false });
-        } else {
+        if Some(segment) != last {
             reading.sealed_segment(segment, &file).map_err(|error| Fault::read(segment, error))?;
+            continue;
+        }
+        let tail = reading.last_segment(segment, &file).map_err(|error| Fault::read(segment, error))?;
+        end = Position::new(segment, tail.end() as u32);
+        if let Tail::Ends(len) = tail {
+            let file = write_anew(&**disk, directory, segment, &file, len)
+                .map_err(|error| Fault::Rotate { segment, source: Arc::new(error) })?;
+            active = Some(Active { segment, file, len, fresh: false });
         }
     }
-    let end =
-        active.as_ref().map_or(Position::START, |active| Position::new(active.segment, active.len as u32));
     Ok(Recovered {
         lock,
         next_segment: last.map_or(1, |segment| segment + 1),
@@ -211,45 +207,22 @@ pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered
     })
 }
 
-fn unfinished_name(segment: u32) -> String {
-    format!("{segment:08x}.tmp")
+/// How the last segment is gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// Written on from here.
+    Ends(u64),
+    /// The disk did not give all of it. It stays as it is: what looks like a torn end may be acknowledged mail, which
+    /// another start may be able to read. The log goes on in the next segment.
+    Unreadable(u64),
 }
 
-/// Copies the first `end` octets into a fresh file that takes the old one's name.
-fn rewrite(
-    disk: &dyn Disk,
-    directory: &Path,
-    segment: u32,
-    old: &Arc<dyn DiskFile>,
-    end: u64,
-) -> io::Result<Arc<dyn DiskFile>> {
-    let unfinished = directory.join(unfinished_name(segment));
-    let new = disk.create(&unfinished)?;
-    new.write_all_at(&mut [IoSlice::new(SEGMENT_HEADER)], 0)?;
-    let mut done = SEGMENT_HEADER.len() as u64;
-    let mut chunk = Vec::new();
-    while done < end {
-        chunk.resize((end - done).min(CHUNK_OCTETS) as usize, 0);
-        read_over_errors(&**old, &mut chunk, done);
-        new.write_all_at(&mut [IoSlice::new(&chunk)], done)?;
-        done += chunk.len() as u64;
+impl Tail {
+    fn end(self) -> u64 {
+        match self {
+            Tail::Ends(end) | Tail::Unreadable(end) => end,
+        }
     }
-    new.sync_data()?;
-    disk.rename(&unfinished, &directory.join(file_name(segment)))?;
-    disk.sync_directory(directory)?;
-    Ok(new)
-}
-
-/// On a full disk there is no room for a fresh file, and mail must go out to make room: the old one is cut.
-fn cut_in_place(error: io::Error, old: &Arc<dyn DiskFile>, end: u64) -> io::Result<Arc<dyn DiskFile>> {
-    if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        return Err(error);
-    }
-    tracing::warn!("no space to write the last segment anew; it is used as it is");
-    old.truncate(end)?;
-    old.write_all_at(&mut [IoSlice::new(SEGMENT_HEADER)], 0)?;
-    old.sync_data()?;
-    Ok(Arc::clone(old))
 }
 
 /// The state of the log as far as it was read.
@@ -275,11 +248,13 @@ impl Reading {
         while let Some(found) = scan.next()? {
             self.take(file, found);
         }
+        if scan.met_read_errors() {
+            self.keep_for_the_next_start(segment);
+        }
         Ok(())
     }
 
-    /// Returns where its last whole record ends.
-    fn last_segment(&mut self, segment: u32, file: &Arc<dyn DiskFile>) -> io::Result<u64> {
+    fn last_segment(&mut self, segment: u32, file: &Arc<dyn DiskFile>) -> io::Result<Tail> {
         let octets = file.len()?.min(u64::from(u32::MAX));
         self.ledger.segments.insert(segment, SegmentState::default());
         let mut scan = Scan::new(Arc::clone(file), Position::new(segment, 0), octets, segment::Bodies::Check);
@@ -296,13 +271,19 @@ impl Reading {
                 }
             }
         }
+        if scan.met_read_errors() {
+            damaged.drain(..).for_each(|found| self.take(file, found));
+            self.ledger.segments.entry(segment).or_default().octets = octets;
+            self.keep_for_the_next_start(segment);
+            return Ok(Tail::Unreadable(octets));
+        }
         if octets > end {
             self.cut(file, Torn { position: Position::new(segment, end as u32), octets: octets - end });
         }
         if let Some(state) = self.ledger.segments.get_mut(&segment) {
             state.octets = end;
         }
-        Ok(end)
+        Ok(Tail::Ends(end))
     }
 
     fn cut(&mut self, file: &Arc<dyn DiskFile>, torn: Torn) {
@@ -369,6 +350,12 @@ impl Reading {
                 }
             }
         }
+    }
+
+    /// There may be mail in it that nobody knows of now.
+    fn keep_for_the_next_start(&mut self, segment: u32) {
+        tracing::error!(segment, "the disk does not give all of a segment; it is kept as it is");
+        self.pin(Position::new(segment, 0));
     }
 
     fn pin(&mut self, position: Position) {

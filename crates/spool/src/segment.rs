@@ -146,7 +146,7 @@ pub(crate) struct Scan {
 impl Scan {
     pub(crate) fn new(file: Arc<dyn DiskFile>, from: Position, end: u64, bodies: Bodies) -> Scan {
         let offset = u64::from(from.offset()).max(SEGMENT_HEADER.len() as u64);
-        let window = Window { file, octets: Vec::new(), start: 0 };
+        let window = Window { file, octets: Vec::new(), start: 0, met_errors: false };
         Scan { segment: from.segment(), window, offset, end, bodies }
     }
 
@@ -156,6 +156,11 @@ impl Scan {
             self.end = end;
             self.window.octets.clear();
         }
+    }
+
+    /// Whether the disk refused to read a part: what looks like damage there may be whole.
+    pub(crate) fn met_read_errors(&self) -> bool {
+        self.window.met_errors
     }
 
     /// Where the next frame is expected.
@@ -217,11 +222,19 @@ impl Scan {
     }
 }
 
+/// Whether the disk gave everything that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    Whole,
+    WithErrors,
+}
+
 /// A part of a file in memory.
 struct Window {
     file: Arc<dyn DiskFile>,
     octets: Vec<u8>,
     start: u64,
+    met_errors: bool,
 }
 
 impl Window {
@@ -232,7 +245,7 @@ impl Window {
         if offset < self.start || offset + len as u64 > held {
             let wanted = len.max(WINDOW_OCTETS).min((end - offset) as usize);
             self.octets.resize(wanted, 0);
-            read_over_errors(&*self.file, &mut self.octets, offset);
+            self.met_errors |= read_over_errors(&*self.file, &mut self.octets, offset) == Read::WithErrors;
             self.start = offset;
         }
         let from = (offset - self.start) as usize;
@@ -242,9 +255,12 @@ impl Window {
 
 /// Fills the buffer; what the disk cannot read, and what lies behind the end of the file, is zeros. A checksum tells
 /// the difference, and one bad sector costs the records in it, not the segment.
-pub(crate) fn read_over_errors(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) {
+pub(crate) fn read_over_errors(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> Read {
     match file.read_at(buffer, offset) {
-        Ok(read) => buffer[read..].fill(0),
+        Ok(read) => {
+            buffer[read..].fill(0);
+            Read::Whole
+        }
         Err(error) => {
             tracing::warn!(offset, %error, "a read from the journal failed; reading block by block");
             for (index, block) in buffer.chunks_mut(BLOCK_OCTETS).enumerate() {
@@ -252,6 +268,7 @@ pub(crate) fn read_over_errors(file: &dyn DiskFile, buffer: &mut [u8], offset: u
                 let read = file.read_at(block, at).unwrap_or(0);
                 block[read..].fill(0);
             }
+            Read::WithErrors
         }
     }
 }

@@ -139,10 +139,31 @@ async fn a_segment_that_cannot_be_read_does_not_keep_the_others_from_being_serve
     assert!(segments > 3);
     drop(spool);
     let disk = disk.kill();
-    disk.fail_reads(&segment_path(2));
+    disk.fail_reads(&segment_path(2), 0..u64::MAX);
     let (_, recovery) = open(&small(), &disk);
     assert!(recovery.unsettled.len() >= 10);
     assert_eq!(recovery.quarantined[0].position.segment(), 2);
+}
+
+#[tokio::test]
+async fn what_the_disk_does_not_give_for_a_moment_is_there_again_at_the_next_start() {
+    for younger in [Some(segment_path(2)), None] {
+        let (disk, _) = ten().await;
+        // A younger segment makes the first one sealed.
+        younger.iter().for_each(|path| disk.replace(path, SEGMENT_HEADER.to_vec()));
+        let before = disk.read(&segment_path(1));
+        disk.fail_reads(&segment_path(1), 0..u64::MAX);
+        let (spool, recovery) = open(&small(), &disk);
+        assert_eq!(recovery.unsettled.len(), 0);
+        // Enough to make the segment an old one that nobody needs.
+        append(&spool, 100..120).await;
+        let records = (100..120).map(|number| settled(&message(number, 1), 0)).collect();
+        spool.outcomes().append_durable(records).await.unwrap();
+        spool.shutdown().await.unwrap();
+        assert!(disk.read(&segment_path(1)) == before, "the segment was touched, younger: {younger:?}");
+        let (_, recovery) = open(&small(), &disk.kill());
+        assert_eq!(recovery.unsettled.len(), 10, "{younger:?}");
+    }
 }
 
 #[tokio::test]
