@@ -4,7 +4,7 @@
 //! octets; a message that is settled leaves early. Damage is a `Fault::Unreadable`, never wrong bytes.
 
 use crate::journal::Shared;
-use crate::segment::{FRAME_HEADER_OCTETS, FrameHeader};
+use crate::segment::{FRAME_HEADER_OCTETS, FrameHeader, Read, read_over_errors};
 use crate::{Accepted, Fault, Position, Record, wire};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -74,18 +74,20 @@ fn read_message(shared: &Shared, position: Position) -> Result<Stored, Fault> {
 /// The envelope of an accepted message, from the disk; its body is neither read nor checked. Blocking.
 pub(crate) fn read_accepted(shared: &Shared, position: Position) -> Result<Arc<Accepted>, Fault> {
     let (segment, offset) = (position.segment(), u64::from(position.offset()));
-    let fault = |error| Fault::read(segment, error);
-    let file = shared.file(segment).map_err(fault)?;
+    let file = shared.file(segment).map_err(|error| Fault::read(segment, error))?;
     let mut octets = vec![0; FRAME_HEADER_OCTETS + ENVELOPE_OCTETS as usize];
-    let read = file.read_at(&mut octets, offset).map_err(fault)?;
-    octets.truncate(read);
-    let header = FrameHeader::parse(&octets, position).ok_or(Fault::Unreadable(position))?;
-    octets.drain(..FRAME_HEADER_OCTETS);
-    let already = octets.len();
-    octets.resize(header.meta_len as usize, 0);
-    if let Some(rest) = octets.get_mut(already..).filter(|rest| !rest.is_empty()) {
-        file.read_at(rest, offset + (FRAME_HEADER_OCTETS + already) as u64).map_err(fault)?;
+    if read_over_errors(&*file, &mut octets, offset) == Read::WithErrors {
+        // A bad sector behind the envelope must not cost the envelope: no octet more than it has.
+        octets.truncate(FRAME_HEADER_OCTETS);
+        read_over_errors(&*file, &mut octets, offset);
     }
+    let header = FrameHeader::parse(&octets, position).ok_or(Fault::Unreadable(position))?;
+    let already = octets.len();
+    octets.resize(FRAME_HEADER_OCTETS + header.meta_len as usize, 0);
+    if let Some(rest) = octets.get_mut(already..).filter(|rest| !rest.is_empty()) {
+        read_over_errors(&*file, rest, offset + already as u64);
+    }
+    octets.drain(..FRAME_HEADER_OCTETS);
     match wire::decode(header.kind, header.version, &octets) {
         Some(Record::Accepted(accepted)) if header.meta_is_whole(&octets) => Ok(accepted),
         Some(_) | None => {

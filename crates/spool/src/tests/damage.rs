@@ -146,6 +146,25 @@ async fn a_segment_that_cannot_be_read_does_not_keep_the_others_from_being_serve
 }
 
 #[tokio::test]
+async fn a_bad_sector_leaves_every_envelope_readable_that_was_found() {
+    let disk = LyingDisk::new();
+    let (spool, _) = open(&config(), &disk);
+    append(&spool, 0..40).await;
+    drop(spool);
+    let disk = disk.kill();
+    disk.replace(&segment_path(2), SEGMENT_HEADER.to_vec());
+    let octets = disk.read(&segment_path(1)).len() as u64;
+    for bad in (0..octets).step_by(61) {
+        let disk = disk.kill();
+        disk.fail_reads(&segment_path(1), bad..bad + 1);
+        let (_, recovery) = open(&config(), &disk);
+        let found = recovery.unsettled.len();
+        assert!(found > 0, "octet {bad}");
+        assert_eq!(recovery.unsettled.count(), found, "octet {bad}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_disk_does_not_give_for_a_moment_is_there_again_at_the_next_start() {
     for younger in [Some(segment_path(2)), None] {
         let (disk, _) = ten().await;
