@@ -345,7 +345,7 @@ mod tests {
     async fn nothing_stays_counted_after_the_last_has_left() {
         let connections = connections();
         for _ in 0..3 {
-            let mut held = vec![place(&connections).await.unwrap(), place(&connections).await.unwrap()];
+            let mut held = [place(&connections).await.unwrap(), place(&connections).await.unwrap()];
             held[0].belongs_to(owner(None, 9)).unwrap();
             assert!(held[0].belongs_to(owner(None, 9)).is_ok());
         }

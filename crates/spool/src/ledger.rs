@@ -88,7 +88,7 @@ impl Open {
             64 => Open::Few(u64::MAX),
             _ => {
                 let mut words = vec![u64::MAX; recipients / 64];
-                words.extend((recipients % 64 > 0).then_some((1 << (recipients % 64)) - 1));
+                words.extend((!recipients.is_multiple_of(64)).then_some((1 << (recipients % 64)) - 1));
                 Open::Many(words.into())
             }
         }

@@ -176,7 +176,7 @@ mod tests {
         sign(&SigningRequest { domain: &domain, selector, key, header: &header, body_hash, timestamp })
     }
 
-    fn tag<'a>(field: &'a str, name: &str) -> String {
+    fn tag(field: &str, name: &str) -> String {
         let value = field
             .split(';')
             .find_map(|tag| tag.trim().strip_prefix(name)?.strip_prefix('=').map(str::to_string));

@@ -91,7 +91,7 @@ impl Delivery {
         }
     }
 
-    pub fn on_break(mut self: Box<Self>, kind: BreakKind, site: &mut Site) -> State {
+    pub fn on_break(mut self, kind: BreakKind, site: &mut Site) -> State {
         let stage = self.expected.front().map_or(Stage::Mail, |expected| stage_of(*expected, site));
         self.settle_open(&broken(stage, kind));
         self.report_and_close(site)
@@ -223,13 +223,13 @@ impl Delivery {
         }
     }
 
-    fn report(self: Box<Self>, site: &mut Site) -> State {
+    fn report(self, site: &mut Site) -> State {
         site.deadline = None;
         site.actions.push_back(Action::Report(self.into_report(true)));
         State::Ready
     }
 
-    fn report_and_close(self: Box<Self>, site: &mut Site) -> State {
+    fn report_and_close(self, site: &mut Site) -> State {
         site.blocks.clear();
         site.out.clear();
         site.actions.push_back(Action::Report(self.into_report(false)));
