@@ -23,6 +23,7 @@ pub(super) enum Chunk {
     Drop {
         code: u16,
         text: &'static str,
+        octets: u64,
         remaining: u64,
         then: Box<State>,
     },
@@ -66,7 +67,7 @@ pub(super) fn chunk(state: State, octets: u64, last: bool, peer: &mut Peer) -> S
         return State::Closing;
     }
     let limits = &peer.config.limits;
-    let drop = |code, text, then| Chunk::Drop { code, text, remaining: octets, then: Box::new(then) };
+    let drop = |code, text, then| Chunk::Drop { code, text, octets, remaining: octets, then: Box::new(then) };
     let chunk = match state {
         state if !peer.offers(Extension::Chunking) => drop(502, "5.5.1 not offered", state),
         State::Rcpt(open) => {
@@ -90,6 +91,10 @@ pub(super) fn chunk(state: State, octets: u64, last: bool, peer: &mut Peer) -> S
         }
         chunk => chunk,
     };
+    if matches!(chunk, Chunk::Drop { .. }) {
+        // It is no part of the message that the time ran for.
+        peer.data_began = peer.now;
+    }
     if octets == 0 { end_chunk(chunk, peer) } else { State::Chunk(chunk) }
 }
 
@@ -111,7 +116,7 @@ impl Chunk {
     pub fn received(&self) -> u64 {
         match self {
             Chunk::Keep { reader, .. } => reader.received(),
-            Chunk::Drop { .. } => 0,
+            Chunk::Drop { octets, remaining, .. } => octets - remaining,
         }
     }
 }
