@@ -255,7 +255,8 @@ impl Session {
 
     /// Between transactions nothing is lost by closing; a message under way is finished first.
     fn leave_if_idle(&mut self) {
-        let idle = matches!(self.state, State::Connected | State::Ready | State::Mail(_) | State::Rcpt(_));
+        use State::{Auth, Connected, Mail, Rcpt, Ready};
+        let idle = matches!(self.state, Connected | Ready | Auth(_) | Mail(_) | Rcpt(_));
         if idle && let Some(refusal) = self.peer.leave.take() {
             self.peer.reply(&refusal.to_reply());
             self.peer.closing = true;
