@@ -45,14 +45,15 @@ pub trait DiskFile: Send + Sync {
 /// A directory just made survives a power cut only if its entry in the one above was synced. All the way up, for an
 /// earlier start may have made some of them and died.
 pub(crate) fn make_directory_durably(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     disk.make_directory(directory)?;
     for above in directory.ancestors().skip(1) {
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        match disk.sync_directory(above) {
-            // Not ours to read or write, so nothing was made in it.
-            Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput) => {}
-            result => result?,
+        let Err(error) = disk.sync_directory(above) else { continue };
+        match error.kind() {
+            // Not ours to read or write, so nothing was made in it; or a file system that knows no such sync.
+            InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported => {}
+            _ => return Err(error),
         }
     }
     Ok(())
