@@ -107,9 +107,12 @@ pub(crate) async fn events_insert(
         .execute(
             "WITH fresh AS (
                  INSERT INTO events (id, tenant_id, kind, at, data)
-                 SELECT e.* FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[])
-                                 AS e (id, tenant_id, kind, at, data)
+                 SELECT e.id, e.tenant_id, e.kind, e.at, e.data
+                 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[])
+                      WITH ORDINALITY AS e (id, tenant_id, kind, at, data, place)
                  WHERE EXISTS (SELECT FROM tenants t WHERE t.id = e.tenant_id)
+                 -- Without it a join may shuffle them, and a delivery be told before its acceptance.
+                 ORDER BY e.place
                  ON CONFLICT (id) DO NOTHING RETURNING id, tenant_id, kind)
              INSERT INTO webhook_deliveries (endpoint_id, event_id, tenant_id, state, due_at, created_at)
              SELECT p.id, f.id, f.tenant_id, 'pending', $6, $6

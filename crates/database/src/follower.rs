@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::connect::{Database, Single};
 use crate::credential::credentials_all;
 use crate::dkim_key::{dkim_binding, dkim_keys_all};
-use crate::domain::{DomainRow, domains_all};
+use crate::domain::{DomainRow, domains_all, is_unpublished};
 use crate::endpoint::endpoints_all;
 use crate::error::Fault;
 use crate::pool::{PoolRow, platform_binding, pools_all};
@@ -215,8 +215,11 @@ impl Follower {
         }
         let mut keys = self.keys_by_domain(scoped, whose).await?;
         for domain in domains_all(scoped, whose).await? {
-            let DomainRow { id, tenant, name, state, return_path, .. } = domain;
-            let keys = keys.remove(&id).unwrap_or_default();
+            let DomainRow { id, tenant, name, state, return_path, records, .. } = domain;
+            let mut keys = keys.remove(&id).unwrap_or_default();
+            // A signature whose key nobody can find counts against the mail. The record may have vanished for a
+            // moment, though, so only what the last check was sure of leaves a key out.
+            keys.retain(|key| !is_unpublished(&key.selector, &records));
             builder = builder.domain(SendingDomain { id, tenant, name, state, return_path, keys });
         }
         Ok(builder.build())

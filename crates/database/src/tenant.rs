@@ -108,7 +108,12 @@ impl Database {
             self.scope(&mut client, access, Some(tenant), Intent::Change, "set a tenant's status").await?;
         let row =
             scoped.one("tenant", "SELECT * FROM tenants WHERE id = $1 FOR UPDATE", &[&tenant.uuid()]).await?;
-        check_transition(tenant_from(&row)?.status, status, access)?;
+        let before = tenant_from(&row)?;
+        check_transition(before.status, status, access)?;
+        // Nothing changes, so nothing is told.
+        if before.status == status {
+            return Ok(before);
+        }
         let row = scoped
             .one(
                 "tenant",

@@ -137,6 +137,14 @@ impl Database {
     pub async fn user_disable(&self, access: &Access, user: UserId) -> Result<UserRow, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "disable a user").await?;
+        // Locked, so that two operators cannot disable each other at the same time.
+        let sql = "SELECT id FROM users WHERE role = 'operator' AND disabled_at IS NULL FOR UPDATE";
+        let operators = scoped.rows(sql, &[]).await?;
+        if let [last] = operators.as_slice()
+            && column::<Uuid>(last, "id")? == user.uuid()
+        {
+            return Err(Fault::InUse { what: "last operator" });
+        }
         let sql = "UPDATE users SET disabled_at = coalesce(disabled_at, $2) WHERE id = $1 RETURNING *";
         let user = user_from(&scoped.one("user", sql, &[&user.uuid(), &self.now().to_jiff()]).await?)?;
         scoped.record(self, change_of("user.disable", &user)).await?;

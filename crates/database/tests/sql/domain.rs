@@ -1,7 +1,7 @@
 //! Domains: claims, proof, loss, and keys in rotation.
 
 use crate::fixture::*;
-use database::{DomainNew, DomainRow, Fault, PageRequest};
+use database::{DomainNew, DomainRow, Fault, Follower, PageRequest};
 use mail::EventKind;
 use registry::{DomainRecord, DomainState, Found, KeyState, Purpose, RecordState};
 use std::time::Duration;
@@ -149,4 +149,20 @@ async fn a_private_key_does_not_lie_in_the_table_in_the_clear() {
     let garbage =
         test.database.dkim_key_import(&house(), one.tenant.id, one.domain.id, "bad", b"no key").await;
     assert!(matches!(garbage, Err(Fault::Invalid { field: "private_key", .. })));
+}
+
+#[tokio::test]
+async fn a_key_that_was_looked_for_in_vain_does_not_sign() {
+    let (test, one) = with_tenant().await;
+    let (database, house, id, domain) = (&test.database, house(), one.tenant.id, one.domain.id);
+    let (handle, follower) = Follower::start(database.clone(), &test.config).await.unwrap();
+    let signers = || handle.load().sending_domain(id, &one.domain.name).map(|domain| domain.keys.len());
+    let row =
+        database.domain_check(&house, id, domain, &published(&one.domain, &[Purpose::Dkim2])).await.unwrap();
+    assert_eq!(row.state, DomainState::Verified);
+    let mut changed = handle.changed();
+    changed.wait_for(|_| signers() == Some(1)).await.unwrap();
+    database.domain_check(&house, id, domain, &published(&one.domain, &[])).await.unwrap();
+    changed.wait_for(|_| signers() == Some(2)).await.unwrap();
+    follower.abort();
 }

@@ -230,3 +230,29 @@ async fn events_are_read_on_from_a_cursor() {
     assert_eq!(second.rows[0].event.kind, EventKind::MessageDelivered);
     assert!(list(second.next.as_deref()).await.rows.is_empty());
 }
+
+#[tokio::test]
+async fn events_are_listed_in_the_order_of_their_batch() {
+    let (test, one) = with_tenant().await;
+    let mut random = Random::from_number(7);
+    let events: Vec<Event> = (0..500)
+        .map(|number| {
+            let at = one.tenant.created_at.saturating_add(Duration::from_millis(number));
+            let data = serde_json::json!({ "number": number });
+            let id = EventId::mint(Timestamp::UNIX_EPOCH, &mut random);
+            Event { id, kind: EventKind::MessageAccepted, timestamp: at, tenant: one.tenant.id, data }
+        })
+        .collect();
+    let batch = Batch { cursor_name: "order".to_owned(), position: vec![1], events, ..Batch::default() };
+    test.database.projection_apply(&house(), &batch).await.unwrap();
+    let (mut page, mut seen) = (PageRequest::new(Some(200), None).unwrap(), Vec::new());
+    loop {
+        let list = test.database.event_list(&house(), one.tenant.id, &page).await.unwrap();
+        seen.extend(list.rows.iter().filter_map(|row| row.event.data["number"].as_u64()));
+        match list.next {
+            Some(cursor) => page = PageRequest::new(Some(200), Some(&cursor)).unwrap(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, (0..500).collect::<Vec<u64>>());
+}

@@ -46,10 +46,14 @@ async fn only_the_right_password_of_an_active_user_lets_in() {
     assert_eq!(authenticate("Operator@posthouse.test", "correct horse").await.unwrap(), Some(user.clone()));
     database.user_set_password(&house, user.id, secret("battery staple")).await.unwrap();
     assert_eq!(authenticate("operator@posthouse.test", "correct horse").await.unwrap(), None);
+    // Nobody could let the last operator in again.
+    assert!(matches!(database.user_disable(&house, user.id).await, Err(Fault::InUse { .. })));
+    database.operator_ensure("second@posthouse.test", secret("correct horse")).await.unwrap();
     database.user_disable(&house, user.id).await.unwrap();
     assert_eq!(authenticate("operator@posthouse.test", "battery staple").await.unwrap(), None);
     let client = test.admin().await;
-    let stored: String = client.query_one("SELECT password_hash FROM users", &[]).await.unwrap().get(0);
+    let stored: String =
+        client.query_one("SELECT password_hash FROM users LIMIT 1", &[]).await.unwrap().get(0);
     assert!(stored.starts_with("$argon2id$"));
 }
 
@@ -84,6 +88,7 @@ async fn expired_revoked_and_disabled_tokens_are_refused() {
     assert!(matches!(database.refresh_rotate(&house, &old, hour).await.unwrap(), Refreshed::Refused));
     database.refresh_revoke(&house, &out).await.unwrap();
     assert!(matches!(database.refresh_rotate(&house, &out, hour).await.unwrap(), Refreshed::Refused));
+    database.operator_ensure("second@posthouse.test", secret("correct horse")).await.unwrap();
     database.user_disable(&house, user.id).await.unwrap();
     assert!(matches!(database.refresh_rotate(&house, &off, hour).await.unwrap(), Refreshed::Refused));
 }
