@@ -167,8 +167,12 @@ impl<R: Needs> FromRequestParts<Api> for Within<R> {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Within<R>, Problem> {
         let caller = Caller::from_request_parts(parts, api).await?;
         let text = path_parameter(parts, api, "tenant").await?;
-        let named = if text == "self" { caller.access.tenant() } else { TenantId::parse(&text).ok() };
-        let tenant = named.ok_or_else(|| Problem::not_found("tenant"))?;
+        let tenant = if text == "self" {
+            let nobody = "an operator has no tenant of its own; name one by its id";
+            caller.access.tenant().ok_or_else(|| Problem::new(Kind::NotFound, nobody))?
+        } else {
+            TenantId::parse(&text).map_err(|_| Problem::not_found("tenant"))?
+        };
         let access = caller.access.within(tenant).ok_or_else(|| Problem::not_found("tenant"))?;
         expect_right(&access, R::RIGHT)?;
         if caller.access.is_house() && api.snapshot().tenant(tenant).is_none() {

@@ -39,8 +39,8 @@ pub struct TenantShape {
     pub updated_at: Timestamp,
 }
 
-/// `active`: everything its plan allows. `paused`: mail is refused and queued mail waits. `quarantined`: as paused, but
-/// only an operator lifts it. `closing`: mail is refused, what is queued goes out, then everything is erased.
+/// `active`: everything its plan allows. `paused`: mail is refused and queued mail waits. `quarantined`: as paused, on
+/// suspicion. `closing`: mail is refused, what is queued goes out, then everything is erased.
 #[derive(ToSchema)]
 #[schema(as = TenantStatus, rename_all = "lowercase")]
 #[allow(dead_code, reason = "stands in the document for registry::TenantStatus")]
@@ -154,7 +154,7 @@ pub struct UpdateTenant {
 pub struct StatusReason {
     /// Why, in words that the tenant may read.
     #[schema(min_length = 1, max_length = 500)]
-    reason: Option<String>,
+    reason: String,
 }
 
 /// Onboard a tenant
@@ -237,27 +237,36 @@ pub async fn delete(
 
 /// Pause a tenant
 ///
-/// Mail is refused for the time being and queued mail waits.
+/// Mail is refused for the time being and queued mail waits. Operators only.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/pause", tag = "tenants", operation_id = "tenant_pause",
     request_body = StatusReason, responses((status = 200, body = TenantShape, description = "paused")))]
 pub async fn pause(
     State(api): State<Api>,
+    _house: House<Manage>,
     scope: Within<Manage>,
     Body(body): Body<StatusReason>,
 ) -> Result<Answer<TenantShape>> {
-    set_status(&api, &scope, TenantStatus::Paused, body.reason).await
+    expect_status(&api, &scope, &[TenantStatus::Active]).await?;
+    set_status(&api, &scope, TenantStatus::Paused, Some(body.reason)).await
 }
 
 /// End a pause
+///
+/// Of a paused tenant only; a quarantine ends with `release`. Operators only.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/resume", tag = "tenants", operation_id = "tenant_resume",
     responses((status = 200, body = TenantShape, description = "active again")))]
-pub async fn resume(State(api): State<Api>, scope: Within<Manage>) -> Result<Answer<TenantShape>> {
+pub async fn resume(
+    State(api): State<Api>,
+    _house: House<Manage>,
+    scope: Within<Manage>,
+) -> Result<Answer<TenantShape>> {
+    expect_status(&api, &scope, &[TenantStatus::Paused]).await?;
     set_status(&api, &scope, TenantStatus::Active, None).await
 }
 
 /// Put a tenant into quarantine
 ///
-/// As a pause, but only an operator can end it.
+/// As a pause, on suspicion: it ends with `release` and not with `resume`. Operators only.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/quarantine", tag = "tenants", operation_id = "tenant_quarantine",
     request_body = StatusReason, responses((status = 200, body = TenantShape, description = "in quarantine")))]
 pub async fn quarantine(
@@ -266,10 +275,13 @@ pub async fn quarantine(
     scope: Within<Manage>,
     Body(body): Body<StatusReason>,
 ) -> Result<Answer<TenantShape>> {
-    set_status(&api, &scope, TenantStatus::Quarantined, body.reason).await
+    expect_status(&api, &scope, &[TenantStatus::Active, TenantStatus::Paused]).await?;
+    set_status(&api, &scope, TenantStatus::Quarantined, Some(body.reason)).await
 }
 
 /// Release a tenant from quarantine
+///
+/// Operators only.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/release", tag = "tenants", operation_id = "tenant_release",
     responses((status = 200, body = TenantShape, description = "active again")))]
 pub async fn release(
@@ -277,7 +289,24 @@ pub async fn release(
     _house: House<Manage>,
     scope: Within<Manage>,
 ) -> Result<Answer<TenantShape>> {
+    expect_status(&api, &scope, &[TenantStatus::Quarantined]).await?;
     set_status(&api, &scope, TenantStatus::Active, None).await
+}
+
+/// Whether the tenant is in a status from which the operation leads. Two operators at the same moment may both pass;
+/// what must never happen, coming back from closing, is refused under the row's lock.
+async fn expect_status(api: &Api, scope: &Within<Manage>, from: &[TenantStatus]) -> Result<()> {
+    let status = api.database().tenant_fetch(&scope.access, scope.tenant).await?.status;
+    if from.contains(&status) {
+        return Ok(());
+    }
+    let detail = match status {
+        TenantStatus::Active => "the tenant is active",
+        TenantStatus::Paused => "the tenant is paused; resume ends that",
+        TenantStatus::Quarantined => "the tenant is in quarantine; release ends that",
+        TenantStatus::Closing => "a closing tenant cannot come back",
+    };
+    Err(Problem::new(Kind::StateConflict, detail))
 }
 
 /// The caller's own access, not the one held to the tenant: lifting a quarantine is the house's.

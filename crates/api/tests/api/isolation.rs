@@ -33,8 +33,8 @@ const OPERATIONS: &[(&str, Whose)] = &[
     ("tenant_fetch", Whose::Tenant),
     ("tenant_update", Whose::Tenant),
     ("tenant_delete", Whose::Either),
-    ("tenant_pause", Whose::Tenant),
-    ("tenant_resume", Whose::Tenant),
+    ("tenant_pause", Whose::Either),
+    ("tenant_resume", Whose::Either),
     ("tenant_quarantine", Whose::Either),
     ("tenant_release", Whose::Either),
     ("quota_fetch", Whose::Tenant),
@@ -223,6 +223,8 @@ async fn a_thing_of_another_tenant_does_not_exist() {
 async fn a_tenant_that_does_not_exist_is_not_found_and_self_needs_a_tenant() {
     let house = House::open().await;
     let operator = house.operator().await;
+    let own = house.call("GET", "/v1/tenants/self", &operator, None).await.expect(404);
+    assert_eq!(own["detail"], "an operator has no tenant of its own; name one by its id");
     for tenant in ["ten_00000000000000000000000000", "self", "nonsense", "dom_00000000000000000000000000"] {
         for rest in ["", "/domains", "/events", "/messages"] {
             let reply = house.call("GET", &format!("/v1/tenants/{tenant}{rest}"), &operator, None).await;

@@ -105,34 +105,59 @@ async fn a_tenant_may_rename_itself_but_not_raise_its_limits() {
 }
 
 #[tokio::test]
-async fn only_an_operator_lifts_a_quarantine_and_nobody_comes_back_from_closing() {
+async fn a_tenant_neither_pauses_itself_nor_lifts_what_an_operator_has_set() {
     let house = House::open().await;
     let operator = house.operator().await;
     let client = house.onboard(&operator, "a.example").await;
     let reason = || Some(json!({"reason": "spam traps"}));
-    let paused = house.call("POST", &client.path("/pause"), &client.key, reason()).await.expect(200);
-    assert_eq!((&paused["status"], &paused["status_reason"]), (&json!("paused"), &json!("spam traps")));
-    house.call("POST", &client.path("/resume"), &client.key, None).await.expect(200);
-    assert_eq!(
-        house.call("POST", &client.path("/quarantine"), &client.key, reason()).await.problem(403),
-        "forbidden"
-    );
-    let held = house.call("POST", &client.path("/quarantine"), &operator, reason()).await.expect(200);
-    assert_eq!(held["status"], "quarantined");
-    assert_eq!(
-        house.call("POST", &client.path("/resume"), &client.key, None).await.problem(403),
-        "forbidden"
-    );
-    let free = house.call("POST", &client.path("/release"), &operator, None).await.expect(200);
-    assert_eq!(free["status"], "active");
-    assert_eq!(
-        house.call("DELETE", &client.path(""), &operator, None).await.expect(202)["status"],
-        "closing"
-    );
-    assert_eq!(
-        house.call("POST", &client.path("/release"), &operator, None).await.problem(409),
-        "state_conflict"
-    );
+    for (operation, body) in
+        [("pause", reason()), ("resume", None), ("quarantine", reason()), ("release", None)]
+    {
+        let reply = house.call("POST", &client.path(&format!("/{operation}")), &client.key, body).await;
+        assert_eq!(reply.problem(403), "forbidden", "{operation}");
+    }
+    for operation in ["pause", "quarantine"] {
+        for body in [None, Some(json!({})), Some(json!({"reason": ""})), Some(json!({"reason": null}))] {
+            let reply = house.call("POST", &client.path(&format!("/{operation}")), &operator, body).await;
+            assert_eq!(
+                (reply.problem(422), reply.pointers()),
+                ("invalid_fields".into(), vec!["/reason".into()])
+            );
+        }
+    }
+    let own = house.call("GET", "/v1/tenants/self", &client.key, None).await.expect(200);
+    assert_eq!(own["status"], "active");
+}
+
+#[tokio::test]
+async fn a_status_leads_only_where_it_should_and_nobody_comes_back_from_closing() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let call = async |operation: &str| {
+        let body = matches!(operation, "pause" | "quarantine").then(|| json!({"reason": "spam traps"}));
+        house.call("POST", &client.path(&format!("/{operation}")), &operator, body).await
+    };
+    let steps: &[(&[&str], &str, &str)] = &[
+        (&["resume", "release"], "pause", "paused"),
+        (&["pause", "release"], "resume", "active"),
+        (&[], "pause", "paused"),
+        (&[], "quarantine", "quarantined"),
+        (&["pause", "resume", "quarantine"], "release", "active"),
+    ];
+    for (refused, operation, status) in steps {
+        for operation in *refused {
+            assert_eq!(call(operation).await.problem(409), "state_conflict", "{operation}");
+        }
+        let tenant = call(operation).await.expect(200);
+        let reason = if *status == "active" { json!(null) } else { json!("spam traps") };
+        assert_eq!((&tenant["status"], &tenant["status_reason"]), (&json!(status), &reason));
+    }
+    let closing = house.call("DELETE", &client.path(""), &operator, None).await.expect(202);
+    assert_eq!(closing["status"], "closing");
+    for operation in ["pause", "resume", "quarantine", "release"] {
+        assert_eq!(call(operation).await.problem(409), "state_conflict", "{operation}");
+    }
 }
 
 #[tokio::test]
