@@ -28,6 +28,7 @@ mod send_body;
 mod sending;
 mod server;
 mod state;
+mod steering;
 mod token;
 mod variables;
 mod watch;

@@ -126,6 +126,8 @@ impl Problem {
 
     pub fn invalid_fields(errors: Vec<FieldError>) -> Problem {
         let detail = match errors.as_slice() {
+            // The empty pointer is the whole body.
+            [only] if only.pointer.is_empty() => format!("the body {}", only.detail),
             [only] => format!("{}: {}", only.pointer, only.detail),
             several => format!("{} fields cannot be used", several.len()),
         };

@@ -56,10 +56,10 @@ pub struct SendMessage {
     #[serde(default)]
     #[schema(schema_with = metadata_map, required = false)]
     pub metadata: BTreeMap<String, String>,
-    /// Name of the stream; without it the one that the key is bound to, or the tenant's first.
+    /// Name or id of the stream; without it the one that the key is bound to, or the tenant's first.
     #[schema(format = "slug")]
     pub stream: Option<String>,
-    /// Name of the pool to leave from.
+    /// Name or id of the pool to leave from.
     #[schema(format = "slug")]
     pub pool: Option<String>,
     /// Not before this time.

@@ -7,6 +7,7 @@
 use crate::draft::Draft;
 use crate::problem::Problem;
 use crate::state::Api;
+use crate::steering::Asked;
 use futures_util::StreamExt as _;
 use ingress::{Accepted, Denial, Door, Offer};
 use mail::MessageId;
@@ -53,7 +54,7 @@ pub async fn offer_all(
     sender: Sender,
     peer: IpAddr,
     drafts: Vec<Draft>,
-    form: Form,
+    (form, asked): (Form, Asked),
 ) -> Result<SendAnswer, Problem> {
     let offers = drafts.into_iter().map(|draft| {
         let Draft { envelope, raw, steering } = draft;
@@ -66,7 +67,7 @@ pub async fn offer_all(
         match result {
             Ok(accepted) => ids.push(accepted.message),
             Err(denial) => {
-                let problem = Problem::from(denial);
+                let problem = problem_of(denial, &asked);
                 refused.push(RefusedEntry {
                     index,
                     code: problem.code(),
@@ -86,11 +87,9 @@ pub async fn offer_all(
 }
 
 /// The door has logged a fault; the client reads that it was our trouble.
-impl From<Denial> for Problem {
-    fn from(denial: Denial) -> Problem {
-        match denial {
-            Denial::Refusal(refusal) => Problem::from(refusal),
-            Denial::Fault(_) => Problem::unavailable(),
-        }
+fn problem_of(denial: Denial, asked: &Asked) -> Problem {
+    match denial {
+        Denial::Refusal(refusal) => asked.problem(refusal),
+        Denial::Fault(_) => Problem::unavailable(),
     }
 }

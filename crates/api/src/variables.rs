@@ -46,6 +46,20 @@ pub fn fill(template: &str, values: &Values, escape: Escape) -> Result<String, M
     if missing.is_empty() { Ok(text) } else { Err(Missing(missing)) }
 }
 
+/// Every name that the text has a place for, as often as it has one.
+pub fn names(template: &str) -> Vec<&str> {
+    let (mut names, mut rest) = (Vec::new(), template);
+    while let Some(start) = rest.find("{{") {
+        let tail = &rest[start..];
+        let used = placeholder(tail).map_or(2, |(name, used, _)| {
+            names.push(name);
+            used
+        });
+        rest = &tail[used..];
+    }
+    names
+}
+
 /// Name, length and whether it stands in three braces.
 fn placeholder(tail: &str) -> Option<(&str, usize, bool)> {
     let verbatim = tail.starts_with("{{{");
@@ -82,7 +96,10 @@ mod tests {
 
     #[test]
     fn a_name_without_a_value_is_an_error_that_says_which() {
-        let filled = fill("Dear {{ first }} {{name}} {{last}}", &values(), Escape::Nothing);
+        let template = "Dear {{ first }} {{name}} {{last}}";
+        assert_eq!(names(template), ["first", "name", "last"]);
+        assert!(names("{{ {{}} {{ a b }}").is_empty());
+        let filled = fill(template, &values(), Escape::Nothing);
         assert_eq!(filled, Err(Missing(vec!["first".into(), "last".into()])));
     }
 

@@ -11,11 +11,12 @@ use crate::problem::{FieldError, Kind, Problem};
 use crate::send_body::SendMessage;
 use crate::sending::{Form, SendAnswer, offer_all};
 use crate::state::Api;
+use crate::steering::{Asked, stream_named};
 use axum::extract::{Request, State};
 use database::{AttemptRow, MessageFilter, MessageRow, RecipientRow, RecipientState};
-use mail::{Mailbox, MessageId, StreamId, Timestamp};
+use mail::{Mailbox, MessageId, StreamId, TenantId, Timestamp};
 use queue::control::WaitingView;
-use registry::{Sender, Steering};
+use registry::{Sender, Snapshot, Steering};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -160,7 +161,7 @@ pub struct MessageQuery {
     /// State of a recipient.
     #[param(value_type = Option<RecipientStateShape>)]
     state: Option<String>,
-    /// Id of a stream.
+    /// Name or id of a stream.
     stream: Option<String>,
     tag: Option<String>,
     /// The Message-ID field, with its angle brackets.
@@ -192,8 +193,11 @@ pub async fn send(
     let kind = content_type(request.headers()).to_ascii_lowercase();
     let body = read(request.into_body(), api.config().message_body_octets_max).await?;
     let (drafts, form) = match kind.as_str() {
-        "message/rfc822" => (vec![raw_draft(&body, None, Vec::new(), Steering::default())?], Form::Single),
-        "application/json" => drafts_of_json(&api, &body)?,
+        "message/rfc822" => {
+            let draft = raw_draft(&body, None, Vec::new(), Steering::default())?;
+            (vec![draft], (Form::Single, Asked::default()))
+        }
+        "application/json" => drafts_of_json(&api, sender, &body)?,
         _ => {
             let detail = "send application/json or message/rfc822";
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
@@ -203,17 +207,18 @@ pub async fn send(
     Ok(Answer::accepted(answer))
 }
 
-fn drafts_of_json(api: &Api, body: &[u8]) -> Result<(Vec<Draft>, Form)> {
-    let message: SendMessage = parse(body, api)?;
+fn drafts_of_json(api: &Api, sender: Sender, body: &[u8]) -> Result<(Vec<Draft>, (Form, Asked))> {
+    let mut message: SendMessage = parse(body, api)?;
     let most = api.config().batch_recipients_max;
     if message.recipients.len() > most {
         let error = FieldError::new("/recipients", "too_many", format!("has more than {most} entries"));
         return Err(Problem::invalid_fields(vec![error]));
     }
     let form = if message.recipients.is_empty() { Form::Single } else { Form::Batch };
+    let asked = Asked::resolve(&mut message, &api.snapshot(), sender, api.now())?;
     let mut random = api.random();
     let drafts = message.into_drafts(&mut Press { now: api.now(), random: &mut random })?;
-    Ok((drafts, form))
+    Ok((drafts, (form, asked)))
 }
 
 /// Search messages
@@ -227,7 +232,8 @@ pub async fn list(
     Query(query): Query<MessageQuery>,
 ) -> Result<Answer<Page<MessageShape>>> {
     let page = request(query.limit, query.cursor.as_deref())?;
-    let page = api.database().message_list(&scope.access, scope.tenant, &query.into_filter()?, &page).await?;
+    let filter = query.into_filter(&api.snapshot(), scope.tenant)?;
+    let page = api.database().message_list(&scope.access, scope.tenant, &filter, &page).await?;
     Ok(Answer::ok(Page::of(page, MessageShape::from)))
 }
 
@@ -293,15 +299,20 @@ pub async fn cancel(
 }
 
 impl MessageQuery {
-    fn into_filter(self) -> Result<MessageFilter> {
+    fn into_filter(self, snapshot: &Snapshot, tenant: TenantId) -> Result<MessageFilter> {
         let invalid =
             |name: &str, detail: String| Problem::new(Kind::InvalidParameter, format!("{name}: {detail}"));
         let state = |text: String| {
             RecipientState::parse(&text)
                 .ok_or_else(|| invalid("state", format!("{text} is not a state of a recipient")))
         };
-        let stream =
-            |text: String| StreamId::parse(&text).map_err(|error| invalid("stream", error.to_string()));
+        // An id may be of a stream that is gone; its messages are still there.
+        let stream = |text: String| {
+            let named = stream_named(snapshot, tenant, &text).map(|stream| stream.id);
+            named
+                .or_else(|| StreamId::parse(&text).ok())
+                .ok_or_else(|| invalid("stream", format!("there is no stream {text}")))
+        };
         // In the one form in which addresses are kept.
         let recipient = |text: String| {
             let mailbox = Mailbox::parse(&text).map_err(|error| invalid("recipient", error.to_string()))?;

@@ -52,6 +52,71 @@ async fn what_cannot_be_sent_is_refused_with_its_reason_and_nothing_is_stored() 
 }
 
 #[tokio::test]
+async fn a_refused_message_points_at_the_field_that_is_wrong() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let far =
+        mail::Clock::timestamp(&*house.clock).saturating_add(std::time::Duration::from_secs(30 * 86_400 + 1));
+    let cases = [
+        (json!({"from": "x@stranger.example"}), 403, "sender_not_allowed", "/from", "stranger.example"),
+        (json!({"stream": "nowhere"}), 422, "unknown_reference", "/stream", "there is no stream nowhere"),
+        (json!({"pool": "nowhere"}), 422, "unknown_reference", "/pool", "there is no pool nowhere"),
+        (json!({"stream": "marketing", "pool": "no"}), 422, "unknown_reference", "/pool", "no pool no "),
+        (json!({"send_at": far}), 422, "bad_steering", "/send_at", "30 days"),
+        (json!({"tags": ["a\n"], "send_at": far}), 422, "bad_steering", "/tags", "tag"),
+        (json!({"metadata": {"a": "b".repeat(600)}}), 422, "bad_steering", "/metadata", "metadata"),
+        (json!({"subject": "a\r\nBcc: b"}), 422, "invalid_fields", "/subject", "line ends"),
+        (json!({"headers": {"From": "b@c.example"}}), 422, "invalid_fields", "/headers/From", "Message-ID"),
+    ];
+    for (part, status, code, pointer, words) in cases {
+        let mut body = json!({"from": "x@a.example", "to": ["b@example.org"], "subject": "Hi", "text": "x"});
+        body.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+        let reply = send(&house, &client, body).await;
+        assert_eq!((reply.problem(status).as_str(), reply.pointers()), (code, vec![pointer.to_owned()]));
+        let detail = reply.json()["errors"][0]["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(words), "{detail}");
+    }
+    let raw = STANDARD.encode("From: x@stranger.example\nTo: b@example.org\nSubject: raw\n\nbody\n");
+    for body in [json!({"raw": raw}), json!({"raw": raw, "from": "x@a.example"})] {
+        let reply = send(&house, &client, body).await;
+        assert_eq!(
+            (reply.problem(403).as_str(), reply.pointers()),
+            ("sender_not_allowed", vec!["/raw".into()])
+        );
+    }
+    let reply = send(&house, &client, json!([])).await;
+    assert_eq!((reply.problem(422).as_str(), reply.pointers()), ("invalid_fields", vec![String::new()]));
+    assert_eq!(reply.json()["detail"], "the body must be an object");
+    assert_eq!(house.spool.status().unsettled, 0);
+}
+
+#[tokio::test]
+async fn a_stream_and_a_pool_are_named_by_name_or_by_id() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let stranger = house.ready_client("b.example").await;
+    let (stream, pool) = (&client.answer["streams"][1]["id"], &client.answer["streams"][1]["pool"]);
+    let message = |stream: &Value, pool: &Value| {
+        json!({"from": "x@a.example", "to": "b@example.org", "subject": "Hi", "text": "x", "stream": stream,
+            "pool": pool})
+    };
+    send(&house, &client, message(stream, pool)).await.expect(202);
+    send(&house, &client, message(&json!("marketing"), &json!("shared"))).await.expect(202);
+    let stored = accepted(&house).await;
+    assert!(stored.len() == 2 && stored.iter().all(|(record, _)| json!(record.stream) == *stream));
+    let foreign = message(&stranger.answer["streams"][1]["id"], pool);
+    let reply = send(&house, &client, foreign).await;
+    assert_eq!(
+        (reply.problem(422).as_str(), reply.pointers()),
+        ("unknown_reference", vec!["/stream".into()])
+    );
+    let path = client.path("/messages?stream=nowhere");
+    let reply = house.call("GET", &path, &client.key, None).await;
+    assert_eq!(reply.problem(400), "invalid_parameter");
+    assert_eq!(reply.json()["detail"], "stream: there is no stream nowhere");
+}
+
+#[tokio::test]
 async fn a_message_of_parts_is_in_the_journal_when_202_is_said() {
     let house = House::open().await;
     let client = house.ready_client("a.example").await;

@@ -100,6 +100,8 @@ async fn a_message_is_found_by_what_is_known_of_it_and_by_its_tenant_only() {
         ("state=delivered".to_owned(), 0),
         (format!("stream={stream}"), 1),
         (format!("stream={other}"), 0),
+        ("stream=marketing".to_owned(), 1),
+        ("stream=transactional".to_owned(), 0),
         ("message_id_header=%3C1@a.example%3E".to_owned(), 1),
         ("since=2030-01-01T00:00:00Z".to_owned(), 0),
         ("until=2030-01-01T00:00:00Z".to_owned(), 1),
