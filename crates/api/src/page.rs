@@ -62,11 +62,42 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query<T>, Problem> {
-        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
-            Ok(axum::extract::Query(query)) => Ok(Query(query)),
-            Err(rejection) => Err(Problem::new(Kind::InvalidParameter, rejection.body_text())),
-        }
+        let query = parts.uri.query().unwrap_or_default();
+        read_query(query).map(Query).ok_or_else(|| Problem::new(Kind::InvalidParameter, fault_of::<T>(query)))
     }
+}
+
+/// What a value of these parameters must be; the others are any text here and checked by their handler.
+const PARAMETERS: &[(&str, &str)] = &[
+    ("limit", "a whole number from 1 to 200"),
+    ("since", "a time as RFC 3339 writes it, such as 2026-11-23T09:14:09Z"),
+    ("until", "a time as RFC 3339 writes it, such as 2026-11-23T09:14:09Z"),
+];
+
+fn read_query<T: DeserializeOwned>(query: &str) -> Option<T> {
+    let uri = axum::http::Uri::builder().path_and_query(format!("/?{query}")).build().ok()?;
+    axum::extract::Query::<T>::try_from_uri(&uri).ok().map(|axum::extract::Query(query)| query)
+}
+
+/// No parameter needs another one, so the wrong one is wrong alone.
+fn fault_of<T: DeserializeOwned>(query: &str) -> String {
+    let name_of = |pair: &str| {
+        let name: Option<Vec<(String, String)>> = read_query(pair);
+        name.and_then(|mut pairs| pairs.pop()).map(|(name, _)| name).unwrap_or_default()
+    };
+    let pairs = || query.split('&').filter(|pair| !pair.is_empty());
+    if let Some(wrong) = pairs().find(|pair| read_query::<T>(pair).is_none()) {
+        let name = name_of(wrong);
+        return match PARAMETERS.iter().find(|(known, _)| *known == name) {
+            Some((_, wanted)) => format!("{name} must be {wanted}"),
+            None => format!("there is no parameter {name} here"),
+        };
+    }
+    let twice = pairs().map(name_of).find(|name| pairs().filter(|pair| name_of(pair) == *name).count() > 1);
+    twice.map_or_else(
+        || "the query string cannot be read".to_owned(),
+        |name| format!("{name} is given more than once"),
+    )
 }
 
 #[cfg(test)]
@@ -80,5 +111,21 @@ mod tests {
             assert_eq!(request(limit, cursor).unwrap_err().code(), "invalid_parameter");
         }
         assert!(request(Some(200), None).is_ok());
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named_in_our_own_words() {
+        for (query, words) in [
+            ("limit=x", "limit must be a whole number from 1 to 200"),
+            ("limit=-1", "limit must be a whole number from 1 to 200"),
+            ("cursor=a&sort%5B=up", "there is no parameter sort[ here"),
+            ("limit=1&limit=2", "limit is given more than once"),
+        ] {
+            assert!(read_query::<PageQuery>(query).is_none(), "{query}");
+            assert_eq!(fault_of::<PageQuery>(query), words, "{query}");
+        }
+        assert!(
+            read_query::<PageQuery>("limit=5&cursor=").is_some() && read_query::<PageQuery>("").is_some()
+        );
     }
 }
