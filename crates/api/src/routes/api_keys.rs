@@ -5,7 +5,7 @@
 use crate::auth::{Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result};
 use crate::page::{Page, PageQuery, Query};
-use crate::routes::credentials::{NetworkText, networks};
+use crate::routes::credentials::{NetworkText, expect_future, networks};
 use crate::state::Api;
 use axum::extract::State;
 use database::{ApiKeyNew, ApiKeyRow};
@@ -86,6 +86,7 @@ pub async fn create(
     scope: Within<Manage>,
     Body(body): Body<CreateApiKey>,
 ) -> Result<Answer<CreatedApiKey>> {
+    expect_future(&api, body.expires_at)?;
     let new = ApiKeyNew {
         name: body.name,
         role: Role::Admin,

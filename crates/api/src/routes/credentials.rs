@@ -3,6 +3,7 @@
 use crate::auth::{Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result};
 use crate::page::{Page, PageQuery, Query};
+use crate::problem::Problem;
 use crate::schema::network_of;
 use crate::state::Api;
 use axum::extract::State;
@@ -121,6 +122,7 @@ pub async fn create(
     scope: Within<Manage>,
     Body(body): Body<CreateCredential>,
 ) -> Result<Answer<CreatedCredential>> {
+    expect_future(&api, body.expires_at)?;
     let LimitsShape { per_second, per_day, connections } = body.limits;
     let new = CredentialNew {
         name: body.name,
@@ -187,6 +189,16 @@ pub async fn revoke(
 ) -> Result<Answer<CredentialShape>> {
     let row = api.database().credential_revoke(&scope.access, scope.tenant, credential).await?;
     Ok(Answer::ok(row.into()))
+}
+
+/// What has expired before it is made would only puzzle whoever tries it.
+pub fn expect_future(api: &Api, expires_at: Option<Timestamp>) -> Result<()> {
+    match expires_at {
+        Some(at) if at <= api.now() => {
+            Err(Problem::invalid_field("/expires_at", "invalid", "this time has passed"))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The schema has checked each of them.

@@ -105,3 +105,28 @@ async fn a_credential_is_in_the_snapshot_as_soon_as_it_is_answered() {
         ("invalid_fields", vec!["/stream".to_owned()])
     );
 }
+
+#[tokio::test]
+async fn a_credential_or_key_that_has_expired_is_not_made() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let now = mail::Clock::timestamp(&*house.clock);
+    for collection in ["/credentials", "/api-keys"] {
+        let body = |at: mail::Timestamp| {
+            let mut body = json!({"name": "late", "expires_at": at});
+            if collection == "/api-keys" {
+                body["scopes"] = json!(["read"]);
+            }
+            body
+        };
+        let path = client.path(collection);
+        let reply = house.call("POST", &path, &client.key, Some(body(now))).await;
+        assert_eq!(
+            (reply.problem(422), reply.pointers()),
+            ("invalid_fields".into(), vec!["/expires_at".into()])
+        );
+        let later = now.saturating_add(std::time::Duration::from_secs(60));
+        house.call("POST", &path, &client.key, Some(body(later))).await.expect(201);
+    }
+}
