@@ -3,8 +3,10 @@
 //! The secrets are in the clear here because every call is signed with them; they are sealed in the database and
 //! never shown in Debug output. Delivery, retries and the network checks are `events`' work.
 
+use ipnet::IpNet;
 use mail::{EndpointId, EventKind, TenantId};
 use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +35,17 @@ impl Endpoint {
     pub fn wants(&self, kind: EventKind) -> bool {
         self.state == EndpointState::Active && (self.kinds.is_empty() || self.kinds.contains(&kind))
     }
+
+    /// Whether a URL with this host may be kept: an address in it must be of the public internet or in a network that
+    /// the operator allows. A name says nothing yet; what it resolves to is checked at every call.
+    pub fn may_name_host(host: &str, allow: &[IpNet]) -> bool {
+        let Some(address) = address_of(host).map(|address| address.to_canonical()) else { return true };
+        let public = match address {
+            IpAddr::V4(address) => is_public_v4(address),
+            IpAddr::V6(address) => is_public_v6(address),
+        };
+        public || allow.iter().any(|network| network.contains(&address))
+    }
 }
 
 impl EndpointState {
@@ -58,5 +71,110 @@ impl EndpointState {
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Endpoint({}, {})", self.id, self.state.as_str())
+    }
+}
+
+/// The address that a host of a URL stands for, in every spelling that HTTP clients read; none for a name.
+fn address_of(host: &str) -> Option<IpAddr> {
+    if let Some(inner) = host.strip_prefix('[') {
+        return inner.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    }
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    // RFC 6761 §6.3: this name is this host.
+    if host == "localhost" || host.ends_with(".localhost") {
+        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let parts = host.split('.').map(number_of).collect::<Option<Vec<u64>>>()?;
+    let (last, first) = parts.split_last()?;
+    // The last part fills what the others leave over: 127.1 is 127.0.0.1.
+    if first.len() > 3 || first.iter().any(|part| *part > 255) || *last >= 1 << (8 * (4 - first.len())) {
+        return None;
+    }
+    let high = first.iter().enumerate().map(|(index, part)| part << (8 * (3 - index))).sum::<u64>();
+    u32::try_from(high + last).ok().map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits)))
+}
+
+/// Decimal, octal (`017`) or hexadecimal (`0x7f`).
+fn number_of(part: &str) -> Option<u64> {
+    match (part.strip_prefix("0x"), part.strip_prefix('0')) {
+        (Some(""), _) | (_, Some("")) => Some(0),
+        (Some(digits), _) => u64::from_str_radix(digits, 16).ok(),
+        (None, Some(digits)) => u64::from_str_radix(digits, 8).ok(),
+        (None, None) => part.parse().ok(),
+    }
+}
+
+/// Not of this network, private, loopback, link-local, for documentation or tests, multicast or reserved (IANA
+/// special-purpose registry, November 2026).
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 224.., _, _)
+            | (100, 64..=127, _)
+            | (169, 254, _)
+            | (172, 16..=31, _)
+            | (192, 168, _)
+            | (198, 18..=19, _)
+            | (192, 0, 0 | 2)
+            | (192, 88, 99)
+            | (198, 51, 100)
+            | (203, 0, 113)
+    );
+    !special
+}
+
+/// Only 2000::/3 is routed, and parts of it carry IPv4 addresses or are nobody's.
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let segments = address.segments();
+    let special = matches!(
+        (segments[0], segments[1]),
+        (0x2001, 0..=0x01ff | 0x0db8) | (0x2002, _) | (0x3fff, 0..=0x0fff)
+    );
+    segments[0] & 0xe000 == 0x2000 && !special
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_address_is_refused_in_every_spelling_unless_the_operator_allows_it() {
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f.1",
+            "017700000001",
+            "127.0.0.1.",
+            "localhost",
+            "a.LOCALHOST",
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "169.254.169.254",
+            "172.31.255.255",
+            "192.168.1.1",
+            "192.0.2.1",
+            "255.255.255.255",
+            "[::1]",
+            "[::]",
+            "[::ffff:10.0.0.1]",
+            "[fe80::1]",
+            "[fd00:ec2::254]",
+            "[2001:db8::1]",
+            "[2002:7f00:1::]",
+        ] {
+            assert!(!Endpoint::may_name_host(host, &[]), "{host}");
+        }
+        let allow = ["127.0.0.0/8".parse().unwrap()];
+        for host in ["127.0.0.1", "127.1", "[::ffff:127.0.0.1]", "localhost"] {
+            assert!(Endpoint::may_name_host(host, &allow), "{host}");
+        }
+        assert!(!Endpoint::may_name_host("10.0.0.1", &allow));
+        for host in ["hooks.example", "10.example", "192.0.43.8", "[2a00:1450::1]", "1.2.3.4.example", ""] {
+            assert!(Endpoint::may_name_host(host, &[]), "{host}");
+        }
     }
 }
