@@ -5,7 +5,7 @@
 //! to it is what only the registry knows. What may surprise: a body is read even where the caller may not do the
 //! thing; authentication runs before, in a layer.
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{FieldError, Kind, Problem};
 use crate::state::Api;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -23,22 +23,40 @@ impl<T: DeserializeOwned + ToSchema> FromRequest<Api> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Api) -> Result<Body<T>, Problem> {
-        let typed = expect_content_type(request.headers(), "application/json");
-        let bytes = read(request.into_body(), api.config().body_octets_max).await?;
-        // No body at all says nothing, like `{}`; whether that is enough is for the schema to say.
-        if bytes.is_empty() {
-            return parse(b"{}", api).map(Body);
-        }
-        typed?;
-        parse(&bytes, api).map(Body)
+        read_checked(request, api, |_, _| {}).await.map(Body)
     }
+}
+
+/// As `Body`, with a further look at the fields, so that its mistakes are told together with those of the schema.
+pub async fn read_checked<T: DeserializeOwned + ToSchema>(
+    request: Request,
+    api: &Api,
+    look: impl FnOnce(&serde_json::Value, &mut Vec<FieldError>),
+) -> Result<T, Problem> {
+    let typed = expect_content_type(request.headers(), "application/json");
+    let bytes = read(request.into_body(), api.config().body_octets_max).await?;
+    // No body at all says nothing, like `{}`; whether that is enough is for the schema to say.
+    if bytes.is_empty() {
+        return parse_checked(b"{}", api, look);
+    }
+    typed?;
+    parse_checked(&bytes, api, look)
 }
 
 /// Checks and reads a body that is already in memory.
 pub fn parse<T: DeserializeOwned + ToSchema>(bytes: &[u8], api: &Api) -> Result<T, Problem> {
+    parse_checked(bytes, api, |_, _| {})
+}
+
+fn parse_checked<T: DeserializeOwned + ToSchema>(
+    bytes: &[u8],
+    api: &Api,
+    look: impl FnOnce(&serde_json::Value, &mut Vec<FieldError>),
+) -> Result<T, Problem> {
     let value: serde_json::Value = serde_json::from_slice(bytes)
         .map_err(|error| Problem::new(Kind::MalformedJson, format!("the body is not JSON: {error}")))?;
-    let errors = api.schemas().check(&T::name(), &value);
+    let mut errors = api.schemas().check(&T::name(), &value);
+    look(&value, &mut errors);
     if !errors.is_empty() {
         return Err(Problem::invalid_fields(errors));
     }

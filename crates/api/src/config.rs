@@ -52,6 +52,9 @@ pub struct Config {
     /// Domain of the platform's signature, for pools that are made without one of their own. Set by the binary.
     #[serde(skip)]
     pub platform_domain: Option<Domain>,
+    /// Networks that are not of the public internet and that a webhook may name all the same. Set by the binary.
+    #[serde(skip)]
+    pub webhook_allow_networks: Vec<ipnet::IpNet>,
     /// Name of the pool that new tenants send from when none is asked for.
     pub default_pool: Slug,
 }
@@ -80,6 +83,7 @@ impl Default for Config {
             return_path_target: Domain::parse("return.posthouse.test")
                 .unwrap_or_else(|_| unreachable!("it is a domain")),
             platform_domain: None,
+            webhook_allow_networks: Vec::new(),
             default_pool: Slug::parse("shared").unwrap_or_else(|_| unreachable!("it is a slug")),
         }
     }

@@ -7,17 +7,19 @@
 //! What may surprise: `DELETE` closes a tenant, and what it queued still goes out; erasing follows when nothing is left.
 
 use crate::auth::{House, Manage, Read, Within};
-use crate::body::{Answer, Body, Result};
+use crate::body::{Answer, Body, Result, read_checked};
 use crate::page::{Page, PageQuery, Query};
-use crate::problem::{Kind, Problem};
+use crate::problem::{FieldError, Kind, Problem};
 use crate::routes::domains::DomainShape;
 use crate::routes::streams::StreamShape;
+use crate::routes::webhooks::target_error;
 use crate::state::Api;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use database::{EndpointNew, Fault, Onboarded, Onboarding, OnboardingDefaults, TenantChange};
 use mail::{Domain, EventKind, PoolId, TenantId, Timestamp};
 use registry::{DisplayName, Plan, Slug, Tenant, TenantStatus};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 /// A tenant as it is shown.
@@ -166,8 +168,10 @@ pub struct StatusReason {
 pub async fn onboard(
     State(api): State<Api>,
     house: House<Manage>,
-    Body(body): Body<OnboardTenant>,
+    request: Request,
 ) -> Result<Answer<OnboardedTenant>> {
+    let body: OnboardTenant =
+        read_checked(request, &api, |body, errors| onboarding_errors(&api, body, errors)).await?;
     let onboarding = Onboarding {
         name: body.name,
         domain: body.domain,
@@ -324,6 +328,21 @@ async fn set_status(
         other => Problem::from(other),
     })?;
     Ok(Answer::ok(tenant.into()))
+}
+
+/// What only the registry knows of the fields of an onboarding.
+fn onboarding_errors(api: &Api, body: &Value, errors: &mut Vec<FieldError>) {
+    let target = body["webhook"]["url"].as_str();
+    errors.extend(target.and_then(|url| target_error(api, "/webhook/url", url)));
+    // The snapshot may be a moment behind: alone its word does not count, and the database is asked.
+    if let Some(pool) = body["pool"].as_str().and_then(|text| Slug::parse(text).ok())
+        && !errors.is_empty()
+    {
+        let name = pool_name(api, pool);
+        if !api.snapshot().pools().any(|known| known.tenant.is_none() && known.name == name) {
+            errors.push(FieldError::new("/pool", "unknown_reference", format!("there is no pool {name}")));
+        }
+    }
 }
 
 /// An id is a slug too; as the name of a pool it would only ever confuse.

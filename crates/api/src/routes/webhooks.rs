@@ -1,17 +1,19 @@
 //! Webhook endpoints (Standard Webhooks): where a tenant is told, the secrets that sign, what was called and how it went.
 //!
-//! Whether a target may be called at all is decided when it is called, on its address; here a URL must only be one.
+//! Whether a target may be called at all is decided when it is called, on its address; here a URL must be one, and an
+//! address that stands in it must be one that may be called.
 
 use crate::auth::{Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result};
 use crate::page::{Page, PageQuery, Query};
+use crate::problem::{FieldError, Problem};
 use crate::routes::tenants::EventType;
 use crate::state::Api;
 use axum::extract::State;
 use axum::http::StatusCode;
 use database::{EndpointChange, EndpointNew, EndpointRow, WebhookDeliveryRow};
 use mail::{EndpointId, EventId, EventKind, Timestamp};
-use registry::EndpointState;
+use registry::{Endpoint, EndpointState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -140,6 +142,8 @@ pub async fn create(
     scope: Within<Manage>,
     Body(body): Body<CreateWebhook>,
 ) -> Result<Answer<CreatedWebhook>> {
+    target_error(&api, "/url", &body.url)
+        .map_or(Ok(()), |error| Err(Problem::invalid_fields(vec![error])))?;
     let new = EndpointNew { url: body.url, kinds: body.types };
     let (row, secret) = api.database().endpoint_create(&scope.access, scope.tenant, &new).await?;
     Ok(Answer::created(CreatedWebhook { webhook: row.into(), secret: secret.to_string() }))
@@ -177,6 +181,8 @@ pub async fn update(
     Named(webhook): Named<EndpointId>,
     Body(body): Body<UpdateWebhook>,
 ) -> Result<Answer<WebhookShape>> {
+    let error = body.url.as_deref().and_then(|url| target_error(&api, "/url", url));
+    error.map_or(Ok(()), |error| Err(Problem::invalid_fields(vec![error])))?;
     let state = body.state.map(|state| match state {
         WantedState::Active => EndpointState::Active,
         WantedState::Paused => EndpointState::Paused,
@@ -261,6 +267,15 @@ pub async fn replay(
     api.database().endpoint_fetch(&scope.access, scope.tenant, webhook).await?;
     let replayed = api.database().webhook_replay(&scope.access, scope.tenant, webhook, body.since).await?;
     Ok(Answer::accepted(ReplayedWebhook { replayed }))
+}
+
+/// What is wrong with the host of a URL that is one.
+pub fn target_error(api: &Api, pointer: &str, url: &str) -> Option<FieldError> {
+    let url: axum::http::Uri = url.parse().ok()?;
+    let allow = &api.config().webhook_allow_networks;
+    let refused = !Endpoint::may_name_host(url.host()?, allow);
+    let detail = "the address is private, loopback or reserved; use a host that the internet can reach";
+    refused.then(|| FieldError::new(pointer, "not_allowed", detail))
 }
 
 impl From<WebhookDeliveryRow> for DeliveryShape {

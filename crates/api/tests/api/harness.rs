@@ -211,7 +211,12 @@ pub async fn state(config: Config) -> (AppState, Parts) {
         spool::Config { directory: directory.path().join("spool"), reserve_octets: 0, ..Default::default() };
     let (spool, _) = Spool::open(journal, Arc::new(RealDisk), Arc::clone(&clock)).unwrap();
     let dns = NameServer::start().await;
-    let config = Config { dns_servers: vec![dns.address], dns_timeout_ms: 500, ..config };
+    let config = Config {
+        dns_servers: vec![dns.address],
+        dns_timeout_ms: 500,
+        webhook_allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        ..config
+    };
     let state = AppState {
         database,
         submission: submission(&spool, &snapshots, Arc::clone(&clock)),

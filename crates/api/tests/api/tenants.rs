@@ -17,6 +17,10 @@ async fn every_wrong_field_of_an_onboarding_is_told_at_once_and_nothing_is_made(
     let reply = house.call("POST", "/v1/tenants", &operator, Some(json!({}))).await;
     assert_eq!(reply.problem(422), "invalid_fields");
     assert_eq!(reply.pointers(), ["/name", "/domain"]);
+    let body = json!({"name": "", "domain": "a.example", "pool": "nowhere", "webhook": {"url": "https://10.0.0.1/"}});
+    let reply = house.call("POST", "/v1/tenants", &operator, Some(body)).await;
+    assert_eq!(reply.problem(422), "invalid_fields");
+    assert_eq!(reply.pointers(), ["/name", "/webhook/url", "/pool"]);
     let unknown_pool = json!({"name": "A", "domain": "a.example", "pool": "nowhere"});
     let reply = house.call("POST", "/v1/tenants", &operator, Some(unknown_pool)).await;
     assert_eq!((reply.problem(422).as_str(), reply.pointers()), ("invalid_fields", vec!["/pool".to_owned()]));
@@ -187,5 +191,8 @@ async fn pages_of_tenants_join_without_gap() {
     for query in ["limit=0", "limit=201", "limit=x", "cursor=nonsense", "offset=3"] {
         let reply = house.call("GET", &format!("/v1/tenants?{query}"), &operator, None).await;
         assert_eq!(reply.problem(400), "invalid_parameter", "{query}");
+        let (name, _) = query.split_once('=').unwrap();
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(name) && !detail.contains("deserialize"), "{detail}");
     }
 }

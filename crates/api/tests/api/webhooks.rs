@@ -41,6 +41,31 @@ async fn a_test_event_is_listed_as_an_event_and_as_a_call() {
 }
 
 #[tokio::test]
+async fn a_webhook_does_not_name_an_address_that_is_nobodys_to_call() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let path = client.path("/webhooks");
+    // The operator allows 127.0.0.0/8.
+    let body = json!({"url": "http://127.0.0.1:8081/x"});
+    let made = house.call("POST", &path, &client.key, Some(body)).await.expect(201);
+    let one = format!("{path}/{}", made["id"].as_str().unwrap());
+    for url in
+        ["https://169.254.169.254/latest", "https://[::1]:8443/", "https://10.0.0.1/", "https://0xa.1/"]
+    {
+        for (method, path) in [("POST", &path), ("PATCH", &one)] {
+            let reply = house.call(method, path, &client.key, Some(json!({"url": url}))).await;
+            assert_eq!(
+                (reply.problem(422), reply.pointers()),
+                ("invalid_fields".into(), vec!["/url".into()])
+            );
+        }
+    }
+    let list = house.call("GET", &path, &client.key, None).await.expect(200);
+    assert_eq!((list["data"].as_array().unwrap().len(), &list["data"][0]["url"]), (1, &made["url"]));
+}
+
+#[tokio::test]
 async fn a_webhook_is_changed_paused_and_given_a_new_secret() {
     let house = House::open().await;
     let operator = house.operator().await;
