@@ -13,6 +13,7 @@ mod docs;
 mod draft;
 mod error;
 mod fault;
+mod header_fields;
 mod idempotency;
 mod in_force;
 mod kept;

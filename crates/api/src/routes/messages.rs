@@ -292,16 +292,13 @@ pub async fn cancel(
 ) -> Result<Answer<CancelAnswer>> {
     // Somebody else's message is not found here, so it never reaches the queue.
     api.database().message_fetch(&scope.access, scope.tenant, message).await?;
-    match api.cancel(message).await {
-        Some(cancelled) => Ok(Answer::ok(CancelAnswer { message, cancelled })),
-        None => Err(Problem::unavailable()),
-    }
+    let cancelled = api.cancel(message).await.ok_or_else(Problem::unavailable)?;
+    Ok(Answer::ok(CancelAnswer { message, cancelled }))
 }
 
 impl MessageQuery {
     fn into_filter(self, snapshot: &Snapshot, tenant: TenantId) -> Result<MessageFilter> {
-        let invalid =
-            |name: &str, detail: String| Problem::new(Kind::InvalidParameter, format!("{name}: {detail}"));
+        let invalid = |name, detail| Problem::new(Kind::InvalidParameter, format!("{name}: {detail}"));
         let state = |text: String| {
             RecipientState::parse(&text)
                 .ok_or_else(|| invalid("state", format!("{text} is not a state of a recipient")))
@@ -309,9 +306,8 @@ impl MessageQuery {
         // An id may be of a stream that is gone; its messages are still there.
         let stream = |text: String| {
             let named = stream_named(snapshot, tenant, &text).map(|stream| stream.id);
-            named
-                .or_else(|| StreamId::parse(&text).ok())
-                .ok_or_else(|| invalid("stream", format!("there is no stream {text}")))
+            let known = named.or_else(|| StreamId::parse(&text).ok());
+            known.ok_or_else(|| invalid("stream", format!("there is no stream {text}")))
         };
         // In the one form in which addresses are kept.
         let recipient = |text: String| {

@@ -41,8 +41,7 @@ pub struct TenantShape {
     pub updated_at: Timestamp,
 }
 
-/// `active`: everything its plan allows. `paused`: mail is refused and queued mail waits. `quarantined`: as paused, on
-/// suspicion. `closing`: mail is refused, what is queued goes out, then everything is erased.
+/// `active`: as its plan allows. `paused`: mail is refused and queued mail waits. `quarantined`: so on suspicion. `closing`: mail is refused, what is queued goes out, then everything is erased.
 #[derive(ToSchema)]
 #[schema(as = TenantStatus, rename_all = "lowercase")]
 #[allow(dead_code, reason = "stands in the document for registry::TenantStatus")]
@@ -234,9 +233,8 @@ pub async fn delete(
     _house: House<Manage>,
     scope: Within<Manage>,
 ) -> Result<Answer<TenantShape>> {
-    set_status(&api, &scope, TenantStatus::Closing, None)
-        .await
-        .map(|Answer(_, tenant)| Answer::accepted(tenant))
+    let Answer(_, tenant) = set_status(&api, &scope, TenantStatus::Closing, None).await?;
+    Ok(Answer::accepted(tenant))
 }
 
 /// Pause a tenant
@@ -297,8 +295,7 @@ pub async fn release(
     set_status(&api, &scope, TenantStatus::Active, None).await
 }
 
-/// Whether the tenant is in a status from which the operation leads. Two operators at the same moment may both pass;
-/// what must never happen, coming back from closing, is refused under the row's lock.
+/// Two operators at a time may both pass; coming back from closing is refused under the row's lock as well.
 async fn expect_status(api: &Api, scope: &Within<Manage>, from: &[TenantStatus]) -> Result<()> {
     let status = api.database().tenant_fetch(&scope.access, scope.tenant).await?.status;
     if from.contains(&status) {
