@@ -18,7 +18,7 @@ pub struct Config {
     pub wait_ms_max: u64,
     /// How long opening a connection may take.
     pub connect_ms_max: u64,
-    /// How long one statement may run.
+    /// How long one statement may run; an answer that takes a second more counts as PostgreSQL being away.
     pub statement_ms_max: u64,
     /// How often the follower asks for the generation, besides being notified.
     pub follow_every_ms: u64,
@@ -32,7 +32,7 @@ impl Default for Config {
             connections_max: 16,
             wait_ms_max: 5_000,
             connect_ms_max: 5_000,
-            statement_ms_max: 30_000,
+            statement_ms_max: 10_000,
             follow_every_ms: 1_000,
         }
     }

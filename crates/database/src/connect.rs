@@ -34,6 +34,7 @@ struct Inner {
     keys: Keys,
     clock: Arc<dyn Clock>,
     random: Mutex<Random>,
+    patience: Duration,
 }
 
 /// Where PostgreSQL is, in the form the driver wants.
@@ -65,6 +66,8 @@ impl Database {
             Some(tls) => Manager::from_config(target.postgres.clone(), tls.clone(), manager_config),
         };
         let wait = Duration::from_millis(config.wait_ms_max);
+        // A little longer than PostgreSQL's own limit, whose error says more.
+        let patience = Duration::from_millis(config.statement_ms_max) + Duration::from_secs(1);
         let pool = Pool::builder(manager)
             .max_size(config.connections_max)
             .runtime(Runtime::Tokio1)
@@ -73,7 +76,8 @@ impl Database {
             .recycle_timeout(Some(wait))
             .build()
             .map_err(|error| Fault::Config(error.to_string()))?;
-        let database = Database(Arc::new(Inner { pool, target, keys, clock, random: Mutex::new(random) }));
+        let database =
+            Database(Arc::new(Inner { pool, target, keys, clock, random: Mutex::new(random), patience }));
         migrate::check(&*database.client().await?).await?;
         Ok(database)
     }
@@ -86,6 +90,11 @@ impl Database {
             .await
             .map_err(|error| Fault::from_postgres("ask for a sign of life", error))?;
         Ok(())
+    }
+
+    /// How long one answer of PostgreSQL is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.0.patience
     }
 
     pub(crate) async fn client(&self) -> Result<Object, Fault> {

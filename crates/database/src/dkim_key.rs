@@ -12,7 +12,7 @@ use crate::scope::{Intent, Scoped, Whose, column, parsed};
 use crate::seal::Binding;
 use mail::dkim::{KeyAlgorithm, SigningKey};
 use mail::{DkimKeyId, DomainId, TenantId, Timestamp};
-use registry::{Access, KeyState};
+use registry::{Access, DomainRecord, KeyState, RecordState};
 use serde_json::json;
 use tokio_postgres::Row;
 use zeroize::Zeroizing;
@@ -257,4 +257,17 @@ fn dkim_key_from(row: &Row) -> Result<DkimKeyRow, Fault> {
         public_record: column(row, "public_record")?,
         created_at: Timestamp::from_jiff(column(row, "created_at")?),
     })
+}
+
+/// Whether the record of this selector is optional for its domain and was looked for in vain.
+pub(crate) fn is_unpublished(selector: &str, records: &[DomainRecord]) -> bool {
+    let host = format!("{selector}._domainkey.");
+    let mut of_key = records.iter().filter(|record| record.host.starts_with(&host) && !record.required);
+    of_key.any(|record| matches!(record.state, RecordState::Missing | RecordState::Mismatch))
+}
+
+/// Which keys do not sign, for that reason.
+pub(crate) fn silent_keys(keys: &[DkimKeyRow], records: &[DomainRecord]) -> Vec<DkimKeyId> {
+    let silent = keys.iter().filter(|key| is_unpublished(&key.selector, records));
+    silent.map(|key| key.id).collect()
 }

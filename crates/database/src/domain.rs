@@ -6,12 +6,12 @@
 
 use crate::audit::Change;
 use crate::connect::Database;
-use crate::dkim_key::{DkimKeyRow, dkim_keys_insert, dkim_keys_of, new_keys};
+use crate::dkim_key::{DkimKeyRow, dkim_keys_insert, dkim_keys_of, new_keys, silent_keys};
 use crate::error::Fault;
 use crate::event::event_insert;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
-use mail::{DkimKeyId, Domain, DomainId, EventKind, Random, TenantId, Timestamp};
+use mail::{Domain, DomainId, EventKind, Random, TenantId, Timestamp};
 use registry::{
     Access, DomainFacts, DomainRecord, DomainState, ExpectedRecord, KeyState, PublishedKey, RecordState,
     expected_records, next_state,
@@ -212,7 +212,10 @@ impl Database {
             let data = json!({ "domain": row.name.as_str(), "id": row.id });
             event_insert(self, &scoped, tenant, EventKind::DkimRotated, data).await?;
         }
-        if state != before.state || promoted || silent_keys(&before) != silent_keys(&row) {
+        if state != before.state
+            || promoted
+            || silent_keys(&before.keys, &before.records) != silent_keys(&row.keys, &row.records)
+        {
             scoped.record(self, change_of("domain.check", &row)).await?;
         }
         scoped.commit().await?;
@@ -329,19 +332,6 @@ fn laid_over(expected: Vec<ExpectedRecord>, checked: &[DomainRecord]) -> Vec<Dom
         }
     };
     expected.into_iter().map(lay).collect()
-}
-
-/// Whether the record of this selector is optional for its domain and was looked for in vain.
-pub(crate) fn is_unpublished(selector: &str, records: &[DomainRecord]) -> bool {
-    let host = format!("{selector}._domainkey.");
-    let mut of_key = records.iter().filter(|record| record.host.starts_with(&host) && !record.required);
-    of_key.any(|record| matches!(record.state, RecordState::Missing | RecordState::Mismatch))
-}
-
-/// Which keys do not sign, for that reason.
-fn silent_keys(row: &DomainRow) -> Vec<DkimKeyId> {
-    let silent = row.keys.iter().filter(|key| is_unpublished(&key.selector, &row.records));
-    silent.map(|key| key.id).collect()
 }
 
 /// Keys to come whose records were found sign from now on; those they replace retire.

@@ -11,6 +11,8 @@ use crate::migrate::RUNTIME_ROLE;
 use deadpool_postgres::{Object, Transaction};
 use mail::TenantId;
 use registry::{Access, Right};
+use std::future::Future;
+use std::time::Duration;
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{IsolationLevel, Row};
 
@@ -35,6 +37,7 @@ pub(crate) struct Scoped<'a> {
     transaction: Transaction<'a>,
     pub(crate) access: Access,
     trying: &'static str,
+    patience: Duration,
 }
 
 impl Database {
@@ -59,13 +62,13 @@ impl Database {
         if !allowed {
             return Err(Fault::Forbidden);
         }
-        let fault = |error| Fault::from_postgres(trying, error);
+        let patience = self.patience();
         let builder = client.build_transaction();
         let builder = match intent {
             Intent::Read => builder.read_only(true).isolation_level(IsolationLevel::RepeatableRead),
             Intent::Change | Intent::Note => builder,
         };
-        let transaction = builder.start().await.map_err(fault)?;
+        let transaction = bounded(patience, trying, builder.start()).await?;
         // A UUID has no character that could end the literal.
         let (scope, tenant) = match access.tenant() {
             None => ("house", String::new()),
@@ -75,20 +78,20 @@ impl Database {
             "SET LOCAL ROLE {RUNTIME_ROLE};
              SELECT set_config('posthouse.scope', '{scope}', true), set_config('posthouse.tenant', '{tenant}', true)"
         );
-        transaction.batch_execute(&statement).await.map_err(fault)?;
-        Ok(Scoped { transaction, access, trying })
+        bounded(patience, trying, transaction.batch_execute(&statement)).await?;
+        Ok(Scoped { transaction, access, trying, patience })
     }
 }
 
 impl Scoped<'_> {
     pub(crate) async fn rows(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, Fault> {
-        let statement = self.transaction.prepare_cached(sql).await.map_err(|e| self.fault(e))?;
-        self.transaction.query(&statement, parameters).await.map_err(|e| self.fault(e))
+        let statement = self.bounded(self.transaction.prepare_cached(sql)).await?;
+        self.bounded(self.transaction.query(&statement, parameters)).await
     }
 
     pub(crate) async fn optional(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>, Fault> {
-        let statement = self.transaction.prepare_cached(sql).await.map_err(|e| self.fault(e))?;
-        self.transaction.query_opt(&statement, parameters).await.map_err(|e| self.fault(e))
+        let statement = self.bounded(self.transaction.prepare_cached(sql)).await?;
+        self.bounded(self.transaction.query_opt(&statement, parameters)).await
     }
 
     /// Exactly one row; none means that `what` does not exist within the scope.
@@ -102,17 +105,31 @@ impl Scoped<'_> {
     }
 
     pub(crate) async fn execute(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {
-        let statement = self.transaction.prepare_cached(sql).await.map_err(|e| self.fault(e))?;
-        self.transaction.execute(&statement, parameters).await.map_err(|e| self.fault(e))
+        let statement = self.bounded(self.transaction.prepare_cached(sql)).await?;
+        self.bounded(self.transaction.execute(&statement, parameters)).await
     }
 
     pub(crate) async fn commit(self) -> Result<(), Fault> {
-        let trying = self.trying;
-        self.transaction.commit().await.map_err(|error| Fault::from_postgres(trying, error))
+        bounded(self.patience, self.trying, self.transaction.commit()).await
     }
 
-    fn fault(&self, error: tokio_postgres::Error) -> Fault {
-        Fault::from_postgres(self.trying, error)
+    async fn bounded<T>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Fault> {
+        bounded(self.patience, self.trying, work).await
+    }
+}
+
+/// PostgreSQL's own limit of a statement is no help when PostgreSQL itself stands still or the network swallows it.
+async fn bounded<T>(
+    patience: Duration,
+    trying: &'static str,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Fault> {
+    match tokio::time::timeout(patience, work).await {
+        Ok(outcome) => outcome.map_err(|error| Fault::from_postgres(trying, error)),
+        Err(elapsed) => Err(Fault::Unavailable { trying, source: Box::new(elapsed) }),
     }
 }
 
