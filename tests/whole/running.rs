@@ -1,6 +1,7 @@
 //! Starting, stopping, and starting twice.
 
-use crate::house::{Plot, wait_for};
+use crate::house::{House, Plot, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 
 #[test]
 fn the_ready_file_has_what_the_contract_says_and_a_stop_is_clean() {
@@ -47,24 +48,56 @@ fn a_second_process_on_the_same_data_directory_is_refused_in_a_sentence() {
     assert_eq!(house.stop().code(), Some(0));
 }
 
+/// The postmaster's pid and those of its children.
+fn postgres_processes(house: &House) -> Vec<Pid> {
+    let text = std::fs::read_to_string(house.data.join("postgres/data/postmaster.pid")).unwrap();
+    let postmaster: i32 = text.lines().next().unwrap().parse().unwrap();
+    let children = std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap();
+    let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    std::iter::once(postmaster).chain(children).filter_map(Pid::from_raw).collect()
+}
+
 #[test]
-fn the_database_may_be_gone_for_a_while() {
+fn mail_goes_on_while_the_database_does_not_answer() {
     let plot = Plot::new();
     let house = plot.start();
     let (tenant, _) = house.onboard("echo", "echo.example", "127.2.0.81");
-    let pid_file = house.data.join("postgres/data/postmaster.pid");
-    let pid = std::fs::read_to_string(pid_file).unwrap().lines().next().unwrap().parse().unwrap();
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    wait_for("the API to notice", || {
-        (house.api("GET", "/v1/tenants/self", &tenant.key, None).0 == 503).then_some(())
-    });
+    let stopped = postgres_processes(&house);
+    for pid in &stopped {
+        kill_process(*pid, Signal::STOP).unwrap();
+    }
     let message = serde_json::json!({
         "from": "x@echo.example", "to": ["erna@plain.example"], "subject": "Without a database", "text": "It goes on."
     });
     let (status, body) = house.api("POST", "/v1/tenants/self/messages", &tenant.key, Some(&message));
     assert_eq!(status, 202, "{body}");
     house.arrivals("erna@plain.example", 1);
+    wait_for("the API to notice", || {
+        (house.api("GET", "/v1/tenants/self/messages", &tenant.key, None).0 == 503).then_some(())
+    });
+    wait_for("readiness to say so", || (house.api("GET", "/ready", "", None).0 == 503).then_some(()));
+    for pid in &stopped {
+        kill_process(*pid, Signal::CONT).unwrap();
+    }
+    wait_for("the message in the search", || {
+        let (_, body) = house.api("GET", "/v1/tenants/self/messages", &tenant.key, None);
+        body["data"].as_array().is_some_and(|list| !list.is_empty()).then_some(())
+    });
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn a_database_server_that_dies_is_started_again() {
+    let plot = Plot::new();
+    let house = plot.start();
+    let earlier = postgres_processes(&house)[0];
+    kill_process(earlier, Signal::KILL).unwrap();
+    let operator = wait_for("a login", || {
+        let (status, body) = house.api("POST", "/v1/auth/token", "", Some(&house.ready["operator"]));
+        (status == 200).then(|| body["access_token"].as_str().unwrap().to_owned())
+    });
+    house.get("/v1/tenants", &operator);
+    assert_ne!(postgres_processes(&house)[0], earlier);
     assert_eq!(house.stop().code(), Some(0));
 }
 

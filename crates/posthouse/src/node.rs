@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A snapshot older than this is a reason in `/ready`: PostgreSQL has not answered for that long.
-const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(30);
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -178,7 +178,7 @@ fn api_state(
     egress: egress::EgressHandle,
 ) -> anyhow::Result<api::AppState> {
     let config = api_config(&parts.config);
-    let metrics = parts.metrics.clone();
+    let (metrics, followed) = (parts.metrics.clone(), snapshots.clone());
     Ok(api::AppState {
         dns: api::DnsChecker::new(&config).context("cannot set up name lookups")?,
         config,
@@ -189,7 +189,10 @@ fn api_state(
         clock: parts.clock.clone(),
         random: parts.random.fork(),
         readiness: readiness(spool.clone(), snapshots.clone()),
-        metrics: Arc::new(move || metrics.render()),
+        metrics: Arc::new(move || {
+            metrics::gauge!("posthouse_registry_snapshot_age_seconds").set(followed.age().as_secs_f64());
+            metrics.render()
+        }),
         why: why_source(egress.clone()),
         cancel: cancel_source(egress),
     })
@@ -347,6 +350,7 @@ fn api_config(config: &Config) -> api::Config {
     let mut settings = config.api.clone();
     settings.dns_servers.clone_from(&config.dns.servers);
     settings.return_path_target.clone_from(&config.node.return_path_host);
+    settings.webhook_allow_networks.clone_from(&config.events.webhook_allow_networks);
     settings.platform_domain = Some(config.node.platform_domain.clone());
     settings
 }
@@ -378,7 +382,6 @@ fn readiness(spool: Spool, snapshots: Arc<SnapshotHandle>) -> Arc<dyn Fn() -> Re
             reasons.push("free space on the spool's disk has fallen to the reserve".to_owned());
         }
         let age = snapshots.age();
-        metrics::gauge!("registry_snapshot_age_seconds").set(age.as_secs_f64());
         if age > SNAPSHOT_AGE_MAX {
             reasons.push(format!("the registry was last read {} s ago; is PostgreSQL up?", age.as_secs()));
         }

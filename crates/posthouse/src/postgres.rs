@@ -3,43 +3,62 @@
 //! Uses the host's binaries; never the host's own cluster, never a TCP port. Durability is PostgreSQL's default
 //! (fsync on). `initdb` and `postgres` refuse to run as root, so under root they run as the user `postgres`, or as
 //! `nobody` where that does not exist. What may surprise: after a crash of ours the server is told by the kernel to
-//! stop (PR_SET_PDEATHSIG); a start that comes while it is still running adopts it, one that comes while it is
+//! stop (PR_SET_PDEATHSIG); a server that dies by itself is started again; a start that comes while it is still running adopts it, one that comes while it is
 //! stopping waits. Two servers on one directory are impossible: PostgreSQL's own lock file is honoured.
 
+mod cluster;
+
 use anyhow::{Context, bail};
+use cluster::{
+    Account, Binaries, check_version, command, create_cluster, find_binaries, password, prepare_directory,
+    socket_directory, unprivileged_account,
+};
 use mail::Random;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A socket path is at most 107 octets (unix(7)); `/.s.PGSQL.5432.lock` takes 19 of them.
-const SOCKET_DIRECTORY_OCTETS_MAX: usize = 85;
 const START_WAIT: Duration = Duration::from_secs(60);
 const STOP_WAIT: Duration = Duration::from_secs(20);
+/// Between two attempts to start a server that does not start.
+const RESTART_PAUSE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 const USER: &str = "posthouse";
 pub const DATABASE: &str = "posthouse";
 
-/// A running server, ours to stop.
+/// A running server, ours to keep running and to stop.
 pub struct Server {
-    pid: u32,
-    child: Option<Child>,
+    shared: Arc<Shared>,
+    keeper: JoinHandle<()>,
     socket: PathBuf,
     password: String,
 }
 
-/// Whom the server runs as, when not as ourselves.
-struct Account {
-    uid: u32,
-    gid: u32,
+/// What the keeper's thread and the server's owner both see.
+struct Shared {
+    /// 0 while there is none.
+    pid: AtomicU32,
+    stopping: AtomicBool,
+}
+
+/// How to start the server on its cluster.
+struct Cluster {
+    binaries: Binaries,
+    directory: PathBuf,
+    data: PathBuf,
+    socket: PathBuf,
+    account: Option<Account>,
 }
 
 impl Server {
-    /// Makes the cluster if there is none, starts it or adopts the one that runs. Blocks; must be called from a
-    /// thread that lives as long as the process, because the kernel ties the server's life to it.
+    /// Makes the cluster if there is none, starts it or adopts the one that runs, and starts it again should it die.
+    /// Blocks until it accepts.
     pub fn start(directory: &Path, random: &mut Random) -> anyhow::Result<Server> {
         let binaries = find_binaries()?;
         let account = unprivileged_account()?;
@@ -52,15 +71,16 @@ impl Server {
             create_cluster(&binaries, directory, &data, account.as_ref())?;
         }
         check_version(&binaries, &data)?;
-        if let Some(pid) = wait_for_earlier_server(&data)? {
-            tracing::info!(pid, "adopted the PostgreSQL that an earlier run left");
-            return Ok(Server { pid, child: None, socket, password });
-        }
-        let mut child = spawn(&binaries, directory, &data, &socket, account.as_ref())?;
-        let pid = child.id();
-        wait_until_ready(&mut child, &data, directory)?;
-        tracing::info!(pid, directory = %data.display(), "PostgreSQL started");
-        Ok(Server { pid, child: Some(child), socket, password })
+        let cluster =
+            Cluster { binaries, directory: directory.to_path_buf(), data, socket: socket.clone(), account };
+        let shared = Arc::new(Shared { pid: AtomicU32::new(0), stopping: AtomicBool::new(false) });
+        let (started, first) = std::sync::mpsc::sync_channel(1);
+        let seen = Arc::clone(&shared);
+        let keeper = std::thread::Builder::new()
+            .name("postgres-keeper".to_owned())
+            .spawn(move || keep(&cluster, &seen, &started))?;
+        first.recv().context("the thread that keeps PostgreSQL died")??;
+        Ok(Server { shared, keeper, socket, password })
     }
 
     /// A URL that libpq and tokio-postgres understand, for the database named.
@@ -70,194 +90,86 @@ impl Server {
     }
 
     /// Fast shutdown (SIGINT): open transactions are rolled back, everything committed is kept.
-    pub fn stop(mut self) {
+    pub fn stop(self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
         self.signal(rustix::process::Signal::INT);
-        if !self.wait_gone(STOP_WAIT) {
-            tracing::warn!(pid = self.pid, "PostgreSQL does not stop; asking for an immediate shutdown");
+        if poll(STOP_WAIT, || self.keeper.is_finished().then_some(())).is_none() {
+            tracing::warn!("PostgreSQL does not stop; asking for an immediate shutdown");
             self.signal(rustix::process::Signal::QUIT);
-            self.wait_gone(STOP_WAIT);
+        }
+        if self.keeper.join().is_err() {
+            tracing::error!("the thread that keeps PostgreSQL died");
         }
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.pid as i32)
+        let pid = rustix::process::Pid::from_raw(self.shared.pid.load(Ordering::SeqCst).cast_signed());
+        if let Some(pid) = pid
             && let Err(error) = rustix::process::kill_process(pid, signal)
         {
-            tracing::warn!(%error, pid = self.pid, "cannot signal PostgreSQL");
+            tracing::warn!(%error, "cannot signal PostgreSQL");
         }
     }
-
-    fn wait_gone(&mut self, limit: Duration) -> bool {
-        poll(limit, || {
-            let gone = match &mut self.child {
-                Some(child) => !matches!(child.try_wait(), Ok(None)),
-                None => !is_alive(self.pid),
-            };
-            gone.then_some(())
-        })
-        .is_some()
-    }
 }
 
-struct Binaries {
-    initdb: PathBuf,
-    postgres: PathBuf,
-}
-
-/// Debian's versioned folders, newest first, then the PATH.
-fn find_binaries() -> anyhow::Result<Binaries> {
-    let mut folders: Vec<(u32, PathBuf)> = Vec::new();
-    for entry in fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
-        if let Some(version) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-            folders.push((version, entry.path().join("bin")));
-        }
-    }
-    folders.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = folders.into_iter().map(|(_, path)| path).chain(std::env::split_paths(&path));
-    for folder in folders {
-        let (initdb, postgres) = (folder.join("initdb"), folder.join("postgres"));
-        if initdb.exists() && postgres.exists() {
-            return Ok(Binaries { initdb, postgres });
-        }
-    }
-    bail!(
-        "no PostgreSQL server is installed. Install it (Debian, Ubuntu: apt-get install postgresql), or point \
-         posthouse to one that runs elsewhere: --database postgres://user:password@host/name"
-    )
-}
-
-fn unprivileged_account() -> anyhow::Result<Option<Account>> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let users = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
-    let find = |name: &str| {
-        users
-            .lines()
-            .map(|line| line.split(':').collect::<Vec<_>>())
-            .find(|fields| fields.first() == Some(&name))
-    };
-    let fields = find("postgres").or_else(|| find("nobody")).context(
-        "PostgreSQL refuses to run as root and this host has neither a user postgres nor a user nobody; \
-         start posthouse as an ordinary user",
-    )?;
-    match (fields.get(2).and_then(|uid| uid.parse().ok()), fields.get(3).and_then(|gid| gid.parse().ok())) {
-        (Some(uid), Some(gid)) => Ok(Some(Account { uid, gid })),
-        _ => bail!("/etc/passwd has no numeric ids for the user {}", fields[0]),
-    }
-}
-
-/// Mode 0700, owned by whom the server runs as.
-fn prepare_directory(directory: &Path, account: Option<&Account>) -> anyhow::Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("cannot set the mode of {}", directory.display()))?;
-    let Some(account) = account else { return Ok(()) };
-    chown(directory, Some(account.uid), Some(account.gid))
-        .with_context(|| format!("cannot give {} to the user that runs PostgreSQL", directory.display()))?;
-    let absolute = directory.canonicalize()?;
-    for parent in absolute.ancestors().skip(1) {
-        let metadata = fs::metadata(parent)?;
-        let searchable = metadata.mode() & 0o001 != 0
-            || (metadata.uid() == account.uid && metadata.mode() & 0o100 != 0)
-            || (metadata.gid() == account.gid && metadata.mode() & 0o010 != 0);
-        if !searchable {
-            bail!(
-                "PostgreSQL does not run as root, and its user cannot reach {} because {} is closed to others. \
-                 Choose another place (--data /var/lib/posthouse), start posthouse as an ordinary user, or use \
-                 an external server (--database URL)",
-                directory.display(),
-                parent.display()
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Beside the cluster if that is short enough for a socket, else in the temporary directory under a name that
-/// follows from the path: the same data directory finds the same socket.
-fn socket_directory(directory: &Path) -> anyhow::Result<PathBuf> {
-    let beside = directory.canonicalize()?.join("run");
-    if beside.as_os_str().len() <= SOCKET_DIRECTORY_OCTETS_MAX {
-        return Ok(beside);
-    }
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, beside.as_os_str().as_encoded_bytes());
-    let name: String = digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    let short = std::env::temp_dir().join(format!("posthouse-{name}"));
-    if short.as_os_str().len() > SOCKET_DIRECTORY_OCTETS_MAX {
-        bail!(
-            "the data directory and TMPDIR both have paths too long for a PostgreSQL socket; use a shorter --data"
-        );
-    }
-    Ok(short)
-}
-
-fn password(directory: &Path, account: Option<&Account>, random: &mut Random) -> anyhow::Result<String> {
-    let path = directory.join("password");
-    match fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-        _ => {
-            let password: String = random.bytes::<24>().iter().map(|byte| format!("{byte:02x}")).collect();
-            fs::write(&path, &password).with_context(|| format!("cannot write {}", path.display()))?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-            if let Some(account) = account {
-                chown(&path, Some(account.uid), Some(account.gid))?;
+/// The keeper's thread: one server after the other until we are to stop. The kernel ties a server's life to the
+/// thread that started it, so this one lives as long as the process needs a server.
+fn keep(cluster: &Cluster, shared: &Shared, started: &SyncSender<anyhow::Result<()>>) {
+    let mut is_first = true;
+    while !shared.stopping.load(Ordering::SeqCst) {
+        let running = cluster.start();
+        match (running, is_first) {
+            (Ok((pid, child)), _) => {
+                shared.pid.store(pid, Ordering::SeqCst);
+                if is_first && started.send(Ok(())).is_err() {
+                    return;
+                }
+                is_first = false;
+                wait_gone(pid, child);
+                shared.pid.store(0, Ordering::SeqCst);
+                if !shared.stopping.load(Ordering::SeqCst) {
+                    tracing::error!(pid, "PostgreSQL ended by itself; starting it again");
+                }
             }
-            Ok(password)
+            (Err(error), true) => {
+                // Nobody waits any more if the owner is gone.
+                let _ = started.send(Err(error));
+                return;
+            }
+            (Err(error), false) => {
+                tracing::error!(error = format!("{error:#}"), "PostgreSQL does not start again");
+                poll(RESTART_PAUSE, || shared.stopping.load(Ordering::SeqCst).then_some(()));
+            }
         }
     }
 }
 
-fn command(program: &Path, account: Option<&Account>, directory: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(directory).stdin(Stdio::null()).env_remove("PGDATA").env("LC_ALL", "C.UTF-8");
-    if let Some(account) = account {
-        command.uid(account.uid).gid(account.gid);
+/// Returns when the server has ended, be it our child or one that was adopted.
+fn wait_gone(pid: u32, child: Option<Child>) {
+    match child {
+        Some(mut child) => {
+            if let Err(error) = child.wait() {
+                tracing::error!(%error, pid, "cannot wait for PostgreSQL");
+            }
+        }
+        None => while poll(STOP_WAIT, || (!is_alive(pid)).then_some(())).is_none() {},
     }
-    command
 }
 
-fn create_cluster(
-    binaries: &Binaries,
-    directory: &Path,
-    data: &Path,
-    account: Option<&Account>,
-) -> anyhow::Result<()> {
-    // An interrupted initdb leaves a directory without PG_VERSION that holds nothing of value.
-    if data.exists() {
-        fs::remove_dir_all(data).with_context(|| format!("cannot clear the half-made {}", data.display()))?;
+impl Cluster {
+    /// The pid of a server that accepts, and the child if we started it.
+    fn start(&self) -> anyhow::Result<(u32, Option<Child>)> {
+        if let Some(pid) = wait_for_earlier_server(&self.data)? {
+            tracing::info!(pid, "adopted the PostgreSQL that an earlier run left");
+            return Ok((pid, None));
+        }
+        let Cluster { binaries, directory, data, socket, account } = self;
+        let mut child = spawn(binaries, directory, data, socket, account.as_ref())?;
+        let pid = child.id();
+        wait_until_ready(&mut child, data, directory)?;
+        tracing::info!(pid, directory = %data.display(), "PostgreSQL started");
+        Ok((pid, Some(child)))
     }
-    let output = command(&binaries.initdb, account, directory)
-        .arg("--pgdata")
-        .arg(data)
-        .args(["--username", USER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8"])
-        .arg("--pwfile")
-        .arg(directory.join("password"))
-        .output()
-        .with_context(|| format!("cannot run {}", binaries.initdb.display()))?;
-    if !output.status.success() {
-        bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
-}
-
-fn check_version(binaries: &Binaries, data: &Path) -> anyhow::Result<()> {
-    let of_data = fs::read_to_string(data.join("PG_VERSION")).context("cannot read PG_VERSION")?;
-    let output = Command::new(&binaries.postgres).arg("--version").output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let of_binary = text.split_whitespace().nth(2).and_then(|word| word.split('.').next()).unwrap_or("");
-    if of_data.trim() != of_binary {
-        bail!(
-            "the cluster in {} was made by PostgreSQL {}, but {} is version {of_binary}. Install PostgreSQL {} again, \
-             or move the data with pg_upgrade",
-            data.display(),
-            of_data.trim(),
-            binaries.postgres.display(),
-            of_data.trim()
-        );
-    }
-    Ok(())
 }
 
 /// The pid of a server that already runs on this directory and accepts; waits for one that is starting or stopping.
@@ -370,6 +282,7 @@ fn poll<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn directory() -> tempfile::TempDir {
         let directory = tempfile::Builder::new().prefix("ph-pg").tempdir_in("/tmp").unwrap();
@@ -378,31 +291,34 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_the_server_cannot_reach_is_named() {
-        let outer = directory();
-        let closed = outer.path().join("closed");
-        fs::create_dir(&closed).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-        let stranger = Account { uid: 65_534, gid: 65_534 };
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
-        let error = prepare_directory(&closed.join("postgres"), Some(&stranger)).unwrap_err().to_string();
-        assert!(error.contains(&closed.display().to_string()) && error.contains("--data"), "{error}");
-    }
-
-    #[test]
     fn a_running_server_is_adopted_and_a_stopped_one_started_again() {
         let directory = directory();
         let place = directory.path().join("postgres");
         let first = Server::start(&place, &mut Random::from_number(1)).unwrap();
         let adopted = Server::start(&place, &mut Random::from_number(2)).unwrap();
-        assert_eq!(first.pid, adopted.pid);
+        assert_eq!(pid(&first), pid(&adopted));
         assert_eq!(first.url("x"), adopted.url("x"));
+        let earlier = pid(&first);
         first.stop();
+        // What was adopted is gone as well; its keeper would start a server of its own.
+        adopted.shared.stopping.store(true, Ordering::SeqCst);
         let again = Server::start(&place, &mut Random::from_number(3)).unwrap();
-        assert_ne!(again.pid, adopted.pid);
+        assert_ne!(pid(&again), earlier);
         again.stop();
+    }
+
+    fn pid(server: &Server) -> u32 {
+        server.shared.pid.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn a_server_that_dies_is_started_again() {
+        let directory = directory();
+        let server = Server::start(&directory.path().join("postgres"), &mut Random::from_number(1)).unwrap();
+        let earlier = pid(&server);
+        server.signal(rustix::process::Signal::KILL);
+        poll(START_WAIT, || (![0, earlier].contains(&pid(&server))).then_some(())).unwrap();
+        server.stop();
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn certificates(
 
 async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    forget(options, ground.data.path());
     let stop_lab = CancellationToken::new();
     let lab = match options.lab {
         true => Some(start_lab(&mut ground, stop_lab.clone()).await?),
@@ -183,7 +184,7 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
         ended = open_for_use => ended,
         () = keep_zone => unreachable!("the zone is kept for ever"),
     };
-    let _ = std::fs::remove_file(ground.data.path().join("ready.json"));
+    forget(options, ground.data.path());
     node.stop().await;
     stop_lab.cancel();
     if let Some(lab) = lab {
@@ -251,6 +252,14 @@ fn ready(ground: &Ground, node: &Node, lab: Option<&LabHandle>) -> anyhow::Resul
         }),
         demo: None,
     })
+}
+
+/// Ready files of an earlier run tell ports that are nobody's now.
+fn forget(options: &Up, data: &Path) {
+    let _ = std::fs::remove_file(data.join("ready.json"));
+    if let Some(file) = &options.ready_file {
+        let _ = std::fs::remove_file(file);
+    }
 }
 
 fn announce(options: &Up, ground: &Ground, ready: &Ready) -> anyhow::Result<()> {
