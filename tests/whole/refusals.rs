@@ -29,6 +29,16 @@ fn a_wrong_configuration_names_file_line_and_the_right_key() {
 }
 
 #[test]
+fn an_address_that_cannot_be_listened_on_is_a_mistake_of_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("posthouse.toml");
+    std::fs::write(&file, "[listen]\nhttp = \"nonsense\"\n[egress]\nsmtp_port = 0\n").unwrap();
+    let (code, said) = run(&["check-config", file.to_str().unwrap()]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("listen.http") && said.contains("egress.smtp_port"), "{said}");
+}
+
+#[test]
 fn the_shipped_configuration_is_right() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/posthouse.toml");
     let (code, said) = run(&["check-config", file]);

@@ -60,6 +60,8 @@ pub(crate) struct Session {
     machine: server::Session,
     /// Set by AUTH.
     credential: Option<CredentialRef>,
+    /// Taken since the last MAIL FROM.
+    recipients: u32,
     timer: Timer,
     /// The machine was told that the node shuts down.
     leaving: bool,
@@ -76,7 +78,18 @@ pub(crate) async fn run(
     let machine = server::Session::new(house.server_config(entrance), house.now());
     let held = house.octets.hold();
     let (credential, timer) = (None, Timer::default());
-    let session = Session { house, entrance, peer, place, held, machine, credential, timer, leaving: false };
+    let session = Session {
+        house,
+        entrance,
+        peer,
+        place,
+        held,
+        machine,
+        credential,
+        recipients: 0,
+        timer,
+        leaving: false,
+    };
     let end = session.run(Stream::Plain(stream), shutdown).await;
     metrics::session_ended(entrance.as_str(), end.as_str());
 }
@@ -145,6 +158,7 @@ impl Session {
                         self.answer(checked, Answer::CredentialOk);
                     }
                     Action::CheckReversePath(path) => {
+                        self.recipients = 0;
                         let checked = self.check_reverse_path(&path);
                         self.answer(checked, Answer::ReversePathOk);
                     }
@@ -270,11 +284,22 @@ impl Session {
         }
     }
 
-    fn check_recipient(&self, path: &ForwardPath) -> Result<(), Refusal> {
+    fn check_recipient(&mut self, path: &ForwardPath) -> Result<(), Refusal> {
         match self.entrance {
             Entrance::Inbound => returned::subject_of(self.house.submission.token_key(), path).map(|_| ()),
-            // Where the mail goes is found out on the way there.
-            Entrance::Submission | Entrance::Submissions => Ok(()),
+            // Where the mail goes is found out later; how many there may be is said now: the client can split.
+            Entrance::Submission | Entrance::Submissions => {
+                let snapshot = self.house.submission.loaded_snapshot()?;
+                let tenant =
+                    self.credential.as_ref().and_then(|credential| snapshot.tenant(credential.tenant));
+                let max = tenant.map_or(u32::MAX, |tenant| tenant.plan.recipients_max);
+                if self.recipients >= max {
+                    let text = format!("more than {max} recipients in one message");
+                    return Err(Refusal::new(RefusalKind::TooManyRecipients, text));
+                }
+                self.recipients += 1;
+                Ok(())
+            }
         }
     }
 

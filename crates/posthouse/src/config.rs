@@ -112,8 +112,28 @@ impl Default for Listen {
 pub struct Mistakes(pub Vec<String>);
 
 impl Config {
-    /// The file, or nothing but defaults, with the environment on top.
+    /// The file, or nothing but defaults, with the environment on top; whatever cannot work is a mistake.
     pub fn load(file: Option<&Path>) -> Result<Config, Mistakes> {
+        let config = Config::read(file)?;
+        let listen = &config.listen;
+        let addresses = [
+            ("http", &listen.http),
+            ("submission", &listen.submission),
+            ("submissions", &listen.submissions),
+            ("inbound", &listen.inbound),
+        ];
+        let mut mistakes: Vec<String> = addresses
+            .iter()
+            .filter(|(_, text)| !text.is_empty() && text.parse::<std::net::SocketAddr>().is_err())
+            .map(|(key, text)| {
+                format!("listen.{key} = \"{text}\" is not an address and a port, such as 127.0.0.1:8025")
+            })
+            .collect();
+        mistakes.extend(config.egress.check().err().map(str::to_owned));
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    fn read(file: Option<&Path>) -> Result<Config, Mistakes> {
         let text = match file {
             Some(path) => std::fs::read_to_string(path)
                 .map_err(|error| Mistakes(vec![format!("cannot read {}: {error}", path.display())]))?,

@@ -139,6 +139,19 @@ async fn a_used_up_quota_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_recipient_over_the_plan_is_refused_when_it_is_named() {
+    let world = World::with(|plan| plan.registry.tenant.plan.recipients_max = 2).await;
+    let mut client = world.log_in().await;
+    for _ in 0..2 {
+        client.expect("MAIL FROM:<a@client.example>", "250").await;
+        client.expect("RCPT TO:<a@example.org>", "250").await;
+        client.expect("RCPT TO:<b@example.org>", "250").await;
+        client.expect("RCPT TO:<c@example.org>", "452 4.5.3").await;
+        client.expect("RSET", "250").await;
+    }
+}
+
+#[tokio::test]
 async fn a_paused_tenant_waits_and_a_closing_one_does_not() {
     let mut world = World::new().await;
     let mut client = world.log_in().await;
