@@ -107,7 +107,7 @@ impl Default for Config {
             timeouts: smtp::Timeouts::default(),
             tls_roots: PathBuf::from("/etc/ssl/certs/ca-certificates.crt"),
             broken_tls_seconds: 3 * 86_400,
-            drain_seconds_max: 20,
+            drain_seconds_max: 8,
         }
     }
 }

@@ -125,7 +125,8 @@ impl Link {
         }
         self.flush().await;
         let mut rest = octets;
-        while !rest.is_empty() {
+        // A block that was not taken in time broke the session; the rest would wait for nobody.
+        while !rest.is_empty() && self.machine.wants_input() {
             let block = rest.split_to(rest.len().min(BLOCK));
             self.write(&block).await;
         }

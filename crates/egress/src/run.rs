@@ -173,7 +173,12 @@ impl Run {
                 () = sleep => {
                     if self.drain_by.is_some_and(|by| by <= tokio::time::Instant::now()) {
                         tracing::warn!(sessions = self.orders.len(), "sessions are cut off at shutdown");
-                        return Ok(());
+                        // What they have told already is written: it would be sent again otherwise.
+                        let now = self.now();
+                        while let Ok(event) = events.try_recv() {
+                            self.take_event(event, now);
+                        }
+                        return self.act().await;
                     }
                 }
             }

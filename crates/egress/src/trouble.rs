@@ -107,7 +107,8 @@ fn refused(stage: Stage, reply: &Reply, at: &Circumstances, profiles: &Profiles)
     let provider = at.provider.as_deref().unwrap_or(mail::classify::OTHER_PROVIDER);
     let stage_word = stage_word(stage);
     let classified = profiles.classify(provider, reply, stage_word);
-    let about_us = matches!(stage, Stage::Greeting | Stage::Hello | Stage::StartTls | Stage::Auth);
+    let about_us =
+        matches!(stage, Stage::Greeting | Stage::Hello | Stage::StartTls | Stage::Auth | Stage::Reset);
     let verdict = if about_us { Verdict::Deferred } else { classified.verdict() };
     let signal = signal_of(&classified, reply, about_us);
     let outcome = Outcome {

@@ -191,7 +191,7 @@ impl Delivery {
         // Without a clean start nothing that follows means what it says.
         self.settle_open(&Failure::Refused { stage: Stage::Reset, reply });
         self.next = Next::Nothing;
-        Ok(())
+        Err(BreakKind::Protocol)
     }
 
     fn on_mail(&mut self, reply: Reply, site: &mut Site) -> Result<(), BreakKind> {
