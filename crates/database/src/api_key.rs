@@ -99,7 +99,7 @@ impl Database {
         page.finish(rows, api_key_from, |row| page.id_cursor(row.id.uuid()))
     }
 
-    /// A new text; the old one ends with the next snapshot.
+    /// A new text; the old one ends with the next snapshot. Nobody gets the text of a key that may do more than himself.
     pub async fn api_key_rotate(
         &self,
         access: &Access,
@@ -114,6 +114,10 @@ impl Database {
         let row =
             scoped.one("API key", sql, &[&tenant.map(TenantId::uuid), &key.uuid(), &&minted.mac[..]]).await?;
         let row = api_key_from(&row)?;
+        // The transaction ends without effect.
+        if row.rights.words().iter().any(|word| !access.rights().words().contains(word)) {
+            return Err(Fault::Forbidden);
+        }
         scoped.record(self, change_of("api_key.rotate", &row)).await?;
         scoped.commit().await?;
         Ok((row, minted.text))

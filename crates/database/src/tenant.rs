@@ -106,8 +106,9 @@ impl Database {
         let mut client = self.client().await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "set a tenant's status").await?;
-        let row =
-            scoped.one("tenant", "SELECT * FROM tenants WHERE id = $1 FOR UPDATE", &[&tenant.uuid()]).await?;
+        let row = scoped
+            .one("tenant", "SELECT * FROM tenants WHERE id = $1 FOR NO KEY UPDATE", &[&tenant.uuid()])
+            .await?;
         let before = tenant_from(&row)?;
         check_transition(before.status, status, access)?;
         // Nothing changes, so nothing is told.

@@ -128,6 +128,8 @@ impl Database {
         let scoped = self.scope(&mut client, access, None, Intent::Change, "set a password").await?;
         let sql = "UPDATE users SET password_hash = $2 WHERE id = $1 RETURNING *";
         let user = user_from(&scoped.one("user", sql, &[&user.uuid(), &hash]).await?)?;
+        // Whoever has an old refresh token may be why the password was changed.
+        scoped.execute("DELETE FROM refresh_tokens WHERE user_id = $1", &[&user.id.uuid()]).await?;
         scoped.record(self, change_of("user.password", &user)).await?;
         scoped.commit().await?;
         Ok(user)

@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 /// Name of the cursor in the database and of the reader in the journal.
 pub(crate) const READER: &str = "events";
 const ACCESS: Access = Access::house("projection of the journal");
+/// Recipients and outcomes of one transaction: many rows in one statement would outlast its time limit for ever.
+const ROWS_MAX: usize = 5_000;
 /// First pause after a failure; doubled up to the configured limit.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 
@@ -114,8 +116,9 @@ impl Projector {
         let contexts = self.contexts_of(entries, shutdown).await?;
         let snapshot = (self.snapshot)();
         let mut backoff = Backoff::new(&self.config);
-        let whole = 0..entries.len();
-        let mut parts: Vec<Range<usize>> = vec![whole];
+        // The last part first: they are taken from the end.
+        let mut parts: Vec<Range<usize>> = parts_of(entries);
+        parts.reverse();
         while let Some(part) = parts.pop() {
             let position = entries.get(part.end).map_or(end, |(position, _)| *position);
             let batch = batch(&entries[part.clone()], position, &contexts, &snapshot);
@@ -210,6 +213,24 @@ impl Projector {
             }
         }
     }
+}
+
+/// Parts of which each is one transaction of bounded size, whatever the number of recipients of a message is.
+fn parts_of(entries: &[Entry]) -> Vec<Range<usize>> {
+    let (mut parts, mut start, mut rows) = (Vec::new(), 0, 0);
+    for (index, (_, record)) in entries.iter().enumerate() {
+        let own = match &**record {
+            Record::Accepted(accepted) => accepted.recipients.len(),
+            Record::Attempted(_) | Record::Settled(_) | Record::Unknown { .. } => 1,
+        };
+        if index > start && rows + own > ROWS_MAX {
+            parts.push(start..index);
+            (start, rows) = (index, 0);
+        }
+        rows += own;
+    }
+    parts.push(start..entries.len());
+    parts
 }
 
 /// At least one entry, then whatever comes within the wait, up to the limit of a batch.

@@ -168,7 +168,10 @@ impl Worker {
         let event = &due.event.event;
         let (answer, end) = match endpoint {
             None => (None, WebhookEnd::Again(now.saturating_add(UNKNOWN_ENDPOINT_PAUSE))),
-            Some(endpoint) if endpoint.state != EndpointState::Active => (None, WebhookEnd::Failed),
+            // The table said active when it handed the call out; the two will agree in a moment, and it waits till then.
+            Some(endpoint) if endpoint.state != EndpointState::Active => {
+                (None, WebhookEnd::Again(now.saturating_add(UNKNOWN_ENDPOINT_PAUSE)))
+            }
             Some(endpoint) => {
                 let caller = self.caller.clone();
                 let call = caller.call(&endpoint, event, now);
