@@ -67,7 +67,7 @@ impl Default for Config {
             connections_max: 1024,
             header_seconds_max: 30,
             request_seconds_max: 60,
-            drain_seconds_max: 10,
+            drain_seconds_max: 8,
             requests_per_second: 1000,
             rate_entries_max: 100_000,
             token_seconds: 15 * 60,

@@ -183,7 +183,7 @@ impl Default for Limits {
             octets_in_flight_max: 512 * 1024 * 1024,
             received_fields_max: 100,
             write_s_max: 60,
-            drain_s_max: 20,
+            drain_s_max: 8,
         }
     }
 }

@@ -73,8 +73,14 @@ impl Housekeeping {
             let tenants = self.database.tenant_list(&HOUSE, &page).await.context("cannot list tenants")?;
             for tenant in tenants.rows.iter().filter(|tenant| tenant.status == TenantStatus::Closing) {
                 if self.is_drained(tenant.id).await? {
-                    self.database.tenant_erase(&HOUSE, tenant.id).await.context("cannot erase a tenant")?;
-                    tracing::info!(tenant.id = %tenant.id, "a closed tenant is erased");
+                    match self.database.tenant_erase(&HOUSE, tenant.id).await {
+                        Ok(()) => tracing::info!(tenant.id = %tenant.id, "a closed tenant is erased"),
+                        // One that cannot be erased must not keep the others.
+                        Err(error) => {
+                            let error = &error as &dyn std::error::Error;
+                            tracing::warn!(tenant.id = %tenant.id, error, "a closed tenant cannot be erased yet");
+                        }
+                    }
                 }
             }
             match tenants.next {

@@ -27,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 /// A snapshot older than this is a reason in `/ready`: PostgreSQL has not answered for that long.
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(5);
 
+/// How long webhook calls under way may go on at the end; they are durable and made again.
+const EVENTS_WAIT: Duration = Duration::from_secs(5);
+
 /// What a node is made of.
 pub struct NodeParts {
     pub config: Config,
@@ -48,8 +51,8 @@ pub struct Node {
     pub http: Option<SocketAddr>,
     pub spool: Spool,
     doors: IngressHandle,
-    delivery: JoinHandle<Result<(), egress::Fault>>,
-    events: events::EventsHandle,
+    delivery: JoinHandle<()>,
+    events: JoinHandle<()>,
     api: Option<JoinHandle<()>>,
     watch: Option<JoinHandle<()>>,
     housekeeping: JoinHandle<()>,
@@ -63,6 +66,8 @@ struct Stop {
     doors: CancellationToken,
     egress: CancellationToken,
     events: CancellationToken,
+    /// Cancelled when a worker ended before it was told to.
+    died: CancellationToken,
 }
 
 /// What everything else stands on: the registry and the journal, open.
@@ -97,6 +102,16 @@ impl Node {
             config: parts.config.events.clone(),
         };
         let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
+        let delivery = watched(stop.egress.clone(), stop.died.clone(), async move {
+            match delivery.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "delivery ended with a fault")
+                }
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "delivery died"),
+            }
+        });
+        let events = watched(stop.events.clone(), stop.died.clone(), events.stopped());
         let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
             .await
             .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;
@@ -178,7 +193,7 @@ fn api_state(
     egress: egress::EgressHandle,
 ) -> anyhow::Result<api::AppState> {
     let config = api_config(&parts.config);
-    let (metrics, followed) = (parts.metrics.clone(), snapshots.clone());
+    let metrics = parts.metrics.clone();
     Ok(api::AppState {
         dns: api::DnsChecker::new(&config).context("cannot set up name lookups")?,
         config,
@@ -189,10 +204,7 @@ fn api_state(
         clock: parts.clock.clone(),
         random: parts.random.fork(),
         readiness: readiness(spool.clone(), snapshots.clone()),
-        metrics: Arc::new(move || {
-            metrics::gauge!("posthouse_registry_snapshot_age_seconds").set(followed.age().as_secs_f64());
-            metrics.render()
-        }),
+        metrics: Arc::new(move || metrics.render()),
         why: why_source(egress.clone()),
         cancel: cancel_source(egress),
     })
@@ -202,6 +214,11 @@ impl Node {
     /// Returns when the journal has sealed itself; the process must then end and start again.
     pub async fn until_sealed(&self) {
         self.spool.until_sealed().await;
+    }
+
+    /// Returns when delivery or events ended although nobody told them to: mail must not go on piling up.
+    pub async fn until_worker_died(&self) {
+        self.stop.died.cancelled().await;
     }
 
     /// Stops everything in the order in which mail flows. Bounded by the drain times of the configuration.
@@ -216,15 +233,11 @@ impl Node {
             ended("domain watch", watch.await);
         }
         self.stop.egress.cancel();
-        match self.delivery.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "delivery ended with a fault")
-            }
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "delivery died"),
-        }
+        ended("delivery", self.delivery.await);
         self.stop.events.cancel();
-        self.events.stopped().await;
+        if tokio::time::timeout(EVENTS_WAIT, self.events).await.is_err() {
+            tracing::warn!("webhook calls were cut off; they are made again after the next start");
+        }
         self.follower.abort();
         if let Err(error) = self.spool.shutdown().await {
             tracing::error!(error = &error as &dyn std::error::Error, "the journal did not close cleanly");
@@ -232,13 +245,15 @@ impl Node {
     }
 }
 
+type Delivery = JoinHandle<Result<(), egress::Fault>>;
+
 fn start_egress(
     parts: &mut NodeParts,
     spool: &Spool,
     recovery: spool::Recovery,
     snapshot: &ingress::SnapshotSource,
     stop: &CancellationToken,
-) -> anyhow::Result<(egress::EgressHandle, JoinHandle<Result<(), egress::Fault>>)> {
+) -> anyhow::Result<(egress::EgressHandle, Delivery)> {
     let config = egress_config(&parts.config);
     let resolver = egress::resolve::DnsResolver::new(&config.dns_servers, &config.own_names)
         .context("cannot set up name lookups")?;
@@ -276,6 +291,20 @@ fn cancel_source(egress: egress::EgressHandle) -> api::Cancel {
     Arc::new(move |message| {
         let egress = egress.clone();
         Box::pin(async move { egress.cancel(message).await.ok() })
+    })
+}
+
+/// Waits for a worker; one that ends before it was told to is the end of the node.
+fn watched(
+    told: CancellationToken,
+    died: CancellationToken,
+    worker: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        worker.await;
+        if !told.is_cancelled() {
+            died.cancel();
+        }
     })
 }
 

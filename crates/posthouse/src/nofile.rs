@@ -1,7 +1,6 @@
 //! Descriptors: the soft limit is raised to the hard one at start, and the budget is told.
 //!
-//! Running out of descriptors has stopped other mailers; the number we have decides how many connections the
-//! listeners may hold (`ingress`), so it is logged once and returned.
+//! Running out of descriptors has stopped other mailers, so the number we have is logged once, and a small one warned of.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const START_WAIT: Duration = Duration::from_secs(60);
-const STOP_WAIT: Duration = Duration::from_secs(20);
+const STOP_WAIT: Duration = Duration::from_secs(5);
 /// Between two attempts to start a server that does not start.
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
@@ -181,7 +181,7 @@ fn wait_for_earlier_server(data: &Path) -> anyhow::Result<Option<u32>> {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let mut lines = text.lines();
         let pid =
-            lines.next().and_then(|line| line.trim().parse::<u32>().ok()).filter(|pid| is_postgres(*pid));
+            lines.next().and_then(|line| line.trim().parse::<u32>().ok()).filter(|pid| serves(*pid, data));
         let Some(pid) = pid else { return Some(None) };
         seen = pid;
         // Line 8 is the state; one that stops removes the file.
@@ -258,9 +258,12 @@ fn is_alive(pid: u32) -> bool {
     stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
 }
 
-fn is_postgres(pid: u32) -> bool {
+/// Whether the process is a PostgreSQL on this very cluster: after a power cut the pid in the file may be anybody's,
+/// even another PostgreSQL's. A server's working directory is its cluster.
+fn serves(pid: u32, data: &Path) -> bool {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    is_alive(pid) && name.trim() == "postgres"
+    let here = fs::read_link(format!("/proc/{pid}/cwd")).ok().zip(data.canonicalize().ok());
+    is_alive(pid) && name.trim() == "postgres" && here.is_some_and(|(cwd, data)| cwd == data)
 }
 
 /// Asks until there is an answer or the time is up. Blocking on purpose: it runs before and after the runtime.

@@ -2,6 +2,7 @@
 //!
 //! Written whole or not at all. It holds the operator's password and the database's, so only its owner can read it.
 
+use crate::node::Node;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -58,10 +59,29 @@ pub struct Demo {
 }
 
 impl Ready {
-    /// The addresses that follow from where HTTP listens.
-    pub fn urls(http: SocketAddr) -> (String, String, String, String) {
-        let api = format!("http://{http}");
-        (api.clone(), format!("{api}/console/"), format!("{api}/metrics"), format!("{api}/openapi.json"))
+    /// What every node can tell; `up` adds what it made itself.
+    pub fn of(node: &Node, spool: PathBuf) -> Ready {
+        let closed = SocketAddr::from(([0, 0, 0, 0], 0));
+        let api = format!("http://{}", node.http.unwrap_or(closed));
+        Ready {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            console: format!("{api}/console/"),
+            metrics: format!("{api}/metrics"),
+            openapi: format!("{api}/openapi.json"),
+            api,
+            smtp: Smtp {
+                submission: node.addresses.submission.unwrap_or(closed),
+                submissions: node.addresses.submissions.unwrap_or(closed),
+                inbound: node.addresses.inbound.unwrap_or(closed),
+            },
+            ca: None,
+            operator: None,
+            database: None,
+            spool,
+            lab: None,
+            demo: None,
+        }
     }
 
     pub fn to_json(&self) -> String {

@@ -2,7 +2,8 @@
 //!
 //! Installs what the host lacks (Debian and Ubuntu: apt, as root or through sudo; elsewhere it names the packages),
 //! then calls cargo. It uses the standard library only, so that it is built in a second and cannot be broken by a
-//! dependency. Tools that it fetches land below `target/`; nothing else outside the build directory is written.
+//! dependency. Tools that it fetches land below `target/`, what the host lacks comes by apt; `up` keeps its data in
+//! `.posthouse`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to a person")]
 
@@ -22,7 +23,7 @@ cargo xtask test [FILTER]     install what the tests need, run formatting, lints
 cargo xtask check             formatting, lints and the rules of the house (tests/tidy.rs); no servers needed
 cargo xtask crash [ROUNDS]    kill -9 under load and look for lost mail (200 rounds unless told)
 cargo xtask config            write config/posthouse.toml anew from the defaults in the code
-cargo xtask openapi           write docs/openapi.json anew from the code
+cargo xtask openapi           accept the API of the code as the committed one (crates/api/tests/api/snapshots)
 ";
 
 fn main() -> ExitCode {

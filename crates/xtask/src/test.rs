@@ -4,7 +4,7 @@
 //! (in a virtual environment below `target/`), and cargo-nextest. The end of the output is one line with the counts.
 
 use crate::{Outcome, cargo, execute, host, root};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Other people's implementations that judge ours, from PyPI.
@@ -28,7 +28,7 @@ pub fn run(rest: &[String]) -> Outcome {
     run_step(cargo().args(["build", "--locked", "--package", "posthouse"]))?;
     let mut command = cargo();
     command.args(["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]);
-    command.env("PATH", path_with(&nextest)).env("POSTHOUSE_TEST_PYTHON", &python).args(rest);
+    command.env("PATH", path_with(&nextest, &python)).env("POSTHOUSE_TEST_PYTHON", &python).args(rest);
     run_step(&mut command)
 }
 
@@ -63,7 +63,7 @@ pub fn rewrite(what: &str) -> Outcome {
     let mut command = cargo();
     match what {
         "config" => command.args(["test", "--locked", "--package", "posthouse", "shipped_configuration"]),
-        _ => command.args(["test", "--locked", "--package", "api", "openapi"]),
+        _ => command.args(["test", "--locked", "--package", "api", "as_committed"]),
     };
     run_step(command.env("POSTHOUSE_REWRITE", "1").env("INSTA_UPDATE", "always"))
 }
@@ -109,8 +109,10 @@ fn ensure_python() -> Outcome<PathBuf> {
     Ok(python)
 }
 
-fn path_with(folder: &std::path::Path) -> std::ffi::OsString {
+/// Our Python first, so that whatever runs `python3` has the verifiers; our nextest last.
+fn path_with(nextest: &Path, python: &Path) -> std::ffi::OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([folder.to_path_buf()]);
+    let first = python.parent().map(Path::to_path_buf);
+    let folders = first.into_iter().chain(std::env::split_paths(&path)).chain([nextest.to_path_buf()]);
     std::env::join_paths(folders).unwrap_or(path.clone())
 }

@@ -6,12 +6,11 @@ use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::exit::Failure;
 use crate::node::{Node, NodeParts};
-use crate::ready::{Ready, Smtp};
+use crate::ready::Ready;
 use crate::roles::up::os_random;
 use crate::secrets::Secrets;
 use crate::signals::Signals;
 use crate::{nofile, telemetry};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 const ROLES: &[&str] = &["ingress", "egress", "events", "api"];
@@ -43,7 +42,7 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
         let parts = NodeParts { config, secrets, clock, random, metrics, chain, key, with_api };
         let node = Node::start(parts).await?;
         if let Some(file) = &options.ready_file {
-            ready(&node, spool).write(file)?;
+            Ready::of(&node, spool).write(file)?;
         }
         tracing::info!("ready");
         let ended = tokio::select! {
@@ -51,7 +50,12 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
                 tracing::info!(signal, "stopping");
                 Ok(())
             }
-            () = node.until_sealed() => {
+            () = node.until_worker_died() => Err(Failure::Unavailable(
+            "delivery or events ended by themselves; the log says why. Nothing that was acknowledged is lost: start again"
+                .to_owned(),
+        )
+        .into()),
+        () = node.until_sealed() => {
                 Err(Failure::Unavailable("the journal is sealed after a failed write or sync".to_owned()).into())
             }
         };
@@ -92,28 +96,4 @@ fn check_complete(config: &Config) -> anyhow::Result<()> {
         missing.push("tls.chain and tls.key are empty: name the PEM files of this host's certificate");
     }
     if missing.is_empty() { Ok(()) } else { Err(Failure::Configuration(missing.join("\n")).into()) }
-}
-
-fn ready(node: &Node, spool: std::path::PathBuf) -> Ready {
-    let closed = SocketAddr::from(([0, 0, 0, 0], 0));
-    let (api, console, metrics, openapi) = Ready::urls(node.http.unwrap_or(closed));
-    Ready {
-        version: env!("CARGO_PKG_VERSION"),
-        pid: std::process::id(),
-        api,
-        console,
-        metrics,
-        openapi,
-        smtp: Smtp {
-            submission: node.addresses.submission.unwrap_or(closed),
-            submissions: node.addresses.submissions.unwrap_or(closed),
-            inbound: node.addresses.inbound.unwrap_or(closed),
-        },
-        ca: None,
-        operator: None,
-        database: None,
-        spool,
-        lab: None,
-        demo: None,
-    }
 }

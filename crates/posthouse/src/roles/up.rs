@@ -13,7 +13,7 @@ use crate::exit::Failure;
 use crate::lab_zone::Zone;
 use crate::node::{Node, NodeParts, unavailable};
 use crate::postgres::{self, Server};
-use crate::ready::{Lab as ReadyLab, Operator, Ready, Smtp};
+use crate::ready::{Lab as ReadyLab, Operator, Ready};
 use crate::secrets::Secrets;
 use crate::signals::Signals;
 use crate::{authority, nofile, screen, telemetry};
@@ -21,7 +21,7 @@ use anyhow::Context;
 use lab::{Lab, LabConfig, LabHandle, LabParts};
 use mail::{Clock, Random};
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -159,7 +159,7 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
         .operator_ensure(&ground.operator.email, password)
         .await
         .map_err(|error| unavailable("cannot make the operator", error))?;
-    let mut ready = ready(&ground, &node, lab.as_ref())?;
+    let mut ready = ready(&ground, &node, lab.as_ref());
     if let (Some(lab), Some(inbound)) = (&lab, node.addresses.inbound) {
         lab.set_inbound(inbound)?;
     }
@@ -199,6 +199,11 @@ async fn wait_for_the_end(signals: &mut Signals, node: &Node) -> anyhow::Result<
             tracing::info!(signal, "stopping");
             Ok(())
         }
+        () = node.until_worker_died() => Err(Failure::Unavailable(
+            "delivery or events ended by themselves; the log says why. Nothing that was acknowledged is lost: start again"
+                .to_owned(),
+        )
+        .into()),
         () = node.until_sealed() => Err(Failure::Unavailable(
             "the journal is sealed after a failed write or sync; nothing that was acknowledged is lost. Look at the \
              disk, then start again"
@@ -225,33 +230,19 @@ async fn start_lab(ground: &mut Ground, stop: CancellationToken) -> anyhow::Resu
     Ok(lab)
 }
 
-fn ready(ground: &Ground, node: &Node, lab: Option<&LabHandle>) -> anyhow::Result<Ready> {
-    let http = node.http.context("up always serves HTTP")?;
-    let (api, console, metrics, openapi) = Ready::urls(http);
-    let closed = SocketAddr::from(([0, 0, 0, 0], 0));
-    Ok(Ready {
-        version: env!("CARGO_PKG_VERSION"),
-        pid: std::process::id(),
-        api,
-        console,
-        metrics,
-        openapi,
-        smtp: Smtp {
-            submission: node.addresses.submission.unwrap_or(closed),
-            submissions: node.addresses.submissions.unwrap_or(closed),
-            inbound: node.addresses.inbound.unwrap_or(closed),
-        },
+fn ready(ground: &Ground, node: &Node, lab: Option<&LabHandle>) -> Ready {
+    let lab = lab.map(|lab| ReadyLab {
+        control: format!("http://{}", lab.control),
+        dns: lab.dns,
+        smtp_port: lab.smtp_port,
+    });
+    Ready {
         ca: ground.authority.clone(),
         operator: Some(ground.operator.clone()),
         database: Some(ground.config.database.url.clone()),
-        spool: ground.config.node.data.join("spool"),
-        lab: lab.map(|lab| ReadyLab {
-            control: format!("http://{}", lab.control),
-            dns: lab.dns,
-            smtp_port: lab.smtp_port,
-        }),
-        demo: None,
-    })
+        lab,
+        ..Ready::of(node, ground.config.node.data.join("spool"))
+    }
 }
 
 /// Ready files of an earlier run tell ports that are nobody's now.
