@@ -18,6 +18,7 @@ mod ready;
 mod roles;
 mod screen;
 mod secrets;
+mod sections;
 mod signals;
 mod telemetry;
 

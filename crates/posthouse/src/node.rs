@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
 use crate::secrets::Secrets;
+use crate::sections::{address, api_config, door_addresses, egress_config};
 use anyhow::Context;
 use api::Readiness;
 use database::{Database, Follower, Keys, SnapshotHandle};
@@ -129,12 +130,7 @@ impl Node {
                 (Some(tokio::spawn(api::serve(listener, state, stop.doors.clone()))), Some(watch))
             }
         };
-        let housekeeping = Housekeeping {
-            database: database.clone(),
-            clock: parts.clock.clone(),
-            config: parts.config.housekeeping.clone(),
-        };
-        let housekeeping = tokio::spawn(housekeeping.run(stop.doors.clone()));
+        let housekeeping = tokio::spawn(housekeeping(&parts, &database).run(stop.doors.clone()));
         let addresses = doors.addresses();
         Ok(Node {
             database,
@@ -272,6 +268,11 @@ fn start_egress(
     egress::start(egress_parts, stop.clone()).context("cannot start delivery")
 }
 
+fn housekeeping(parts: &NodeParts, database: &Database) -> Housekeeping {
+    let config = parts.config.housekeeping.clone();
+    Housekeeping { database: database.clone(), clock: parts.clock.clone(), config }
+}
+
 fn domain_watch(parts: &NodeParts, database: &Database) -> anyhow::Result<api::DomainWatch> {
     let config = api_config(&parts.config);
     let dns = api::DnsChecker::new(&config).context("cannot set up name lookups")?;
@@ -338,27 +339,6 @@ async fn restored_usage(database: &Database) -> anyhow::Result<Usage> {
     Ok(usage)
 }
 
-fn door_addresses(config: &Config) -> anyhow::Result<Addresses> {
-    Ok(Addresses {
-        submission: address("listen.submission", &config.listen.submission)?,
-        submissions: address("listen.submissions", &config.listen.submissions)?,
-        inbound: address("listen.inbound", &config.listen.inbound)?,
-    })
-}
-
-/// Empty closes the door.
-fn address(key: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let address = text.parse().map_err(|_| {
-        Failure::Configuration(format!(
-            "{key} = \"{text}\" is not an address and a port, such as 127.0.0.1:8025"
-        ))
-    })?;
-    Ok(Some(address))
-}
-
 async fn bind_http(config: &Config) -> anyhow::Result<tokio::net::TcpListener> {
     let address = address("listen.http", &config.listen.http)?.ok_or_else(|| {
         Failure::Configuration("listen.http is empty; leave out the role api instead".to_owned())
@@ -366,22 +346,6 @@ async fn bind_http(config: &Config) -> anyhow::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::bind(address).await.map_err(|error| {
         Failure::Unavailable(format!("cannot listen on {address} (listen.http): {error}")).into()
     })
-}
-
-fn egress_config(config: &Config) -> egress::Config {
-    let mut settings = config.egress.clone();
-    settings.dns_servers.clone_from(&config.dns.servers);
-    settings.own_names = vec![config.node.hostname.to_string(), config.node.return_path_host.to_string()];
-    settings
-}
-
-fn api_config(config: &Config) -> api::Config {
-    let mut settings = config.api.clone();
-    settings.dns_servers.clone_from(&config.dns.servers);
-    settings.return_path_target.clone_from(&config.node.return_path_host);
-    settings.webhook_allow_networks.clone_from(&config.events.webhook_allow_networks);
-    settings.platform_domain = Some(config.node.platform_domain.clone());
-    settings
 }
 
 /// The key that signs operators' sessions: one file per installation, made at the first start.

@@ -1,0 +1,43 @@
+//! Sections of the configuration as the crates want them: what one key says for several is filled in here.
+
+use crate::config::Config;
+use crate::exit::Failure;
+use ingress::Addresses;
+use std::net::SocketAddr;
+
+pub fn door_addresses(config: &Config) -> anyhow::Result<Addresses> {
+    Ok(Addresses {
+        submission: address("listen.submission", &config.listen.submission)?,
+        submissions: address("listen.submissions", &config.listen.submissions)?,
+        inbound: address("listen.inbound", &config.listen.inbound)?,
+    })
+}
+
+/// Empty closes the door.
+pub fn address(key: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address = text.parse().map_err(|_| {
+        Failure::Configuration(format!(
+            "{key} = \"{text}\" is not an address and a port, such as 127.0.0.1:8025"
+        ))
+    })?;
+    Ok(Some(address))
+}
+
+pub fn egress_config(config: &Config) -> egress::Config {
+    let mut settings = config.egress.clone();
+    settings.dns_servers.clone_from(&config.dns.servers);
+    settings.own_names = vec![config.node.hostname.to_string(), config.node.return_path_host.to_string()];
+    settings
+}
+
+pub fn api_config(config: &Config) -> api::Config {
+    let mut settings = config.api.clone();
+    settings.dns_servers.clone_from(&config.dns.servers);
+    settings.return_path_target.clone_from(&config.node.return_path_host);
+    settings.webhook_allow_networks.clone_from(&config.events.webhook_allow_networks);
+    settings.platform_domain = Some(config.node.platform_domain.clone());
+    settings
+}
