@@ -5,6 +5,7 @@
 //! Everything is checked for every recipient before the first message is offered: a batch whose last entry is wrong
 //! sends nothing. Pure but for the randomness that composing is handed.
 
+use crate::batch_size;
 use crate::header_fields::composition_problem;
 use crate::problem::{FieldError, Problem};
 use crate::schema::mailbox_of;
@@ -62,6 +63,7 @@ impl SendMessage {
     }
 
     fn into_batch_drafts(self, press: &mut Press<'_>) -> Result<Vec<Draft>, Problem> {
+        batch_size::check(&self)?;
         let mut errors = self.missing_parts();
         for (name, list) in [("to", &self.to), ("cc", &self.cc), ("bcc", &self.bcc)] {
             if !list.is_empty() {

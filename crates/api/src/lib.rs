@@ -6,6 +6,7 @@
 //! `/openapi.json`. Start reading in `router.rs`; the house's example of an endpoint is `routes/tenants.rs`.
 
 mod auth;
+mod batch_size;
 mod body;
 mod config;
 mod dns;

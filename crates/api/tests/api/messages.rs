@@ -157,6 +157,20 @@ async fn a_finished_message_comes_as_base64_or_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_batch_that_would_fill_the_memory_is_refused_before_it_is_made() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let recipients: Vec<_> = (0..400)
+        .map(|n| json!({"to": format!("r{n}@example.net"), "variables": {"a": "x".repeat(500)}}))
+        .collect();
+    let batch = json!({
+        "from": "news@a.example", "subject": "Hello", "html": "{{a}}".repeat(400), "recipients": recipients,
+    });
+    let answer = send(&house, &client, batch).await.expect(413);
+    assert_eq!(answer["code"], "body_too_large", "{answer}");
+}
+
+#[tokio::test]
 async fn a_batch_is_one_message_for_each_and_ends_where_the_quota_ends() {
     let house = House::open().await;
     let client = house.ready_client("a.example").await;
