@@ -71,15 +71,15 @@ impl Plot {
     }
 
     fn spawn(&self, mut command: Command) -> House {
+        // A second test in this process finds it installed.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let http = reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap();
         let mut child = command.spawn().expect("the binary is built: cargo build -p posthouse");
         let ready = read_ready(&mut child);
         let Some(ready) = ready else {
             let status = child.wait().unwrap();
             panic!("posthouse ended with {status} before it was ready:\n{}", self.log());
         };
-        // A second test in this process finds it installed.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let http = reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap();
         House { child, ready, data: self.path().join("data"), http }
     }
 
