@@ -30,6 +30,7 @@ pub struct EventsParts {
 pub struct EventsHandle {
     projector: JoinHandle<()>,
     deliverer: JoinHandle<()>,
+    shutdown: CancellationToken,
 }
 
 /// Starts projecting and delivering.
@@ -55,26 +56,39 @@ pub fn start(parts: EventsParts, shutdown: CancellationToken) -> Result<EventsHa
     };
     Ok(EventsHandle {
         projector: tokio::spawn(projector.run(shutdown.clone())),
-        deliverer: tokio::spawn(deliverer.run(shutdown)),
+        deliverer: tokio::spawn(deliverer.run(shutdown.clone())),
+        shutdown,
     })
 }
 
 impl EventsHandle {
-    /// Waits until both tasks have ended; calls that are under way are finished within their timeout.
+    /// Waits until both tasks have ended as they were told to; calls that are under way are finished within their
+    /// timeout. Returns at once when one ends before it was told: the other is no use alone.
     pub async fn stopped(self) {
-        for (task, name) in [(self.projector, "projector"), (self.deliverer, "webhook deliverer")] {
-            if let Err(error) = task.await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    task = name,
-                    "a task of events died"
-                );
-            }
+        let (mut projector, mut deliverer) = (self.projector, self.deliverer);
+        let first = tokio::select! {
+            ended = &mut projector => ("projector", ended),
+            ended = &mut deliverer => ("webhook deliverer", ended),
+        };
+        report(first.0, first.1);
+        if !self.shutdown.is_cancelled() {
+            tracing::error!(task = first.0, "a task of events ended by itself");
+            return;
+        }
+        match first.0 {
+            "projector" => report("webhook deliverer", deliverer.await),
+            _ => report("projector", projector.await),
         }
     }
 
-    /// Whether both tasks still run, for readiness.
+    /// Whether both tasks still run.
     pub fn is_running(&self) -> bool {
         !self.projector.is_finished() && !self.deliverer.is_finished()
+    }
+}
+
+fn report(task: &'static str, outcome: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = outcome {
+        tracing::error!(error = &error as &dyn std::error::Error, task, "a task of events died");
     }
 }
