@@ -302,9 +302,9 @@ mod tests {
         assert_eq!(pid(&first), pid(&adopted));
         assert_eq!(first.url("x"), adopted.url("x"));
         let earlier = pid(&first);
-        first.stop();
-        // What was adopted is gone as well; its keeper would start a server of its own.
+        // One server has two keepers here, and the second one would start it again as soon as the first has stopped it.
         adopted.shared.stopping.store(true, Ordering::SeqCst);
+        first.stop();
         let again = Server::start(&place, &mut Random::from_number(3)).unwrap();
         assert_ne!(pid(&again), earlier);
         again.stop();
