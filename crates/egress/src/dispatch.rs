@@ -23,7 +23,7 @@ use crate::sites::{Destination, Sites};
 use crate::tenants::TenantState;
 use crate::trouble::{Cause, Circumstances};
 use mail::classify::Profiles;
-use mail::{Domain, Instant, MessageId, Random, SiteName, TenantId, Timestamp};
+use mail::{Domain, Instant, MessageId, Random, TenantId, Timestamp};
 use queue::{Delivery, Entry, Flow, Gate, Polled, Queue, Schedule, Urgency};
 use registry::{EgressSource, Snapshot, StreamKind};
 use shaping::{Feedback, Shaper, Signal};
@@ -164,13 +164,10 @@ impl Dispatcher {
 
     pub fn handle_resolved(&mut self, domain: &Domain, answer: Result<Route, Unresolved>, now: Now) {
         self.looking = self.looking.saturating_sub(1);
-        let before = SiteName::new(domain.as_str());
-        let known = self.ways.sites.site_of(domain);
         let site = self.ways.sites.resolved(domain, answer, &self.ways.profiles, now.instant);
+        // What stands at its old site moves on by itself; what stands at this one is looked at with the new answer.
         self.queue.assign_site(domain, &site);
-        for site in [&before, &known, &site] {
-            self.queue.reopen_site(site);
-        }
+        self.queue.reopen_site(&site);
     }
 
     pub fn handle_event(&mut self, event: Event, now: Now) {

@@ -59,6 +59,11 @@ impl Lane {
         order.into_iter().map(|kind| (self.lists[kind.index()].head, kind)).find(|(head, _)| *head != NONE)
     }
 
+    /// The first slot of one kind, or `NONE`.
+    pub fn first(&self, kind: Urgency) -> u32 {
+        self.lists[kind.index()].head
+    }
+
     pub fn served(&mut self, kind: Urgency) {
         self.last_served = kind;
     }

@@ -11,6 +11,7 @@ pub mod retry;
 mod due;
 mod fairness;
 mod lane;
+mod moves;
 mod queue;
 mod register;
 mod slot;

@@ -5,8 +5,7 @@
 //! Whether an outlet may send now is not decided here: `poll` asks the gate it is given, and remembers a no until
 //! the time that was named or until `reopen_site`. So nothing is polled in vain and nothing ticks.
 //!
-//! A domain belongs to a site, at first to one of its own name. When `assign_site` moves it, entries that already
-//! stand in a lane move when they come to the front: that is O(1) and needs no list of them.
+//! A domain belongs to a site, at first to one of its own name, until `assign_site` moves it (`moves.rs`).
 //!
 //! Bounded by what is accepted: one slot a recipient (80 octets), 20 for its timer, about 40 to find its message.
 
@@ -266,22 +265,6 @@ impl Queue {
             slot = self.slots[slot as usize].sibling;
         }
         taken
-    }
-
-    /// From now on entries of `domain` go to `site`. Nothing happens for a domain that nobody waits for.
-    pub fn assign_site(&mut self, domain: &Domain, site: &SiteName) {
-        let Some(domain) = self.domains.find(domain) else { return };
-        let new = self.sites.acquire(site, Vec::new);
-        let old = std::mem::replace(self.domains.value_mut(domain), new);
-        self.sites.release(old);
-    }
-
-    /// Ask the gate again about everything that waits for `site`.
-    pub fn reopen_site(&mut self, site: &SiteName) {
-        let Some(site) = self.sites.find(site) else { return };
-        for index in 0..self.sites.value(site).len() {
-            self.open(self.sites.value(site)[index]);
-        }
     }
 
     /// A tenant's share against others, 1 to 100.

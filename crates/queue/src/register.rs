@@ -69,6 +69,10 @@ impl<K: Clone + Eq + Hash, R> Register<K, R> {
         self.row_mut(number).users -= 1;
     }
 
+    pub fn users(&self, number: u32) -> u32 {
+        self.row(number).users
+    }
+
     /// The row of a number that may have been released meanwhile.
     pub fn get(&self, number: u32) -> Option<&R> {
         self.rows.get(number as usize)?.as_ref().map(|row| &row.value)

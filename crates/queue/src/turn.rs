@@ -164,7 +164,7 @@ impl Queue {
         }
     }
 
-    fn unlink(&mut self, slot: u32) {
+    pub(crate) fn unlink(&mut self, slot: u32) {
         let row = &self.slots[slot as usize];
         let (lane, urgency) = (row.lane, self.flows.key(row.flow).urgency);
         self.lanes.value_mut(lane).unlink(&mut self.slots, slot, urgency);

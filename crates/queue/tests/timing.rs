@@ -5,7 +5,7 @@ mod house;
 
 use house::House;
 use mail::{Domain, Instant, MessageId, SiteName};
-use queue::{Delivery, Gate, Polled, Queue, Retried, Standing, Urgency};
+use queue::{Candidate, Delivery, Gate, Polled, Queue, Retried, Standing, Urgency};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -107,7 +107,6 @@ fn what_waits_moves_to_the_site_of_its_domain_when_that_becomes_known() {
     let site = SiteName::new("mx.provider.example");
     for domain in ["a.example", "b.example"] {
         house.queue.assign_site(&Domain::parse(domain).unwrap(), &site);
-        house.queue.reopen_site(&SiteName::new(domain));
     }
     let mut asked = Vec::new();
     while let Some(Polled::Deliver(delivery)) = house.queue.poll(house.now, &mut |candidate| {
@@ -117,6 +116,37 @@ fn what_waits_moves_to_the_site_of_its_domain_when_that_becomes_known() {
         house.queue.settle(delivery.ticket);
     }
     assert_eq!(asked, vec![site; 3]);
+}
+
+#[test]
+fn a_domain_that_leaves_a_closed_site_takes_its_mail_along_from_behind_the_others() {
+    let mut house = House::new();
+    let (old, new) = (SiteName::new("old.provider.example"), SiteName::new("new.provider.example"));
+    for domain in ["a.example", "b.example"] {
+        house.insert(1, domain, 1);
+        house.queue.assign_site(&Domain::parse(domain).unwrap(), &old);
+    }
+    let behind = house.insert(1, "b.example", 1);
+    house.insert(2, "a.example", 1);
+    house.insert(2, "b.example", 1);
+    let mut gate = |candidate: &Candidate<'_>| if *candidate.site == old { Gate::Shut } else { Gate::Open };
+    assert_eq!(house.queue.poll(house.now, &mut gate), None);
+    house.queue.hold_tenant(house.tenant(2));
+    assert_eq!(house.queue.poll(house.now, &mut gate), None);
+    house.queue.assign_site(&Domain::parse("b.example").unwrap(), &new);
+    assert_eq!(house.queue.places(behind)[0].standing, Standing::Ready);
+    house.queue.resume_tenant(house.tenant(2));
+    for _ in 0..3 {
+        match house.queue.poll(house.now, &mut gate) {
+            Some(Polled::Deliver(delivery)) => {
+                assert_eq!((delivery.domain.as_str(), &delivery.site), ("b.example", &new));
+                house.queue.settle(delivery.ticket);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(house.queue.poll(house.now, &mut gate), None);
+    assert_eq!(house.queue.len(), 2);
 }
 
 #[test]
