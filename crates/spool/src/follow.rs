@@ -4,7 +4,7 @@
 //! that is behind reads the segments. A follower is one cursor: two readers are two followers.
 
 use crate::journal::Shared;
-use crate::segment::{self, Found, SEGMENT_HEADER, Scan};
+use crate::segment::{self, Found, Scan};
 use crate::{Fault, Position, Record, wire};
 use std::collections::VecDeque;
 use std::io;
@@ -99,10 +99,12 @@ fn read_batch(
     let (next, octets) = {
         let ledger = shared.ledger();
         let next = ledger.segments.range(segment + 1..).next().map(|(number, _)| *number);
-        (next, ledger.segments.get(&segment).map(|state| state.octets))
+        // One that recovery could not open is passed over: it is in quarantine, and the rest must be told.
+        let readable = ledger.segments.get(&segment).filter(|state| !state.unreadable);
+        (next, readable.map(|state| state.octets))
     };
     let Some(octets) = octets else {
-        let resumes_at = beginning(next.unwrap_or(end.segment()));
+        let resumes_at = Position::beginning_of(next.unwrap_or(end.segment()));
         // From the start means from the oldest there is.
         let nothing_missing = cursor == Position::START;
         return if nothing_missing {
@@ -116,7 +118,7 @@ fn read_batch(
         Ok(file) => file,
         // Removed a moment ago.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Fault::Gap { from: cursor, resumes_at: beginning(segment + 1) });
+            return Err(Fault::Gap { from: cursor, resumes_at: Position::beginning_of(segment + 1) });
         }
         Err(error) => return Err(Fault::read(segment, error)),
     };
@@ -140,18 +142,13 @@ fn read_batch(
             }
             // The ledger may know of a segment that the tip does not show yet.
             None => match next.filter(|_| segment < end.segment()) {
-                Some(next) => return Ok((batch, None, beginning(next))),
+                Some(next) => return Ok((batch, None, Position::beginning_of(next))),
                 None => break,
             },
         }
     }
     let cursor = scan.position();
     Ok((batch, Some(scan), cursor))
-}
-
-/// Where the first record of a segment lies.
-fn beginning(segment: u32) -> Position {
-    Position::new(segment, SEGMENT_HEADER.len() as u32)
 }
 
 /// The records written last, in order and without holes.

@@ -44,8 +44,11 @@ pub struct Status {
     pub octets: u64,
     /// Messages with open recipients.
     pub unsettled: usize,
-    /// Damaged pieces found since the start.
+    /// Damaged pieces and unreadable segments found since the start.
     pub quarantined: usize,
+    /// Segments that stay, and every later one with them, because they hold something that this program could not
+    /// read or does not know: somebody has to look at them.
+    pub pinned: usize,
     pub end: Position,
 }
 
@@ -177,8 +180,15 @@ impl Spool {
             octets: ledger.octets(),
             unsettled: ledger.live.len(),
             quarantined: self.shared.quarantine.len(),
+            pinned: ledger.pinned(),
             end: tip.end,
         }
+    }
+
+    /// Returns when everything that can be removed now is removed.
+    #[cfg(test)]
+    pub(crate) fn until_trimmed(&self) {
+        self.shared.marks.until_at_rest();
     }
 
     /// Writes and syncs what is queued, refuses what comes later, stops the threads. Returns when all is durable.

@@ -36,6 +36,8 @@ pub(crate) struct SegmentState {
     pub(crate) open: u32,
     /// It holds something this program does not understand and must not lose.
     pub(crate) pinned: bool,
+    /// The disk did not let recovery open it.
+    pub(crate) unreadable: bool,
 }
 
 impl Ledger {
@@ -74,6 +76,10 @@ impl Ledger {
     /// Whether the oldest segment holds nothing open and is not the one being written.
     pub(crate) fn oldest_is_done(&self) -> bool {
         self.segments.len() > 1 && self.segments.values().next().is_some_and(|oldest| oldest.open == 0)
+    }
+
+    pub(crate) fn pinned(&self) -> usize {
+        self.segments.values().filter(|segment| segment.pinned).count()
     }
 
     pub(crate) fn octets(&self) -> u64 {

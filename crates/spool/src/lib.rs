@@ -19,6 +19,7 @@ pub mod lying;
 mod position;
 mod quarantine;
 mod queue;
+mod reading;
 mod record;
 mod recover;
 mod rewrite;

@@ -52,6 +52,8 @@ struct World {
     power_off_at: Option<u64>,
     failing_sync: Option<(u64, Times)>,
     failing_reads: BTreeMap<PathBuf, Range<u64>>,
+    /// With the error code that opening gives.
+    failing_opens: BTreeMap<PathBuf, i32>,
     capacity: Option<u64>,
 }
 
@@ -130,6 +132,15 @@ impl LyingDisk {
         self.lock().failing_reads.insert(path.to_owned(), octets);
     }
 
+    /// Opening this file fails with this error code, or no longer.
+    pub fn fail_opens(&self, path: &Path, code: Option<i32>) {
+        let mut world = self.lock();
+        match code {
+            Some(code) => drop(world.failing_opens.insert(path.to_owned(), code)),
+            None => drop(world.failing_opens.remove(path)),
+        }
+    }
+
     /// Octets that fit, or none for no limit.
     pub fn set_capacity(&self, octets: Option<u64>) {
         self.lock().capacity = octets;
@@ -199,6 +210,9 @@ impl Disk for LyingDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let world = self.lock();
         world.powered()?;
+        if let Some(code) = world.failing_opens.get(path) {
+            return Err(io::Error::from_raw_os_error(*code));
+        }
         let file = world.names.get(path).copied().ok_or(io::ErrorKind::NotFound)?;
         Ok(handle(&self.0, file, path))
     }

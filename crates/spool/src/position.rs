@@ -1,5 +1,6 @@
 //! A place in the journal: segment and octet offset, ordered as the log is, storable as one number.
 
+use crate::segment::SEGMENT_HEADER;
 use std::fmt;
 
 /// Where a record begins, or where reading goes on. The database keeps it as `as_u64`.
@@ -15,6 +16,11 @@ impl Position {
 
     pub(crate) const fn new(segment: u32, offset: u32) -> Position {
         Position { segment, offset }
+    }
+
+    /// Where the first record of a segment lies.
+    pub(crate) const fn beginning_of(segment: u32) -> Position {
+        Position { segment, offset: SEGMENT_HEADER.len() as u32 }
     }
 
     pub const fn segment(self) -> u32 {

@@ -7,7 +7,7 @@ use crate::segment::read_over_errors;
 use crate::{Disk, DiskFile, Position};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Pieces listed; more are copied and counted, not listed.
 const LISTED_MAX: usize = 10_000;
@@ -17,9 +17,11 @@ const CHUNK_OCTETS: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
     pub position: Position,
+    /// 0 for a segment that cannot be opened: nobody knows how long it is.
     pub octets: u64,
-    /// Name of the copy in the directory `quarantine` of the spool.
-    pub file: String,
+    /// Name of the copy in the directory `quarantine` of the spool; none if none could be made, and then the segment
+    /// itself is kept.
+    pub copy: Option<String>,
 }
 
 /// Whether the copy could be made.
@@ -45,34 +47,58 @@ impl Quarantine {
     }
 
     pub(crate) fn list(&self) -> Vec<Quarantined> {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.listed().clone()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.listed().len()
+    }
+
+    fn listed(&self) -> MutexGuard<'_, Vec<Quarantined>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Copies a stretch of `file` aside. Doing it again for the same place changes nothing.
     pub(crate) fn keep(&self, file: &dyn DiskFile, position: Position, octets: u64) -> Kept {
-        {
-            let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-            if listed.iter().any(|known| known.position == position) {
-                return Kept::Copied;
-            }
-            if listed.len() < LISTED_MAX {
-                listed.push(Quarantined { position, octets, file: name(position) });
-            }
+        if let Some(known) = self.enter(position, octets) {
+            return known;
         }
-        metrics::counter!("posthouse_spool_quarantined_total").increment(1);
         match self.copy(&name(position), file, position, octets) {
             Ok(()) => {
                 tracing::error!(%position, octets, "a piece of the journal is damaged; it was copied to quarantine");
+                self.copied(position);
                 Kept::Copied
             }
             Err(error) => {
                 tracing::error!(%position, octets, %error, "a piece of the journal is damaged and cannot be copied aside");
                 Kept::NotCopied
             }
+        }
+    }
+
+    /// A segment that cannot be opened has nothing to copy: its name is all there is.
+    pub(crate) fn list_segment(&self, segment: u32, error: &io::Error) {
+        tracing::error!(segment, %error, "a segment cannot be opened; it is kept as it is");
+        self.enter(Position::new(segment, 0), 0);
+    }
+
+    /// Says what became of it if it was listed before.
+    fn enter(&self, position: Position, octets: u64) -> Option<Kept> {
+        let mut listed = self.listed();
+        if let Some(known) = listed.iter().find(|known| known.position == position) {
+            return Some(if known.copy.is_some() { Kept::Copied } else { Kept::NotCopied });
+        }
+        if listed.len() < LISTED_MAX {
+            listed.push(Quarantined { position, octets, copy: None });
+        }
+        metrics::counter!("posthouse_spool_quarantined_total").increment(1);
+        None
+    }
+
+    fn copied(&self, position: Position) {
+        let mut listed = self.listed();
+        if let Some(known) = listed.iter_mut().find(|known| known.position == position) {
+            known.copy = Some(name(position));
         }
     }
 

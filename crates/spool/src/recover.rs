@@ -13,17 +13,17 @@ use crate::body::read_accepted;
 use crate::commit::Active;
 use crate::disk::make_directory_durably;
 use crate::journal::Shared;
-use crate::ledger::{Ledger, Open, SegmentState};
-use crate::quarantine::{Kept, Quarantine};
+use crate::ledger::{Ledger, Open};
+use crate::quarantine::Quarantine;
+use crate::reading::{Reading, Tail};
 use crate::rewrite::write_anew;
-use crate::segment::{self, Found, SEGMENT_HEADER, Scan, file_name, read_over_errors, segment_of};
-use crate::{Accepted, Config, Disk, DiskFile, Fault, Position, Quarantined, Record, wire};
+use crate::segment::{file_name, segment_of};
+use crate::{Accepted, Config, Disk, Fault, Position, Quarantined};
 use mail::{MessageId, Timestamp};
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
-
-const CHUNK_OCTETS: u64 = 1 << 20;
 
 /// What was found when the journal was opened.
 pub struct Recovery {
@@ -73,7 +73,7 @@ pub struct UnsettledMessages {
 }
 
 /// The last attempt of each recipient that had one and is still open.
-type Attempts = HashMap<MessageId, Vec<RecipientState>>;
+pub(crate) type Attempts = HashMap<MessageId, Vec<RecipientState>>;
 
 impl UnsettledMessages {
     /// Messages left to go through.
@@ -112,6 +112,29 @@ impl Iterator for UnsettledMessages {
             }
         }
     }
+}
+
+/// Reads the last segment and makes it the one to write on in, unless the disk does not give it.
+fn take_up_last_segment(
+    disk: &dyn Disk,
+    directory: &Path,
+    segment: u32,
+    reading: &mut Reading,
+) -> Result<(Position, Option<Active>), Fault> {
+    let opened = disk.open(&directory.join(file_name(segment)));
+    let read = opened.and_then(|file| Ok((reading.last_segment(segment, &file)?, file)));
+    let (len, file) = match read {
+        Ok((Tail::Ends(len), file)) => (len, file),
+        Ok((Tail::Unreadable(len), _)) => return Ok((Position::new(segment, len as u32), None)),
+        Err(error) => {
+            reading.unreadable_segment(segment, &error);
+            return Ok((Position::beginning_of(segment + 1), None));
+        }
+    };
+    let file = write_anew(disk, directory, segment, &file, len)
+        .map_err(|error| Fault::Rotate { segment, source: Arc::new(error) })?;
+    let active = Active { segment, file, len, fresh: false };
+    Ok((Position::new(segment, len as u32), Some(active)))
 }
 
 /// What `Spool::open` needs to go on.
@@ -172,24 +195,18 @@ pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered
     disk.sync_directory(directory).map_err(fault)?;
     let mut segments: Vec<u32> = names.iter().filter_map(|name| segment_of(name)).collect();
     segments.sort_unstable();
-    let last = segments.last().copied();
+    let last = segments.pop();
     let mut reading = Reading::new(quarantine);
-    let (mut active, mut end) = (None, Position::START);
     for segment in segments {
-        let file =
-            disk.open(&directory.join(file_name(segment))).map_err(|error| Fault::read(segment, error))?;
-        if Some(segment) != last {
-            reading.sealed_segment(segment, &file).map_err(|error| Fault::read(segment, error))?;
-            continue;
-        }
-        let tail = reading.last_segment(segment, &file).map_err(|error| Fault::read(segment, error))?;
-        end = Position::new(segment, tail.end() as u32);
-        if let Tail::Ends(len) = tail {
-            let file = write_anew(&**disk, directory, segment, &file, len)
-                .map_err(|error| Fault::Rotate { segment, source: Arc::new(error) })?;
-            active = Some(Active { segment, file, len, fresh: false });
+        let opened = disk.open(&directory.join(file_name(segment)));
+        if let Err(error) = opened.and_then(|file| reading.sealed_segment(segment, &file)) {
+            reading.unreadable_segment(segment, &error);
         }
     }
+    let (end, active) = match last {
+        Some(last) => take_up_last_segment(&**disk, directory, last, &mut reading)?,
+        None => (Position::START, None),
+    };
     Ok(Recovered {
         lock,
         next_segment: last.map_or(1, |segment| segment + 1),
@@ -205,175 +222,4 @@ pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered
         ledger: reading.ledger,
         quarantine: reading.quarantine,
     })
-}
-
-/// How the last segment is gone on with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tail {
-    /// Written on from here.
-    Ends(u64),
-    /// The disk did not give all of it. It stays as it is: what looks like a torn end may be acknowledged mail, which
-    /// another start may be able to read. The log goes on in the next segment.
-    Unreadable(u64),
-}
-
-impl Tail {
-    fn end(self) -> u64 {
-        match self {
-            Tail::Ends(end) | Tail::Unreadable(end) => end,
-        }
-    }
-}
-
-/// The state of the log as far as it was read.
-struct Reading {
-    quarantine: Quarantine,
-    ledger: Ledger,
-    attempts: Attempts,
-    unknown: u64,
-    torn: Option<Torn>,
-}
-
-impl Reading {
-    fn new(quarantine: Quarantine) -> Reading {
-        Reading { quarantine, ledger: Ledger::default(), attempts: Attempts::new(), unknown: 0, torn: None }
-    }
-
-    /// All of it was acknowledged: whatever cannot be read is damage.
-    fn sealed_segment(&mut self, segment: u32, file: &Arc<dyn DiskFile>) -> io::Result<()> {
-        let octets = file.len()?.min(u64::from(u32::MAX));
-        self.ledger.segments.insert(segment, SegmentState { octets, ..SegmentState::default() });
-        self.check_header(segment, file);
-        let mut scan = Scan::new(Arc::clone(file), Position::new(segment, 0), octets, segment::Bodies::Skip);
-        while let Some(found) = scan.next()? {
-            self.take(file, found);
-        }
-        if scan.met_read_errors() {
-            self.keep_for_the_next_start(segment);
-        }
-        Ok(())
-    }
-
-    fn last_segment(&mut self, segment: u32, file: &Arc<dyn DiskFile>) -> io::Result<Tail> {
-        let octets = file.len()?.min(u64::from(u32::MAX));
-        self.ledger.segments.insert(segment, SegmentState::default());
-        let mut scan = Scan::new(Arc::clone(file), Position::new(segment, 0), octets, segment::Bodies::Check);
-        let mut end = SEGMENT_HEADER.len() as u64;
-        // Damage is only damage if a whole record follows; else it is the torn end.
-        let mut damaged: Vec<Found> = Vec::new();
-        while let Some(found) = scan.next()? {
-            match found {
-                Found::Damage { .. } => damaged.push(found),
-                Found::Frame { .. } => {
-                    damaged.drain(..).for_each(|found| self.take(file, found));
-                    self.take(file, found);
-                    end = u64::from(scan.position().offset());
-                }
-            }
-        }
-        if scan.met_read_errors() {
-            damaged.drain(..).for_each(|found| self.take(file, found));
-            self.ledger.segments.entry(segment).or_default().octets = octets;
-            self.keep_for_the_next_start(segment);
-            return Ok(Tail::Unreadable(octets));
-        }
-        if octets > end {
-            self.cut(file, Torn { position: Position::new(segment, end as u32), octets: octets - end });
-        }
-        if let Some(state) = self.ledger.segments.get_mut(&segment) {
-            state.octets = end;
-        }
-        Ok(Tail::Ends(end))
-    }
-
-    fn cut(&mut self, file: &Arc<dyn DiskFile>, torn: Torn) {
-        tracing::warn!(position = %torn.position, octets = torn.octets, "the journal ends in an unfinished write; it is cut off");
-        if !is_zero(&**file, &torn) {
-            self.quarantine.keep_torn(&**file, torn.position, torn.octets);
-        }
-        self.torn = Some(torn);
-    }
-
-    fn check_header(&mut self, segment: u32, file: &Arc<dyn DiskFile>) {
-        let mut header = [0; SEGMENT_HEADER.len()];
-        read_over_errors(&**file, &mut header, 0);
-        if header != *SEGMENT_HEADER {
-            self.quarantine.keep(&**file, Position::new(segment, 0), header.len() as u64);
-        }
-    }
-
-    fn take(&mut self, file: &Arc<dyn DiskFile>, found: Found) {
-        match found {
-            Found::Damage { position, octets } => {
-                if self.quarantine.keep(&**file, position, octets) == Kept::NotCopied {
-                    self.pin(position);
-                }
-            }
-            Found::Frame { position, header, meta } => match wire::decode(header.kind, header.version, &meta)
-            {
-                Some(record) => self.apply(position, &record),
-                None => {
-                    self.quarantine.keep(&**file, position, header.len());
-                    self.pin(position);
-                }
-            },
-        }
-    }
-
-    fn apply(&mut self, position: Position, record: &Record) {
-        match record {
-            Record::Attempted(attempted) if self.ledger.live.contains_key(&attempted.message) => {
-                let state = RecipientState {
-                    recipient: attempted.recipient,
-                    attempt: attempted.attempt,
-                    next_at: Some(attempted.next_at),
-                };
-                let states = self.attempts.entry(attempted.message).or_default();
-                match states.iter_mut().find(|known| known.recipient == state.recipient) {
-                    Some(known) => *known = state,
-                    None => states.push(state),
-                }
-            }
-            // An attempt on a message that went with its segment.
-            Record::Attempted(_) => {}
-            Record::Unknown { kind, .. } => {
-                self.unknown += 1;
-                if *kind < wire::KIND_DISPENSABLE {
-                    self.pin(position);
-                }
-            }
-            Record::Accepted(_) | Record::Settled(_) => {
-                if self.ledger.apply(position, record).is_some()
-                    && let Some(message) = record.message()
-                {
-                    self.attempts.remove(&message);
-                }
-            }
-        }
-    }
-
-    /// There may be mail in it that nobody knows of now.
-    fn keep_for_the_next_start(&mut self, segment: u32) {
-        tracing::error!(segment, "the disk does not give all of a segment; it is kept as it is");
-        self.pin(Position::new(segment, 0));
-    }
-
-    fn pin(&mut self, position: Position) {
-        self.ledger.segments.entry(position.segment()).or_default().pinned = true;
-    }
-}
-
-/// A file system often leaves zeros where a write did not arrive; they need no copy.
-fn is_zero(file: &dyn DiskFile, torn: &Torn) -> bool {
-    let mut done = 0;
-    let mut chunk = Vec::new();
-    while done < torn.octets {
-        chunk.resize((torn.octets - done).min(CHUNK_OCTETS) as usize, 0);
-        read_over_errors(file, &mut chunk, u64::from(torn.position.offset()) + done);
-        if chunk.iter().any(|octet| *octet != 0) {
-            return false;
-        }
-        done += chunk.len() as u64;
-    }
-    true
 }

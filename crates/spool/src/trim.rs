@@ -40,6 +40,8 @@ pub(crate) struct Marks {
 struct State {
     readers: BTreeMap<String, Position>,
     look: bool,
+    /// The thread waits for the bell.
+    resting: bool,
     closed: bool,
 }
 
@@ -47,7 +49,10 @@ impl Marks {
     /// Readers that are expected hold everything until they report.
     pub(crate) fn new(expected: &[String]) -> Marks {
         let readers = expected.iter().map(|name| (name.clone(), Position::START)).collect();
-        Marks { state: Mutex::new(State { readers, look: true, closed: false }), bell: Condvar::new() }
+        Marks {
+            state: Mutex::new(State { readers, look: true, resting: false, closed: false }),
+            bell: Condvar::new(),
+        }
     }
 
     fn past(&self, name: &str, position: Position) {
@@ -62,7 +67,7 @@ impl Marks {
         // Only the step into another segment can free one.
         if position.segment() > before.segment() {
             state.look = true;
-            self.bell.notify_one();
+            self.bell.notify_all();
         }
     }
 
@@ -70,22 +75,32 @@ impl Marks {
         let mut state = self.lock();
         if !state.look {
             state.look = true;
-            self.bell.notify_one();
+            self.bell.notify_all();
         }
     }
 
     pub(crate) fn close(&self) {
         self.lock().closed = true;
-        self.bell.notify_one();
+        self.bell.notify_all();
     }
 
     /// Waits until something changed; the segment that no reader needs anything before, or None at the end.
     fn wait(&self) -> Option<u32> {
-        let state = self.bell.wait_while(self.lock(), |state| !state.look && !state.closed);
+        let mut state = self.lock();
+        state.resting = true;
+        self.bell.notify_all();
+        let state = self.bell.wait_while(state, |state| !state.look && !state.closed);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        state.look = false;
+        (state.look, state.resting) = (false, false);
         let needed = state.readers.values().map(|mark| mark.segment()).min().unwrap_or(u32::MAX);
         (!state.closed).then_some(needed)
+    }
+
+    /// Returns when the thread has done all there is to do.
+    #[cfg(test)]
+    pub(crate) fn until_at_rest(&self) {
+        let busy = |state: &mut State| state.look || !(state.resting || state.closed);
+        drop(self.bell.wait_while(self.lock(), busy));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -213,3 +213,84 @@ async fn records_of_a_newer_program_are_kept_and_skipped() {
     assert!(spool.body(committed[0].position()).await.is_ok());
     assert!(disk.paths().contains(&segment_path(1)));
 }
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_opened_is_named_and_kept_and_the_rest_goes_on() {
+    let codes = [rustix::io::Errno::ACCESS, rustix::io::Errno::IO, rustix::io::Errno::NOENT]
+        .map(rustix::io::Errno::raw_os_error);
+    let whole = LyingDisk::new();
+    let (spool, _) = open(&small(), &whole);
+    append(&spool, 0..20).await;
+    let segments = spool.status().segments as u32;
+    assert!(segments > 3);
+    drop(spool);
+    for code in codes {
+        for unreadable in 1..=segments {
+            let disk = whole.kill();
+            disk.fail_opens(&segment_path(unreadable), Some(code));
+            let (spool, recovery) = open(&small(), &disk);
+            let place = Position::new(unreadable, 0);
+            assert_eq!(recovery.quarantined, [Quarantined { position: place, octets: 0, copy: None }]);
+            let status = spool.status();
+            assert_eq!((status.quarantined, status.pinned), (1, 1));
+            let found = unsettled(&spool, recovery).await;
+            assert!(
+                (10..20).contains(&found.len()) && found.iter().all(|(_, at, _)| at.segment() != unreadable)
+            );
+            // New mail is taken, and a follower from the start sees all there is, over one gap.
+            append(&spool, 100..110).await;
+            let (mut follower, mut seen, mut gaps) = (spool.follow(Position::START), 0, 0);
+            while follower.position() < spool.status().end {
+                match follower.next_batch(100).await {
+                    Ok(batch) => seen += batch.len(),
+                    Err(Fault::Gap { .. }) => gaps += 1,
+                    Err(fault) => panic!("{fault}"),
+                }
+            }
+            assert_eq!((seen, gaps), (found.len() + 10, 1), "segment {unreadable}");
+            // Everything is settled, and what may hold mail stays.
+            let records = (0..20).chain(100..110).map(|number| settled(&message(number, 1), 0)).collect();
+            spool.outcomes().append_durable(records).await.unwrap();
+            spool.until_trimmed();
+            drop(spool);
+            let disk = disk.kill();
+            disk.fail_opens(&segment_path(unreadable), None);
+            let (_, recovery) = open(&small(), &disk);
+            assert_eq!(recovery.quarantined.len(), 0);
+            // Settled messages whose records this start has are not due again.
+            assert_eq!(recovery.unsettled.len(), 0, "segment {unreadable}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_segment_whose_header_cannot_be_read_gives_its_records_all_the_same() {
+    for younger in [Some(segment_path(2)), None] {
+        let (disk, _) = ten().await;
+        younger.iter().for_each(|path| disk.replace(path, SEGMENT_HEADER.to_vec()));
+        disk.fail_reads(&segment_path(1), 0..SEGMENT_HEADER.len() as u64);
+        let (spool, recovery) = open(&config(), &disk);
+        assert_eq!(recovery.quarantined.len(), usize::from(younger.is_some()));
+        assert_eq!(unsettled(&spool, recovery).await.len(), 10);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_file_or_has_no_number_is_no_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config { directory: directory.path().to_owned(), ..small() };
+    let open = || Spool::open(config.clone(), Arc::new(RealDisk), Arc::new(StoppedClock)).unwrap();
+    let (spool, _) = open();
+    append(&spool, 0..20).await;
+    spool.shutdown().await.unwrap();
+    for name in ["00000000.seg", "1.seg", "0000000g.seg", "notes", "00000002.seg.old"] {
+        std::fs::write(directory.path().join(name), "not ours").unwrap();
+    }
+    std::fs::remove_file(directory.path().join("00000002.seg")).unwrap();
+    std::fs::create_dir(directory.path().join("00000002.seg")).unwrap();
+    let (spool, recovery) = open();
+    assert_eq!(recovery.quarantined[0].position.segment(), 2);
+    assert!(recovery.unsettled.len() > 10);
+    append(&spool, 100..101).await;
+    assert_eq!(std::fs::read_to_string(directory.path().join("notes")).unwrap(), "not ours");
+}

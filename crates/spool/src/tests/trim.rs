@@ -1,17 +1,6 @@
 //! Segments go when nobody needs them, oldest first.
 
 use super::*;
-use std::time::Duration;
-
-async fn until(what: impl Fn() -> bool) {
-    for _ in 0..400 {
-        if what() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it did not come about in time");
-}
 
 async fn settle(spool: &Spool, numbers: impl Iterator<Item = u64>) {
     let records = numbers.map(|number| settled(&message(number, 1), 0)).collect();
@@ -27,17 +16,18 @@ async fn a_segment_stays_while_a_message_is_open_or_a_reader_is_behind() {
     settle(&spool, 1..30).await;
     let mark = spool.reader("events");
     mark.past(spool.status().end);
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    spool.until_trimmed();
     assert!(spool.status().segments >= before, "message 0 is open");
     drop((spool, mark));
 
     let (spool, recovery) = open(&Config { readers: vec!["events".to_owned()], ..small() }, &disk.kill());
     assert_eq!(recovery.unsettled.len(), 1);
     settle(&spool, 0..1).await;
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    spool.until_trimmed();
     assert!(spool.status().segments >= before, "the reader has not reported yet");
     spool.reader("events").past(spool.status().end);
-    until(|| spool.status().segments == 1).await;
+    spool.until_trimmed();
+    assert_eq!(spool.status().segments, 1);
 }
 
 #[tokio::test]
@@ -51,8 +41,8 @@ async fn a_follower_that_was_left_behind_is_told_of_the_gap_once() {
     settle(&spool, 0..10).await;
     append(&spool, 10..20).await;
     settle(&spool, 10..11).await;
-    until(|| !disk.paths().contains(&segment_path(1))).await;
-    until(|| spool.status().segments < 5).await;
+    spool.until_trimmed();
+    assert!(!disk.paths().contains(&segment_path(1)) && spool.status().segments < 5);
     let mut late = spool.follow(behind);
     assert!(matches!(late.next_batch(10).await, Err(Fault::Gap { from, .. }) if from == behind));
     assert!(late.next_batch(10).await.is_ok());
@@ -70,7 +60,8 @@ async fn disk_use_returns_to_little_after_a_long_day() {
     settle(&spool, 500..505).await;
     append(&spool, 600..605).await;
     settle(&spool, 600..605).await;
-    until(|| spool.status().segments <= 3).await;
+    spool.until_trimmed();
+    assert!(spool.status().segments <= 3);
     assert!(disk.used() < 30_000, "{}", disk.used());
     drop(spool);
     let (_, recovery) = open(&small(), &disk.crash(&mut Random::from_number(3)));

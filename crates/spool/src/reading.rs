@@ -1,0 +1,185 @@
+//! The state of the log as recovery reads it, segment by segment, oldest first.
+//!
+//! What is whole counts; damage goes to quarantine and is skipped. A segment that the disk does not give, in whole or
+//! at all, is neither cut nor removed: the next start may be luckier. Called by `recover.rs` only.
+
+use crate::ledger::{Ledger, SegmentState};
+use crate::quarantine::{Kept, Quarantine};
+use crate::recover::{Attempts, Torn};
+use crate::segment::{self, Found, SEGMENT_HEADER, Scan, read_over_errors};
+use crate::{DiskFile, Position, RecipientState, Record, wire};
+use std::io;
+use std::sync::Arc;
+
+const CHUNK_OCTETS: u64 = 1 << 20;
+
+/// How the last segment is gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Written on from here.
+    Ends(u64),
+    /// The disk did not give all of it. It stays as it is: what looks like a torn end may be acknowledged mail, which
+    /// another start may be able to read. The log goes on in the next segment.
+    Unreadable(u64),
+}
+
+/// The state of the log as far as it was read.
+pub(crate) struct Reading {
+    pub(crate) quarantine: Quarantine,
+    pub(crate) ledger: Ledger,
+    pub(crate) attempts: Attempts,
+    pub(crate) unknown: u64,
+    pub(crate) torn: Option<Torn>,
+}
+
+impl Reading {
+    pub(crate) fn new(quarantine: Quarantine) -> Reading {
+        Reading { quarantine, ledger: Ledger::default(), attempts: Attempts::new(), unknown: 0, torn: None }
+    }
+
+    /// All of it was acknowledged: whatever cannot be read is damage.
+    pub(crate) fn sealed_segment(&mut self, segment: u32, file: &Arc<dyn DiskFile>) -> io::Result<()> {
+        let octets = file.len()?.min(u64::from(u32::MAX));
+        self.ledger.segments.insert(segment, SegmentState { octets, ..SegmentState::default() });
+        self.check_header(segment, file);
+        let mut scan = Scan::new(Arc::clone(file), Position::new(segment, 0), octets, segment::Bodies::Skip);
+        while let Some(found) = scan.next()? {
+            self.take(file, found);
+        }
+        if scan.met_read_errors() {
+            self.keep_for_the_next_start(segment);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn last_segment(&mut self, segment: u32, file: &Arc<dyn DiskFile>) -> io::Result<Tail> {
+        let octets = file.len()?.min(u64::from(u32::MAX));
+        self.ledger.segments.insert(segment, SegmentState::default());
+        let mut scan = Scan::new(Arc::clone(file), Position::new(segment, 0), octets, segment::Bodies::Check);
+        let mut end = SEGMENT_HEADER.len() as u64;
+        // Damage is only damage if a whole record follows; else it is the torn end.
+        let mut damaged: Vec<Found> = Vec::new();
+        while let Some(found) = scan.next()? {
+            match found {
+                Found::Damage { .. } => damaged.push(found),
+                Found::Frame { .. } => {
+                    damaged.drain(..).for_each(|found| self.take(file, found));
+                    self.take(file, found);
+                    end = u64::from(scan.position().offset());
+                }
+            }
+        }
+        if scan.met_read_errors() {
+            damaged.drain(..).for_each(|found| self.take(file, found));
+            self.ledger.segments.entry(segment).or_default().octets = octets;
+            self.keep_for_the_next_start(segment);
+            return Ok(Tail::Unreadable(octets));
+        }
+        if octets > end {
+            self.cut(file, Torn { position: Position::new(segment, end as u32), octets: octets - end });
+        }
+        if let Some(state) = self.ledger.segments.get_mut(&segment) {
+            state.octets = end;
+        }
+        Ok(Tail::Ends(end))
+    }
+
+    /// It cannot be opened, or does not even say how long it is. The others are served; what only it knows, waiting
+    /// messages and completion records, is missing until a start that can read it.
+    pub(crate) fn unreadable_segment(&mut self, segment: u32, error: &io::Error) {
+        self.quarantine.list_segment(segment, error);
+        let state = SegmentState { pinned: true, unreadable: true, ..SegmentState::default() };
+        self.ledger.segments.insert(segment, state);
+    }
+
+    fn cut(&mut self, file: &Arc<dyn DiskFile>, torn: Torn) {
+        tracing::warn!(position = %torn.position, octets = torn.octets, "the journal ends in an unfinished write; it is cut off");
+        if !is_zero(&**file, &torn) {
+            self.quarantine.keep_torn(&**file, torn.position, torn.octets);
+        }
+        self.torn = Some(torn);
+    }
+
+    fn check_header(&mut self, segment: u32, file: &Arc<dyn DiskFile>) {
+        let mut header = [0; SEGMENT_HEADER.len()];
+        read_over_errors(&**file, &mut header, 0);
+        if header != *SEGMENT_HEADER {
+            self.quarantine.keep(&**file, Position::new(segment, 0), header.len() as u64);
+        }
+    }
+
+    fn take(&mut self, file: &Arc<dyn DiskFile>, found: Found) {
+        match found {
+            Found::Damage { position, octets } => {
+                if self.quarantine.keep(&**file, position, octets) == Kept::NotCopied {
+                    self.pin(position);
+                }
+            }
+            Found::Frame { position, header, meta } => match wire::decode(header.kind, header.version, &meta)
+            {
+                Some(record) => self.apply(position, &record),
+                None => {
+                    self.quarantine.keep(&**file, position, header.len());
+                    self.pin(position);
+                }
+            },
+        }
+    }
+
+    fn apply(&mut self, position: Position, record: &Record) {
+        match record {
+            Record::Attempted(attempted) if self.ledger.live.contains_key(&attempted.message) => {
+                let state = RecipientState {
+                    recipient: attempted.recipient,
+                    attempt: attempted.attempt,
+                    next_at: Some(attempted.next_at),
+                };
+                let states = self.attempts.entry(attempted.message).or_default();
+                match states.iter_mut().find(|known| known.recipient == state.recipient) {
+                    Some(known) => *known = state,
+                    None => states.push(state),
+                }
+            }
+            // An attempt on a message that went with its segment.
+            Record::Attempted(_) => {}
+            Record::Unknown { kind, .. } => {
+                self.unknown += 1;
+                if *kind < wire::KIND_DISPENSABLE {
+                    self.pin(position);
+                }
+            }
+            Record::Accepted(_) | Record::Settled(_) => {
+                if self.ledger.apply(position, record).is_some()
+                    && let Some(message) = record.message()
+                {
+                    self.attempts.remove(&message);
+                }
+            }
+        }
+    }
+
+    /// There may be mail in it that nobody knows of now.
+    fn keep_for_the_next_start(&mut self, segment: u32) {
+        tracing::error!(segment, "the disk does not give all of a segment; it is kept as it is");
+        self.pin(Position::new(segment, 0));
+    }
+
+    fn pin(&mut self, position: Position) {
+        self.ledger.segments.entry(position.segment()).or_default().pinned = true;
+    }
+}
+
+/// A file system often leaves zeros where a write did not arrive; they need no copy.
+fn is_zero(file: &dyn DiskFile, torn: &Torn) -> bool {
+    let mut done = 0;
+    let mut chunk = Vec::new();
+    while done < torn.octets {
+        chunk.resize((torn.octets - done).min(CHUNK_OCTETS) as usize, 0);
+        read_over_errors(file, &mut chunk, u64::from(torn.position.offset()) + done);
+        if chunk.iter().any(|octet| *octet != 0) {
+            return false;
+        }
+        done += chunk.len() as u64;
+    }
+    true
+}
