@@ -20,6 +20,7 @@ use crate::record::Now;
 use crate::resolve::{Route, Unresolved};
 use crate::sessions::{FAST, Flying, Sessions};
 use crate::sites::{Destination, Sites};
+use crate::source;
 use crate::tenants::TenantState;
 use crate::trouble::{Cause, Circumstances};
 use mail::classify::Profiles;
@@ -28,7 +29,7 @@ use queue::{Delivery, Entry, Flow, Gate, Polled, Queue, Schedule, Urgency};
 use registry::{EgressSource, Snapshot, StreamKind};
 use shaping::{Feedback, Shaper, Signal};
 use spool::{Accepted, OutcomeRecord, RecipientState};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,7 +124,6 @@ impl Dispatcher {
             random,
             look_ups: VecDeque::new(),
             starved: HashMap::new(),
-            sourceless: HashSet::new(),
             reasons: HashMap::new(),
             wants_connection: false,
             config,
@@ -265,7 +265,8 @@ impl Dispatcher {
         let due = state.next_at.max(accepted.not_before).map_or(now.instant, |at| now.measured(at));
         self.know_tenant(flow.tenant);
         let site = self.ways.sites.site_of(domain);
-        let to = queue::Destination { domain, site: &site };
+        let pool = source::pool_in_use(&self.ways.snapshot, flow.stream, flow.pool);
+        let to = queue::Destination { pool, domain, site: &site };
         self.queue.insert(entry, &flow, to, due, now.instant);
     }
 

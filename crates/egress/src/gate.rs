@@ -61,8 +61,6 @@ pub(crate) struct Ways {
     pub look_ups: VecDeque<Domain>,
     /// Sites that wait for a connection of this process (none), or of their provider.
     pub starved: HashMap<Option<u32>, Starved>,
-    /// Sites that wait for an address in their pool.
-    pub sourceless: HashSet<SiteName>,
     pub reasons: HashMap<(PoolId, SiteName), Reason>,
     pub wants_connection: bool,
 }
@@ -74,13 +72,8 @@ impl Ways {
             Known::Nowhere(why) => return Ok(Placement::Judge(Cause::Unresolved(why))),
             Known::Pending => return self.refuse(candidate, Reason::Resolving, Gate::Shut),
         };
-        let mut sources = source::choose(&self.snapshot, candidate.pool, &mut self.random);
+        let sources = source::choose(&self.snapshot, candidate.pool, &mut self.random);
         if sources.is_empty() {
-            let overflow = self.snapshot.stream(candidate.stream).and_then(|stream| stream.overflow_pool);
-            sources = overflow.map_or(sources, |pool| source::choose(&self.snapshot, pool, &mut self.random));
-        }
-        if sources.is_empty() {
-            self.sourceless.insert(candidate.site.clone());
             return self.refuse(candidate, Reason::NoSource, Gate::Shut);
         }
         let mut barrier: Option<NotBefore> = None;

@@ -2,7 +2,7 @@
 //!
 //! Drawn anew for each attempt: a recipient that was deferred because of one address may go out by another.
 
-use mail::{PoolId, Random};
+use mail::{PoolId, Random, StreamId};
 use registry::{EgressSource, Snapshot, SourceState};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,6 +34,30 @@ pub(crate) fn choose(snapshot: &Snapshot, pool: PoolId, random: &mut Random) -> 
         order.push(members.swap_remove(index.unwrap_or(0)).0);
     }
     order
+}
+
+/// The pool that mail of a stream leaves from: its own, or the one that stands in while its own has no active source.
+pub(crate) fn pool_in_use(snapshot: &Snapshot, stream: StreamId, own: PoolId) -> PoolId {
+    let is_active = |pool: &PoolId| {
+        let members = snapshot.pool(*pool).map_or(&[][..], |pool| &pool.members);
+        let mut sources = members.iter().filter_map(|member| snapshot.source(member.source));
+        sources.any(|source| source.state == SourceState::Active)
+    };
+    if is_active(&own) {
+        return own;
+    }
+    let overflow = snapshot.stream(stream).and_then(|stream| stream.overflow_pool);
+    overflow.filter(is_active).unwrap_or(own)
+}
+
+/// Whether two registries have the same sources in the same pools.
+pub(crate) fn are_same(one: &Snapshot, other: &Snapshot) -> bool {
+    let sources = one.sources().count() == other.sources().count()
+        && one.sources().all(|source| other.source(source.id) == Some(source));
+    let members = |id| other.pool(id).map(|pool| &pool.members);
+    let pools = one.pools().count() == other.pools().count()
+        && one.pools().all(|pool| members(pool.id) == Some(&pool.members));
+    sources && pools
 }
 
 /// Whether a connection from `source` to `target` can exist at all.

@@ -5,6 +5,7 @@
 //! treated as active, because its mail was accepted.
 
 use crate::dispatch::Dispatcher;
+use crate::source;
 use mail::TenantId;
 use registry::{Snapshot, TenantStatus};
 use std::collections::hash_map::Entry;
@@ -20,13 +21,16 @@ pub(crate) struct TenantState {
 impl Dispatcher {
     /// The registry changed: weights, pauses, pools, sources.
     pub fn handle_snapshot(&mut self, snapshot: Arc<Snapshot>) {
-        self.ways.snapshot = snapshot;
+        let earlier = std::mem::replace(&mut self.ways.snapshot, snapshot);
         let tenants: Vec<TenantId> = self.tenants.keys().copied().collect();
         for tenant in tenants {
             self.look_at_tenant(tenant);
         }
-        for site in std::mem::take(&mut self.ways.sourceless) {
-            self.queue.reopen_site(&site);
+        let snapshot = &self.ways.snapshot;
+        self.queue.assign_pools(|flow| source::pool_in_use(snapshot, flow.stream, flow.pool));
+        // What waits for an address, or before one that is suspended, may have another one now.
+        if !source::are_same(&earlier, snapshot) {
+            self.queue.reopen_all();
         }
     }
 

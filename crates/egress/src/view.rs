@@ -21,16 +21,14 @@ impl Dispatcher {
                 Standing::Ready => (Reason::Turn, None),
                 Standing::Waiting(at) if place.entry.attempt == 0 => (Reason::NotBefore, Some(now.wall(at))),
                 Standing::Waiting(at) => (Reason::Retry, Some(now.wall(at))),
-                Standing::Closed(at) => {
-                    (self.reason(place.flow.pool, &place.site), at.map(|at| now.wall(at)))
-                }
+                Standing::Closed(at) => (self.reason(place.pool, &place.site), at.map(|at| now.wall(at))),
             };
             WaitingView {
                 message,
                 recipient: place.entry.recipient,
                 tenant: place.flow.tenant,
                 stream: place.flow.stream,
-                pool: place.flow.pool,
+                pool: place.pool,
                 domain: place.domain.as_str().to_owned(),
                 site: place.site.as_str().to_owned(),
                 attempt: place.entry.attempt,

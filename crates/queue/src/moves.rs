@@ -1,12 +1,14 @@
-//! What changes for entries while they wait: where their domain belongs, whether a closed outlet may be open again.
+//! What changes for entries while they wait: where their domain belongs, which pool they leave from, whether a closed
+//! outlet may be open again.
 //!
-//! The outer half of `turn.rs`. Entries that leave a site together with everybody else there move when their turn
+//! Called when the dispatcher learned something, never in the course of a turn. Entries that leave a site together with everybody else there move when their turn
 //! comes; those that leave others behind are taken out at once, because the others may stand before a closed gate.
 
 use crate::queue::Queue;
-use crate::slot::{NONE, Slot, Urgency};
+use crate::slot::{Flow, NONE, Slot, Urgency};
 use crate::turn::End;
-use mail::{Domain, SiteName};
+use mail::{Domain, PoolId, SiteName};
+use std::collections::HashSet;
 
 impl Queue {
     /// From now on entries of `domain` go to `site`, those that wait for the old site too. Nothing happens for a
@@ -28,11 +30,42 @@ impl Queue {
         self.sites.release(old);
     }
 
+    /// From now on what waits leaves from the pool that `pool_of` says for its flow.
+    pub fn assign_pools(&mut self, pool_of: impl Fn(&Flow) -> PoolId) {
+        let assigned = |(number, flow)| (number, pool_of(flow));
+        let changes: Vec<(u32, PoolId)> = self.flows.keys().map(assigned).collect();
+        let (mut moving, mut old) = (HashSet::new(), HashSet::new());
+        for (flow, pool) in changes {
+            let course = self.flows.value_mut(flow);
+            if course.pool != pool {
+                old.insert(std::mem::replace(&mut course.pool, pool));
+                moving.insert(flow);
+            }
+        }
+        if moving.is_empty() {
+            return;
+        }
+        let outlets = self.outlets.keys().filter(|(_, (pool, _))| old.contains(pool));
+        let outlets: Vec<u32> = outlets.map(|(outlet, _)| outlet).collect();
+        for outlet in &outlets {
+            self.open(*outlet);
+        }
+        self.take_out(&outlets, |slot| moving.contains(&slot.flow));
+    }
+
     /// Ask the gate again about everything that waits for `site`.
     pub fn reopen_site(&mut self, site: &SiteName) {
         let Some(site) = self.sites.find(site) else { return };
         for index in 0..self.sites.value(site).len() {
             self.open(self.sites.value(site)[index]);
+        }
+    }
+
+    /// Ask the gate again about everything.
+    pub fn reopen_all(&mut self) {
+        let outlets: Vec<u32> = self.outlets.keys().map(|(outlet, _)| outlet).collect();
+        for outlet in outlets {
+            self.open(outlet);
         }
     }
 
@@ -44,7 +77,8 @@ impl Queue {
             lanes.extend(&self.outlets.value(*outlet).ring);
         }
         let parked = self.tenants.iter().flat_map(|tenant| &tenant.parked);
-        lanes.extend(parked.filter(|lane| outlets.contains(&self.lanes.value(**lane).outlet)));
+        let of_these: HashSet<u32> = outlets.iter().copied().collect();
+        lanes.extend(parked.filter(|lane| of_these.contains(&self.lanes.value(**lane).outlet)));
         for lane in lanes {
             let mut leaving = Vec::new();
             for kind in [Urgency::Prompt, Urgency::Bulk] {

@@ -25,7 +25,7 @@ pub struct Queue {
     vacant: Vec<u32>,
     pub(crate) due: Due,
     pub(crate) messages: HashMap<MessageId, u32>,
-    pub(crate) flows: Register<Flow, u32>,
+    pub(crate) flows: Register<Flow, Course>,
     /// Each domain and its site.
     pub(crate) domains: Register<Domain, u32>,
     /// Each site and its outlets.
@@ -43,6 +43,14 @@ pub struct Queue {
     pub(crate) in_flight: u64,
 }
 
+/// What is known of a flow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Course {
+    pub tenant: u32,
+    /// The pool that it leaves from at present.
+    pub pool: PoolId,
+}
+
 pub(crate) struct Tenant {
     pub id: TenantId,
     pub weight: u32,
@@ -51,9 +59,11 @@ pub(crate) struct Tenant {
     pub parked: Vec<u32>,
 }
 
-/// Where an entry is for.
+/// Where an entry is for, and from where.
 #[derive(Debug, Clone, Copy)]
 pub struct Destination<'a> {
+    /// The pool to leave from, if nobody of its flow waits yet; else what `assign_pools` said last counts.
+    pub pool: PoolId,
     pub domain: &'a Domain,
     /// Where the domain belongs, if nobody waits for it yet; else what `assign_site` said last counts.
     pub site: &'a SiteName,
@@ -129,7 +139,7 @@ impl Queue {
     /// of the calls.
     pub fn insert(&mut self, entry: Entry, flow: &Flow, to: Destination<'_>, due: Instant, now: Instant) {
         let tenant = self.tenant_number(flow.tenant);
-        let flow = self.flows.acquire(flow, || tenant);
+        let flow = self.flows.acquire(flow, || Course { tenant, pool: to.pool });
         let domain = match self.domains.find(to.domain) {
             Some(number) => {
                 self.domains.retain(number);
@@ -293,7 +303,7 @@ impl Queue {
         let row = &self.slots[slot as usize];
         let flow = self.flows.key(row.flow);
         Candidate {
-            pool: flow.pool,
+            pool: self.flows.value(row.flow).pool,
             site: self.sites.key(*self.domains.value(row.domain)),
             domain: self.domains.key(row.domain),
             tenant: flow.tenant,

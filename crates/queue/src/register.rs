@@ -82,6 +82,12 @@ impl<K: Clone + Eq + Hash, R> Register<K, R> {
         self.numbers.len() as u64
     }
 
+    /// Every number with its key.
+    pub fn keys(&self) -> impl Iterator<Item = (u32, &K)> {
+        let rows = self.rows.iter().enumerate();
+        rows.filter_map(|(number, row)| row.as_ref().map(|row| (number as u32, &row.key)))
+    }
+
     pub fn rows(&self) -> impl Iterator<Item = &R> {
         self.rows.iter().flatten().map(|row| &row.value)
     }

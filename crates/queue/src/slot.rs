@@ -23,11 +23,12 @@ pub struct Entry {
     pub cost: u32,
 }
 
-/// Whose mail it is, of which kind, and which addresses it may leave from.
+/// Whose mail it is, of which kind, and which addresses it is to leave from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
     pub tenant: TenantId,
     pub stream: StreamId,
+    /// The pool of its stream; another one may stand in for it.
     pub pool: PoolId,
     pub urgency: Urgency,
 }

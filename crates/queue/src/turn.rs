@@ -5,7 +5,7 @@
 
 use crate::fairness::{charge, grant};
 use crate::lane::{Lane, Opening, Outlet};
-use crate::queue::{Delivery, Queue, Ticket};
+use crate::queue::{Course, Delivery, Queue, Ticket};
 use crate::slot::{NONE, State, Urgency};
 use mail::{Instant, PoolId};
 use std::cmp::Reverse;
@@ -119,12 +119,12 @@ impl Queue {
 
     pub(crate) fn make_ready(&mut self, slot: u32, end: End) {
         let row = &self.slots[slot as usize];
-        let (expires, tenant) = (row.entry.expires, *self.flows.value(row.flow));
-        let flow = *self.flows.key(row.flow);
+        let (expires, urgency) = (row.entry.expires, self.flows.key(row.flow).urgency);
+        let Course { tenant, pool } = *self.flows.value(row.flow);
         let site = *self.domains.value(row.domain);
-        let outlet = match self.outlets.find(&(flow.pool, site)) {
+        let outlet = match self.outlets.find(&(pool, site)) {
             Some(outlet) => outlet,
-            None => self.found_outlet(flow.pool, site),
+            None => self.found_outlet(pool, site),
         };
         let lane = match self.lanes.find(&(outlet, tenant)) {
             Some(lane) => lane,
@@ -136,8 +136,8 @@ impl Queue {
             }
         };
         match end {
-            End::Back => self.lanes.value_mut(lane).push_back(&mut self.slots, slot, flow.urgency),
-            End::Front => self.lanes.value_mut(lane).push_front(&mut self.slots, slot, flow.urgency),
+            End::Back => self.lanes.value_mut(lane).push_back(&mut self.slots, slot, urgency),
+            End::Front => self.lanes.value_mut(lane).push_front(&mut self.slots, slot, urgency),
         }
         self.slots[slot as usize].lane = lane;
         self.slots[slot as usize].state = State::Ready;

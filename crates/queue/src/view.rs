@@ -26,6 +26,8 @@ pub enum Standing {
 pub struct Place {
     pub entry: Entry,
     pub flow: Flow,
+    /// The pool that it leaves from at present.
+    pub pool: PoolId,
     pub domain: Domain,
     pub site: SiteName,
     pub standing: Standing,
@@ -56,6 +58,7 @@ impl Queue {
             places.push(Place {
                 entry: slot.entry,
                 flow: *self.flows.key(slot.flow),
+                pool: self.flows.value(slot.flow).pool,
                 domain: self.domains.key(slot.domain).clone(),
                 site: self.sites.key(*self.domains.value(slot.domain)).clone(),
                 standing,

@@ -5,7 +5,7 @@ mod house;
 
 use house::House;
 use mail::{Domain, Instant, MessageId, SiteName};
-use queue::{Candidate, Delivery, Gate, Polled, Queue, Retried, Standing, Urgency};
+use queue::{Candidate, Delivery, Flow, Gate, Polled, Queue, Retried, Standing, Urgency};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -150,6 +150,34 @@ fn a_domain_that_leaves_a_closed_site_takes_its_mail_along_from_behind_the_other
 }
 
 #[test]
+fn a_flow_that_may_leave_from_another_pool_does_not_wait_behind_one_that_may_not() {
+    let mut house = House::new();
+    let stays = house.insert(1, "a.example", 1);
+    let goes: Vec<_> =
+        (0..3).map(|_| house.insert_as(1, "a.example", 1, Urgency::Prompt, Duration::ZERO)).collect();
+    let (pool, overflow) = (house.pool, house.overflow);
+    let mut gate = |candidate: &Candidate<'_>| if candidate.pool == pool { Gate::Shut } else { Gate::Open };
+    assert_eq!(house.queue.poll(house.now, &mut gate), None);
+    let pool_of = |flow: &Flow| if flow.urgency == Urgency::Prompt { overflow } else { flow.pool };
+    house.queue.assign_pools(pool_of);
+    assert_eq!(house.queue.places(goes[0])[0].pool, overflow);
+    for message in goes {
+        match house.queue.poll(house.now, &mut gate) {
+            Some(Polled::Deliver(delivery)) => {
+                assert_eq!((delivery.entry.message, delivery.flow.pool), (message, pool));
+                house.queue.settle(delivery.ticket);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(house.queue.poll(house.now, &mut gate), None);
+    // Back again, and nothing has changed for the other.
+    house.queue.assign_pools(|flow| flow.pool);
+    assert_eq!(house.queue.poll(house.now, &mut gate), None);
+    assert_eq!(house.queue.places(stays)[0].standing, Standing::Closed(None));
+}
+
+#[test]
 fn a_held_tenant_gets_nothing_out_and_everything_back_when_it_is_resumed() {
     let mut house = House::new();
     let message = house.insert(1, "a.example", 1);
@@ -224,7 +252,11 @@ fn a_long_random_life_ends_with_nothing_left() {
                 let site = SiteName::new(format!("s{}", random.below(5)));
                 house.queue.assign_site(&Domain::parse(&domain).unwrap(), &site);
                 house.queue.reopen_site(&site);
-                house.queue.reopen_site(&SiteName::new(domain));
+                let (pool, overflow) = (house.pool, house.overflow);
+                let other = random.below(2) == 0;
+                house.queue.assign_pools(|flow| {
+                    if other && flow.urgency == Urgency::Bulk { overflow } else { pool }
+                });
             }
             6 if step % 3 == 0 => house.queue.hold_tenant(house.tenant(random.below(20))),
             6 => house.queue.resume_tenant(house.tenant(random.below(20))),

@@ -5,6 +5,8 @@
 //! had more connections than its rule allows, and nobody starved.
 #![allow(clippy::unwrap_used)]
 
+mod house;
+mod ways;
 mod worlds;
 
 use crate::config::Config;
@@ -12,16 +14,12 @@ use crate::dispatch::{Action, Dispatcher, Event, Order, Report};
 use crate::record::Now;
 use crate::resolve::{Exchanger, Route};
 use crate::trouble::{Cause, Circumstances};
+use house::Ids;
 use mail::classify::Profiles;
-use mail::{
-    BodyKind, Domain, DomainId, ForwardPath, Instant, MessageId, PoolId, Random, Reply, ReversePath,
-    SiteName, SourceId, SourceName, StreamId, TenantId, Timestamp,
-};
-use registry::{
-    EgressPool, EgressSource, Generation, PoolMember, SecretKey, Slug, Snapshot, SnapshotBuilder, SourceState,
-};
+use mail::{Domain, Instant, Random, Reply, SiteName, Timestamp};
+use registry::SourceState;
 use smtp::client::{Break, BreakKind, Failure, Stage};
-use spool::{Accepted, OutcomeRecord, RecipientRecord, Settled};
+use spool::{OutcomeRecord, Settled};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,13 +70,6 @@ struct World {
     ids: Ids,
 }
 
-struct Ids {
-    tenants: Vec<TenantId>,
-    stream: StreamId,
-    pool: PoolId,
-    domain: DomainId,
-}
-
 impl Default for Model {
     fn default() -> Model {
         let pace = Duration::from_millis(50);
@@ -89,18 +80,12 @@ impl Default for Model {
 impl World {
     pub(super) fn new(seed: u64, change: impl FnOnce(&mut Config)) -> World {
         let mut random = Random::from_number(seed);
-        let at = Timestamp::from_millis(START);
-        let ids = Ids {
-            tenants: (0..10).map(|_| TenantId::mint(at, &mut random)).collect(),
-            stream: StreamId::mint(at, &mut random),
-            pool: PoolId::mint(at, &mut random),
-            domain: DomainId::mint(at, &mut random),
-        };
+        let ids = Ids::new(&mut random);
         let mut config = Config::default();
         config.limits.connections_per_minute = Some(0);
         config.limits.messages_per_second = Some(0);
         change(&mut config);
-        let snapshot = Arc::new(registry(ids.pool, SourceId::mint(at, &mut random)));
+        let snapshot = Arc::new(ids.registry(&[SourceState::Active], &[]));
         let profiles = Arc::new(Profiles::shipped());
         let start = Instant::from_micros(1_000_000);
         let dispatcher = Dispatcher::new(Arc::new(config), profiles, snapshot, random.fork(), start);
@@ -124,45 +109,6 @@ impl World {
             instant: Instant::from_micros(1_000_000) + self.clock,
             timestamp: Timestamp::from_millis(START).saturating_add(self.clock),
         }
-    }
-
-    pub(super) fn accept(&mut self, tenant: usize, domain: &str, count: usize) -> MessageId {
-        let now = self.now();
-        let message = MessageId::mint(now.timestamp, &mut self.random);
-        let path = |number| ForwardPath::parse(&format!("r{number}@{domain}")).unwrap();
-        let recipient = |number| RecipientRecord {
-            forward_path: path(number),
-            reverse_path: ReversePath::Null,
-            notify: None,
-            original: None,
-        };
-        let accepted = Accepted {
-            message,
-            tenant: self.ids.tenants[tenant],
-            stream: self.ids.stream,
-            domain: self.ids.domain,
-            credential: None,
-            api_key: None,
-            pool: self.ids.pool,
-            accepted_at: now.timestamp,
-            not_before: None,
-            expires_at: now.timestamp.saturating_add(Duration::from_secs(24 * 3600)),
-            reverse_path: ReversePath::Null,
-            message_id_header: String::new(),
-            subject: String::new(),
-            header_from: String::new(),
-            tags: vec![],
-            metadata: vec![],
-            body_kind: BodyKind::SevenBit,
-            smtputf8: false,
-            require_tls: false,
-            dsn_return: None,
-            envelope_id: None,
-            recipients: (0..count).map(recipient).collect(),
-            size: 5_000,
-        };
-        self.dispatcher.handle_accepted(0, &accepted, now);
-        message
     }
 
     /// Lets time pass until nothing is left to happen before `until`.
@@ -361,24 +307,4 @@ impl World {
             assert!(*most <= 10, "{most} connections to {site}");
         }
     }
-}
-
-fn registry(pool: PoolId, source: SourceId) -> Snapshot {
-    let now = Timestamp::from_millis(START);
-    SnapshotBuilder::new(Generation(1), now, Arc::new(SecretKey::new(&[7; 32])))
-        .source(EgressSource {
-            id: source,
-            name: SourceName::new("out-1"),
-            address: "192.0.2.1".parse().unwrap(),
-            ehlo: Domain::parse("out-1.house.example").unwrap(),
-            state: SourceState::Active,
-        })
-        .pool(EgressPool {
-            id: pool,
-            name: Slug::parse("main").unwrap(),
-            tenant: None,
-            members: vec![PoolMember { source, weight: 1 }],
-            platform: None,
-        })
-        .build()
 }

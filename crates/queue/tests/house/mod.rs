@@ -14,6 +14,8 @@ pub struct House {
     numbers: HashMap<TenantId, u64>,
     stream: StreamId,
     pub pool: PoolId,
+    /// Stands in for `pool` when a test says so.
+    pub overflow: PoolId,
 }
 
 impl House {
@@ -23,8 +25,9 @@ impl House {
         let tenants: Vec<_> = (0..500).map(|_| TenantId::mint(at, &mut random)).collect();
         let numbers = tenants.iter().enumerate().map(|(number, id)| (*id, number as u64)).collect();
         let (stream, pool) = (StreamId::mint(at, &mut random), PoolId::mint(at, &mut random));
+        let overflow = PoolId::mint(at, &mut random);
         let now = Instant::from_micros(1_000_000);
-        House { queue: Queue::new(), now, random, tenants, numbers, stream, pool }
+        House { queue: Queue::new(), now, random, tenants, numbers, stream, pool, overflow }
     }
 
     pub fn tenant(&self, number: u64) -> TenantId {
@@ -74,7 +77,7 @@ impl House {
         self.queue.insert(
             entry,
             &flow,
-            Destination { domain: &domain, site: &site },
+            Destination { pool: self.pool, domain: &domain, site: &site },
             self.now + due,
             self.now,
         );

@@ -1,0 +1,86 @@
+//! Worlds whose pools and sources change while mail waits.
+
+use super::World;
+use mail::{EgressPath, SiteName, SourceName};
+use registry::SourceState::{Active, Held};
+use shaping::Hold;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl World {
+    /// The names of the sources from which these messages were delivered so far.
+    fn sources_of(&self, messages: &[mail::MessageId]) -> Vec<String> {
+        let settled = self.settled().filter(|(_, settled)| messages.contains(&settled.message));
+        settled.map(|(_, settled)| settled.source.as_ref().unwrap().to_string()).collect()
+    }
+
+    fn set_sources(&mut self, main: &[registry::SourceState], overflow: &[registry::SourceState]) {
+        let snapshot = Arc::new(self.ids.registry(main, overflow));
+        self.dispatcher.handle_snapshot(snapshot);
+    }
+}
+
+#[test]
+fn a_stream_without_an_address_does_not_block_one_that_may_use_another_pool() {
+    let mut world = World::new(11, |_| {});
+    world.set_sources(&[Held], &[Active]);
+    let overflowing = world.ids.overflowing;
+    let waits = world.accept(0, "some.example", 1);
+    let mut goes = Vec::new();
+    for tenant in [0, 0, 1] {
+        goes.push(world.accept_with(tenant, "some.example", 1, |accepted| accepted.stream = overflowing));
+    }
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.sources_of(&goes), ["out-1"; 3]);
+    assert_eq!(world.dispatcher.why(waits, world.now()).unwrap()[0].reason.code(), "no_source");
+    world.set_sources(&[Active], &[Active]);
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.sources_of(&[waits]), ["out-0"]);
+    world.check(4);
+}
+
+#[test]
+fn mail_that_stands_before_a_held_source_goes_over_to_the_other_pool_and_back() {
+    let mut world = World::new(12, |_| {});
+    world.set_sources(&[Held], &[Held]);
+    let overflowing = world.ids.overflowing;
+    world.accept(0, "some.example", 1);
+    let first = world.accept_with(0, "some.example", 1, |accepted| accepted.stream = overflowing);
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.settled().count(), 0);
+    world.set_sources(&[Held], &[Active]);
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.sources_of(&[first]), ["out-1"]);
+    world.set_sources(&[Active], &[Held]);
+    let second = world.accept_with(0, "some.example", 1, |accepted| accepted.stream = overflowing);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.sources_of(&[second]), ["out-0"]);
+    world.check(3);
+}
+
+#[test]
+fn mail_before_a_suspended_path_is_looked_at_when_its_pool_gets_a_source_and_not_before() {
+    let mut world = World::new(13, |_| {});
+    let path = EgressPath { source: SourceName::new("out-0"), site: SiteName::new("mx.some.example") };
+    let until = Some(world.now().instant + Duration::from_secs(7200));
+    let hold = Hold { until, reason: "by hand".to_owned() };
+    let now = world.now();
+    world.dispatcher.handle_hold(&path, hold, now);
+    let waits = world.accept(0, "some.example", 1);
+    world.run(Duration::from_secs(1));
+    let wakes = world.dispatcher.queue.next_wakeup();
+    world.set_sources(&[Active], &[]);
+    assert_eq!((world.dispatcher.queue.next_wakeup(), wakes), (wakes, until), "nothing has changed");
+    world.set_sources(&[Active, Active], &[]);
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.sources_of(&[waits]), ["out-1"]);
+    // The same when a source is resumed.
+    world.set_sources(&[Active, Held], &[]);
+    let waits = world.accept(0, "some.example", 1);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.sources_of(&[waits]).len(), 0);
+    world.set_sources(&[Active, Active], &[]);
+    world.run(Duration::from_secs(4));
+    assert_eq!(world.sources_of(&[waits]), ["out-1"]);
+    world.check(2);
+}
