@@ -1,4 +1,5 @@
-//! When each slot must be looked at next: a binary heap that can also move and remove, exact to the microsecond.
+//! When each slot must be looked at next: a binary heap that can also move and remove, exact to the microsecond. The
+//! same holds the times of closed outlets, by their numbers.
 //!
 //! A slot has at most one time here: it becomes due, or it expires. A timing wheel would be O(1) but either rounds
 //! or cascades, and stale timers of delivered mail would stay in it until they expire, days later. Here a delivered
@@ -96,10 +97,13 @@ impl Due {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use mail::Random;
+    use crate::{Destination, Entry, Flow, Gate, Polled, Queue, Urgency};
+    use mail::{Domain, MessageId, PoolId, Random, SiteName, StreamId, TenantId, Timestamp};
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     #[test]
     fn it_agrees_with_a_sorted_set_whatever_is_set_moved_and_removed() {
@@ -121,5 +125,29 @@ mod tests {
             assert_eq!(due.first().map(|(at, _)| at), model.first().map(|(at, _)| *at));
             assert_eq!(due.at(slot), model.iter().find(|(_, s)| *s == slot).map(|(at, _)| *at));
         }
+    }
+    #[test]
+    fn an_outlet_has_one_time_however_often_it_is_closed_anew() {
+        let (mut queue, mut random) = (Queue::new(), Random::from_number(3));
+        let (at, now) = (Timestamp::from_millis(5), Instant::from_micros(1));
+        let pool = PoolId::mint(at, &mut random);
+        let tenant = TenantId::mint(at, &mut random);
+        let flow = Flow { tenant, stream: StreamId::mint(at, &mut random), pool, urgency: Urgency::Bulk };
+        let message = MessageId::mint(at, &mut random);
+        let expires = now + Duration::from_secs(90_000);
+        let entry = Entry { message, position: 0, recipient: 0, attempt: 0, expires, cost: 1 };
+        let (domain, site) = (Domain::parse("a.example").unwrap(), SiteName::new("a.example"));
+        queue.insert(entry, &flow, Destination { pool, domain: &domain, site: &site }, now, now);
+        for second in 0..1_000 {
+            let until = now + Duration::from_secs(50_000 - second);
+            assert_eq!(queue.poll(now, &mut |_| Gate::Until(until)), None);
+            assert_eq!((queue.wakeups.heap.len(), queue.next_wakeup()), (1, Some(until)));
+            queue.reopen_site(&site);
+        }
+        let Some(Polled::Deliver(delivery)) = queue.poll(now, &mut |_| Gate::Open) else {
+            panic!("it is open")
+        };
+        queue.settle(delivery.ticket);
+        assert!(queue.is_empty() && queue.wakeups.first().is_none());
     }
 }

@@ -15,8 +15,7 @@ use crate::register::Register;
 use crate::slot::{Entry, Flow, NONE, Slot, State, low_ms};
 use crate::turn::End;
 use mail::{Domain, Instant, MessageId, PoolId, SiteName, StreamId, TenantId};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 #[derive(Default)]
@@ -38,7 +37,8 @@ pub struct Queue {
     tenant_numbers: HashMap<TenantId, u32>,
     /// Open outlets with something in their ring.
     pub(crate) rotation: VecDeque<u32>,
-    pub(crate) wakeups: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// When outlets open by themselves; one time an outlet at most.
+    pub(crate) wakeups: Due,
     pub(crate) ready: u64,
     pub(crate) in_flight: u64,
 }
@@ -203,7 +203,7 @@ impl Queue {
                     Gate::Open => return Some(Polled::Deliver(self.serve(outlet, lane, slot, kind))),
                     Gate::Until(at) if at > now => {
                         self.outlets.value_mut(outlet).opening = Opening::Until(at);
-                        self.wakeups.push(Reverse((at, outlet)));
+                        self.wakeups.set(outlet, at);
                     }
                     // A time that is over already must not spin: look again when something changes.
                     Gate::Until(_) | Gate::Shut => self.outlets.value_mut(outlet).opening = Opening::Shut,
@@ -221,7 +221,7 @@ impl Queue {
             return Some(Instant::ZERO);
         }
         let due = self.due.first().map(|(at, _)| at);
-        let wakeup = self.wakeups.peek().map(|Reverse((at, _))| *at);
+        let wakeup = self.wakeups.first().map(|(at, _)| at);
         match (due, wakeup) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (one, other) => one.or(other),

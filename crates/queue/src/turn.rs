@@ -8,7 +8,6 @@ use crate::lane::{Lane, Opening, Outlet};
 use crate::queue::{Course, Delivery, Queue, Ticket};
 use crate::slot::{NONE, State, Urgency};
 use mail::{Instant, PoolId};
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 /// Entries that become due in one call before something is picked: keeps a single `poll` short.
@@ -22,15 +21,8 @@ pub(crate) enum End {
 impl Queue {
     /// Moves timers on: at most `DUE_PER_POLL` of them, or one that expired. Says whether more are left.
     pub(crate) fn wake(&mut self, now: Instant) -> (Option<u32>, bool) {
-        while let Some(Reverse((at, outlet))) = self.wakeups.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.wakeups.pop();
-            let waits = |known: &Outlet| known.opening == Opening::Until(at);
-            if self.outlets.get(outlet).is_some_and(waits) {
-                self.open(outlet);
-            }
+        while let Some((_, outlet)) = self.wakeups.first().filter(|(at, _)| *at <= now) {
+            self.open(outlet);
         }
         for _ in 0..DUE_PER_POLL {
             match self.due.first() {
@@ -159,6 +151,7 @@ impl Queue {
     fn retire(&mut self, lane: u32) {
         let Some(lane) = self.lanes.release(lane) else { return };
         if let Some(outlet) = self.outlets.release(lane.outlet) {
+            self.wakeups.remove(lane.outlet);
             self.sites.value_mut(outlet.site).retain(|known| *known != lane.outlet);
             self.sites.release(outlet.site);
         }
@@ -174,6 +167,7 @@ impl Queue {
 
     pub(crate) fn open(&mut self, outlet: u32) {
         self.outlets.value_mut(outlet).opening = Opening::Open;
+        self.wakeups.remove(outlet);
         self.list(outlet);
     }
 
