@@ -20,6 +20,7 @@ mod session;
 mod sessions;
 mod sites;
 mod source;
+mod targets;
 mod tenants;
 mod tls;
 mod trouble;

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::connect::{connect, is_allowed};
 use crate::dispatch::{Event, Job, Order, Report};
 use crate::link::{Link, Step};
-use crate::source::same_family;
+use crate::targets::targets;
 use crate::tls::{Tls, server_name};
 use crate::trouble::{Cause, Circumstances};
 use mail::classify::TlsMode;
@@ -143,7 +143,9 @@ fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
 async fn open(job: &Job, around: &Surroundings) -> Result<Opened, Box<NotOpened>> {
     let at = Circumstances { egress: Some(job.source.address), ..Circumstances::default() };
     let mut failed = Box::new(NotOpened { cause: Cause::NoCommonFamily, at });
-    for (host, address) in targets(job, around.config.addresses_per_attempt_max) {
+    let exchangers = &job.destination.route.exchangers;
+    let limit = around.config.addresses_per_attempt_max;
+    for (host, address) in targets(exchangers, job.source.address, job.session, limit) {
         failed.at.mx = Some(host.to_owned());
         if !is_allowed(address, &around.config) {
             failed.cause =
@@ -158,26 +160,6 @@ async fn open(job: &Job, around: &Surroundings) -> Result<Opened, Box<NotOpened>
         }
     }
     Err(failed)
-}
-
-/// Host and address pairs. Exchangers of one preference are taken in turn from session to session (RFC 5321 §5.1).
-fn targets(job: &Job, limit: usize) -> Vec<(&str, IpAddr)> {
-    let exchangers = &job.destination.route.exchangers;
-    let mut targets = Vec::new();
-    let mut start = 0;
-    while start < exchangers.len() {
-        let same =
-            exchangers[start..].iter().take_while(|e| e.preference == exchangers[start].preference).count();
-        for index in 0..same {
-            let exchanger = &exchangers[start + (index + job.session as usize) % same];
-            let reachable =
-                exchanger.addresses.iter().filter(|address| same_family(job.source.address, **address));
-            targets.extend(reachable.map(|address| (exchanger.host.as_str(), *address)));
-        }
-        start += same;
-    }
-    targets.truncate(limit);
-    targets
 }
 
 async fn open_at(job: &Job, host: &str, address: IpAddr, around: &Surroundings) -> Result<Opened, Cause> {
