@@ -43,6 +43,8 @@ pub struct Config {
     pub deliveries_per_tenant_max: usize,
     /// Recipients that wait in memory; beyond that the journal is read no further.
     pub waiting_max: u64,
+    /// Messages that may be taken back before the journal has given them, as after a start.
+    pub cancels_remembered_max: usize,
     /// How long a connection is kept without work, unless the profile of the site says less or more.
     pub idle_seconds: u64,
     /// For sites without a profile of their own; see `SiteLimits`.
@@ -97,6 +99,7 @@ impl Default for Config {
             connections_max: 5_000,
             deliveries_per_tenant_max: 2_500,
             waiting_max: 20_000_000,
+            cancels_remembered_max: 10_000,
             idle_seconds: 10,
             limits: SiteLimits::default(),
             window_initial: 5,
@@ -126,8 +129,9 @@ impl Config {
         if self.connections_max == 0
             || self.deliveries_per_tenant_max == 0
             || self.addresses_per_attempt_max == 0
+            || self.cancels_remembered_max == 0
         {
-            return Err("egress limits of connections, deliveries and addresses must be at least 1");
+            return Err("egress limits of connections, deliveries, addresses and cancels must be at least 1");
         }
         Ok(())
     }

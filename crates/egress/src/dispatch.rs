@@ -14,6 +14,7 @@
 //! What may surprise: actions are bounded by stopping to pick; a tenant with very much in flight is held until some
 //! of it is back, so that slow sites of one tenant do not take every connection.
 
+use crate::cancel::Cancelled;
 use crate::config::Config;
 use crate::gate::{Placement, Ways};
 use crate::record::Now;
@@ -44,6 +45,7 @@ pub(crate) struct Dispatcher {
     pub(crate) schedule: Schedule,
     pub(crate) tenants: HashMap<TenantId, TenantState>,
     pub(crate) actions: VecDeque<Action>,
+    pub(crate) cancelled: Cancelled,
     next_order: u64,
     looking: usize,
     /// Picking stopped before the queue was asked for everything.
@@ -115,6 +117,7 @@ impl Dispatcher {
         random: Random,
         now: Instant,
     ) -> Dispatcher {
+        let cancelled = Cancelled::new(config.cancels_remembered_max);
         let ways = Ways {
             sites: Sites::new(Arc::clone(&config)),
             shaper: Shaper::new(),
@@ -134,6 +137,7 @@ impl Dispatcher {
             ways,
             tenants: HashMap::new(),
             actions: VecDeque::new(),
+            cancelled,
             next_order: 0,
             looking: 0,
             more: false,
@@ -147,6 +151,7 @@ impl Dispatcher {
         for recipient in 0..accepted.recipients.len() as u32 {
             self.insert(position, accepted, RecipientState { recipient, attempt: 0, next_at: None }, now);
         }
+        self.meet(accepted.message, now);
     }
 
     /// A message of an earlier run and its open recipients.
@@ -160,6 +165,7 @@ impl Dispatcher {
         for state in open {
             self.insert(position, accepted, *state, now);
         }
+        self.meet(accepted.message, now);
     }
 
     pub fn handle_resolved(&mut self, domain: &Domain, answer: Result<Route, Unresolved>, now: Now) {
@@ -212,15 +218,6 @@ impl Dispatcher {
 
     pub fn is_drained(&self) -> bool {
         self.draining && self.ways.sessions.len() == 0
-    }
-
-    /// Takes a message back. Says how many recipients were open.
-    pub fn handle_cancel(&mut self, message: MessageId, now: Now) -> usize {
-        let open = self.queue.places(message).len();
-        for delivery in self.queue.cancel(message) {
-            self.settle_cancelled(delivery, now);
-        }
-        open
     }
 
     pub fn poll_action(&mut self) -> Option<Action> {

@@ -21,6 +21,8 @@ pub enum Fault {
     Outcomes(#[source] spool::Fault),
     #[error("cannot follow the journal")]
     Journal(#[source] spool::Fault),
+    #[error("too many messages are taken back that the journal has not given yet")]
+    CancelsFull,
     #[error("egress has stopped")]
     Stopped,
 }

@@ -20,7 +20,7 @@ pub(crate) enum Request {
     Queues(usize, oneshot::Sender<Vec<QueueView>>),
     Totals(oneshot::Sender<QueueTotals>),
     Paths(oneshot::Sender<Vec<PathView>>),
-    Cancel(MessageId, oneshot::Sender<usize>),
+    Cancel(MessageId, oneshot::Sender<Result<usize, Fault>>),
     Hold(EgressPath, Hold, oneshot::Sender<()>),
     Resume(EgressPath, oneshot::Sender<()>),
 }
@@ -44,9 +44,10 @@ impl EgressHandle {
         self.ask(Request::Paths).await
     }
 
-    /// Takes a message back. Says how many recipients were still open; one that is being sent may still arrive.
+    /// Takes a message back. Says how many recipients were still open, as far as it is known: a message that the
+    /// journal has not given yet is settled when it comes. One that is being sent may still arrive.
     pub async fn cancel(&self, message: MessageId) -> Result<usize, Fault> {
-        self.ask(|answer| Request::Cancel(message, answer)).await
+        self.ask(|answer| Request::Cancel(message, answer)).await?
     }
 
     /// Suspends a path.

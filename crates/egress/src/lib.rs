@@ -7,6 +7,7 @@
 pub mod config;
 pub mod resolve;
 
+mod cancel;
 mod connect;
 mod dispatch;
 mod error;

@@ -155,7 +155,10 @@ impl Run {
                 }
                 batch = follower.next_batch(BATCH_MAX), if hungry && self.following => self.take_records(batch)?,
                 count = recovered.recv_many(&mut recovered_batch, BATCH_MAX), if hungry && self.recovering => {
-                    self.recovering = count > 0;
+                    if count == 0 {
+                        self.recovering = false;
+                        self.dispatcher.handle_recovery_end();
+                    }
                     let now = self.now();
                     for one in recovered_batch.drain(..) {
                         let position = one.position.as_u64();

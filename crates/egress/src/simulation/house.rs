@@ -94,6 +94,20 @@ impl World {
         count: usize,
         change: impl FnOnce(&mut Accepted),
     ) -> MessageId {
+        let accepted = self.message(tenant, domain, count, change);
+        let now = self.now();
+        self.dispatcher.handle_accepted(0, &accepted, now);
+        accepted.message
+    }
+
+    /// A message as the journal has it.
+    pub(super) fn message(
+        &mut self,
+        tenant: usize,
+        domain: &str,
+        count: usize,
+        change: impl FnOnce(&mut Accepted),
+    ) -> Accepted {
         let now = self.now();
         let message = MessageId::mint(now.timestamp, &mut self.random);
         let path = |number| ForwardPath::parse(&format!("r{number}@{domain}")).unwrap();
@@ -129,7 +143,6 @@ impl World {
             size: 5_000,
         };
         change(&mut accepted);
-        self.dispatcher.handle_accepted(0, &accepted, now);
-        message
+        accepted
     }
 }

@@ -5,6 +5,7 @@
 //! had more connections than its rule allows, and nobody starved.
 #![allow(clippy::unwrap_used)]
 
+mod cancel;
 mod house;
 mod ways;
 mod worlds;

@@ -1,0 +1,62 @@
+//! Messages that are taken back before the journal has given them.
+
+use super::World;
+use crate::error::Fault;
+use spool::{RecipientState, Settlement};
+use std::time::Duration;
+
+#[test]
+fn a_message_that_is_taken_back_before_it_is_recovered_is_never_sent() {
+    let mut world = World::new(21, |_| {});
+    let now = world.now();
+    let early = world.message(0, "some.example", 3, |_| {});
+    assert_eq!(world.dispatcher.handle_cancel(early.message, now).unwrap(), 0);
+    // Once more changes nothing.
+    assert_eq!(world.dispatcher.handle_cancel(early.message, now).unwrap(), 0);
+    let open = |recipient| RecipientState { recipient, attempt: 2, next_at: None };
+    world.dispatcher.handle_recovered(0, &early, &[open(0), open(2)], now);
+    let sent = world.accept(0, "some.example", 1);
+    world.run(Duration::from_secs(1));
+    let cancelled: Vec<_> = world.settled().filter(|(_, one)| one.message == early.message).collect();
+    assert_eq!(cancelled.len(), 2);
+    assert!(cancelled.iter().all(|(_, one)| (one.settlement, one.attempt) == (Settlement::Cancelled, 2)));
+    assert!(world.settled().any(|(_, one)| one.message == sent && one.settlement == Settlement::Delivered));
+    world.check(3);
+}
+
+#[test]
+fn a_message_that_is_taken_back_before_it_is_followed_is_never_sent() {
+    let mut world = World::new(22, |_| {});
+    world.dispatcher.handle_recovery_end();
+    let now = world.now();
+    let late = world.message(0, "some.example", 2, |_| {});
+    assert_eq!(world.dispatcher.handle_cancel(late.message, now).unwrap(), 0);
+    world.dispatcher.handle_accepted(0, &late, now);
+    world.run(Duration::from_secs(1));
+    assert!(world.settled().all(|(_, one)| one.settlement == Settlement::Cancelled));
+    world.check(2);
+}
+
+#[test]
+fn more_than_can_be_remembered_is_refused_in_recovery_and_forgets_the_oldest_after_it() {
+    let mut world = World::new(23, |config| config.cancels_remembered_max = 2);
+    let now = world.now();
+    let messages: Vec<_> = (0..4).map(|_| world.message(0, "some.example", 1, |_| {})).collect();
+    for known in &messages[..2] {
+        world.dispatcher.handle_cancel(known.message, now).unwrap();
+    }
+    let refused = world.dispatcher.handle_cancel(messages[2].message, now);
+    assert!(matches!(refused, Err(Fault::CancelsFull)));
+    // Each that comes makes room.
+    world.dispatcher.handle_accepted(0, &messages[0], now);
+    world.dispatcher.handle_cancel(messages[2].message, now).unwrap();
+    world.dispatcher.handle_recovery_end();
+    world.dispatcher.handle_cancel(messages[3].message, now).unwrap();
+    for message in &messages[1..] {
+        world.dispatcher.handle_accepted(0, message, now);
+    }
+    world.run(Duration::from_secs(1));
+    let delivered = world.settled().filter(|(_, one)| one.settlement == Settlement::Delivered);
+    assert_eq!(delivered.map(|(_, one)| one.message).collect::<Vec<_>>(), [messages[1].message]);
+    world.check(4);
+}
