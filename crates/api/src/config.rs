@@ -36,6 +36,8 @@ pub struct Config {
     pub login_wait_seconds: u64,
     /// Seconds that a call waits for the same call that is still running.
     pub idempotency_wait_seconds: u64,
+    /// Calls with an `Idempotency-Key` at the same time; each is finished even if its client goes away.
+    pub idempotent_calls_max: usize,
     /// Messages of one batch call.
     pub batch_recipients_max: usize,
     /// Name servers that check the records of sending domains; empty means those of the system. Set by the binary.
@@ -76,6 +78,7 @@ impl Default for Config {
             login_failures_max: 5,
             login_wait_seconds: 10,
             idempotency_wait_seconds: 15,
+            idempotent_calls_max: 1024,
             batch_recipients_max: 500,
             dns_servers: Vec::new(),
             dns_timeout_ms: 3000,

@@ -4,6 +4,9 @@
 //! The same key for another request is refused. A call that comes while its twin is still running waits for the
 //! twin's answer, and is told to come back if that takes too long. What failed with 5xx is forgotten, so that a retry
 //! is done again. Answers are kept sealed (`kept.rs`), because some hold secrets that are shown once.
+//! From taking the key to keeping the answer a call is a task of its own: neither a client that goes away nor the time
+//! limit of a request ends it half way, because then the work would be done and its answer kept by nobody. These tasks
+//! are bounded in number and waited for at shutdown; the lease is renewed for as long as one runs.
 //! What may surprise: without the header nothing here touches the database, so sending goes on while it is away.
 
 use crate::auth::Caller;
@@ -25,6 +28,10 @@ use std::time::Duration;
 const KEY_CHARS_MAX: usize = 255;
 /// How often a waiting call looks whether its twin is done.
 const POLL: Duration = Duration::from_millis(50);
+/// Tries to keep an answer: one that is not kept is a call that is done twice.
+const KEEP_TRIES: u32 = 5;
+/// Between two of them; longer each time.
+const KEEP_PAUSE: Duration = Duration::from_millis(200);
 /// Octets of an answer that can be kept; ours are far smaller.
 const ANSWER_OCTETS_MAX: usize = 4 * 1024 * 1024;
 
@@ -46,17 +53,54 @@ async fn run(api: &Api, key: String, request: Request, next: Next) -> Result<Res
     // Reading is bounded by the largest body of any operation; the handler applies its own limit again.
     let body = read(body, api.config().message_body_octets_max).await?;
     let hash = fingerprint(&parts.method, parts.uri.path(), &body);
-    if let Some(kept) = begin(api, &access, &key, &hash).await? {
-        return Ok(kept);
+    let turn = api.calls().turn().ok_or_else(Problem::unavailable)?;
+    let call = Call { api: api.clone(), access, key, hash };
+    let task = api.calls().spawn(async move {
+        let _turn = turn;
+        call.run(Request::from_parts(parts, Body::from(body)), next).await
+    });
+    // A panic in there was logged by its hook; what the call has done nobody knows, so its key is left to its lease.
+    task.await.unwrap_or_else(|_| Err(Problem::internal()))
+}
+
+/// One call with its key.
+struct Call {
+    api: Api,
+    access: Access,
+    key: String,
+    hash: [u8; 32],
+}
+
+impl Call {
+    async fn run(&self, request: Request, next: Next) -> Result<Response, Problem> {
+        let Call { api, access, key, hash } = self;
+        if let Some(kept) = begin(api, access, key, hash).await? {
+            return Ok(kept);
+        }
+        let mut handling = std::pin::pin!(next.run(request));
+        let response = loop {
+            match tokio::time::timeout(lease(api) / 3, handling.as_mut()).await {
+                Ok(response) => break response,
+                // Nobody else may take the key while we are at it.
+                Err(_) => {
+                    if let Err(fault) = api.database().idempotency_renew(access, key, lease(api)).await {
+                        tracing::warn!(%fault, "the lease of an idempotency key could not be renewed");
+                    }
+                }
+            }
+        };
+        finish(api, access, key, response).await
     }
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    finish(api, &access, &key, response).await
+}
+
+/// Longer than any call takes that nobody is still waiting for; after that whoever took the key is not alive any more.
+fn lease(api: &Api) -> Duration {
+    Duration::from_secs(api.config().request_seconds_max + 5)
 }
 
 /// The kept answer, or nothing if the call is ours to run.
 async fn begin(api: &Api, access: &Access, key: &str, hash: &[u8; 32]) -> Result<Option<Response>, Problem> {
-    // Longer than any call may run; after that the one that took the key is not alive any more.
-    let lease = Duration::from_secs(api.config().request_seconds_max + 5);
+    let lease = lease(api);
     let deadline = api.clock().instant() + Duration::from_secs(api.config().idempotency_wait_seconds);
     loop {
         match api.database().idempotency_begin(access, key, hash, lease).await? {
@@ -89,10 +133,23 @@ async fn finish(api: &Api, access: &Access, key: &str, response: Response) -> Re
     // The work is done; a lost answer must not turn into a failure that makes the client do it again.
     let owner = access.actor().to_string();
     let sealed = api.tokens().kept().seal(&owner, key, &body).map_err(|fault| trouble("seal", &fault))?;
-    if let Err(fault) = api.database().idempotency_finish(access, key, status.as_u16(), &sealed).await {
-        tracing::warn!(%fault, "an answer could not be kept for its idempotency key");
-    }
+    keep(api, access, key, status, &sealed).await;
     Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+async fn keep(api: &Api, access: &Access, key: &str, status: StatusCode, sealed: &[u8]) {
+    for attempt in 1..=KEEP_TRIES {
+        match api.database().idempotency_finish(access, key, status.as_u16(), sealed).await {
+            Ok(()) => return,
+            Err(fault) if fault.is_passing() && attempt < KEEP_TRIES => {
+                tokio::time::sleep(KEEP_PAUSE * attempt).await;
+            }
+            Err(fault) => {
+                tracing::warn!(%fault, "an answer could not be kept for its idempotency key");
+                return;
+            }
+        }
+    }
 }
 
 fn kept_answer(

@@ -8,6 +8,7 @@
 mod auth;
 mod batch_size;
 mod body;
+mod calls;
 mod config;
 mod dns;
 mod docs;

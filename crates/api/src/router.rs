@@ -5,6 +5,7 @@
 //! stand above the handler; they become the document, the reference and this router.
 
 use crate::auth::authenticate;
+use crate::calls::Calls;
 use crate::idempotency::once;
 use crate::in_force::settle;
 use crate::openapi;
@@ -99,6 +100,11 @@ pub fn document() -> serde_json::Value {
 
 /// The whole API as one service.
 pub fn router(state: AppState) -> Router {
+    assemble(state).0
+}
+
+/// The service, and the calls that may outlive its connections.
+pub fn assemble(state: AppState) -> (Router, Calls) {
     let document = document();
     let published = Published {
         schemas: Schemas::from_document(&document),
@@ -113,7 +119,9 @@ pub fn router(state: AppState) -> Router {
         .route_layer(from_fn_with_state(api.clone(), settle))
         .route_layer(from_fn_with_state(api.clone(), once))
         .route_layer(from_fn_with_state(api.clone(), authenticate));
-    open.merge(v1)
+    let calls = api.calls().clone();
+    let router = open
+        .merge(v1)
         .route("/", get(|| async { Redirect::temporary("/console/") }))
         .route("/console", get(|| async { Redirect::permanent("/console/") }))
         .fallback(|| async { Problem::not_found("path") })
@@ -124,5 +132,6 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(api.clone(), surround))
-        .with_state(api)
+        .with_state(api);
+    (router, calls)
 }

@@ -3,8 +3,9 @@
 //! Written on hyper's own connection builder because a client that sends its headers one octet a minute must be cut
 //! off, and axum's `serve` has no limit for that. More connections than allowed stay in the kernel's queue. After the
 //! shutdown token fires nothing new is accepted, requests in progress are given their time, and the rest is dropped.
+//! Calls that outlive their connection (`calls.rs`) are part of what is waited for.
 
-use crate::router::router;
+use crate::router::assemble;
 use crate::state::AppState;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
@@ -25,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `shutdown` fires and every request in progress has ended or run out of time.
 pub async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) {
     let config = state.config.clone();
-    let router = router(state);
+    let (router, calls) = assemble(state);
     let slots = Arc::new(Semaphore::new(config.connections_max));
     let connections = TaskTracker::new();
     let builder = builder(Duration::from_secs(config.header_seconds_max));
@@ -70,8 +71,16 @@ pub async fn serve(listener: TcpListener, state: AppState, shutdown: Cancellatio
     drop(listener);
     connections.close();
     let drain = Duration::from_secs(config.drain_seconds_max);
-    if tokio::time::timeout(drain, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "API requests were cut off at shutdown");
+    let finished = async {
+        connections.wait().await;
+        calls.finished().await;
+    };
+    if tokio::time::timeout(drain, finished).await.is_err() {
+        tracing::warn!(
+            open = connections.len(),
+            calls = calls.len(),
+            "API requests were cut off at shutdown"
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 //! `AppState` is made by the binary (or a test) and is all that the API knows of the rest of the house; `Api` wraps it
 //! together with the published document. Nothing here is global: two APIs run in one process.
 
+use crate::calls::Calls;
 use crate::config::Config;
 use crate::dns::DnsChecker;
 use crate::limit::{LoginThrottle, RequestRate};
@@ -63,6 +64,7 @@ struct Inner {
     rate: Mutex<RequestRate>,
     logins: Mutex<LoginThrottle>,
     hashing: Semaphore,
+    calls: Calls,
     schemas: Schemas,
     document: Bytes,
     docs: Bytes,
@@ -87,6 +89,7 @@ impl Api {
             rate: Mutex::new(rate),
             logins: Mutex::new(logins),
             hashing: Semaphore::new(HASHES_MAX),
+            calls: Calls::new(app.config.idempotent_calls_max),
             schemas: published.schemas,
             document: published.document,
             docs: published.docs,
@@ -149,6 +152,11 @@ impl Api {
     /// Passwords that are being hashed now: 19 MiB each, so their number is bounded.
     pub fn hashing(&self) -> &Semaphore {
         &self.0.hashing
+    }
+
+    /// Calls that go on although their client may be gone.
+    pub fn calls(&self) -> &Calls {
+        &self.0.calls
     }
 
     pub fn schemas(&self) -> &Schemas {

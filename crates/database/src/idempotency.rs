@@ -74,6 +74,17 @@ impl Database {
         }
     }
 
+    /// The first request takes longer than its lease: nobody may take it for dead.
+    pub async fn idempotency_renew(&self, access: &Access, key: &str, lease: Duration) -> Result<(), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Note, "go on with a request").await?;
+        let until = self.now().saturating_add(lease).to_jiff();
+        let sql =
+            "UPDATE idempotency_keys SET lease_until = $3 WHERE actor = $1 AND key = $2 AND status IS NULL";
+        scoped.execute(sql, &[&access.actor().to_string(), &key, &until]).await?;
+        scoped.commit().await
+    }
+
     /// Keeps the answer of the first request.
     pub async fn idempotency_finish(
         &self,

@@ -33,6 +33,21 @@ async fn a_lease_that_ran_out_can_be_taken_again_and_one_given_back_at_once() {
 }
 
 #[tokio::test]
+async fn a_lease_that_is_renewed_is_not_given_away_and_an_answer_stays() {
+    let (test, one) = with_tenant().await;
+    let (database, access) = (&test.database, admin_of(one.tenant.id));
+    assert_eq!(database.idempotency_begin(&access, "k", &[1; 32], LEASE).await.unwrap(), Begun::First);
+    test.clock.advance(Duration::from_secs(20));
+    database.idempotency_renew(&access, "k", LEASE).await.unwrap();
+    test.clock.advance(Duration::from_secs(20));
+    assert_eq!(database.idempotency_begin(&access, "k", &[1; 32], LEASE).await.unwrap(), Begun::Running);
+    database.idempotency_finish(&access, "k", 201, b"{}").await.unwrap();
+    database.idempotency_renew(&access, "k", LEASE).await.unwrap();
+    let kept = Begun::Done { status: 201, body: b"{}".to_vec() };
+    assert_eq!(database.idempotency_begin(&access, "k", &[1; 32], LEASE).await.unwrap(), kept);
+}
+
+#[tokio::test]
 async fn the_same_key_of_another_actor_is_another_key() {
     let (test, one) = with_tenant().await;
     let two = onboard(&test.database, "Two", "two.example").await;
