@@ -49,16 +49,18 @@ pub struct TokenAnswer {
 pub async fn token(State(api): State<Api>, Body(login): Body<Login>) -> Result<Response> {
     let Login { email, password } = login;
     let password = Zeroizing::new(password);
-    if let Some(wait) = api.with_logins(|logins| logins.wait(&email, api.clock().instant())) {
+    if let Err(wait) = api.with_logins(|logins| logins.attempt(&email, api.clock().instant())) {
         return Err(Problem::new(Kind::TooManyLogins, "too many failed logins").with_retry_after(wait));
     }
     let access = Access::house("login");
-    let user = {
+    let checked = {
         let _turn = api.hashing().acquire().await.map_err(|_| Problem::unavailable())?;
-        api.database().user_authenticate(&access, &email, password).await?
+        api.database().user_authenticate(&access, &email, password).await
     };
-    let Some(user) = user else {
-        api.with_logins(|logins| logins.failed(&email, api.clock().instant()));
+    if checked.is_err() {
+        api.with_logins(|logins| logins.returned(&email, api.clock().instant()));
+    }
+    let Some(user) = checked? else {
         return Err(Problem::new(Kind::BadCredential, "wrong e-mail address or password"));
     };
     api.with_logins(|logins| logins.succeeded(&email));

@@ -62,6 +62,19 @@ async fn a_token_ends_and_the_cookie_gives_the_next_one_exactly_once() {
 }
 
 #[tokio::test]
+async fn of_many_wrong_passwords_at_the_same_time_only_a_few_are_looked_at() {
+    let house = House::open().await;
+    let login = || {
+        let body = json!({"email": OPERATOR, "password": "not the password"});
+        house.call("POST", "/v1/auth/token", "", Some(body))
+    };
+    let replies = futures_util::future::join_all((0..20).map(|_| login())).await;
+    let (looked_at, told_to_wait): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 401);
+    assert_eq!((looked_at.len(), told_to_wait.len()), (5, 15));
+    assert!(told_to_wait.iter().all(|reply| reply.problem(429) == "too_many_logins"));
+}
+
+#[tokio::test]
 async fn logging_out_ends_the_cookie() {
     let house = House::open().await;
     let body = json!({"email": OPERATOR, "password": PASSWORD});
