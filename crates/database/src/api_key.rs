@@ -4,6 +4,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::credential::{mac_from, networks_from, time_from};
 use crate::error::Fault;
+use crate::narrow::Bounds;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use ipnet::IpNet;
@@ -54,7 +55,7 @@ impl ApiKeyNew {
 
 impl Database {
     /// The key and its text, `ph_live_…`. Without a tenant it is the operator's. Nobody makes a key that may do more
-    /// than himself.
+    /// than himself, and no key one that is less bound.
     pub async fn api_key_create(
         &self,
         access: &Access,
@@ -67,6 +68,8 @@ impl Database {
         }
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, tenant, Intent::Change, "create an API key").await?;
+        let bounds = Bounds { stream: new.stream, networks: &new.networks, expires_at: new.expires_at };
+        scoped.expect_within_own(bounds).await?;
         let (row, text) = api_key_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("api_key.create", &row)).await?;
         scoped.commit().await?;
@@ -118,6 +121,8 @@ impl Database {
         if row.rights.words().iter().any(|word| !access.rights().words().contains(word)) {
             return Err(Fault::Forbidden);
         }
+        let bounds = Bounds { stream: row.stream, networks: &row.networks, expires_at: row.expires_at };
+        scoped.expect_within_own(bounds).await?;
         scoped.record(self, change_of("api_key.rotate", &row)).await?;
         scoped.commit().await?;
         Ok((row, minted.text))
@@ -208,7 +213,7 @@ fn change_of(action: &'static str, row: &ApiKeyRow) -> Change {
     Change { action, tenant: row.tenant, object: row.id.to_string(), detail }
 }
 
-fn api_key_from(row: &Row) -> Result<ApiKeyRow, Fault> {
+pub(crate) fn api_key_from(row: &Row) -> Result<ApiKeyRow, Fault> {
     let rights: Vec<&str> = column(row, "rights")?;
     Ok(ApiKeyRow {
         id: ApiKeyId::from_uuid(column(row, "id")?),

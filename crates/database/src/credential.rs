@@ -5,6 +5,7 @@
 use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
+use crate::narrow::Bounds;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use ipnet::IpNet;
@@ -64,7 +65,7 @@ impl CredentialNew {
 }
 
 impl Database {
-    /// The credential and its password.
+    /// The credential and its password. No API key makes one that is less bound than itself.
     pub async fn credential_create(
         &self,
         access: &Access,
@@ -74,6 +75,8 @@ impl Database {
         let mut client = self.client().await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "create a credential").await?;
+        let bounds = Bounds { stream: new.stream, networks: &new.networks, expires_at: new.expires_at };
+        scoped.expect_within_own(bounds).await?;
         let (row, password) = credential_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("credential.create", &row)).await?;
         scoped.commit().await?;
@@ -122,6 +125,9 @@ impl Database {
         let row =
             scoped.one("credential", sql, &[&tenant.uuid(), &credential.uuid(), &&minted.mac[..]]).await?;
         let row = credential_from(&row)?;
+        // The transaction ends without effect if it is refused.
+        let bounds = Bounds { stream: row.stream, networks: &row.networks, expires_at: row.expires_at };
+        scoped.expect_within_own(bounds).await?;
         scoped.record(self, change_of("credential.rotate", &row)).await?;
         scoped.commit().await?;
         Ok((row, minted.text))

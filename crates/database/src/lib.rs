@@ -19,6 +19,7 @@ mod follower;
 mod idempotency;
 mod message;
 mod migrate;
+mod narrow;
 mod onboard;
 mod page;
 mod pool;

@@ -39,6 +39,45 @@ async fn a_key_may_do_what_its_scopes_say_and_cannot_make_a_greater_one() {
 }
 
 #[tokio::test]
+async fn a_bound_key_makes_and_rotates_nothing_that_is_less_bound() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let (own, other) = (&client.answer["streams"][0]["id"], &client.answer["streams"][1]["id"]);
+    let later = |seconds| {
+        mail::Clock::timestamp(&*house.clock).saturating_add(std::time::Duration::from_secs(seconds))
+    };
+    let bound = |stream: &serde_json::Value, network: &str, seconds: u64| json!({"name": "k", "stream": stream, "networks": [network], "expires_at": later(seconds)});
+    let create = |collection: &'static str, by: &str, mut body: serde_json::Value| {
+        if collection == "/api-keys" {
+            body["scopes"] = json!(["send", "read", "manage"]);
+        }
+        let (house, path, by) = (&house, client.path(collection), by.to_owned());
+        async move { house.call("POST", &path, &by, Some(body)).await }
+    };
+    let made = create("/api-keys", &client.key, bound(own, "127.0.0.0/8", 60)).await.expect(201);
+    let key = made["secret"].as_str().unwrap();
+    for collection in ["/api-keys", "/credentials"] {
+        for body in [
+            bound(other, "127.0.0.1", 60),
+            bound(&serde_json::Value::Null, "127.0.0.1", 60),
+            bound(own, "0.0.0.0/0", 60),
+            bound(own, "127.0.0.1", 61),
+            json!({"name": "free"}),
+        ] {
+            let reply = create(collection, key, body.clone()).await;
+            assert_eq!(reply.problem(403), "forbidden", "{collection} {body}");
+        }
+        let within = create(collection, key, bound(own, "127.0.0.1", 59)).await.expect(201);
+        let free = create(collection, &client.key, json!({"name": "free"})).await.expect(201);
+        for (target, status) in [(&within, 200), (&free, 403)] {
+            let path = client.path(&format!("{collection}/{}/rotate", target["id"].as_str().unwrap()));
+            house.call("POST", &path, key, None).await.expect(status);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_or_rotated_key_ends_at_once_and_no_list_shows_a_secret() {
     let house = House::open().await;
     let operator = house.operator().await;
