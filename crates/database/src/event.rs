@@ -10,7 +10,9 @@ use crate::scope::{Intent, Scoped, column, parsed};
 use mail::{Event, EventId, EventKind, TenantId, Timestamp};
 use registry::Access;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 /// Key of the lock that makes the order of numbers the order of commits: "events" as a number.
 const EVENTS_LOCK: i64 = 0x6576_656e_7473;
@@ -99,6 +101,7 @@ pub(crate) async fn events_insert(
     }
     events_lock(scoped).await?;
     let ids: Vec<_> = events.iter().map(|event| event.id.uuid()).collect();
+    let endpoints = endpoints_hold(scoped, events).await?;
     let tenants: Vec<_> = events.iter().map(|event| event.tenant.uuid()).collect();
     let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
     let times: Vec<_> = events.iter().map(|event| event.timestamp.to_jiff()).collect();
@@ -117,12 +120,21 @@ pub(crate) async fn events_insert(
              INSERT INTO webhook_deliveries (endpoint_id, event_id, tenant_id, state, due_at, created_at)
              SELECT p.id, f.id, f.tenant_id, 'pending', $6, $6
              FROM fresh f JOIN endpoints p ON p.tenant_id = f.tenant_id
-             WHERE p.state <> 'disabled' AND (p.kinds = '{}' OR f.kind = ANY (p.kinds))
+             WHERE p.id = ANY ($7) AND p.state <> 'disabled' AND (p.kinds = '{}' OR f.kind = ANY (p.kinds))
              ON CONFLICT DO NOTHING",
-            &[&ids, &tenants, &kinds, &times, &data, &now.to_jiff()],
+            &[&ids, &tenants, &kinds, &times, &data, &now.to_jiff(), &endpoints],
         )
         .await?;
     Ok(())
+}
+
+/// The endpoints that may get calls; they stay until the commit. One that is deleted at this moment would take the
+/// events of everybody else in the statement along.
+async fn endpoints_hold(scoped: &Scoped<'_>, events: &[Event]) -> Result<Vec<Uuid>, Fault> {
+    let tenants: BTreeSet<Uuid> = events.iter().map(|event| event.tenant.uuid()).collect();
+    let tenants: Vec<Uuid> = tenants.into_iter().collect();
+    let sql = "SELECT id FROM endpoints WHERE tenant_id = ANY ($1) ORDER BY id FOR KEY SHARE";
+    scoped.rows(sql, &[&tenants]).await?.iter().map(|row| column(row, "id")).collect()
 }
 
 pub(crate) fn event_from(row: &Row) -> Result<EventRow, Fault> {

@@ -186,7 +186,7 @@ impl Database {
     ) -> Result<EventId, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "test a webhook").await?;
-        let sql = "SELECT 1 FROM endpoints WHERE tenant_id = $1 AND id = $2";
+        let sql = "SELECT 1 FROM endpoints WHERE tenant_id = $1 AND id = $2 FOR KEY SHARE";
         scoped.one("webhook", sql, &[&tenant.uuid(), &endpoint.uuid()]).await?;
         events_lock(&scoped).await?;
         let now = self.now();
