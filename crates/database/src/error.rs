@@ -85,6 +85,13 @@ impl Fault {
         }
     }
 
+    /// Whether a statement ran into its time limit: the same work in smaller parts may not.
+    pub fn is_too_slow(&self) -> bool {
+        let Fault::Unavailable { source, .. } = self else { return false };
+        let error = source.downcast_ref::<tokio_postgres::Error>();
+        error.and_then(tokio_postgres::Error::code) == Some(&SqlState::QUERY_CANCELED)
+    }
+
     /// Whether the same call may succeed a moment later.
     pub fn is_passing(&self) -> bool {
         matches!(self, Fault::Unavailable { .. })

@@ -3,12 +3,16 @@
 //! `projection_apply` writes a batch and the reader's cursor in one transaction, so after a crash the reader goes on
 //! exactly behind what is in the tables. Applying a batch twice changes nothing: rows that are there are left alone,
 //! a settled recipient stays settled, and counts follow from what really changed. One reader per cursor name.
-//! Records of a tenant that was erased meanwhile are dropped.
+//! A message may come in parts, some of its recipients in each; a part that is repeated changes nothing either.
+//! What a row belongs to may be deleted at any moment, by the erasure of a tenant or by housekeeping: it is held until
+//! the commit, and a row whose parent has gone is dropped alone.
 
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::event::events_insert;
-use crate::projection_rows::{attempts_insert, messages_insert, settlements_apply};
+use crate::projection_rows::{
+    attempts_insert, messages_hold, messages_insert, recipients_insert, settlements_apply, tenants_hold,
+};
 use crate::scope::{Intent, Scoped, column};
 use mail::{ApiKeyId, CredentialId, DomainId, Event, MessageId, Outcome, StreamId, TenantId, Timestamp};
 use registry::{Access, DayCount};
@@ -33,6 +37,10 @@ pub struct MessageNew {
     pub tags: Vec<String>,
     pub metadata: Vec<(String, String)>,
     pub size: u64,
+    /// Recipients of the whole message.
+    pub recipients_count: u32,
+    /// The number of the first of `recipients`: 0 unless an earlier part had the ones before.
+    pub recipients_first: u32,
     /// Forward-paths, in the order of their numbers.
     pub recipients: Vec<String>,
 }
@@ -98,7 +106,10 @@ impl Database {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "write the projection").await?;
         let now = self.now();
+        tenants_hold(&scoped, batch).await?;
         messages_insert(&scoped, &batch.messages).await?;
+        messages_hold(&scoped, batch).await?;
+        recipients_insert(&scoped, &batch.messages).await?;
         attempts_insert(&scoped, &batch.attempts).await?;
         settlements_apply(&scoped, &batch.settlements).await?;
         events_insert(&scoped, &batch.events, now).await?;

@@ -1,27 +1,55 @@
 //! The rows of the projection: how a batch becomes a handful of statements, whatever its size.
 //!
 //! Every table gets its rows as arrays, one per column, through `unnest`: a thousand attempts are one round trip. What
-//! is there already is left alone, and only what is new is counted. Called by `projection.rs`.
+//! is there already is left alone, and only what is new is counted. Called by `projection.rs`, which holds the parents
+//! of all rows first: between looking for a parent and the check of the reference somebody may delete it, and then the
+//! whole statement would fail.
 
 use crate::error::Fault;
-use crate::projection::{AttemptNew, MessageNew, SettlementNew};
+use crate::projection::{AttemptNew, Batch, MessageNew, SettlementNew};
 use crate::scope::{Scoped, column};
-use mail::{ApiKeyId, ClassKind, CredentialId, MessageId, Timestamp, Verdict};
+use mail::{ApiKeyId, ClassKind, CredentialId, Timestamp, Verdict};
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
 /// Characters of a reply or an address that are kept.
 const TEXT_CHARS_MAX: usize = 1000;
 
+/// Those that are there stay until the commit.
+pub(crate) async fn tenants_hold(scoped: &Scoped<'_>, batch: &Batch) -> Result<(), Fault> {
+    let tenants = batch.messages.iter().map(|m| m.tenant.uuid());
+    let tenants = tenants.chain(batch.attempts.iter().map(|a| a.tenant.uuid()));
+    let tenants = tenants.chain(batch.settlements.iter().map(|s| s.tenant.uuid()));
+    let tenants = tenants.chain(batch.events.iter().map(|event| event.tenant.uuid()));
+    hold(scoped, "SELECT FROM tenants WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE", tenants.collect()).await
+}
+
+/// Those that are there stay until the commit: of this batch, or what its attempts are about.
+pub(crate) async fn messages_hold(scoped: &Scoped<'_>, batch: &Batch) -> Result<(), Fault> {
+    let messages = batch.messages.iter().map(|m| m.id.uuid());
+    let messages = messages.chain(batch.attempts.iter().map(|a| a.message.uuid()));
+    hold(scoped, "SELECT FROM messages WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE", messages.collect())
+        .await
+}
+
+async fn hold(scoped: &Scoped<'_>, sql: &str, ids: BTreeSet<Uuid>) -> Result<(), Fault> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    scoped.execute(sql, &[&ids.into_iter().collect::<Vec<_>>()]).await?;
+    Ok(())
+}
+
+/// Without their recipients.
 pub(crate) async fn messages_insert(scoped: &Scoped<'_>, messages: &[MessageNew]) -> Result<(), Fault> {
     if messages.is_empty() {
         return Ok(());
     }
     let each = |f: fn(&MessageNew) -> Uuid| messages.iter().map(f).collect::<Vec<_>>();
     let text = |f: fn(&MessageNew) -> &str| messages.iter().map(|m| clean(f(m))).collect::<Vec<_>>();
-    let inserted = scoped
-        .rows(
+    scoped
+        .execute(
             "INSERT INTO messages (id, tenant_id, stream_id, domain_id, credential_id, api_key_id, accepted_at,
                                    not_before, expires_at, header_from, reverse_path, subject, message_id_header,
                                    tags, metadata, size, recipients)
@@ -33,7 +61,7 @@ pub(crate) async fn messages_insert(scoped: &Scoped<'_>, messages: &[MessageNew]
                                    not_before, expires_at, header_from, reverse_path, subject, message_id_header,
                                    tags, metadata, size, recipients)
              WHERE EXISTS (SELECT FROM tenants t WHERE t.id = m.tenant_id)
-             ON CONFLICT (id) DO NOTHING RETURNING id",
+             ON CONFLICT (id) DO NOTHING",
             &[
                 &each(|m| m.id.uuid()),
                 &each(|m| m.tenant.uuid()),
@@ -51,51 +79,58 @@ pub(crate) async fn messages_insert(scoped: &Scoped<'_>, messages: &[MessageNew]
                 &messages.iter().map(|m| json!(m.tags)).collect::<Vec<_>>(),
                 &messages.iter().map(metadata_of).collect::<Vec<_>>(),
                 &messages.iter().map(|m| i64::try_from(m.size).unwrap_or(i64::MAX)).collect::<Vec<_>>(),
-                &messages.iter().map(|m| count(m.recipients.len())).collect::<Vec<_>>(),
+                &messages.iter().map(|m| number(m.recipients_count)).collect::<Vec<_>>(),
             ],
-        )
-        .await?;
-    let mut fresh = HashSet::with_capacity(inserted.len());
-    for row in &inserted {
-        fresh.insert(MessageId::from_uuid(column(row, "id")?));
-    }
-    let fresh: Vec<&MessageNew> = messages.iter().filter(|message| fresh.contains(&message.id)).collect();
-    recipients_insert(scoped, &fresh).await?;
-    count_accepted(scoped, &fresh).await
-}
-
-async fn recipients_insert(scoped: &Scoped<'_>, messages: &[&MessageNew]) -> Result<(), Fault> {
-    let (mut ids, mut numbers, mut tenants, mut addresses, mut times) =
-        (vec![], vec![], vec![], vec![], vec![]);
-    for message in messages {
-        for (n, address) in message.recipients.iter().enumerate() {
-            ids.push(message.id.uuid());
-            numbers.push(count(n));
-            tenants.push(message.tenant.uuid());
-            addresses.push(clean(address));
-            times.push(message.accepted_at.to_jiff());
-        }
-    }
-    scoped
-        .execute(
-            "INSERT INTO recipients (message_id, n, tenant_id, address, state, updated_at)
-             SELECT id, n, tenant, address, 'queued', at
-             FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[])
-                  AS r (id, n, tenant, address, at)
-             ON CONFLICT DO NOTHING",
-            &[&ids, &numbers, &tenants, &addresses, &times],
         )
         .await?;
     Ok(())
 }
 
+/// Counted as accepted is what was not there: of a message that came in parts, each part by itself.
+pub(crate) async fn recipients_insert(scoped: &Scoped<'_>, messages: &[MessageNew]) -> Result<(), Fault> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let (mut ids, mut numbers, mut tenants, mut addresses, mut times) =
+        (vec![], vec![], vec![], vec![], vec![]);
+    for message in messages {
+        for (n, address) in (message.recipients_first..).zip(&message.recipients) {
+            ids.push(message.id.uuid());
+            numbers.push(number(n));
+            tenants.push(message.tenant.uuid());
+            addresses.push(clean(address));
+            times.push(message.accepted_at.to_jiff());
+        }
+    }
+    let inserted = scoped
+        .rows(
+            "WITH fresh AS (
+                 INSERT INTO recipients (message_id, n, tenant_id, address, state, updated_at)
+                 SELECT id, n, tenant, address, 'queued', at
+                 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::timestamptz[])
+                      AS r (id, n, tenant, address, at)
+                 WHERE EXISTS (SELECT FROM messages m WHERE m.id = r.id)
+                 ON CONFLICT DO NOTHING RETURNING message_id)
+             SELECT message_id, count(*) AS recipients FROM fresh GROUP BY message_id",
+            &[&ids, &numbers, &tenants, &addresses, &times],
+        )
+        .await?;
+    let mut fresh = HashMap::with_capacity(inserted.len());
+    for row in &inserted {
+        fresh.insert(column::<Uuid>(row, "message_id")?, column::<i64>(row, "recipients")?);
+    }
+    // `remove`, so that a message that stands twice in the batch counts once.
+    let counted = messages.iter().filter_map(|m| Some((m, fresh.remove(&m.id.uuid())?)));
+    count_accepted(scoped, &counted.collect::<Vec<_>>()).await
+}
+
 /// Counts per stream and, for the limits, per credential and day.
-async fn count_accepted(scoped: &Scoped<'_>, messages: &[&MessageNew]) -> Result<(), Fault> {
-    let tenants: Vec<Uuid> = messages.iter().map(|m| m.tenant.uuid()).collect();
-    let times: Vec<_> = messages.iter().map(|m| m.accepted_at.to_jiff()).collect();
-    let credentials: Vec<Uuid> =
-        messages.iter().map(|m| m.credential.map_or(Uuid::nil(), CredentialId::uuid)).collect();
-    let counts: Vec<i64> = messages.iter().map(|m| i64::from(count(m.recipients.len()))).collect();
+async fn count_accepted(scoped: &Scoped<'_>, accepted: &[(&MessageNew, i64)]) -> Result<(), Fault> {
+    let each = |f: fn(&MessageNew) -> Uuid| accepted.iter().map(|(m, _)| f(m)).collect::<Vec<_>>();
+    let tenants = each(|m| m.tenant.uuid());
+    let credentials = each(|m| m.credential.map_or(Uuid::nil(), CredentialId::uuid));
+    let times: Vec<_> = accepted.iter().map(|(m, _)| m.accepted_at.to_jiff()).collect();
+    let counts: Vec<i64> = accepted.iter().map(|(_, count)| *count).collect();
     scoped
         .execute(
             "INSERT INTO usage_days AS u (tenant_id, credential_id, day, recipients)
@@ -106,8 +141,8 @@ async fn count_accepted(scoped: &Scoped<'_>, messages: &[&MessageNew]) -> Result
             &[&tenants, &credentials, &times, &counts],
         )
         .await?;
-    let streams: Vec<Uuid> = messages.iter().map(|m| m.stream.uuid()).collect();
-    let what = vec!["accepted"; messages.len()];
+    let streams = each(|m| m.stream.uuid());
+    let what = vec!["accepted"; accepted.len()];
     count_up(scoped, &tenants, &streams, &times, &what, &counts).await
 }
 
@@ -328,9 +363,5 @@ fn metadata_of(message: &MessageNew) -> Value {
 }
 
 fn number(n: u32) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
-}
-
-fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
 }

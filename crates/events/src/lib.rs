@@ -7,6 +7,7 @@
 mod config;
 mod context;
 mod error;
+mod parts;
 mod project;
 mod rows;
 mod shape;

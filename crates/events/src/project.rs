@@ -5,10 +5,15 @@
 //! segments; nobody on the path of a message notices. A record that the database refuses for good is left out and
 //! logged, because one of them must not keep everybody's events from being told.
 //!
+//! A transaction has a bounded number of rows (`parts.rs`): less when one ran into the time limit of its statements,
+//! slowly more again when they go through. A message with very many recipients takes several; the cursor stays before
+//! it until it is whole, and what is read again after a crash changes nothing.
+//!
 //! What may surprise: after an orderly stop unread records simply stay in the journal; the next start goes on there.
 
 use crate::Config;
 use crate::context::{Context, Contexts};
+use crate::parts::{Part, Place};
 use crate::rows::{BatchContexts, Entry, batch};
 use crate::start::SnapshotSource;
 use database::Database;
@@ -16,7 +21,6 @@ use mail::{MessageId, TenantId};
 use registry::Access;
 use spool::{Attempted, Follower, Position, ReaderMark, Record, Settled, Spool};
 use std::collections::HashSet;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -25,8 +29,10 @@ use tokio_util::sync::CancellationToken;
 /// Name of the cursor in the database and of the reader in the journal.
 pub(crate) const READER: &str = "events";
 const ACCESS: Access = Access::house("projection of the journal");
-/// Recipients and outcomes of one transaction: many rows in one statement would outlast its time limit for ever.
+/// Recipients and outcomes of one transaction at most.
 const ROWS_MAX: usize = 5_000;
+/// How many more may be in a transaction after one that went through.
+const ROWS_STEP: usize = 100;
 /// First pause after a failure; doubled up to the configured limit.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 
@@ -36,6 +42,8 @@ pub(crate) struct Projector {
     snapshot: SnapshotSource,
     config: Config,
     contexts: Contexts,
+    /// Rows of the next transaction at most.
+    rows_max: usize,
     mark: ReaderMark,
     /// Rung after every batch: there may be calls to make.
     told: Arc<Notify>,
@@ -54,7 +62,7 @@ impl Projector {
     ) -> Projector {
         let contexts = Contexts::new(config.remembered_recipients_max);
         let mark = spool.reader(READER);
-        Projector { spool, database, snapshot, config, contexts, mark, told }
+        Projector { spool, database, snapshot, config, contexts, rows_max: ROWS_MAX, mark, told }
     }
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
@@ -116,41 +124,35 @@ impl Projector {
         let contexts = self.contexts_of(entries, shutdown).await?;
         let snapshot = (self.snapshot)();
         let mut backoff = Backoff::new(&self.config);
-        // The last part first: they are taken from the end.
-        let mut parts: Vec<Range<usize>> = parts_of(entries);
-        parts.reverse();
-        while let Some(part) = parts.pop() {
-            let position = entries.get(part.end).map_or(end, |(position, _)| *position);
-            let batch = batch(&entries[part.clone()], position, &contexts, &snapshot);
+        let (mut place, mut left_out) = (Place::default(), None);
+        while place.entry < entries.len() {
+            let part = Part::next(entries, place, self.rows_max);
+            // Behind the last record that is whole then.
+            let position = entries.get(part.to.entry).map_or(end, |(position, _)| *position);
+            let batch = batch(entries, &part, position, &contexts, &snapshot);
             match self.database.projection_apply(&ACCESS, &batch).await {
                 Ok(()) => {
+                    place = part.to;
                     backoff = Backoff::new(&self.config);
+                    self.rows_max = (self.rows_max + ROWS_STEP).min(ROWS_MAX);
                     self.mark.past(position);
                     self.told.notify_one();
-                    metrics::counter!("posthouse_events_records_total").increment(part.len() as u64);
+                    let records = part.to.entry - part.from.entry;
+                    metrics::counter!("posthouse_events_records_total").increment(records as u64);
+                }
+                Err(fault) if part.rows > 1 && (fault.is_too_slow() || !fault.is_passing()) => {
+                    let error = &fault as &dyn std::error::Error;
+                    tracing::warn!(error, rows = part.rows, "a transaction of events is made smaller");
+                    self.rows_max = part.rows / 2;
                 }
                 Err(fault) if fault.is_passing() => {
                     backoff.wait("write a batch", &fault, shutdown).await?;
-                    parts.push(part);
-                }
-                Err(fault) if part.len() > 1 => {
-                    tracing::warn!(
-                        error = &fault as &dyn std::error::Error,
-                        records = part.len(),
-                        "a batch is refused and split"
-                    );
-                    let middle = part.start + part.len() / 2;
-                    parts.push(middle..part.end);
-                    parts.push(part.start..middle);
                 }
                 Err(fault) => {
-                    let message = entries[part.start].1.message().map(|id| id.to_string());
-                    tracing::error!(
-                        error = &fault as &dyn std::error::Error,
-                        message.id = message,
-                        "a record cannot be told"
-                    );
-                    metrics::counter!("posthouse_events_records_left_out_total").increment(1);
+                    leave_out(&entries[place.entry].1, place, &fault);
+                    // Two recipients of one message: it is not about a recipient.
+                    let again = left_out.replace(place.entry) == Some(place.entry);
+                    place = if again { Place { entry: place.entry + 1, recipient: 0 } } else { part.to };
                 }
             }
         }
@@ -215,22 +217,14 @@ impl Projector {
     }
 }
 
-/// Parts of which each is one transaction of bounded size, whatever the number of recipients of a message is.
-fn parts_of(entries: &[Entry]) -> Vec<Range<usize>> {
-    let (mut parts, mut start, mut rows) = (Vec::new(), 0, 0);
-    for (index, (_, record)) in entries.iter().enumerate() {
-        let own = match &**record {
-            Record::Accepted(accepted) => accepted.recipients.len(),
-            Record::Attempted(_) | Record::Settled(_) | Record::Unknown { .. } => 1,
-        };
-        if index > start && rows + own > ROWS_MAX {
-            parts.push(start..index);
-            (start, rows) = (index, 0);
-        }
-        rows += own;
-    }
-    parts.push(start..entries.len());
-    parts
+fn leave_out(record: &Record, place: Place, fault: &database::Fault) {
+    tracing::error!(
+        error = fault as &dyn std::error::Error,
+        message.id = record.message().map(|id| id.to_string()),
+        recipient = place.recipient,
+        "a record cannot be told"
+    );
+    metrics::counter!("posthouse_events_records_left_out_total").increment(1);
 }
 
 /// At least one entry, then whatever comes within the wait, up to the limit of a batch.

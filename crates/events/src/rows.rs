@@ -1,6 +1,7 @@
 //! Journal records as the rows of the projection. Pure.
 
 use crate::context::Context;
+use crate::parts::Part;
 use crate::project::READER;
 use crate::shape;
 use database::{AttemptNew, Batch, MessageNew, MessageRow, RecipientState, SettlementNew};
@@ -8,6 +9,7 @@ use mail::MessageId;
 use registry::Snapshot;
 use spool::{Accepted, Attempted, Position, Record, Settled, Settlement};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A record with its place, as the follower gives it.
@@ -18,6 +20,7 @@ pub(crate) type BatchContexts = HashMap<MessageId, Arc<Context>>;
 /// A message that nobody knows (its tenant was erased meanwhile) has no rows and no events.
 pub(crate) fn batch(
     entries: &[Entry],
+    part: &Part,
     position: Position,
     contexts: &BatchContexts,
     snapshot: &Snapshot,
@@ -27,12 +30,12 @@ pub(crate) fn batch(
         position: position.as_u64().to_be_bytes().to_vec(),
         ..Batch::default()
     };
-    for (_, record) in entries {
+    for (record, recipients) in part.records(entries) {
         let context = record.message().and_then(|message| contexts.get(&message));
-        match (&**record, context) {
+        match (record, context) {
             (Record::Accepted(accepted), Some(context)) => {
-                batch.messages.push(message_row(accepted, context));
-                batch.events.extend(shape::accepted(context, accepted.accepted_at, snapshot));
+                batch.messages.push(message_row(accepted, context, &recipients));
+                batch.events.extend(shape::accepted(context, recipients, accepted.accepted_at, snapshot));
             }
             (Record::Attempted(attempted), Some(context)) => {
                 batch.attempts.push(attempt_row(attempted));
@@ -50,7 +53,8 @@ pub(crate) fn batch(
     batch
 }
 
-fn message_row(accepted: &Accepted, context: &Context) -> MessageNew {
+fn message_row(accepted: &Accepted, context: &Context, recipients: &Range<u32>) -> MessageNew {
+    let addresses = context.recipients.get(recipients.start as usize..recipients.end as usize);
     MessageNew {
         id: accepted.message,
         tenant: accepted.tenant,
@@ -68,7 +72,9 @@ fn message_row(accepted: &Accepted, context: &Context) -> MessageNew {
         tags: context.tags.clone(),
         metadata: context.metadata.clone(),
         size: accepted.size,
-        recipients: context.recipients.clone(),
+        recipients_count: u32::try_from(context.recipients.len()).unwrap_or(u32::MAX),
+        recipients_first: recipients.start,
+        recipients: addresses.unwrap_or_default().to_vec(),
     }
 }
 

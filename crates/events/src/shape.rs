@@ -9,14 +9,20 @@ use mail::{ClassKind, Event, EventId, EventKind, MessageId, Outcome, StreamId, T
 use registry::Snapshot;
 use serde_json::{Map, Value, json};
 use spool::{Attempted, Settled, Settlement};
+use std::ops::Range;
 
-/// `message.accepted`, one for each recipient.
-pub(crate) fn accepted(context: &Context, at: Timestamp, registry: &Snapshot) -> Vec<Event> {
+/// `message.accepted`, one for each of these recipients.
+pub(crate) fn accepted(
+    context: &Context,
+    recipients: Range<u32>,
+    at: Timestamp,
+    registry: &Snapshot,
+) -> Vec<Event> {
     let one = |recipient: u32| {
         let about = About { context, recipient, attempt: 0, at };
         about.event(EventKind::MessageAccepted, about.data(registry))
     };
-    (0..context.recipients.len() as u32).map(one).collect()
+    recipients.map(one).collect()
 }
 
 /// `message.deferred`.
@@ -255,8 +261,8 @@ mod tests {
         let context = context(&mut random);
         let registry = registry(&context, &mut random);
         let at = Timestamp::from_millis(5);
-        let first = accepted(&context, at, &registry);
-        assert_eq!(first, accepted(&context, at, &registry));
+        let first = accepted(&context, 0..2, at, &registry);
+        assert_eq!(first[1..], accepted(&context, 1..2, at, &registry));
         let delivered = settled(&end(&context, Settlement::Delivered, None), &context, &registry);
         let bounced = settled(&end(&context, Settlement::Bounced, None), &context, &registry);
         let ids: std::collections::HashSet<_> =

@@ -45,6 +45,8 @@ fn batch(client: &Client, stream: StreamId, id: MessageId, now: Timestamp) -> Ba
         tags: vec!["nov".to_owned()],
         metadata: vec![("order".to_owned(), "77".to_owned())],
         size: 1000,
+        recipients_count: 2,
+        recipients_first: 0,
         recipients: vec!["a@example.org".to_owned(), "b@example.org".to_owned()],
     };
     let attempt = AttemptNew {

@@ -30,6 +30,8 @@ fn message(one: &Onboarded, seed: u64) -> MessageNew {
         tags: vec!["nov26".to_owned()],
         metadata: vec![("order".to_owned(), "77".to_owned())],
         size: 1234,
+        recipients_count: 2,
+        recipients_first: 0,
         recipients: vec!["b@example.net".to_owned(), "c@example.org".to_owned()],
     }
 }
@@ -122,6 +124,125 @@ async fn a_batch_applied_twice_is_there_once() {
     let expected = [("accepted", 2), ("attempted", 1), ("deferred", 2), ("delivered", 1)];
     let expected: Vec<(String, i64)> = expected.map(|(what, count)| (what.to_owned(), count)).to_vec();
     assert_eq!(counts(&test.database, &one).await, expected);
+}
+
+#[tokio::test]
+async fn a_message_in_parts_is_whole_in_the_end_and_counted_once() {
+    let (test, one) = with_tenant().await;
+    let message = message(&one, 1);
+    let part = |first: u32, recipients: &[&str]| Batch {
+        messages: vec![MessageNew {
+            recipients_count: 5,
+            recipients_first: first,
+            recipients: recipients.iter().map(|text| (*text).to_owned()).collect(),
+            ..message.clone()
+        }],
+        cursor_name: "rollup".to_owned(),
+        position: vec![1],
+        ..Batch::default()
+    };
+    let (head, tail) = (part(0, &["a@x.example", "b@x.example"]), part(2, &["c@x.example", "d@x.example"]));
+    // Read again after a crash: once as it was, once cut in another place.
+    let again = part(1, &["b@x.example", "c@x.example", "d@x.example", "e@x.example"]);
+    for batch in [&head, &head, &tail, &head, &again] {
+        test.database.projection_apply(&house(), batch).await.unwrap();
+    }
+    let row = test.database.message_fetch(&house(), one.tenant.id, message.id).await.unwrap();
+    let addresses: Vec<_> = row.recipients.iter().map(|r| r.address.as_str()).collect();
+    assert_eq!(addresses, ["a@x.example", "b@x.example", "c@x.example", "d@x.example", "e@x.example"]);
+    assert_eq!(counts(&test.database, &one).await, [("accepted".to_owned(), 5)]);
+    let used = test.database.usage_restore(&house()).await.unwrap();
+    assert!(used.iter().all(|count| count.recipients == 5) && used.len() == 2, "{used:?}");
+}
+
+/// Applies a batch while a transaction that has done `deleting` is open, and commits that as soon as somebody waits
+/// for it.
+async fn apply_against(test: &TestDatabase, batch: &Batch, deleting: &str) -> Result<(), Fault> {
+    let (deleter, watcher) = (test.admin().await, test.admin().await);
+    deleter.batch_execute(&format!("BEGIN; {deleting}")).await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let committing = async {
+        let mut again = tokio::time::interval(Duration::from_millis(10));
+        while watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            again.tick().await;
+        }
+        deleter.batch_execute("COMMIT").await.unwrap();
+    };
+    let access = house();
+    let both = async { tokio::join!(test.database.projection_apply(&access, batch), committing).0 };
+    tokio::time::timeout(Duration::from_secs(10), both).await.expect("nobody waited")
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_deleted_meanwhile_costs_only_its_own_calls() {
+    let (test, one) = with_tenant().await;
+    let create = async |url: &str| {
+        let new = database::EndpointNew { url: url.to_owned(), kinds: Vec::new() };
+        test.database.endpoint_create(&house(), one.tenant.id, &new).await.unwrap().0
+    };
+    let (gone, stays) = (create("https://a.example/").await, create("https://b.example/").await);
+    let deleting = format!("DELETE FROM endpoints WHERE id = '{}'", gone.id.uuid());
+    apply_against(&test, &batch(&one), &deleting).await.unwrap();
+    let events = test.database.event_list(&house(), one.tenant.id, &PageRequest::first()).await.unwrap().rows;
+    assert_eq!(events.len(), 2);
+    let due = test.database.webhook_due(&house(), 10, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(due.iter().map(|call| call.endpoint).collect::<Vec<_>>(), [stays.id; 2]);
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_erased_meanwhile_takes_nothing_of_others_along() {
+    let (test, one) = with_tenant().await;
+    let two = onboard(&test.database, "Two", "two.example").await;
+    let (own, mut other) = (batch(&one), batch(&two));
+    other.messages[0].id = MessageId::mint(two.tenant.created_at, &mut Random::from_number(2));
+    other.attempts.iter_mut().for_each(|attempt| attempt.message = other.messages[0].id);
+    other.settlements[0].message = other.messages[0].id;
+    other.events = vec![event(&other.messages[0], 3, EventKind::MessageAccepted)];
+    let both = Batch {
+        messages: [own.messages, other.messages].concat(),
+        attempts: [own.attempts, other.attempts].concat(),
+        settlements: [own.settlements, other.settlements].concat(),
+        events: [own.events, other.events].concat(),
+        cursor_name: own.cursor_name,
+        position: own.position,
+    };
+    let deleting = format!("DELETE FROM tenants WHERE id = '{}'", one.tenant.id.uuid());
+    apply_against(&test, &both, &deleting).await.unwrap();
+    let left = test.database.event_list(&house(), two.tenant.id, &PageRequest::first()).await.unwrap().rows;
+    assert_eq!(left.len(), 1);
+    let expected = [("accepted", 2), ("attempted", 1), ("deferred", 2), ("delivered", 1)];
+    let expected: Vec<(String, i64)> = expected.map(|(what, count)| (what.to_owned(), count)).to_vec();
+    assert_eq!(counts(&test.database, &two).await, expected);
+}
+
+#[tokio::test]
+async fn a_message_that_is_forgotten_meanwhile_takes_nothing_of_others_along() {
+    let (test, one) = with_tenant().await;
+    let first = batch(&one);
+    let second = message(&one, 2);
+    let both = Batch { messages: vec![first.messages[0].clone(), second.clone()], ..Batch::default() };
+    test.database.projection_apply(&house(), &both).await.unwrap();
+    let mut late = first.clone();
+    late.messages = Vec::new();
+    late.attempts.push(attempt(&second, 0, 1, Verdict::Deferred));
+    let deleting = format!("DELETE FROM messages WHERE id = '{}'", first.messages[0].id.uuid());
+    apply_against(&test, &late, &deleting).await.unwrap();
+    let timeline = test.database.message_timeline(&house(), one.tenant.id, second.id).await.unwrap();
+    assert_eq!(timeline.len(), 1);
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_told_from_a_database_that_is_away() {
+    let (test, one) = with_tenant().await;
+    let config = database::Config { statement_ms_max: 100, ..test.config.clone() };
+    let clock = std::sync::Arc::clone(&test.clock) as std::sync::Arc<dyn mail::Clock>;
+    let quick =
+        Database::connect(&config, testkit::test_keys(), clock, Random::from_number(3)).await.unwrap();
+    let holder = test.admin().await;
+    holder.batch_execute("BEGIN; LOCK TABLE messages").await.unwrap();
+    let fault = quick.projection_apply(&house(), &batch(&one)).await.unwrap_err();
+    assert!(fault.is_passing() && fault.is_too_slow(), "{fault:?}");
+    assert!(!Fault::NotFound("tenant").is_too_slow());
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use database::{
-    EndpointNew, EventRow, Follower, Onboarded, Onboarding, OnboardingDefaults, PageRequest, PoolNew,
+    Database, EndpointNew, EventRow, Follower, Onboarded, Onboarding, OnboardingDefaults, PageRequest,
+    PoolNew,
 };
 use database::{MessageRow, SnapshotHandle};
 use events::{Config, EventsHandle, EventsParts};
@@ -66,11 +67,16 @@ impl House {
     }
 
     pub fn start(&self, config: Config) -> Running {
+        self.start_on(self.test.database.clone(), config)
+    }
+
+    /// With another way to the same tables.
+    pub fn start_on(&self, database: Database, config: Config) -> Running {
         let snapshot = Arc::clone(&self.snapshot);
         let shutdown = CancellationToken::new();
         let parts = EventsParts {
             spool: self.spool.clone(),
-            database: self.test.database.clone(),
+            database,
             snapshot: Arc::new(move || snapshot.load()),
             clock: Arc::clone(&self.test.clock) as Arc<dyn Clock>,
             random: self.random.lock().unwrap().fork(),

@@ -1,10 +1,11 @@
 //! The projector: everything once, whatever stops in between.
 
 use crate::house::{ACCESS, House, answered, eventually};
-use database::RecipientState;
+use database::{Database, RecipientState};
 use events::Config;
-use mail::{ClassKind, EventKind, Verdict};
+use mail::{ClassKind, Clock, EventKind, Random, Verdict};
 use spool::Settlement;
+use std::sync::Arc;
 
 fn busy() -> mail::Outcome {
     answered(451, "remote.overload", Verdict::Deferred, ClassKind::Soft)
@@ -20,6 +21,68 @@ async fn a_record_that_the_database_refuses_for_good_stops_nobody_else() {
     let kinds = house.kinds(2).await;
     assert_eq!(kinds, [EventKind::MessageAccepted, EventKind::MessageDelivered]);
     assert!(running.is_running());
+    running.stop().await;
+}
+
+/// Statements that put more than so many rows into a table take longer than anybody waits.
+async fn slow_above(house: &House, table: &str, rows: u32) {
+    let admin = house.test.admin().await;
+    let sql = format!(
+        "CREATE FUNCTION slow_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+           IF (SELECT count(*) FROM fresh) > {rows} THEN PERFORM pg_sleep(60); END IF;
+           RETURN NULL;
+         END $$;
+         CREATE TRIGGER slow AFTER INSERT ON {table} REFERENCING NEW TABLE AS fresh
+         FOR EACH STATEMENT EXECUTE FUNCTION slow_{table}()"
+    );
+    admin.batch_execute(&sql).await.unwrap();
+}
+
+/// The tables with a time limit that a test can wait for.
+async fn impatient(house: &House) -> Database {
+    let config = database::Config { statement_ms_max: 500, ..house.test.config.clone() };
+    let clock = Arc::clone(&house.test.clock) as Arc<dyn Clock>;
+    Database::connect(&config, testkit::test_keys(), clock, Random::from_number(5)).await.unwrap()
+}
+
+async fn counted(house: &House, table: &str) -> i64 {
+    let admin = house.test.admin().await;
+    admin.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_very_many_recipients_is_told_in_transactions_that_stay_within_the_time_limit() {
+    let house = House::new(None).await;
+    slow_above(&house, "recipients", 400).await;
+    slow_above(&house, "events", 400).await;
+    let recipients: Vec<String> = (0..2000).map(|n| format!("r{n}@example.org")).collect();
+    let message = house.accept(&recipients.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    house.settle(message, 1999, 1, Settlement::Delivered).await;
+    let running = house.start_on(impatient(&house).await, Config::default());
+    let row = eventually(|| async {
+        let row = house.test.database.message_fetch(&ACCESS, house.tenant.tenant.id, message).await.ok()?;
+        row.recipients.get(1999).is_some_and(|last| last.state == RecipientState::Delivered).then_some(row)
+    })
+    .await;
+    assert!(row.recipients.iter().zip(&recipients).all(|(row, address)| row.address == *address));
+    assert_eq!((row.recipients.len(), counted(&house, "events").await), (2000, 2001));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_recipient_that_the_database_refuses_costs_no_other_recipient() {
+    let house = House::new(None).await;
+    let admin = house.test.admin().await;
+    let check = "ALTER TABLE recipients ADD CHECK (address <> 'r33@example.org')";
+    admin.batch_execute(check).await.unwrap();
+    let recipients: Vec<String> = (0..50).map(|n| format!("r{n}@example.org")).collect();
+    house.accept(&recipients.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let next = house.accept(&["b@example.org"]).await;
+    let running = house.start(Config::default());
+    house.kinds(50).await;
+    assert_eq!(house.message(next).await.recipients.len(), 1);
+    assert_eq!(counted(&house, "recipients").await, 50);
     running.stop().await;
 }
 
