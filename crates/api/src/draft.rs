@@ -5,11 +5,11 @@
 //! Everything is checked for every recipient before the first message is offered: a batch whose last entry is wrong
 //! sends nothing. Pure but for the randomness that composing is handed.
 
-use crate::batch_size;
 use crate::header_fields::composition_problem;
 use crate::problem::{FieldError, Problem};
 use crate::schema::mailbox_of;
 use crate::send_body::{Address, AttachmentInput, BatchRecipient, SendMessage};
+use crate::send_size;
 use crate::variables::{Escape, Values, fill};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -38,6 +38,7 @@ pub struct Press<'a> {
 impl SendMessage {
     /// Every message of the body, or every mistake in it.
     pub fn into_drafts(self, press: &mut Press<'_>) -> Result<Vec<Draft>, Problem> {
+        send_size::check(&self)?;
         if self.raw.is_some() {
             return self.into_raw_draft().map(|draft| vec![draft]);
         }
@@ -63,7 +64,6 @@ impl SendMessage {
     }
 
     fn into_batch_drafts(self, press: &mut Press<'_>) -> Result<Vec<Draft>, Problem> {
-        batch_size::check(&self)?;
         let mut errors = self.missing_parts();
         for (name, list) in [("to", &self.to), ("cc", &self.cc), ("bcc", &self.bcc)] {
             if !list.is_empty() {

@@ -6,7 +6,6 @@
 //! `/openapi.json`. Start reading in `router.rs`; the house's example of an endpoint is `routes/tenants.rs`.
 
 mod auth;
-mod batch_size;
 mod body;
 mod calls;
 mod config;
@@ -28,6 +27,7 @@ mod router;
 mod routes;
 mod schema;
 mod send_body;
+mod send_size;
 mod sending;
 mod server;
 mod state;
