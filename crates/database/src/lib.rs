@@ -13,6 +13,7 @@ mod credential;
 mod dkim_key;
 mod domain;
 mod endpoint;
+mod erase;
 mod error;
 mod event;
 mod follower;

@@ -192,17 +192,6 @@ impl Database {
             })
             .collect()
     }
-
-    /// Forgets messages accepted before `before`, at most `limit` of them. For the house's housekeeping.
-    pub async fn message_forget(&self, access: &Access, before: Timestamp, limit: u32) -> Result<u64, Fault> {
-        let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, None, Intent::Note, "forget old messages").await?;
-        let sql =
-            "DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE accepted_at < $1 LIMIT $2)";
-        let gone = scoped.execute(sql, &[&before.to_jiff(), &i64::from(limit)]).await?;
-        scoped.commit().await?;
-        Ok(gone)
-    }
 }
 
 async fn message_of(scoped: &Scoped<'_>, tenant: TenantId, message: MessageId) -> Result<MessageRow, Fault> {

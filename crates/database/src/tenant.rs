@@ -4,7 +4,7 @@
 //! `record` (`audit.rs`), which moves the generation, and a commit. SQL stands where it runs, names its columns, and
 //! repeats the tenant in its WHERE although row level security would hold anyway: the policy is for safety, the
 //! WHERE for the index. A row becomes a value in one function at the end, and what cannot be parsed is a fault, not
-//! a default. Called by the API; the follower reads the same rows through `tenants_all`.
+//! a default. Called by the API; the follower reads the same rows through `tenants_all`; a tenant's end is in `erase.rs`.
 
 use crate::audit::Change;
 use crate::connect::Database;
@@ -129,29 +129,6 @@ impl Database {
         scoped.commit().await?;
         Ok(tenant)
     }
-
-    /// Erases a closing tenant and everything that is its own. The audit stays: it names ids and no content.
-    pub async fn tenant_erase(&self, access: &Access, tenant: TenantId) -> Result<(), Fault> {
-        if !access.is_house() {
-            return Err(Fault::Forbidden);
-        }
-        let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, None, Intent::Change, "erase a tenant").await?;
-        let row =
-            scoped.one("tenant", "SELECT * FROM tenants WHERE id = $1 FOR UPDATE", &[&tenant.uuid()]).await?;
-        if tenant_from(&row)?.status != TenantStatus::Closing {
-            return Err(Fault::InUse { what: "tenant" });
-        }
-        scoped.execute("DELETE FROM tenants WHERE id = $1", &[&tenant.uuid()]).await?;
-        let change = Change {
-            action: "tenant.erase",
-            tenant: Some(tenant),
-            object: tenant.to_string(),
-            detail: json!({}),
-        };
-        scoped.record(self, change).await?;
-        scoped.commit().await
-    }
 }
 
 /// The row alone, for `tenant_create` and for onboarding, which makes more in the same transaction.
@@ -213,7 +190,7 @@ fn change_of(action: &'static str, tenant: &Tenant) -> Change {
     Change { action, tenant: Some(tenant.id), object: tenant.id.to_string(), detail }
 }
 
-fn tenant_from(row: &Row) -> Result<Tenant, Fault> {
+pub(crate) fn tenant_from(row: &Row) -> Result<Tenant, Fault> {
     Ok(Tenant {
         id: TenantId::from_uuid(column(row, "id")?),
         name: parsed(row, "name", |text| DisplayName::parse(text).ok())?,

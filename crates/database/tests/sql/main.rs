@@ -6,6 +6,7 @@ mod audit;
 mod credential;
 mod domain;
 mod endpoint;
+mod erase;
 mod fixture;
 mod follower;
 mod idempotency;

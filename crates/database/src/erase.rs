@@ -1,0 +1,111 @@
+//! Taking away what is large: a tenant with everything that is its own, and messages whose time is over.
+//!
+//! A tenant may have millions of rows and a message a hundred thousand recipients. So rows go in parts, each a
+//! transaction with a bounded number of them, children before their parents; what a cascade finds in the end is what
+//! was written meanwhile. It may be broken off at any point and is taken up again by the next call. What may surprise:
+//! in between, a tenant or a message is there with less than it had; a tenant is closing then, a message out of date.
+
+use crate::audit::Change;
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::scope::{Intent, Parameters, column};
+use crate::tenant::tenant_from;
+use mail::{TenantId, Timestamp};
+use registry::{Access, Right, TenantStatus};
+use serde_json::json;
+use uuid::Uuid;
+
+/// Rows of one transaction.
+const ROWS_MAX: i64 = 5_000;
+/// Messages of a tenant that are taken away together.
+const MESSAGES_MAX: i64 = 1_000;
+
+impl Database {
+    /// Erases a closing tenant and everything that is its own. The audit stays: it names ids and no content.
+    pub async fn tenant_erase(&self, access: &Access, tenant: TenantId) -> Result<(), Fault> {
+        // Asked first, because the parts below are no change of the registry and ask nothing.
+        if !access.is_house() || !access.may(Right::Manage) {
+            return Err(Fault::Forbidden);
+        }
+        expect_closing(self.tenant_fetch(access, tenant).await?.status)?;
+        let sql = "SELECT id FROM messages WHERE tenant_id = $1 ORDER BY id LIMIT $2";
+        while self.messages_erase(access, sql, &[&tenant.uuid(), &MESSAGES_MAX]).await? > 0 {}
+        for sql in [
+            "DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY
+                 (SELECT ctid FROM webhook_deliveries WHERE tenant_id = $1 LIMIT $2))",
+            "DELETE FROM events WHERE ctid = ANY (ARRAY
+                 (SELECT ctid FROM events WHERE tenant_id = $1 LIMIT $2))",
+        ] {
+            self.drain(access, sql, &[&tenant.uuid(), &ROWS_MAX]).await?;
+        }
+        self.tenant_delete(access, tenant).await
+    }
+
+    /// Removes messages accepted before a time, with their recipients and attempts, at most `limit`. Returns how many.
+    pub async fn message_forget(&self, access: &Access, before: Timestamp, limit: u32) -> Result<u64, Fault> {
+        let sql = "SELECT id FROM messages WHERE accepted_at < $1 ORDER BY id LIMIT $2";
+        self.messages_erase(access, sql, &[&before.to_jiff(), &i64::from(limit)]).await
+    }
+
+    /// The messages that `which` finds. Returns how many that were.
+    async fn messages_erase(
+        &self,
+        access: &Access,
+        which: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<u64, Fault> {
+        let ids = {
+            let mut client = self.client().await?;
+            let scoped = self.scope(&mut client, access, None, Intent::Read, "look for messages").await?;
+            let rows = scoped.rows(which, parameters).await?;
+            rows.iter().map(|row| column::<Uuid>(row, "id")).collect::<Result<Vec<_>, Fault>>()?
+        };
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        for sql in [
+            "DELETE FROM attempts WHERE ctid = ANY (ARRAY
+                 (SELECT ctid FROM attempts WHERE message_id = ANY ($1) LIMIT $2))",
+            "DELETE FROM recipients WHERE ctid = ANY (ARRAY
+                 (SELECT ctid FROM recipients WHERE message_id = ANY ($1) LIMIT $2))",
+        ] {
+            self.drain(access, sql, &[&ids, &ROWS_MAX]).await?;
+        }
+        self.part(access, "DELETE FROM messages WHERE id = ANY ($1)", &[&ids]).await?;
+        Ok(ids.len() as u64)
+    }
+
+    /// A statement that takes at most `ROWS_MAX` rows away, again and again until there are no more.
+    async fn drain(&self, access: &Access, sql: &str, parameters: Parameters<'_>) -> Result<(), Fault> {
+        while self.part(access, sql, parameters).await? == ROWS_MAX as u64 {}
+        Ok(())
+    }
+
+    async fn part(&self, access: &Access, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Note, "erase rows").await?;
+        let gone = scoped.execute(sql, parameters).await?;
+        scoped.commit().await?;
+        Ok(gone)
+    }
+
+    async fn tenant_delete(&self, access: &Access, tenant: TenantId) -> Result<(), Fault> {
+        let mut client = self.client().await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "erase a tenant").await?;
+        let sql = "SELECT * FROM tenants WHERE id = $1 FOR UPDATE";
+        expect_closing(tenant_from(&scoped.one("tenant", sql, &[&tenant.uuid()]).await?)?.status)?;
+        scoped.execute("DELETE FROM tenants WHERE id = $1", &[&tenant.uuid()]).await?;
+        let change = Change {
+            action: "tenant.erase",
+            tenant: Some(tenant),
+            object: tenant.to_string(),
+            detail: json!({}),
+        };
+        scoped.record(self, change).await?;
+        scoped.commit().await
+    }
+}
+
+fn expect_closing(status: TenantStatus) -> Result<(), Fault> {
+    if status == TenantStatus::Closing { Ok(()) } else { Err(Fault::InUse { what: "tenant" }) }
+}
