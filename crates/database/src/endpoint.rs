@@ -7,6 +7,7 @@
 use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
+use crate::left_out::LeftOut;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use crate::seal::Binding;
@@ -204,32 +205,31 @@ pub(crate) async fn endpoint_insert(
     Ok((endpoint_from(&row)?, secret))
 }
 
-/// Every endpoint with its secrets opened, for the follower.
+/// Every endpoint with its secrets opened, for the follower; without those whose secrets do not open.
 pub(crate) async fn endpoints_all(
     database: &Database,
     scoped: &Scoped<'_>,
     whose: Whose<'_>,
+    left_out: &mut LeftOut,
 ) -> Result<Vec<Endpoint>, Fault> {
     let sql = "SELECT * FROM endpoints WHERE $1::uuid[] IS NULL OR tenant_id = ANY ($1)";
-    let rows = scoped.rows(sql, &[&whose]).await?;
-    rows.iter()
-        .map(|row| {
-            let parsed = endpoint_from(row)?;
-            let sealed: Vec<&[u8]> = column(row, "secrets")?;
-            let open = |sealed: &[u8]| {
-                let plain = database.keys().sealing.open(binding(parsed.tenant, parsed.id), sealed)?;
-                std::str::from_utf8(&plain).map(Arc::from).map_err(|_| corrupt("secrets"))
-            };
-            Ok(Endpoint {
-                id: parsed.id,
-                tenant: parsed.tenant,
-                secrets: sealed.into_iter().map(open).collect::<Result<_, Fault>>()?,
-                url: parsed.url.into(),
-                kinds: parsed.kinds,
-                state: parsed.state,
-            })
-        })
-        .collect()
+    let mut endpoints = Vec::new();
+    for row in &scoped.rows(sql, &[&whose]).await? {
+        let EndpointRow { id, tenant, url, kinds, state, .. } = endpoint_from(row)?;
+        let opened = secrets_from(database, row, binding(tenant, id));
+        let Some(secrets) = left_out.keep(("endpoint", id.uuid(), Some(tenant)), opened) else { continue };
+        endpoints.push(Endpoint { id, tenant, secrets, url: url.into(), kinds, state });
+    }
+    Ok(endpoints)
+}
+
+fn secrets_from(database: &Database, row: &Row, binding: Binding) -> Result<Vec<Arc<str>>, Fault> {
+    let sealed: Vec<&[u8]> = column(row, "secrets")?;
+    let open = |sealed: &[u8]| {
+        let plain = database.keys().sealing.open(binding, sealed)?;
+        std::str::from_utf8(&plain).map(Arc::from).map_err(|_| corrupt("secrets"))
+    };
+    sealed.into_iter().map(open).collect()
 }
 
 async fn row_of(scoped: &Scoped<'_>, tenant: TenantId, endpoint: EndpointId) -> Result<Row, Fault> {

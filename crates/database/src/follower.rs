@@ -4,7 +4,8 @@
 //! Woken by NOTIFY, whose payload is not looked at, or by the clock, because a notification can be lost. Each time
 //! it compares the generation, which is one cheap row, and only then reads. The audit names the tenants that changed
 //! since; only their rows are read, unless they are many or the audit has a gap. All reading happens in one
-//! transaction, so a snapshot never mixes two generations. DKIM keys are opened and parsed once.
+//! transaction, so a snapshot never mixes two generations. DKIM keys are opened and parsed once. What does not open is
+//! left out (`left_out.rs`): an endpoint, a DKIM key, or the platform's signature of a pool, and nothing else.
 //! A fault is logged when it begins and when it ends, not every second.
 
 use crate::api_key::api_keys_all;
@@ -15,6 +16,7 @@ use crate::dkim_key::{dkim_binding, dkim_keys_all, is_unpublished};
 use crate::domain::{DomainRow, domains_all};
 use crate::endpoint::endpoints_all;
 use crate::error::Fault;
+use crate::left_out::LeftOut;
 use crate::pool::{PoolRow, platform_binding, pools_all};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt};
 use crate::seal::Binding;
@@ -55,6 +57,7 @@ pub struct Follower {
     listener: Option<Single>,
     /// Parsed keys by row; a row's key never changes. Parsing RSA again at every change would be the main cost.
     parsed: HashMap<Uuid, Arc<SigningKey>>,
+    left_out: LeftOut,
     loaded: bool,
     failing: bool,
 }
@@ -111,6 +114,7 @@ impl Follower {
             every: Duration::from_millis(config.follow_every_ms),
             listener: None,
             parsed: HashMap::new(),
+            left_out: LeftOut::default(),
             loaded: false,
             failing: false,
         };
@@ -196,20 +200,21 @@ impl Follower {
             None => SnapshotBuilder::new(generation, now, Arc::clone(&database.keys().secrets)),
             Some(tenants) => SnapshotBuilder::renew(&earlier, generation, now, tenants),
         };
-        let ids: Option<Vec<Uuid>> = changed.map(|tenants| tenants.into_iter().map(TenantId::uuid).collect());
+        let ids: Option<Vec<Uuid>> =
+            changed.as_ref().map(|tenants| tenants.iter().map(|tenant| tenant.uuid()).collect());
         let whose = ids.as_deref();
         builder = tenants_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::tenant);
         builder = streams_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::stream);
         builder =
             credentials_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::credential);
         builder = api_keys_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::api_key);
-        builder = endpoints_all(database, scoped, whose)
+        builder = endpoints_all(database, scoped, whose, &mut self.left_out)
             .await?
             .into_iter()
             .fold(builder, SnapshotBuilder::endpoint);
         builder = sources_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::source);
         for (pool, sealed) in pools_all(scoped).await? {
-            let platform = self.platform_of(&pool, sealed)?;
+            let platform = self.platform_of(&pool, sealed);
             let PoolRow { id, name, tenant, members, .. } = pool;
             builder = builder.pool(EgressPool { id, name, tenant, members, platform });
         }
@@ -222,6 +227,8 @@ impl Follower {
             keys.retain(|key| !is_unpublished(&key.selector, &records));
             builder = builder.domain(SendingDomain { id, tenant, name, state, return_path, keys });
         }
+        let left_out = self.left_out.settle(changed.as_ref());
+        metrics::gauge!("posthouse_registry_rows_left_out").set(left_out as f64);
         Ok(builder.build())
     }
 
@@ -260,15 +267,9 @@ impl Follower {
             self.parsed.retain(|row, _| there.contains(row));
         }
         for (key, tenant, sealed) in rows {
-            // One key that cannot be opened must not keep the registry from every other tenant.
-            let signer = match self.key_of(dkim_binding(tenant, key.id), &sealed) {
-                Ok(signer) => signer,
-                Err(fault) => {
-                    let error = &fault as &dyn std::error::Error;
-                    tracing::error!(tenant.id = %tenant, key.id = %key.id, error, "leaving a DKIM key out");
-                    continue;
-                }
-            };
+            let opened = self.key_of(dkim_binding(tenant, key.id), &sealed);
+            let row = ("DKIM key", key.id.uuid(), Some(tenant));
+            let Some(signer) = self.left_out.keep(row, opened) else { continue };
             keys.entry(key.domain).or_default().push(DomainKey {
                 id: key.id,
                 selector: key.selector.into(),
@@ -280,15 +281,13 @@ impl Follower {
         Ok(keys)
     }
 
-    fn platform_of(
-        &mut self,
-        pool: &PoolRow,
-        sealed: Option<Vec<u8>>,
-    ) -> Result<Option<PlatformSigner>, Fault> {
-        let (Some(platform), Some(sealed)) = (&pool.platform, sealed) else { return Ok(None) };
-        let signer = self.key_of(platform_binding(pool.id), &sealed)?;
+    fn platform_of(&mut self, pool: &PoolRow, sealed: Option<Vec<u8>>) -> Option<PlatformSigner> {
+        let (platform, sealed) = (pool.platform.as_ref()?, sealed?);
+        let opened = self.key_of(platform_binding(pool.id), &sealed);
+        // The pool itself stays: mail goes out without our second signature rather than not at all.
+        let signer = self.left_out.keep(("platform key", pool.id.uuid(), None), opened)?;
         let selector = platform.selector.as_str().into();
-        Ok(Some(PlatformSigner { domain: platform.domain.clone(), selector, signer }))
+        Some(PlatformSigner { domain: platform.domain.clone(), selector, signer })
     }
 
     fn key_of(&mut self, binding: Binding, sealed: &[u8]) -> Result<Arc<SigningKey>, Fault> {

@@ -18,6 +18,7 @@ mod error;
 mod event;
 mod follower;
 mod idempotency;
+mod left_out;
 mod message;
 mod migrate;
 mod narrow;

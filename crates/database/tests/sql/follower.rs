@@ -55,6 +55,40 @@ async fn parsed_keys_are_kept_between_snapshots() {
 }
 
 #[tokio::test]
+async fn what_does_not_open_is_left_out_and_the_rest_is_followed() {
+    let (test, one) = with_tenant().await;
+    let create = async |url: &str| {
+        let new = database::EndpointNew { url: url.to_owned(), kinds: Vec::new() };
+        test.database.endpoint_create(&house(), one.tenant.id, &new).await.unwrap().0.id
+    };
+    let (broken, whole) = (create("https://a.example/").await, create("https://b.example/").await);
+    let new = database::PoolNew {
+        name: slug("signed"),
+        tenant: None,
+        members: Vec::new(),
+        platform_domain: Some(domain("posthouse.test")),
+    };
+    let pool = test.database.pool_create(&house(), &new).await.unwrap();
+    let admin = test.admin().await;
+    let damage = format!(
+        "UPDATE endpoints SET secrets = ARRAY['damaged'::bytea] WHERE id = '{}';
+         UPDATE pools SET platform_sealed = 'damaged' WHERE id = '{}'",
+        broken.uuid(),
+        pool.id.uuid()
+    );
+    admin.batch_execute(&damage).await.unwrap();
+    // At the first reading, and when something else changes.
+    let (handle, follower) = Follower::start(test.database.clone(), &test.config).await.unwrap();
+    let (before, late) = (handle.generation(), tenant(&test.database, "Late").await);
+    assert!(handle.reached(Generation(before.0 + 1), Duration::from_secs(1)).await);
+    let snapshot = handle.load();
+    assert!(snapshot.tenant(late).is_some() && snapshot.endpoint(whole).is_some());
+    assert!(snapshot.endpoint(broken).is_none());
+    assert!(snapshot.pool(pool.id).is_some_and(|pool| pool.platform.is_none()));
+    follower.abort();
+}
+
+#[tokio::test]
 async fn what_is_read_in_steps_is_what_a_fresh_reading_gives() {
     let (test, one) = with_tenant().await;
     let (handle, follower) = Follower::start(test.database.clone(), &test.config).await.unwrap();
