@@ -1,7 +1,8 @@
 //! Who is asking, and whether they may: from the `Authorization` header to a registry `Access`.
 //!
-//! An API key is checked against the snapshot, so a machine gets in while the database is away; a person's token is
-//! checked by its signature. Both end as a `Caller`, made in one layer before anything of the request is read.
+//! An API key is checked against the snapshot, so a machine gets in while the database is away; a person's token by its
+//! signature, and against the snapshot too, so that it ends with its user, role or password. Only when the snapshot may
+//! be behind is the database asked. Both end as a `Caller`, made in one layer before anything of the request is read.
 //! Handlers then say what they need in their signature: `House<Manage>` is for operators who may change things,
 //! `Within<Read>` is for anybody who may read the tenant in the path. What may surprise: another tenant in the path is
 //! 404 and not 403; `self` in the path is the caller's own tenant.
@@ -26,7 +27,8 @@ pub struct Caller {
 
 /// Identifies the caller, charges its request rate, and only then lets the request through.
 pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    let caller = match identify(&api, request.headers(), peer_of(&request)) {
+    let peer = peer_of(&request);
+    let caller = match identify(&api, request.headers(), peer).await {
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
@@ -57,7 +59,7 @@ pub fn peer_of(request: &Request) -> IpAddr {
     connection.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(address)| address.ip())
 }
 
-fn identify(api: &Api, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Problem> {
+async fn identify(api: &Api, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         return Err(Problem::new(
             Kind::AuthenticationRequired,
@@ -68,13 +70,11 @@ fn identify(api: &Api, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Prob
         let (scheme, rest) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
     });
-    let known = bearer.and_then(|text| {
-        if text.starts_with(API_KEY_PREFIX) {
-            caller_of_key(api, text, peer, api.now())
-        } else {
-            caller_of_token(api, text, api.now())
-        }
-    });
+    let known = match bearer {
+        Some(text) if text.starts_with(API_KEY_PREFIX) => caller_of_key(api, text, peer, api.now()),
+        Some(text) => caller_of_token(api, text).await?,
+        None => None,
+    };
     known.ok_or_else(bad_credential)
 }
 
@@ -83,9 +83,20 @@ fn caller_of_key(api: &Api, text: &str, peer: IpAddr, now: Timestamp) -> Option<
     Some(Caller { access: Access::of_api_key(&key)? })
 }
 
-fn caller_of_token(api: &Api, text: &str, now: Timestamp) -> Option<Caller> {
-    let claims = api.tokens().read(text, now)?;
-    Some(Caller { access: Access::of_user(claims.sub, claims.role, claims.tenant)? })
+async fn caller_of_token(api: &Api, text: &str) -> Result<Option<Caller>, Problem> {
+    let Some(claims) = api.tokens().read(text, api.now()) else { return Ok(None) };
+    let known = api.snapshot().user(claims.sub).copied();
+    let user = match known {
+        Some(user) if user.token_version >= claims.ver => user,
+        // Nobody known here, or with a newer token than we know of: the snapshot may be a moment behind.
+        Some(_) | None => match api.database().user_fetch(&Access::house("token"), claims.sub).await {
+            Ok(row) if row.disabled_at.is_none() => row.known(),
+            Ok(_) | Err(database::Fault::NotFound(_)) => return Ok(None),
+            Err(fault) => return Err(fault.into()),
+        },
+    };
+    let is_good = (user.token_version, user.role, user.tenant) == (claims.ver, claims.role, claims.tenant);
+    Ok(user.access().filter(|_| is_good).map(|access| Caller { access }))
 }
 
 /// One text for wrong, unknown, revoked, expired and not from this network.

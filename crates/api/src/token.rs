@@ -1,8 +1,8 @@
 //! The short token of a person: a JWT signed with Ed25519, good for a quarter of an hour.
 //!
-//! It names a user, a role and, for people of a tenant, the tenant. It cannot be revoked, which is why it is short;
-//! the refresh cookie can. Time is handed in: the library's own look at the clock is switched off and `exp` is checked
-//! here. Called by `auth.rs` only.
+//! It names a user, a role and, for people of a tenant, the tenant, and the version of the user's tokens: when that
+//! goes up (`database/src/user.rs`), every token that was given out before has ended, which `auth.rs` sees. Time is
+//! handed in: the library's own look at the clock is switched off and `exp` is checked here. Called by `auth.rs` only.
 
 use crate::error::Fault;
 use crate::kept::KeptAnswers;
@@ -10,7 +10,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use mail::{TenantId, Timestamp, UserId};
-use registry::Role;
+use registry::{Role, User};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,9 @@ pub struct Claims {
     pub role: Role,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
+    /// Tokens from before there were versions are of the first.
+    #[serde(default)]
+    pub ver: i32,
     iat: i64,
     exp: i64,
 }
@@ -63,17 +66,11 @@ impl TokenKeys {
         Ok(document.as_ref().to_vec())
     }
 
-    pub fn issue(
-        &self,
-        user: UserId,
-        role: Role,
-        tenant: Option<TenantId>,
-        now: Timestamp,
-        lifetime: Duration,
-    ) -> Result<String, Fault> {
+    pub fn issue(&self, user: &User, now: Timestamp, lifetime: Duration) -> Result<String, Fault> {
         let iat = now.as_millis() / 1000;
         let exp = iat.saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX));
-        let claims = Claims { iss: ISSUER.into(), aud: ISSUER.into(), sub: user, role, tenant, iat, exp };
+        let User { id: sub, tenant, role, token_version: ver } = *user;
+        let claims = Claims { iss: ISSUER.into(), aud: ISSUER.into(), sub, role, tenant, ver, iat, exp };
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &self.signing)
             .map_err(|_| Fault::TokenKey)
     }
@@ -116,15 +113,17 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_795_425_249_000);
 
     fn issued(keys: &TokenKeys) -> String {
-        let user = UserId::mint(NOW, &mut Random::from_number(1));
-        keys.issue(user, Role::Auditor, None, NOW, Duration::from_secs(900)).unwrap()
+        let id = UserId::mint(NOW, &mut Random::from_number(1));
+        let user = User { id, tenant: None, role: Role::Auditor, token_version: 3 };
+        keys.issue(&user, NOW, Duration::from_secs(900)).unwrap()
     }
 
     #[test]
     fn a_token_ends_by_the_clock_that_was_handed_in() {
         let keys = TokenKeys::from_pkcs8(&TokenKeys::generate().unwrap()).unwrap();
         let token = issued(&keys);
-        assert_eq!(keys.read(&token, NOW).unwrap().role, Role::Auditor);
+        let claims = keys.read(&token, NOW).unwrap();
+        assert_eq!((claims.role, claims.ver), (Role::Auditor, 3));
         assert!(keys.read(&token, NOW.saturating_add(Duration::from_secs(899))).is_some());
         assert!(keys.read(&token, NOW.saturating_add(Duration::from_secs(900))).is_none());
     }

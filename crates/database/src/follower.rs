@@ -23,6 +23,7 @@ use crate::seal::Binding;
 use crate::source::sources_all;
 use crate::stream::streams_all;
 use crate::tenant::tenants_all;
+use crate::user::users_all;
 use arc_swap::ArcSwap;
 use mail::dkim::SigningKey;
 use mail::{Clock, DomainId, TenantId, Timestamp};
@@ -208,6 +209,7 @@ impl Follower {
         builder =
             credentials_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::credential);
         builder = api_keys_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::api_key);
+        builder = users_all(scoped, whose).await?.into_iter().fold(builder, SnapshotBuilder::user);
         builder = endpoints_all(database, scoped, whose, &mut self.left_out)
             .await?
             .into_iter()

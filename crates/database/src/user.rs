@@ -8,12 +8,12 @@ use crate::connect::Database;
 use crate::credential::time_from;
 use crate::error::Fault;
 use crate::page::{Page, PageRequest};
-use crate::scope::{Intent, Scoped, column, parsed};
+use crate::scope::{Intent, Scoped, Whose, column, parsed};
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use mail::{TenantId, Timestamp, UserId};
-use registry::{Access, Role};
+use registry::{Access, Role, User};
 use serde_json::json;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -40,6 +40,8 @@ pub struct UserRow {
     pub role: Role,
     pub disabled_at: Option<Timestamp>,
     pub created_at: Timestamp,
+    /// A token of an older version is not good any more.
+    pub token_version: i32,
 }
 
 impl Database {
@@ -126,16 +128,16 @@ impl Database {
         let hash = hash(password).await?;
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "set a password").await?;
-        let sql = "UPDATE users SET password_hash = $2 WHERE id = $1 RETURNING *";
+        let sql = "UPDATE users SET password_hash = $2, token_version = token_version + 1 WHERE id = $1 RETURNING *";
         let user = user_from(&scoped.one("user", sql, &[&user.uuid(), &hash]).await?)?;
-        // Whoever has an old refresh token may be why the password was changed.
+        // Whoever has an old token may be why the password was changed.
         scoped.execute("DELETE FROM refresh_tokens WHERE user_id = $1", &[&user.id.uuid()]).await?;
         scoped.record(self, change_of("user.password", &user)).await?;
         scoped.commit().await?;
         Ok(user)
     }
 
-    /// Disabled people cannot log in and their refresh tokens end.
+    /// Disabled people cannot log in and all their tokens end.
     pub async fn user_disable(&self, access: &Access, user: UserId) -> Result<UserRow, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "disable a user").await?;
@@ -147,7 +149,9 @@ impl Database {
         {
             return Err(Fault::InUse { what: "last operator" });
         }
-        let sql = "UPDATE users SET disabled_at = coalesce(disabled_at, $2) WHERE id = $1 RETURNING *";
+        let sql =
+            "UPDATE users SET disabled_at = coalesce(disabled_at, $2), token_version = token_version + 1
+                   WHERE id = $1 RETURNING *";
         let user = user_from(&scoped.one("user", sql, &[&user.uuid(), &self.now().to_jiff()]).await?)?;
         scoped.record(self, change_of("user.disable", &user)).await?;
         scoped.commit().await?;
@@ -163,6 +167,22 @@ impl Database {
     }
 }
 
+/// Everybody who may log in, for the follower; the house's people always.
+pub(crate) async fn users_all(scoped: &Scoped<'_>, whose: Whose<'_>) -> Result<Vec<User>, Fault> {
+    let sql = "SELECT * FROM users WHERE disabled_at IS NULL
+                 AND ($1::uuid[] IS NULL OR tenant_id IS NULL OR tenant_id = ANY ($1))";
+    let rows = scoped.rows(sql, &[&whose]).await?;
+    rows.iter().map(|row| Ok(user_from(row)?.known())).collect()
+}
+
+impl UserRow {
+    /// As the snapshot has it.
+    pub fn known(&self) -> User {
+        let UserRow { id, tenant, role, token_version, .. } = *self;
+        User { id, tenant, role, token_version }
+    }
+}
+
 pub(crate) async fn user_of(scoped: &Scoped<'_>, user: UserId) -> Result<Row, Fault> {
     scoped.one("user", "SELECT * FROM users WHERE id = $1", &[&user.uuid()]).await
 }
@@ -175,6 +195,7 @@ pub(crate) fn user_from(row: &Row) -> Result<UserRow, Fault> {
         role: parsed(row, "role", Role::parse)?,
         disabled_at: time_from(row, "disabled_at")?,
         created_at: Timestamp::from_jiff(column(row, "created_at")?),
+        token_version: column(row, "token_version")?,
     })
 }
 

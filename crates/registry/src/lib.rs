@@ -17,6 +17,7 @@ mod snapshot;
 mod stream;
 mod tenant;
 mod usage;
+mod user;
 
 pub use access::{Access, Actor, Reach, Right, Rights, Role};
 pub use admission::{Admitted, Offer, Sender, SenderKey, Steering};
@@ -35,3 +36,4 @@ pub use snapshot::{Generation, Snapshot, SnapshotBuilder};
 pub use stream::{Stream, StreamKind};
 pub use tenant::{Plan, Tenant, TenantStatus};
 pub use usage::{DayCount, Usage, Used};
+pub use user::User;

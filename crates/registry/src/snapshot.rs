@@ -11,8 +11,10 @@ use crate::pool::{EgressPool, EgressSource};
 use crate::secret::SecretKey;
 use crate::stream::{Stream, StreamKind};
 use crate::tenant::Tenant;
+use crate::user::User;
 use mail::{
     ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SourceId, StreamId, TenantId, Timestamp,
+    UserId,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -35,6 +37,7 @@ pub struct Snapshot {
     credentials: HashMap<CredentialId, CredentialRef>,
     credentials_by_username: HashMap<Arc<str>, CredentialRef>,
     api_keys: HashMap<ApiKeyId, Arc<ApiKey>>,
+    users: HashMap<UserId, User>,
     pools: HashMap<PoolId, Arc<EgressPool>>,
     sources: HashMap<SourceId, Arc<EgressSource>>,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
@@ -59,6 +62,7 @@ impl Snapshot {
             credentials: HashMap::new(),
             credentials_by_username: HashMap::new(),
             api_keys: HashMap::new(),
+            users: HashMap::new(),
             pools: HashMap::new(),
             sources: HashMap::new(),
             endpoints: HashMap::new(),
@@ -113,6 +117,11 @@ impl Snapshot {
         self.api_keys.get(&id)
     }
 
+    /// Somebody who may log in.
+    pub fn user(&self, id: UserId) -> Option<&User> {
+        self.users.get(&id)
+    }
+
     /// The tenant's own claim of exactly this name, whatever its state.
     pub fn sending_domain(&self, tenant: TenantId, name: &Domain) -> Option<&Arc<SendingDomain>> {
         self.domains.get(name)?.iter().find(|domain| domain.tenant == tenant)
@@ -154,7 +163,7 @@ impl SnapshotBuilder {
     }
 
     /// Goes on from an earlier snapshot without what belongs to `tenants` and without what belongs to the house
-    /// (pools, sources, the operator's API keys): those are to be added as they are now.
+    /// (pools, sources, the operator's API keys and people): those are to be added as they are now.
     pub fn renew(
         earlier: &Snapshot,
         generation: Generation,
@@ -174,6 +183,7 @@ impl SnapshotBuilder {
         next.credentials.retain(|_, credential| stays(&credential.tenant));
         next.credentials_by_username.retain(|_, credential| stays(&credential.tenant));
         next.api_keys.retain(|_, key| key.tenant.as_ref().is_some_and(stays));
+        next.users.retain(|_, user| user.tenant.as_ref().is_some_and(stays));
         next.endpoints.retain(|_, endpoint| stays(&endpoint.tenant));
         next.endpoints_of.retain(|id, _| stays(id));
         next.pools.clear();
@@ -209,6 +219,11 @@ impl SnapshotBuilder {
 
     pub fn api_key(mut self, key: ApiKey) -> SnapshotBuilder {
         self.0.api_keys.insert(key.id, Arc::new(key));
+        self
+    }
+
+    pub fn user(mut self, user: User) -> SnapshotBuilder {
+        self.0.users.insert(user.id, user);
         self
     }
 

@@ -97,7 +97,7 @@ pub async fn logout(State(api): State<Api>, headers: HeaderMap) -> Result<Respon
 
 fn logged_in(api: &Api, user: &UserRow, refresh: &str) -> Result<Response> {
     let lifetime = Duration::from_secs(api.config().token_seconds);
-    let issued = api.tokens().issue(user.id, user.role, user.tenant, api.now(), lifetime);
+    let issued = api.tokens().issue(&user.known(), api.now(), lifetime);
     let access_token = issued.map_err(|fault| trouble("token", &fault))?;
     let answer = TokenAnswer { access_token, token_type: "Bearer", expires_in: lifetime.as_secs() };
     let mut response = Answer::ok(answer).into_response();

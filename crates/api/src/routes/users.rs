@@ -101,6 +101,8 @@ pub async fn fetch(
 }
 
 /// Set a user's password
+///
+/// Every token and login from before has ended.
 #[utoipa::path(put, path = "/v1/users/{user}/password", tag = "users", operation_id = "user_password",
     request_body = SetPassword, responses((status = 200, body = UserShape, description = "the user")))]
 pub async fn password(
@@ -115,7 +117,7 @@ pub async fn password(
 
 /// Disable a user
 ///
-/// No login any more; a token that was given out ends within 15 minutes.
+/// No login any more, and every token that was given out has ended.
 #[utoipa::path(delete, path = "/v1/users/{user}", tag = "users", operation_id = "user_disable",
     responses((status = 200, body = UserShape, description = "disabled")))]
 pub async fn disable(
@@ -128,7 +130,7 @@ pub async fn disable(
 
 impl From<UserRow> for UserShape {
     fn from(row: UserRow) -> UserShape {
-        let UserRow { id, tenant, email, role, disabled_at, created_at } = row;
+        let UserRow { id, tenant, email, role, disabled_at, created_at, token_version: _ } = row;
         UserShape { id, email, role, tenant, disabled_at, created_at }
     }
 }

@@ -74,6 +74,72 @@ async fn of_many_wrong_passwords_at_the_same_time_only_a_few_are_looked_at() {
     assert!(told_to_wait.iter().all(|reply| reply.problem(429) == "too_many_logins"));
 }
 
+/// A second operator with a token of its own: id, address and token.
+async fn colleague(house: &House, operator: &str) -> (String, &'static str, String) {
+    let email = "second@posthouse.test";
+    let body = json!({"email": email, "password": PASSWORD, "role": "operator"});
+    let made = house.call("POST", "/v1/users", operator, Some(body)).await.expect(201);
+    let login = json!({"email": email, "password": PASSWORD});
+    let token = house.call("POST", "/v1/auth/token", "", Some(login)).await.expect(200);
+    (made["id"].as_str().unwrap().to_owned(), email, token["access_token"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_token_ends_when_its_user_is_disabled() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let (id, _, token) = colleague(&house, &operator).await;
+    house.call("GET", "/v1/tenants", &token, None).await.expect(200);
+    house.call("DELETE", &format!("/v1/users/{id}"), &operator, None).await.expect(200);
+    assert_eq!(house.call("GET", "/v1/tenants", &token, None).await.problem(401), "bad_credential");
+    house.call("GET", "/v1/tenants", &operator, None).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_token_ends_with_the_password_and_a_new_one_is_good_although_the_snapshot_is_behind() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let (id, email, old) = colleague(&house, &operator).await;
+    let password = "another long password";
+    let body = json!({ "password": password });
+    house.call("PUT", &format!("/v1/users/{id}/password"), &operator, Some(body)).await.expect(200);
+    assert_eq!(house.call("GET", "/v1/tenants", &old, None).await.problem(401), "bad_credential");
+    house.stop_following();
+    let user = id.parse().unwrap();
+    let access = registry::Access::house("test");
+    house.database.database.user_set_password(&access, user, password.to_owned().into()).await.unwrap();
+    let login = json!({"email": email, "password": password});
+    let new = house.call("POST", "/v1/auth/token", "", Some(login)).await.expect(200);
+    let new = new["access_token"].as_str().unwrap();
+    house.call("GET", "/v1/tenants", new, None).await.expect(200);
+    house.database.database.user_disable(&access, user).await.unwrap();
+    assert_eq!(house.call("GET", "/v1/tenants", new, None).await.problem(401), "bad_credential");
+}
+
+#[tokio::test]
+async fn a_token_ends_with_the_role_it_was_given_for_and_with_its_tenant() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let email = "admin@a.example";
+    let body = json!({"email": email, "password": PASSWORD, "role": "admin", "tenant": client.tenant});
+    house.call("POST", "/v1/users", &operator, Some(body)).await.expect(201);
+    let login = json!({"email": email, "password": PASSWORD});
+    let token = house.call("POST", "/v1/auth/token", "", Some(login)).await.expect(200);
+    let token = token["access_token"].as_str().unwrap();
+    house.call("GET", "/v1/tenants/self", token, None).await.expect(200);
+    let admin = house.database.admin().await;
+    let demote = format!("UPDATE users SET role = 'viewer' WHERE email = '{email}'");
+    admin.batch_execute(&demote).await.unwrap();
+    let rename = json!({"name": "Renamed"});
+    house.call("PATCH", &client.path(""), &operator, Some(rename)).await.expect(200);
+    assert_eq!(house.call("GET", "/v1/tenants/self", token, None).await.problem(401), "bad_credential");
+    house.call("DELETE", &client.path(""), &operator, None).await.expect(202);
+    let access = registry::Access::house("test");
+    house.database.database.tenant_erase(&access, client.id()).await.unwrap();
+    assert_eq!(house.call("GET", "/v1/tenants/self", token, None).await.problem(401), "bad_credential");
+}
+
 #[tokio::test]
 async fn logging_out_ends_the_cookie() {
     let house = House::open().await;

@@ -74,6 +74,11 @@ impl House {
         }
     }
 
+    /// From now on the snapshot stays as it is.
+    pub fn stop_following(&self) {
+        self.follower.abort();
+    }
+
     pub async fn send(&self, request: Request<Body>) -> Reply {
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let bytes = axum::body::to_bytes(body, 64 << 20).await.unwrap().to_vec();
