@@ -26,7 +26,7 @@ use crate::tenants::TenantState;
 use crate::trouble::{Cause, Circumstances};
 use mail::classify::Profiles;
 use mail::{Domain, Instant, MessageId, Random, TenantId, Timestamp};
-use queue::{Delivery, Entry, Flow, Gate, Polled, Queue, Schedule, Urgency};
+use queue::{Delivery, Entry, Flow, Gate, Polled, Queue, Schedule, TlsNeed, Urgency};
 use registry::{EgressSource, Snapshot, StreamKind};
 use shaping::{Feedback, Shaper, Signal};
 use spool::{Accepted, OutcomeRecord, RecipientState};
@@ -75,6 +75,7 @@ pub(crate) struct Job {
     pub session: u64,
     pub source: Arc<EgressSource>,
     pub destination: Arc<Destination>,
+    pub tls: TlsNeed,
 }
 
 /// One delivery, for the session.
@@ -129,6 +130,7 @@ impl Dispatcher {
             starved: HashMap::new(),
             reasons: HashMap::new(),
             wants_connection: false,
+            wants_checked: Vec::new(),
             config,
         };
         Dispatcher {
@@ -250,6 +252,7 @@ impl Dispatcher {
                 Some(StreamKind::Marketing) => Urgency::Bulk,
                 Some(StreamKind::Transactional) | None => Urgency::Prompt,
             },
+            tls: if accepted.require_tls { TlsNeed::RequireTls } else { TlsNeed::AsSite },
         };
         let entry = Entry {
             message: accepted.message,
@@ -283,6 +286,11 @@ impl Dispatcher {
         {
             self.close(idle);
         }
+        for path in std::mem::take(&mut self.ways.wants_checked) {
+            if let Some(other) = self.ways.sessions.to_yield(&path) {
+                self.close(other);
+            }
+        }
         match (polled, placement) {
             (None, _) => return false,
             (Some(Polled::Expired(delivery)), _) => self.expire(delivery, now),
@@ -295,9 +303,9 @@ impl Dispatcher {
     fn send(&mut self, delivery: Delivery, placement: Placement, now: Now) {
         let session = match placement {
             Placement::Session(session) => session,
-            Placement::Connect { permit, source, destination } => {
-                let session = self.ways.sessions.open(permit, Arc::clone(&destination));
-                self.actions.push_back(Action::Connect(Job { session, source, destination }));
+            Placement::Connect { permit, source, destination, tls } => {
+                let session = self.ways.sessions.open(permit, Arc::clone(&destination), tls);
+                self.actions.push_back(Action::Connect(Job { session, source, destination, tls }));
                 session
             }
             Placement::Judge(cause) => {

@@ -12,7 +12,7 @@ use crate::trouble::Cause;
 use mail::classify::Profiles;
 use mail::{Domain, EgressPath, Instant, PoolId, Random, SiteName};
 use queue::control::Reason;
-use queue::{Candidate, Gate};
+use queue::{Candidate, Gate, TlsNeed};
 use registry::{EgressSource, Snapshot};
 use shaping::{Barrier, NotBefore, Permit, Shaper};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -43,6 +43,7 @@ pub(crate) enum Placement {
         permit: Permit,
         source: Arc<EgressSource>,
         destination: Arc<Destination>,
+        tls: TlsNeed,
     },
     /// No connection is needed to know what comes of it.
     Judge(Cause),
@@ -61,8 +62,10 @@ pub(crate) struct Ways {
     pub look_ups: VecDeque<Domain>,
     /// Sites that wait for a connection of this process (none), or of their provider.
     pub starved: HashMap<Option<u32>, Starved>,
-    pub reasons: HashMap<(PoolId, SiteName), Reason>,
+    pub reasons: HashMap<(PoolId, TlsNeed, SiteName), Reason>,
     pub wants_connection: bool,
+    /// Paths whose connections are all taken by mail that needs less of them than the mail that was refused.
+    pub wants_checked: Vec<EgressPath>,
 }
 
 impl Ways {
@@ -84,9 +87,12 @@ impl Ways {
             }
             reachable = true;
             let path = EgressPath { source: source.name.clone(), site: destination.route.site.clone() };
-            match self.way(&path, &source, &destination, now) {
+            match self.way(&path, candidate.tls, &source, &destination, now) {
                 Ok(placement) => return Ok(placement),
-                Err(found) => barrier = Some(sooner(barrier, found)),
+                Err(found) => {
+                    self.want_checked(path, candidate.tls, &found.barrier);
+                    barrier = Some(sooner(barrier, found));
+                }
             }
         }
         let Some(barrier) = barrier.filter(|_| reachable) else {
@@ -108,11 +114,12 @@ impl Ways {
     fn way(
         &mut self,
         path: &EgressPath,
+        tls: TlsNeed,
         source: &Arc<EgressSource>,
         destination: &Arc<Destination>,
         now: Instant,
     ) -> Result<Placement, NotBefore> {
-        if let Some(session) = self.sessions.with_room(path) {
+        if let Some(session) = self.sessions.with_room(path, tls) {
             self.shaper.admit_message(path, &destination.limits, now)?;
             return Ok(Placement::Session(session));
         }
@@ -128,7 +135,16 @@ impl Ways {
             }
             admitted => admitted?,
         };
-        Ok(Placement::Connect { permit, source: Arc::clone(source), destination: Arc::clone(destination) })
+        let (source, destination) = (Arc::clone(source), Arc::clone(destination));
+        Ok(Placement::Connect { permit, source, destination, tls })
+    }
+
+    /// Sessions for other mail never end while there is some; mail with REQUIRETLS would wait for ever.
+    fn want_checked(&mut self, path: EgressPath, tls: TlsNeed, barrier: &Barrier) {
+        let taken = matches!(barrier, Barrier::Window | Barrier::Site | Barrier::Family);
+        if taken && tls == TlsNeed::RequireTls {
+            self.wants_checked.push(path);
+        }
     }
 
     /// A connection of the family is free again: the site that waits longest for one.
@@ -168,7 +184,7 @@ impl Ways {
         if self.reasons.len() >= REASONS_MAX {
             self.reasons.clear();
         }
-        self.reasons.insert((candidate.pool, candidate.site.clone()), reason);
+        self.reasons.insert((candidate.pool, candidate.tls, candidate.site.clone()), reason);
         Err(gate)
     }
 }

@@ -53,6 +53,11 @@ impl Link {
         self.machine.deliver(transaction, self.clock.instant());
     }
 
+    /// Whether the site passes on that a message requires TLS (RFC 8689).
+    pub fn offers_require_tls(&self) -> bool {
+        self.machine.is_encrypted() && self.machine.offer().extensions.contains(smtp::Extension::RequireTls)
+    }
+
     /// Performs actions and feeds answers until there is a step.
     pub async fn next(&mut self) -> Step {
         loop {

@@ -2,7 +2,8 @@
 //!
 //! The task tells the dispatcher what came of each order and, last, that it is over; it decides nothing else. TLS that
 //! fails is tried again in plain text at the same host, once, where the profile does not require it, and the host is
-//! remembered (RFC 7435: opportunistic means that mail is not lost over it).
+//! remembered (RFC 7435: opportunistic means that mail is not lost over it). For a message with REQUIRETLS each host
+//! is tried until one has a certificate that is good and passes the demand on (RFC 8689 §4.2.1).
 
 use crate::config::Config;
 use crate::connect::{connect, is_allowed};
@@ -13,7 +14,8 @@ use crate::tls::{Tls, server_name};
 use crate::trouble::{Cause, Circumstances};
 use mail::classify::TlsMode;
 use mail::{Clock, Envelope, Instant, Recipient, Timestamp};
-use smtp::client::{Break, BreakKind, ClientConfig, ClientTls, Failure, Stage, Transaction};
+use queue::TlsNeed;
+use smtp::client::{Break, BreakKind, ClientConfig, ClientTls, Failure, Missing, Stage, Transaction};
 use spool::{Bodies, Position, Stored};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -141,30 +143,40 @@ fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
 
 /// Tries addresses in the order of preference until a session is open.
 async fn open(job: &Job, around: &Surroundings) -> Result<Opened, Box<NotOpened>> {
-    let at = Circumstances { egress: Some(job.source.address), ..Circumstances::default() };
+    let at =
+        Circumstances { egress: Some(job.source.address), tls_need: job.tls, ..Circumstances::default() };
     let mut failed = Box::new(NotOpened { cause: Cause::NoCommonFamily, at });
     let exchangers = &job.destination.route.exchangers;
     let limit = around.config.addresses_per_attempt_max;
     for (host, address) in targets(exchangers, job.source.address, job.session, limit) {
         failed.at.mx = Some(host.to_owned());
-        if !is_allowed(address, &around.config) {
-            failed.cause =
-                Cause::NoConnection(format!("{address} is not an address that mail may be sent to"));
-            continue;
-        }
         match open_at(job, host, address, around).await {
             Ok(opened) => return Ok(opened),
-            // What a site said is worth more than that another host did not answer.
-            Err(Cause::NoConnection(_)) if matches!(failed.cause, Cause::Failed(_)) => {}
-            Err(cause) => failed.cause = cause,
+            Err(cause) if counts_more(&cause, &failed.cause) => failed.cause = cause,
+            Err(_) => {}
         }
     }
     Err(failed)
 }
 
+/// Whether what came of one host is to be judged, instead of what came of those before.
+fn counts_more(found: &Cause, known: &Cause) -> bool {
+    let lacks = |cause: &Cause| matches!(cause, Cause::Failed(Failure::Missing(Missing::RequireTls)));
+    if lacks(found) {
+        // That a host does not pass REQUIRETLS on is the end only if no other one might have.
+        return lacks(known) || matches!(known, Cause::NoCommonFamily);
+    }
+    // What a site said is worth more than that another host did not answer.
+    let said = matches!(known, Cause::Failed(_)) && !lacks(known);
+    !(said && matches!(found, Cause::NoConnection(_)))
+}
+
 async fn open_at(job: &Job, host: &str, address: IpAddr, around: &Surroundings) -> Result<Opened, Cause> {
+    if !is_allowed(address, &around.config) {
+        return Err(Cause::NoConnection(format!("{address} is not an address that mail may be sent to")));
+    }
     let now = around.clock.instant();
-    let mode = job.destination.tls;
+    let mode = tls_mode(job);
     let known_broken = || {
         let broken = around.broken_tls.lock().unwrap_or_else(PoisonError::into_inner);
         broken.get(host).is_some_and(|until| *until > now)
@@ -202,19 +214,36 @@ async fn open_as(
     let mut at = Circumstances {
         mx: Some(host.to_owned()),
         egress: Some(job.source.address),
+        tls_need: job.tls,
         ..Circumstances::default()
     };
     loop {
         match link.next().await {
             Step::StartTls => {
                 let limit = config.timeouts.at(Stage::StartTls);
-                let connector = around.tls.connector(job.destination.tls);
+                let connector = around.tls.connector(tls_mode(job));
                 at.tls = link.start_tls(connector, server_name(host), limit).await;
             }
+            Step::Ready if job.tls == TlsNeed::RequireTls && !link.offers_require_tls() => {
+                link.quit().await;
+                return Err(Cause::Failed(Failure::Missing(Missing::RequireTls)));
+            }
             Step::Ready => return Ok(Opened { link, at }),
+            // Without TLS nobody offers REQUIRETLS.
+            Step::OpeningFailed(Failure::Missing(Missing::StartTls)) if job.tls == TlsNeed::RequireTls => {
+                return Err(Cause::Failed(Failure::Missing(Missing::RequireTls)));
+            }
             Step::OpeningFailed(failure) => return Err(Cause::Failed(failure)),
             Step::Closed | Step::Report(_) => return Err(lost()),
         }
+    }
+}
+
+/// What is remembered of the host's TLS does not matter for mail with REQUIRETLS.
+fn tls_mode(job: &Job) -> TlsMode {
+    match job.tls {
+        TlsNeed::AsSite => job.destination.tls,
+        TlsNeed::RequireTls => TlsMode::Required,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::sites::Destination;
 use mail::{EgressPath, Instant};
-use queue::Delivery;
+use queue::{Delivery, TlsNeed};
 use shaping::Permit;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -22,6 +22,8 @@ pub(crate) struct Session {
     pub path: EgressPath,
     pub permit: Permit,
     pub destination: Arc<Destination>,
+    /// Whose mail it was opened for.
+    pub tls: TlsNeed,
     pub orders: VecDeque<Flying>,
     /// Deliveries given in all.
     pub given: u32,
@@ -48,6 +50,8 @@ pub(crate) struct Sessions {
     rows: HashMap<u64, Session>,
     /// Sessions that may have room, per path; checked when they are taken.
     room: HashMap<EgressPath, Vec<u64>>,
+    /// The same of sessions that were opened for mail with REQUIRETLS.
+    room_checked: HashMap<EgressPath, Vec<u64>>,
     idle: BinaryHeap<Reverse<(Instant, u64)>>,
     next: u64,
 }
@@ -66,12 +70,13 @@ impl Sessions {
         self.rows.len()
     }
 
-    pub fn open(&mut self, permit: Permit, destination: Arc<Destination>) -> u64 {
+    pub fn open(&mut self, permit: Permit, destination: Arc<Destination>, tls: TlsNeed) -> u64 {
         self.next += 1;
         let session = Session {
             path: permit.path().clone(),
             permit,
             destination,
+            tls,
             orders: VecDeque::with_capacity(AHEAD),
             given: 0,
             done: 0,
@@ -96,19 +101,24 @@ impl Sessions {
         self.rows.keys().copied().collect()
     }
 
-    /// A session on `path` that can take a delivery now. It stays listed.
-    pub fn with_room(&mut self, path: &EgressPath) -> Option<u64> {
-        let list = self.room.get_mut(path)?;
-        while let Some(id) = list.last().copied() {
-            match self.rows.get_mut(&id) {
-                Some(session) if session.has_room() => return Some(id),
-                Some(session) => session.listed = false,
-                None => {}
-            }
-            list.pop();
+    /// A session on `path` that can take a delivery now. It stays listed. Mail with REQUIRETLS is given to a session
+    /// that was opened for such mail only; other mail may ride along there.
+    pub fn with_room(&mut self, path: &EgressPath, tls: TlsNeed) -> Option<u64> {
+        let own = match tls {
+            TlsNeed::AsSite => room_in(&mut self.room, &mut self.rows, path),
+            TlsNeed::RequireTls => None,
+        };
+        own.or_else(|| room_in(&mut self.room_checked, &mut self.rows, path))
+    }
+
+    /// A session that could make way for one with checked TLS on the same path: the one with the least to do. None
+    /// while such a one is closing already.
+    pub fn to_yield(&self, path: &EgressPath) -> Option<u64> {
+        let others = || self.rows.iter().filter(|(_, row)| row.tls == TlsNeed::AsSite && row.path == *path);
+        if others().any(|(_, row)| row.closing) {
+            return None;
         }
-        self.room.remove(path);
-        None
+        others().min_by_key(|(id, row)| (row.orders.len(), **id)).map(|(id, _)| *id)
     }
 
     /// Lists a session that may have room again.
@@ -116,7 +126,11 @@ impl Sessions {
         let Some(session) = self.rows.get_mut(&id) else { return };
         if session.has_room() && !session.listed {
             session.listed = true;
-            self.room.entry(session.path.clone()).or_default().push(id);
+            let room = match session.tls {
+                TlsNeed::AsSite => &mut self.room,
+                TlsNeed::RequireTls => &mut self.room_checked,
+            };
+            room.entry(session.path.clone()).or_default().push(id);
         }
     }
 
@@ -159,4 +173,22 @@ impl Sessions {
     fn rested(&self, id: u64) -> Option<Instant> {
         self.rows.get(&id).filter(|session| !session.closing)?.idle_until
     }
+}
+
+fn room_in(
+    room: &mut HashMap<EgressPath, Vec<u64>>,
+    rows: &mut HashMap<u64, Session>,
+    path: &EgressPath,
+) -> Option<u64> {
+    let list = room.get_mut(path)?;
+    while let Some(id) = list.last().copied() {
+        match rows.get_mut(&id) {
+            Some(session) if session.has_room() => return Some(id),
+            Some(session) => session.listed = false,
+            None => {}
+        }
+        list.pop();
+    }
+    room.remove(path);
+    None
 }

@@ -13,6 +13,7 @@
 use crate::resolve::Unresolved;
 use mail::classify::{Classified, Profiles, RetryHint, Step};
 use mail::{Class, ClassKind, Outcome, Reply, Scope, Verdict};
+use queue::TlsNeed;
 use shaping::{Feedback, Signal};
 use smtp::client::{Break, BreakKind, Failure, Missing, Stage};
 use spool::Settlement;
@@ -45,6 +46,8 @@ pub(crate) struct Circumstances {
     pub provider: Option<Arc<str>>,
     /// The session had carried a message before this one.
     pub warm: bool,
+    /// What the message asked of the connection.
+    pub tls_need: TlsNeed,
 }
 
 #[derive(Debug, PartialEq)]
@@ -63,6 +66,32 @@ pub(crate) enum Next {
 }
 
 pub(crate) fn judge(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged {
+    let mut judged = judge_cause(cause, at, profiles);
+    // What one message demands of TLS says nothing about the path of those that demand less.
+    if at.tls_need == TlsNeed::RequireTls && is_about_tls(cause) {
+        judged.signal = NEUTRAL;
+    }
+    judged
+}
+
+fn is_about_tls(cause: &Cause) -> bool {
+    match cause {
+        Cause::Failed(Failure::Refused { stage, .. } | Failure::Broken(Break { stage, .. })) => {
+            *stage == Stage::StartTls
+        }
+        Cause::Failed(Failure::Missing(missing)) => {
+            matches!(missing, Missing::StartTls | Missing::RequireTls)
+        }
+        Cause::Delivered(_)
+        | Cause::NoConnection(_)
+        | Cause::Unresolved(_)
+        | Cause::NoCommonFamily
+        | Cause::Unreadable
+        | Cause::Expired => false,
+    }
+}
+
+fn judge_cause(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged {
     match cause {
         Cause::Delivered(reply) => delivered(reply, at),
         Cause::Failed(Failure::Refused { stage, reply }) => refused(*stage, reply, at, profiles),

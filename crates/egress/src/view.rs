@@ -3,8 +3,8 @@
 use crate::dispatch::Dispatcher;
 use crate::record::Now;
 use mail::{EgressPath, MessageId, PoolId, SiteName};
-use queue::Standing;
 use queue::control::{QueueView, Reason, WaitingView};
+use queue::{Standing, TlsNeed};
 use shaping::{Hold, PathView};
 
 impl Dispatcher {
@@ -21,7 +21,9 @@ impl Dispatcher {
                 Standing::Ready => (Reason::Turn, None),
                 Standing::Waiting(at) if place.entry.attempt == 0 => (Reason::NotBefore, Some(now.wall(at))),
                 Standing::Waiting(at) => (Reason::Retry, Some(now.wall(at))),
-                Standing::Closed(at) => (self.reason(place.pool, &place.site), at.map(|at| now.wall(at))),
+                Standing::Closed(at) => {
+                    (self.reason((place.pool, place.flow.tls, &place.site)), at.map(|at| now.wall(at)))
+                }
             };
             WaitingView {
                 message,
@@ -47,7 +49,9 @@ impl Dispatcher {
         let view = |lane: queue::LanePlace| {
             let (reason, until) = match lane.standing {
                 Standing::TenantHeld => (Some(Reason::TenantHeld), None),
-                Standing::Closed(at) => (Some(self.reason(lane.pool, &lane.site)), at.map(|at| now.wall(at))),
+                Standing::Closed(at) => {
+                    (Some(self.reason((lane.pool, lane.tls, &lane.site))), at.map(|at| now.wall(at)))
+                }
                 Standing::Ready | Standing::Waiting(_) | Standing::InFlight => (None, None),
             };
             QueueView {
@@ -80,7 +84,7 @@ impl Dispatcher {
         self.queue.reopen_site(&path.site);
     }
 
-    fn reason(&self, pool: PoolId, site: &SiteName) -> Reason {
-        self.ways.reasons.get(&(pool, site.clone())).cloned().unwrap_or(Reason::Turn)
+    fn reason(&self, (pool, tls, site): (PoolId, TlsNeed, &SiteName)) -> Reason {
+        self.ways.reasons.get(&(pool, tls, site.clone())).cloned().unwrap_or(Reason::Turn)
     }
 }

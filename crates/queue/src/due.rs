@@ -100,7 +100,7 @@ impl Due {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{Destination, Entry, Flow, Gate, Polled, Queue, Urgency};
+    use crate::{Destination, Entry, Flow, Gate, Polled, Queue, TlsNeed, Urgency};
     use mail::{Domain, MessageId, PoolId, Random, SiteName, StreamId, TenantId, Timestamp};
     use std::collections::BTreeSet;
     use std::time::Duration;
@@ -132,7 +132,13 @@ mod tests {
         let (at, now) = (Timestamp::from_millis(5), Instant::from_micros(1));
         let pool = PoolId::mint(at, &mut random);
         let tenant = TenantId::mint(at, &mut random);
-        let flow = Flow { tenant, stream: StreamId::mint(at, &mut random), pool, urgency: Urgency::Bulk };
+        let flow = Flow {
+            tenant,
+            stream: StreamId::mint(at, &mut random),
+            pool,
+            urgency: Urgency::Bulk,
+            tls: TlsNeed::AsSite,
+        };
         let message = MessageId::mint(at, &mut random);
         let expires = now + Duration::from_secs(90_000);
         let entry = Entry { message, position: 0, recipient: 0, attempt: 0, expires, cost: 1 };

@@ -4,7 +4,7 @@
 //! compete for the same connections are those of one pool at one site. Lanes exist only while something is ready.
 
 use crate::fairness::Ring;
-use crate::slot::{NONE, Slot, Urgency};
+use crate::slot::{NONE, Slot, TlsNeed, Urgency};
 use mail::{Instant, PoolId};
 
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,7 @@ pub(crate) enum Opening {
 #[derive(Debug)]
 pub(crate) struct Outlet {
     pub pool: PoolId,
+    pub tls: TlsNeed,
     pub site: u32,
     pub ring: Ring,
     pub opening: Opening,

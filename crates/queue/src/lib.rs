@@ -20,5 +20,5 @@ mod view;
 
 pub use queue::{Candidate, Delivery, Destination, Gate, Polled, Queue, Retried, Ticket};
 pub use retry::Schedule;
-pub use slot::{Entry, Flow, Urgency};
+pub use slot::{Entry, Flow, TlsNeed, Urgency};
 pub use view::{LanePlace, Place, Standing};

@@ -45,7 +45,7 @@ impl Queue {
         if moving.is_empty() {
             return;
         }
-        let outlets = self.outlets.keys().filter(|(_, (pool, _))| old.contains(pool));
+        let outlets = self.outlets.keys().filter(|(_, (pool, ..))| old.contains(pool));
         let outlets: Vec<u32> = outlets.map(|(outlet, _)| outlet).collect();
         for outlet in &outlets {
             self.open(*outlet);

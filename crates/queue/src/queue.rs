@@ -1,6 +1,6 @@
 //! The queue as one value: insert what waits, poll for what is next, settle it or let it try again.
 //!
-//! An entry waits for its time, then stands in the lane of its tenant at its outlet (pool × site), then is handed
+//! An entry waits for its time, then stands in the lane of its tenant at its outlet (pool × need × site), then is handed
 //! out with a ticket that must come back. Outlets take turns; inside an outlet tenants take turns (`fairness.rs`).
 //! Whether an outlet may send now is not decided here: `poll` asks the gate it is given, and remembers a no until
 //! the time that was named or until `reopen_site`. So nothing is polled in vain and nothing ticks.
@@ -12,7 +12,7 @@
 use crate::due::Due;
 use crate::lane::{Lane, Opening, Outlet};
 use crate::register::Register;
-use crate::slot::{Entry, Flow, NONE, Slot, State, low_ms};
+use crate::slot::{Entry, Flow, NONE, Slot, State, TlsNeed, low_ms};
 use crate::turn::End;
 use mail::{Domain, Instant, MessageId, PoolId, SiteName, StreamId, TenantId};
 use std::collections::{HashMap, VecDeque};
@@ -29,7 +29,8 @@ pub struct Queue {
     pub(crate) domains: Register<Domain, u32>,
     /// Each site and its outlets.
     pub(crate) sites: Register<SiteName, Vec<u32>>,
-    pub(crate) outlets: Register<(PoolId, u32), Outlet>,
+    /// By pool, need and site.
+    pub(crate) outlets: Register<(PoolId, TlsNeed, u32), Outlet>,
     /// By outlet and tenant.
     pub(crate) lanes: Register<(u32, u32), Lane>,
     /// Bounded by the registry: a tenant is never forgotten.
@@ -106,6 +107,7 @@ pub enum Polled {
 #[derive(Debug)]
 pub struct Candidate<'a> {
     pub pool: PoolId,
+    pub tls: TlsNeed,
     pub site: &'a SiteName,
     pub domain: &'a Domain,
     pub tenant: TenantId,
@@ -304,6 +306,7 @@ impl Queue {
         let flow = self.flows.key(row.flow);
         Candidate {
             pool: self.flows.value(row.flow).pool,
+            tls: flow.tls,
             site: self.sites.key(*self.domains.value(row.domain)),
             domain: self.domains.key(row.domain),
             tenant: flow.tenant,

@@ -31,6 +31,18 @@ pub struct Flow {
     /// The pool of its stream; another one may stand in for it.
     pub pool: PoolId,
     pub urgency: Urgency,
+    pub tls: TlsNeed,
+}
+
+/// What the message itself asks of the connection that carries it. Mail with another need stands in another outlet,
+/// so that neither waits behind a gate that is closed for the other only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TlsNeed {
+    /// Nothing: what is known of the site decides.
+    #[default]
+    AsSite,
+    /// REQUIRETLS (RFC 8689): TLS with a certificate that was checked, at a server that passes the demand on.
+    RequireTls,
 }
 
 /// Inside one tenant's lane the two kinds alternate: a password reset waits behind one newsletter, never behind all.

@@ -6,7 +6,7 @@
 use crate::fairness::{charge, grant};
 use crate::lane::{Lane, Opening, Outlet};
 use crate::queue::{Course, Delivery, Queue, Ticket};
-use crate::slot::{NONE, State, Urgency};
+use crate::slot::{Flow, NONE, State, TlsNeed, Urgency};
 use mail::{Instant, PoolId};
 use std::collections::VecDeque;
 
@@ -111,12 +111,12 @@ impl Queue {
 
     pub(crate) fn make_ready(&mut self, slot: u32, end: End) {
         let row = &self.slots[slot as usize];
-        let (expires, urgency) = (row.entry.expires, self.flows.key(row.flow).urgency);
+        let (expires, Flow { urgency, tls, .. }) = (row.entry.expires, *self.flows.key(row.flow));
         let Course { tenant, pool } = *self.flows.value(row.flow);
         let site = *self.domains.value(row.domain);
-        let outlet = match self.outlets.find(&(pool, site)) {
+        let outlet = match self.outlets.find(&(pool, tls, site)) {
             Some(outlet) => outlet,
-            None => self.found_outlet(pool, site),
+            None => self.found_outlet(pool, tls, site),
         };
         let lane = match self.lanes.find(&(outlet, tenant)) {
             Some(lane) => lane,
@@ -139,12 +139,18 @@ impl Queue {
     }
 
     /// A new outlet. It belongs to its lanes: the first one is made right after, the last one takes it along.
-    fn found_outlet(&mut self, pool: PoolId, site: u32) -> u32 {
+    fn found_outlet(&mut self, pool: PoolId, tls: TlsNeed, site: u32) -> u32 {
         self.sites.retain(site);
-        let make = || Outlet { pool, site, ring: VecDeque::new(), opening: Opening::Open, listed: false };
-        let outlet = self.outlets.acquire(&(pool, site), make);
+        let make =
+            || Outlet { pool, tls, site, ring: VecDeque::new(), opening: Opening::Open, listed: false };
+        let outlet = self.outlets.acquire(&(pool, tls, site), make);
         self.outlets.disown(outlet);
-        self.sites.value_mut(site).push(outlet);
+        let outlets = self.sites.value_mut(site);
+        match tls {
+            TlsNeed::AsSite => outlets.push(outlet),
+            // Seldom and hard to please: it is the first to be asked when the site is open again.
+            TlsNeed::RequireTls => outlets.insert(0, outlet),
+        }
         outlet
     }
 

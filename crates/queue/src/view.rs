@@ -5,7 +5,7 @@
 use crate::control::QueueTotals;
 use crate::lane::Opening;
 use crate::queue::Queue;
-use crate::slot::{Entry, Flow, NONE, State};
+use crate::slot::{Entry, Flow, NONE, State, TlsNeed};
 use mail::{Domain, Instant, MessageId, PoolId, SiteName, TenantId};
 
 /// Where one recipient stands.
@@ -37,6 +37,7 @@ pub struct Place {
 pub struct LanePlace {
     pub tenant: TenantId,
     pub pool: PoolId,
+    pub tls: TlsNeed,
     pub site: SiteName,
     pub ready: u32,
     pub standing: Standing,
@@ -79,7 +80,14 @@ impl Queue {
             let tenant = &self.tenants[lane.tenant as usize];
             let standing = if tenant.held { Standing::TenantHeld } else { standing(outlet.opening) };
             let site = self.sites.key(outlet.site).clone();
-            LanePlace { tenant: tenant.id, pool: outlet.pool, site, ready: lane.len, standing }
+            LanePlace {
+                tenant: tenant.id,
+                pool: outlet.pool,
+                tls: outlet.tls,
+                site,
+                ready: lane.len,
+                standing,
+            }
         };
         lanes.iter().map(place).collect()
     }

@@ -5,7 +5,7 @@ mod house;
 
 use house::House;
 use mail::{Domain, Instant, MessageId, SiteName};
-use queue::{Candidate, Delivery, Flow, Gate, Polled, Queue, Retried, Standing, Urgency};
+use queue::{Candidate, Delivery, Flow, Gate, Polled, Queue, Retried, Standing, TlsNeed, Urgency};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -175,6 +175,34 @@ fn a_flow_that_may_leave_from_another_pool_does_not_wait_behind_one_that_may_not
     house.queue.assign_pools(|flow| flow.pool);
     assert_eq!(house.queue.poll(house.now, &mut gate), None);
     assert_eq!(house.queue.places(stays)[0].standing, Standing::Closed(None));
+}
+
+#[test]
+fn a_message_that_requires_tls_neither_waits_for_others_nor_lets_them_wait() {
+    let mut house = House::new();
+    house.insert(1, "a.example", 1);
+    house.tls = TlsNeed::RequireTls;
+    let demanding = house.insert(1, "a.example", 1);
+    let mut closed = |candidate: &Candidate<'_>| match candidate.tls {
+        TlsNeed::AsSite => Gate::Open,
+        TlsNeed::RequireTls => Gate::Shut,
+    };
+    let Some(Polled::Deliver(other)) = house.queue.poll(house.now, &mut closed) else { panic!("one may go") };
+    assert_ne!(other.entry.message, demanding);
+    assert_eq!(house.queue.poll(house.now, &mut closed), None);
+    assert_eq!(house.queue.give_back(other), Retried::Waiting);
+    house.queue.reopen_site(&SiteName::new("a.example"));
+    assert_eq!(house.queue.poll(house.now, &mut |_| Gate::Shut), None);
+    house.queue.reopen_site(&SiteName::new("a.example"));
+    // The one that is hard to please is asked first although it came last.
+    let mut asked = Vec::new();
+    while let Some(Polled::Deliver(delivery)) = house.queue.poll(house.now, &mut |candidate| {
+        asked.push(candidate.tls);
+        Gate::Open
+    }) {
+        house.queue.settle(delivery.ticket);
+    }
+    assert_eq!(asked, [TlsNeed::RequireTls, TlsNeed::AsSite]);
 }
 
 #[test]

@@ -17,7 +17,8 @@ use crate::resolve::{Exchanger, Route};
 use crate::trouble::{Cause, Circumstances};
 use house::Ids;
 use mail::classify::Profiles;
-use mail::{Domain, Instant, Random, Reply, SiteName, Timestamp};
+use mail::{Domain, Instant, MessageId, Random, Reply, SiteName, Timestamp};
+use queue::TlsNeed;
 use registry::SourceState;
 use smtp::client::{Break, BreakKind, Failure, Stage};
 use spool::{OutcomeRecord, Settled};
@@ -51,6 +52,7 @@ enum Happening {
 
 struct Line {
     site: String,
+    tls: TlsNeed,
     orders: VecDeque<Order>,
     open: bool,
     busy: bool,
@@ -68,6 +70,8 @@ struct World {
     records: Vec<(Duration, OutcomeRecord)>,
     most_lines: HashMap<String, usize>,
     attempts_while_down: u32,
+    /// Which message was given to a connection opened for what.
+    carried: Vec<(MessageId, TlsNeed)>,
     ids: Ids,
 }
 
@@ -101,6 +105,7 @@ impl World {
             records: Vec::new(),
             most_lines: HashMap::new(),
             attempts_while_down: 0,
+            carried: Vec::new(),
             ids,
         }
     }
@@ -141,6 +146,7 @@ impl World {
                     let site = job.destination.route.site.as_str().to_owned();
                     let line = Line {
                         site: site.clone(),
+                        tls: job.tls,
                         orders: VecDeque::new(),
                         open: false,
                         busy: false,
@@ -154,6 +160,7 @@ impl World {
                 }
                 Action::Deliver { session, order } => {
                     if let Some(line) = self.lines.get_mut(&session) {
+                        self.carried.push((order.message, line.tls));
                         line.orders.push_back(order);
                     }
                     self.serve(session);

@@ -1,7 +1,8 @@
-//! Worlds whose pools and sources change while mail waits.
+//! Worlds whose pools and sources change while mail waits, and mail that not every connection may carry.
 
 use super::World;
 use mail::{EgressPath, SiteName, SourceName};
+use queue::TlsNeed;
 use registry::SourceState::{Active, Held};
 use shaping::Hold;
 use std::sync::Arc;
@@ -83,4 +84,30 @@ fn mail_before_a_suspended_path_is_looked_at_when_its_pool_gets_a_source_and_not
     world.run(Duration::from_secs(4));
     assert_eq!(world.sources_of(&[waits]), ["out-1"]);
     world.check(2);
+}
+
+#[test]
+fn mail_with_requiretls_gets_a_connection_of_its_own_although_all_are_taken() {
+    for connections in [1, 4] {
+        let mut world = World::new(14, |config| config.limits.connections = Some(connections));
+        for _ in 0..40 {
+            world.accept(0, "some.example", 100);
+        }
+        world.run(Duration::from_secs(2));
+        let sent = world.clock;
+        let demanding: Vec<_> = (0..3)
+            .map(|tenant| {
+                world.accept_with(tenant, "some.example", 1, |accepted| accepted.require_tls = true)
+            })
+            .collect();
+        world.run(Duration::from_secs(7));
+        let carried = world.carried.iter().filter(|(message, _)| demanding.contains(message));
+        assert!(carried.clone().all(|(_, tls)| *tls == TlsNeed::RequireTls));
+        assert_eq!(world.sources_of(&demanding).len(), 3, "{connections} connections");
+        assert!(world.settled().any(|(at, one)| at > sent && one.message != demanding[0]));
+        world.run(Duration::from_secs(3600));
+        assert_eq!(world.settled().count(), 4_003);
+        assert!(world.most_lines["mx.some.example"] <= connections as usize);
+        world.check(4_003);
+    }
 }

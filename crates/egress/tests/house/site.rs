@@ -16,6 +16,7 @@ pub struct Arrival {
     pub forward_path: String,
     pub raw: Vec<u8>,
     pub encrypted: bool,
+    pub require_tls: bool,
     pub peer: IpAddr,
     pub client_name: String,
 }
@@ -64,9 +65,14 @@ pub fn address(last: u8) -> IpAddr {
 
 /// A site at 127.0.0.`last` that takes everything.
 pub async fn good(last: u8, port: u16, tls: TlsMode) -> Site {
-    let listener = listen(last, port).await;
-    let site = Site::new(address(last), port);
-    let (serving, acceptor) = (site.clone(), acceptor());
+    good_at(address(last), port, tls, certificate("mx.site.example").0).await
+}
+
+/// The same at any address, with a certificate from `certificate`.
+pub async fn good_at(address: IpAddr, port: u16, tls: TlsMode, acceptor: TlsAcceptor) -> Site {
+    let listener = TcpListener::bind(SocketAddr::new(address, port)).await.unwrap();
+    let site = Site::new(address, port);
+    let serving = site.clone();
     tokio::spawn(async move {
         loop {
             let (stream, peer) = listener.accept().await.unwrap();
@@ -128,13 +134,15 @@ fn arrival(transaction: &Transaction, encrypted: bool, peer: IpAddr) -> Arrival 
         forward_path: transaction.envelope.recipients[0].forward_path.to_string(),
         raw: transaction.raw.to_vec(),
         encrypted,
+        require_tls: transaction.envelope.require_tls,
         peer,
         client_name: transaction.client_name.clone(),
     }
 }
 
-fn acceptor() -> TlsAcceptor {
-    let made = rcgen::generate_simple_self_signed(vec!["mx.site.example".to_owned()]).unwrap();
+/// A certificate for a host, as the host needs it and as PEM for those who are to trust it.
+pub fn certificate(host: &str) -> (TlsAcceptor, String) {
+    let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -143,7 +151,7 @@ fn acceptor() -> TlsAcceptor {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
-    TlsAcceptor::from(Arc::new(config))
+    (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
 }
 
 /// What a scripted site does after a line.

@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use mail::{Domain, Instant, MessageId, PoolId, Random, SiteName, StreamId, TenantId, Timestamp};
-use queue::{Destination, Entry, Flow, Queue, Urgency};
+use queue::{Destination, Entry, Flow, Queue, TlsNeed, Urgency};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct House {
     pub pool: PoolId,
     /// Stands in for `pool` when a test says so.
     pub overflow: PoolId,
+    /// Of what is inserted from now on.
+    pub tls: TlsNeed,
 }
 
 impl House {
@@ -27,7 +29,17 @@ impl House {
         let (stream, pool) = (StreamId::mint(at, &mut random), PoolId::mint(at, &mut random));
         let overflow = PoolId::mint(at, &mut random);
         let now = Instant::from_micros(1_000_000);
-        House { queue: Queue::new(), now, random, tenants, numbers, stream, pool, overflow }
+        House {
+            queue: Queue::new(),
+            now,
+            random,
+            tenants,
+            numbers,
+            stream,
+            pool,
+            overflow,
+            tls: TlsNeed::AsSite,
+        }
     }
 
     pub fn tenant(&self, number: u64) -> TenantId {
@@ -72,7 +84,13 @@ impl House {
     ) {
         let expires = self.now + Duration::from_secs(3600);
         let entry = Entry { message, position: 0, recipient, attempt: 0, expires, cost };
-        let flow = Flow { tenant: self.tenant(tenant), stream: self.stream, pool: self.pool, urgency };
+        let flow = Flow {
+            tenant: self.tenant(tenant),
+            stream: self.stream,
+            pool: self.pool,
+            urgency,
+            tls: self.tls,
+        };
         let (domain, site) = (Domain::parse(domain).unwrap(), SiteName::new(domain));
         self.queue.insert(
             entry,
