@@ -100,7 +100,7 @@ fn mail_with_requiretls_gets_a_connection_of_its_own_although_all_are_taken() {
                 world.accept_with(tenant, "some.example", 1, |accepted| accepted.require_tls = true)
             })
             .collect();
-        world.run(Duration::from_secs(7));
+        world.run(Duration::from_secs(3));
         let carried = world.carried.iter().filter(|(message, _)| demanding.contains(message));
         assert!(carried.clone().all(|(_, tls)| *tls == TlsNeed::RequireTls));
         assert_eq!(world.sources_of(&demanding).len(), 3, "{connections} connections");
