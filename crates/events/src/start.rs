@@ -92,3 +92,60 @@ fn report(task: &'static str, outcome: Result<(), tokio::task::JoinError>) {
         tracing::error!(error = &error as &dyn std::error::Error, task, "a task of events died");
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+    use std::time::Duration;
+
+    fn handle(
+        projector: impl Future<Output = ()> + Send + 'static,
+        deliverer: impl Future<Output = ()> + Send + 'static,
+        shutdown: &CancellationToken,
+    ) -> EventsHandle {
+        EventsHandle {
+            projector: tokio::spawn(projector),
+            deliverer: tokio::spawn(deliverer),
+            shutdown: shutdown.clone(),
+        }
+    }
+
+    #[tokio::test]
+    async fn whichever_task_ends_by_itself_is_noticed_although_the_other_goes_on() {
+        let shutdown = CancellationToken::new();
+        for dead in [
+            handle(ready(()), pending(), &shutdown),
+            handle(pending(), ready(()), &shutdown),
+            handle(async { panic!("a bug") }, pending(), &shutdown),
+            handle(pending(), async { panic!("a bug") }, &shutdown),
+        ] {
+            tokio::time::timeout(Duration::from_secs(5), dead.stopped()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_stop_both_are_waited_for() {
+        for slow in ["projector", "deliverer"] {
+            let shutdown = CancellationToken::new();
+            shutdown.cancel();
+            let (end, ended) = tokio::sync::oneshot::channel::<()>();
+            let ends = async { drop(ended.await) };
+            let both = match slow {
+                "projector" => handle(ends, ready(()), &shutdown),
+                _ => handle(ready(()), ends, &shutdown),
+            };
+            let mut stopped = std::pin::pin!(both.stopped());
+            for _ in 0..100 {
+                tokio::select! {
+                    biased;
+                    () = &mut stopped => panic!("the {slow} is not waited for"),
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+            drop(end);
+            tokio::time::timeout(Duration::from_secs(5), stopped).await.unwrap();
+        }
+    }
+}
