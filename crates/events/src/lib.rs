@@ -12,8 +12,10 @@ mod project;
 mod rows;
 mod shape;
 mod start;
+mod usage;
 pub mod webhook;
 
 pub use config::Config;
 pub use error::Fault;
 pub use start::{EventsHandle, EventsParts, SnapshotSource, start};
+pub use usage::usage_today;

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Name of the cursor in the database and of the reader in the journal.
 pub(crate) const READER: &str = "events";
-const ACCESS: Access = Access::house("projection of the journal");
+pub(crate) const ACCESS: Access = Access::house("projection of the journal");
 /// Recipients and outcomes of one transaction at most.
 const ROWS_MAX: usize = 5_000;
 /// How many more may be in a transaction after one that went through.
@@ -98,20 +98,11 @@ impl Projector {
         loop {
             match self.database.cursor_fetch(&ACCESS, READER).await {
                 Ok(cursor) => {
-                    return Ok(self.within_journal(cursor.as_deref().map_or(Position::START, position_from)));
+                    return Ok(position_of(cursor.as_deref(), self.spool.status().end));
                 }
                 Err(fault) => backoff.wait("fetch the cursor", &fault, shutdown).await?,
             }
         }
-    }
-
-    /// A cursor behind the end is of another journal, which was lost or replaced: this one is read from its start.
-    fn within_journal(&self, position: Position) -> Position {
-        if position <= self.spool.status().end {
-            return position;
-        }
-        tracing::warn!(%position, "the cursor of events does not belong to this journal; reading it from the start");
-        Position::START
     }
 
     /// Writes all entries; `end` is where the follower stands behind them.
@@ -245,9 +236,17 @@ async fn gather(follower: &mut Follower, config: &Config) -> Result<Vec<Entry>, 
     Ok(entries)
 }
 
-/// A cursor that cannot be read is as good as none: everything is read again and known rows stay as they are.
-fn position_from(cursor: &[u8]) -> Position {
-    <[u8; 8]>::try_from(cursor).map_or(Position::START, |bytes| Position::from_u64(u64::from_be_bytes(bytes)))
+/// Where a stored cursor stands in the journal that ends at `end`. One that cannot be read is as good as none:
+/// everything is read again and known rows stay as they are. One behind the end is of another journal, which was lost
+/// or replaced: this one is read from its start.
+pub(crate) fn position_of(cursor: Option<&[u8]>, end: Position) -> Position {
+    let bytes = cursor.and_then(|cursor| <[u8; 8]>::try_from(cursor).ok());
+    let position = bytes.map_or(Position::START, |bytes| Position::from_u64(u64::from_be_bytes(bytes)));
+    if position <= end {
+        return position;
+    }
+    tracing::warn!(%position, "the cursor of events does not belong to this journal; reading it from the start");
+    Position::START
 }
 
 /// Growing pauses while the database is away; one line in the log for each outage, not for each try.

@@ -14,9 +14,9 @@ use anyhow::Context;
 use api::Readiness;
 use database::{Database, Follower, Keys, SnapshotHandle};
 use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
-use mail::{Clock, Random};
+use mail::{Clock, Random, Timestamp};
 use metrics_exporter_prometheus::PrometheusHandle;
-use registry::{Access, Usage};
+use registry::Usage;
 use spool::Spool;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -168,7 +168,7 @@ impl Keepers {
 }
 
 async fn start_submission(parts: &mut NodeParts, keepers: &Keepers) -> anyhow::Result<Arc<Submission>> {
-    let usage = restored_usage(&keepers.database).await?;
+    let usage = restored_usage(&keepers.database, &keepers.spool, parts.clock.timestamp()).await?;
     Submission::start(ingress::SubmissionParts {
         intake: keepers.spool.intake(),
         snapshot: keepers.source.clone(),
@@ -332,9 +332,9 @@ async fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(S
     opened.map_err(|error| unavailable(&format!("cannot open the journal in {}", directory.display()), error))
 }
 
-async fn restored_usage(database: &Database) -> anyhow::Result<Usage> {
+async fn restored_usage(database: &Database, spool: &Spool, now: Timestamp) -> anyhow::Result<Usage> {
     let mut usage = Usage::new();
-    let counts = database.usage_restore(&Access::house("restore usage")).await;
+    let counts = events::usage_today(database, spool, now).await;
     usage.restore(counts.map_err(|error| unavailable("cannot read what was used today", error))?);
     Ok(usage)
 }

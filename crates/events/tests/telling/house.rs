@@ -70,6 +70,13 @@ impl House {
         self.start_on(self.test.database.clone(), config)
     }
 
+    /// The same house after the journal was closed and opened again.
+    pub async fn reopened(mut self) -> House {
+        self.spool.shutdown().await.unwrap();
+        self.spool = open_spool(&self.test, self._directory.path());
+        self
+    }
+
     /// With another way to the same tables.
     pub fn start_on(&self, database: Database, config: Config) -> Running {
         let snapshot = Arc::clone(&self.snapshot);
@@ -185,6 +192,12 @@ impl Running {
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.handle.stopped().await;
+    }
+
+    /// Returns when they end although nobody told them to.
+    pub async fn died(self) {
+        let dying = tokio::time::timeout(Duration::from_secs(15), self.handle.stopped());
+        dying.await.expect("they go on");
     }
 
     pub fn is_running(&self) -> bool {

@@ -3,4 +3,5 @@
 
 mod house;
 mod projection;
+mod usage;
 mod webhooks;

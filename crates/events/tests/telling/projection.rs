@@ -129,6 +129,16 @@ async fn while_the_database_is_away_events_wait_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_projector_that_ends_by_itself_is_noticed_although_webhooks_go_on() {
+    let house = House::new(None).await;
+    let running = house.start(Config::default());
+    house.accept(&["a@example.org"]).await;
+    house.kinds(1).await;
+    house.spool.shutdown().await.unwrap();
+    running.died().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_record_becomes_rows_and_events_once() {
     let house = House::new(None).await;
     let running = house.start(Config::default());
