@@ -57,11 +57,12 @@ pub struct Config {
     /// Delays between attempts; the last one repeats until the mail expires.
     pub retry_seconds: Vec<u64>,
     pub retry_jitter_percent: u32,
-    /// How long each command may take (RFC 5321 §4.5.3.2).
+    /// How long each command may take (RFC 5321 §4.5.3.2), unless the profile of the site says less or more.
     pub timeouts: smtp::Timeouts,
     /// Certificates that vouch for sites whose profile requires a verified TLS.
     pub tls_roots: PathBuf,
-    /// How long a host whose TLS fails is spoken to in plain text, where policy allows that.
+    /// How long a host whose TLS fails is spoken to in plain text, where policy allows that, unless the profile of the
+    /// site says less or more.
     pub broken_tls_seconds: u64,
     /// How long open deliveries may go on at shutdown.
     pub drain_seconds_max: u64,
@@ -141,6 +142,18 @@ impl Config {
         queue::Schedule::new(steps, self.retry_jitter_percent)
     }
 
+    /// The time limits towards a site with this profile.
+    pub(crate) fn site_timeouts(&self, of: &mail::classify::ProviderLimits) -> smtp::Timeouts {
+        let mut timeouts = self.timeouts.clone();
+        if let Some(time) = of.data_timeout {
+            timeouts.data_seconds = time.as_secs();
+        }
+        if let Some(time) = of.data_dot_timeout {
+            timeouts.final_seconds = time.as_secs();
+        }
+        timeouts
+    }
+
     /// The limits of a path to a site with this profile. `family` is the number of its provider; none if it has no
     /// profile of its own.
     pub(crate) fn path_limits(&self, of: &mail::classify::ProviderLimits, family: Option<u32>) -> Limits {
@@ -155,6 +168,7 @@ impl Config {
         let window = WindowRule {
             initial: self.window_initial.clamp(1, limit),
             limit,
+            failures_max: of.connection_failures_before_delay.unwrap_or(u32::MAX).max(1),
             pause_first: Duration::from_secs(self.dead_seconds_first),
             pause_max: Duration::from_secs(self.dead_seconds_max.max(self.dead_seconds_first)),
         };

@@ -20,7 +20,6 @@ use spool::{Bodies, Position, Stored};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Hosts whose TLS is remembered as broken.
@@ -191,7 +190,7 @@ async fn open_at(job: &Job, host: &str, address: IpAddr, around: &Surroundings) 
             if tls == ClientTls::Opportunistic =>
         {
             tracing::debug!(site = %job.destination.route.site, "TLS failed; going on in plain text");
-            remember_broken(host, now + Duration::from_secs(around.config.broken_tls_seconds), now, around);
+            remember_broken(host, now + job.destination.broken_tls, now, around);
             open_as(job, host, address, ClientTls::Never, around).await
         }
         result => result,
@@ -205,11 +204,11 @@ async fn open_as(
     tls: ClientTls,
     around: &Surroundings,
 ) -> Result<Opened, Cause> {
-    let config = &around.config;
+    let (config, timeouts) = (&around.config, &job.destination.timeouts);
     let target = SocketAddr::new(address, config.smtp_port);
     let stream = connect(job.source.address, target, config).await.map_err(Cause::NoConnection)?;
     let mut client = ClientConfig::new(job.source.ehlo.as_str(), tls);
-    client.timeouts = config.timeouts.clone();
+    client.timeouts = timeouts.clone();
     let mut link = Link::new(stream, client, Arc::clone(&around.clock));
     let mut at = Circumstances {
         mx: Some(host.to_owned()),
@@ -220,7 +219,7 @@ async fn open_as(
     loop {
         match link.next().await {
             Step::StartTls => {
-                let limit = config.timeouts.at(Stage::StartTls);
+                let limit = timeouts.at(Stage::StartTls);
                 let connector = around.tls.connector(tls_mode(job));
                 at.tls = link.start_tls(connector, server_name(host), limit).await;
             }

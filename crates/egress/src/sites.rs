@@ -21,6 +21,9 @@ pub(crate) struct Destination {
     pub limits: Limits,
     pub tls: TlsMode,
     pub idle: Duration,
+    pub timeouts: smtp::Timeouts,
+    /// How long a host whose TLS fails is spoken to in plain text.
+    pub broken_tls: Duration,
 }
 
 /// What is known of a domain.
@@ -129,15 +132,17 @@ impl Sites {
         let is_other = provider.id == profiles.other().id;
         let number = profiles.providers().position(|known| known.id == provider.id);
         let family = number.filter(|_| !is_other).map(|number| number as u32);
+        // Sites without a profile of their own go by what this node says.
+        let own = |profile: Option<Duration>, node: u64| {
+            profile.filter(|_| !is_other).unwrap_or(Duration::from_secs(node))
+        };
         let destination = Arc::new(Destination {
             limits: self.config.path_limits(&provider.limits, family),
             provider: Arc::clone(&provider.id),
             tls: provider.tls,
-            idle: provider
-                .limits
-                .idle
-                .filter(|_| !is_other)
-                .unwrap_or(Duration::from_secs(self.config.idle_seconds)),
+            idle: own(provider.limits.idle, self.config.idle_seconds),
+            timeouts: self.config.site_timeouts(&provider.limits),
+            broken_tls: own(provider.limits.remember_broken_tls, self.config.broken_tls_seconds),
             route,
         });
         self.shared.insert(destination.route.site.clone(), Arc::clone(&destination));
@@ -251,5 +256,33 @@ mod tests {
             (&*known.provider, known.limits.window.limit, known.tls),
             ("google", 5, TlsMode::Required)
         );
+    }
+    #[test]
+    fn the_times_of_a_profile_go_before_those_of_the_node() {
+        let generic = include_str!("../../../config/providers/generic.toml");
+        let slow = r#"
+            id = "slow"
+            label = "Slow"
+            evidence = ["assumed"]
+            match = { mx_suffix = [".slow.example"], probe = [] }
+            limits = { data_timeout = "7s", data_dot_timeout = "8s", remember_broken_tls = "1h", connection_failures_before_delay = 2 }
+        "#;
+        let classes = include_str!("../../../config/classes.toml");
+        let profiles = Profiles::load(&[generic, slow], classes).unwrap();
+        let mut sites = sites(|config| config.broken_tls_seconds = 60);
+        let mut known = |name: &str, host| {
+            sites.resolved(&domain(name), Ok(route(host)), &profiles, NOW);
+            match sites.look(&domain(name), NOW).0 {
+                Known::Destination(known) => known,
+                Known::Pending | Known::Nowhere(_) => panic!("it is known"),
+            }
+        };
+        let own = known("a.example", "mx.slow.example");
+        assert_eq!((own.timeouts.data_seconds, own.timeouts.final_seconds), (7, 8));
+        assert_eq!((own.timeouts.mail_seconds, own.broken_tls.as_secs()), (300, 3600));
+        assert_eq!(own.limits.window.failures_max, 2);
+        // RFC 5321 §4.5.3.2.6: giving up on the final dot too early sends twice.
+        let other = known("b.example", "mx.b.example");
+        assert_eq!((&other.timeouts, other.broken_tls.as_secs()), (&smtp::Timeouts::default(), 60));
     }
 }

@@ -5,6 +5,7 @@ mod house;
 
 use house::House;
 use house::site::{Say, free_port, good, scripted, usual};
+use mail::classify::Profiles;
 use mail::{BodyKind, Verdict};
 use smtp::server::TlsMode;
 use spool::{Attempted, Settlement};
@@ -47,6 +48,31 @@ async fn silence_after_the_final_dot_says_that_the_site_may_have_it() {
     let attempted = attempt(52, script).await;
     assert_eq!(attempted.outcome.stage, "final-dot");
     assert!(attempted.outcome.trouble.unwrap().contains("may have it"));
+}
+
+#[tokio::test]
+async fn the_profile_of_a_site_says_how_long_its_final_answer_may_take() {
+    fn script(_: u32, line: &str) -> Say {
+        if line == "." { Say::Silence } else { usual(line) }
+    }
+    let (port, _keep) = free_port().await;
+    let site = scripted(62, port, script).await;
+    let hasty = r#"
+        id = "hasty"
+        label = "Hasty"
+        evidence = ["assumed"]
+        match = { mx_suffix = [".hasty.example"], probe = [] }
+        limits = { data_dot_timeout = "1s" }
+    "#;
+    let generic = include_str!("../../../config/providers/generic.toml");
+    let classes = include_str!("../../../config/classes.toml");
+    let profiles = Profiles::load(&[generic, hasty], classes).unwrap();
+    let mut house = House::with_profiles(port, profiles, |config| config.retry_seconds = vec![600]).await;
+    house.route("dest.example", 10, "mx.hasty.example", site.address);
+    house.send(&["a@dest.example"]).await;
+    let attempted = house.attempted().await;
+    assert_eq!((attempted.outcome.stage, &*attempted.outcome.provider), ("final-dot", "hasty"));
+    house.stop().await;
 }
 
 #[tokio::test]

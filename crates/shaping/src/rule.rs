@@ -13,6 +13,8 @@ pub struct WindowRule {
     pub initial: u32,
     /// Connections at most.
     pub limit: u32,
+    /// So many failures to reach the site in a row mean that the path is dead, however large the window is.
+    pub failures_max: u32,
     /// How long a dead path is left alone the first time.
     pub pause_first: Duration,
     /// How long at most.
@@ -49,6 +51,7 @@ impl Default for WindowRule {
         WindowRule {
             initial: 5,
             limit: 10,
+            failures_max: 100,
             pause_first: Duration::from_secs(60),
             pause_max: Duration::from_secs(15 * 60),
         }

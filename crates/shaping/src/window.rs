@@ -13,7 +13,8 @@
 //!   flap between two values; with it the answer must lean one way for about a cohort.
 //! - *Pseudo-cohorts of failure*. Trouble that means "nobody home" (no connection, no greeting, a session that was
 //!   shut) is also counted as 1/N; when a full cohort has failed without a success in between, the site counts as
-//!   dead and is not asked at all for a while. Feedback alone would hammer a dead site with its last connection.
+//!   dead and is not asked at all for a while. Feedback alone would hammer a dead site with its last connection. A
+//!   profile may say that fewer failures in a row are enough.
 //!
 //! Ours is different in three places. A dead path wakes up with a window of one instead of the initial window: one
 //! probe finds out as much as five. The pause before the probe doubles from probe to probe, within bounds. And
@@ -62,6 +63,8 @@ pub struct Window {
     trouble: u32,
     /// Pseudo-cohorts that found nobody home since the last success: at `ONE` the path is dead.
     gone: u32,
+    /// Failures in a row that found nobody home.
+    failures: u32,
     /// Dead until then.
     wakes: Option<Instant>,
     /// How long it will be dead the next time.
@@ -71,7 +74,16 @@ pub struct Window {
 impl Window {
     pub fn new(rule: WindowRule) -> Window {
         let size = rule.initial.clamp(1, rule.limit.max(1));
-        Window { rule, size, success: 0, trouble: 0, gone: 0, wakes: None, pause: rule.pause_first }
+        Window {
+            rule,
+            size,
+            success: 0,
+            trouble: 0,
+            gone: 0,
+            failures: 0,
+            wakes: None,
+            pause: rule.pause_first,
+        }
     }
 
     /// Connections that may be open at `now`; none while the path is dead.
@@ -131,7 +143,7 @@ impl Window {
     }
 
     fn good(&mut self, busy: u32) {
-        self.gone = 0;
+        self.somebody_home();
         self.wakes = None;
         self.pause = self.rule.pause_first;
         // An idle window proves nothing by its size.
@@ -147,8 +159,13 @@ impl Window {
         }
     }
 
-    fn slower(&mut self) {
+    fn somebody_home(&mut self) {
         self.gone = 0;
+        self.failures = 0;
+    }
+
+    fn slower(&mut self) {
+        self.somebody_home();
         self.trouble += ONE / self.size;
         if self.trouble + ONE / self.size / 2 >= ONE {
             self.trouble = 0;
@@ -164,7 +181,8 @@ impl Window {
             return;
         }
         self.gone += ONE / self.size;
-        if self.gone + ONE / self.size / 2 < ONE {
+        self.failures += 1;
+        if self.gone + ONE / self.size / 2 < ONE && self.failures < self.rule.failures_max {
             return;
         }
         self.wakes = Some(now + self.pause);
@@ -172,7 +190,7 @@ impl Window {
         self.size = 1;
         self.success = 0;
         self.trouble = 0;
-        self.gone = 0;
+        self.somebody_home();
     }
 }
 
@@ -186,6 +204,7 @@ mod tests {
         WindowRule {
             initial: 5,
             limit: 20,
+            failures_max: 100,
             pause_first: Duration::from_secs(60),
             pause_max: Duration::from_secs(300),
         }
@@ -228,6 +247,18 @@ mod tests {
         assert_eq!((window.size(now), window.wakes(now)), (2, None));
         times(&mut window, Feedback::Gone, 2, now);
         assert_eq!(window.wakes(now), Some(now + Duration::from_secs(60)), "success ended the doubling");
+    }
+
+    #[test]
+    fn so_many_failures_in_a_row_are_enough_although_the_window_is_larger() {
+        let mut window = Window::new(WindowRule { failures_max: 3, ..rule() });
+        times(&mut window, Feedback::Gone, 2, NOW);
+        // Somebody is home.
+        times(&mut window, Feedback::Slower, 1, NOW);
+        times(&mut window, Feedback::Gone, 2, NOW);
+        assert_eq!(window.wakes(NOW), None);
+        times(&mut window, Feedback::Gone, 1, NOW);
+        assert_eq!(window.wakes(NOW), Some(NOW + Duration::from_secs(60)));
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub struct House {
     stream: StreamId,
     pool: PoolId,
     config: Config,
+    profiles: Arc<Profiles>,
     random: Random,
     directory: tempfile::TempDir,
 }
@@ -74,6 +75,10 @@ impl House {
     }
 
     pub async fn with(port: u16, change: impl FnOnce(&mut Config)) -> House {
+        House::with_profiles(port, Profiles::shipped(), change).await
+    }
+
+    pub async fn with_profiles(port: u16, profiles: Profiles, change: impl FnOnce(&mut Config)) -> House {
         let mut config = Config {
             smtp_port: port,
             lab_loopback_only: true,
@@ -93,18 +98,37 @@ impl House {
         let source = SourceId::mint(now, &mut random);
         let snapshot =
             Arc::new(Mutex::new(Arc::new(registry(tenant, stream, pool, source, TenantStatus::Active))));
-        let directory = tempfile::tempdir().unwrap();
+        let (directory, profiles) = (tempfile::tempdir().unwrap(), Arc::new(profiles));
         let resolver = Arc::new(TableResolver::new());
-        let running = start(&config, &directory, &clock, &snapshot, &resolver, random.fork());
-        House { resolver, running, clock, tenant, snapshot, stream, pool, config, random, directory }
+        let running = start(&config, &directory, &clock, &snapshot, &resolver, &profiles, random.fork());
+        House {
+            resolver,
+            running,
+            clock,
+            tenant,
+            snapshot,
+            stream,
+            pool,
+            config,
+            profiles,
+            random,
+            directory,
+        }
     }
 
     /// Stops everything in order and starts again from what is on the disk.
     pub async fn restart(mut self) -> House {
         self.running.stop().await;
         let random = self.random.fork();
-        self.running =
-            start(&self.config, &self.directory, &self.clock, &self.snapshot, &self.resolver, random);
+        self.running = start(
+            &self.config,
+            &self.directory,
+            &self.clock,
+            &self.snapshot,
+            &self.resolver,
+            &self.profiles,
+            random,
+        );
         self
     }
 
@@ -114,8 +138,15 @@ impl House {
         let _ = (&mut self.running.task).await;
         self.running.spool.shutdown().await.unwrap();
         let random = self.random.fork();
-        self.running =
-            start(&self.config, &self.directory, &self.clock, &self.snapshot, &self.resolver, random);
+        self.running = start(
+            &self.config,
+            &self.directory,
+            &self.clock,
+            &self.snapshot,
+            &self.resolver,
+            &self.profiles,
+            random,
+        );
         self
     }
 
@@ -234,6 +265,7 @@ fn start(
     clock: &Arc<TestClock>,
     snapshot: &Arc<Mutex<Arc<Snapshot>>>,
     resolver: &Arc<TableResolver>,
+    profiles: &Arc<Profiles>,
     random: Random,
 ) -> Running {
     let spool_config = spool::Config {
@@ -248,7 +280,7 @@ fn start(
     let follower = spool.follow(recovery.end);
     let parts = EgressParts {
         config: config.clone(),
-        profiles: Arc::new(Profiles::shipped()),
+        profiles: Arc::clone(profiles),
         snapshot: Arc::new(move || Arc::clone(&shared.lock().unwrap())),
         unsettled: recovery.unsettled,
         follower: spool.follow(recovery.end),

@@ -60,8 +60,11 @@ pub struct ProviderLimits {
     pub message_rate: Option<Rate>,
     /// How long a connection may be kept without work.
     pub idle: Option<Duration>,
+    /// For the answer to DATA.
     pub data_timeout: Option<Duration>,
+    /// For the answer to the final dot.
     pub data_dot_timeout: Option<Duration>,
+    /// So many failures to reach a site in a row, and the path is left alone for a while.
     pub connection_failures_before_delay: Option<u32>,
     /// How long a site whose STARTTLS fails is spoken to in plain text.
     pub remember_broken_tls: Option<Duration>,
