@@ -96,8 +96,8 @@ impl House {
         let tenant = TenantId::mint(now, &mut random);
         let (stream, pool) = (StreamId::mint(now, &mut random), PoolId::mint(now, &mut random));
         let source = SourceId::mint(now, &mut random);
-        let snapshot =
-            Arc::new(Mutex::new(Arc::new(registry(tenant, stream, pool, source, TenantStatus::Active))));
+        let registry = registry(tenant, stream, pool, (source, site::address(1)), TenantStatus::Active);
+        let snapshot = Arc::new(Mutex::new(Arc::new(registry)));
         let (directory, profiles) = (tempfile::tempdir().unwrap(), Arc::new(profiles));
         let resolver = Arc::new(TableResolver::new());
         let running = start(&config, &directory, &clock, &snapshot, &resolver, &profiles, random.fork());
@@ -156,9 +156,24 @@ impl House {
 
     /// Changes the status of the one tenant, as the registry's follower would.
     pub fn set_status(&self, status: TenantStatus) {
-        let source = self.snapshot.lock().unwrap().sources().next().unwrap().id;
-        *self.snapshot.lock().unwrap() =
-            Arc::new(registry(self.tenant, self.stream, self.pool, source, status));
+        let source = self.source();
+        self.set_registry(registry(self.tenant, self.stream, self.pool, source, status));
+    }
+
+    /// Mail leaves from this address from now on.
+    pub fn set_source(&self, address: IpAddr) {
+        let (source, active) = ((self.source().0, address), TenantStatus::Active);
+        self.set_registry(registry(self.tenant, self.stream, self.pool, source, active));
+    }
+
+    fn source(&self) -> (SourceId, IpAddr) {
+        let snapshot = self.snapshot.lock().unwrap();
+        let source = snapshot.sources().next().unwrap();
+        (source.id, source.address)
+    }
+
+    fn set_registry(&self, registry: Snapshot) {
+        *self.snapshot.lock().unwrap() = Arc::new(registry);
     }
 
     pub fn clock_now(&self) -> Timestamp {
@@ -304,12 +319,12 @@ fn open_spool(config: spool::Config, clock: &Arc<TestClock>) -> (Spool, spool::R
     }
 }
 
-/// One tenant, one pool, one source: 127.0.0.1.
+/// One tenant, one pool, one source.
 fn registry(
     tenant: TenantId,
     stream: StreamId,
     pool: PoolId,
-    source: SourceId,
+    (source, address): (SourceId, IpAddr),
     status: TenantStatus,
 ) -> Snapshot {
     let now = Timestamp::from_millis(START);
@@ -337,7 +352,7 @@ fn registry(
         .source(EgressSource {
             id: source,
             name: SourceName::new("out-1"),
-            address: "127.0.0.1".parse().unwrap(),
+            address,
             ehlo: Domain::parse("out-1.house.example").unwrap(),
             state: SourceState::Active,
         })
