@@ -14,7 +14,7 @@
 use crate::Config;
 use crate::context::{Context, Contexts};
 use crate::parts::{Part, Place};
-use crate::rows::{BatchContexts, Entry, batch};
+use crate::rows::{BatchContexts, Entry, batch, rows_of};
 use crate::start::SnapshotSource;
 use database::Database;
 use mail::{MessageId, TenantId};
@@ -116,19 +116,21 @@ impl Projector {
         let snapshot = (self.snapshot)();
         let mut backoff = Backoff::new(&self.config);
         let (mut place, mut left_out) = (Place::default(), None);
-        while place.entry < entries.len() {
-            let part = Part::next(entries, place, self.rows_max);
+        let rows: Vec<u32> = entries.iter().map(|(_, record)| rows_of(record)).collect();
+        while place.record < entries.len() {
+            let part = Part::next(&rows, place, self.rows_max);
             // Behind the last record that is whole then.
-            let position = entries.get(part.to.entry).map_or(end, |(position, _)| *position);
-            let batch = batch(entries, &part, position, &contexts, &snapshot);
+            let position = entries.get(part.to.record).map_or(end, |(position, _)| *position);
+            let records = part.records(&rows).map(|(index, range)| (&*entries[index].1, range));
+            let batch = batch(records, position, &contexts, &snapshot);
             match self.database.projection_apply(&ACCESS, &batch).await {
                 Ok(()) => {
-                    place = part.to;
+                    (place, left_out) = (part.to, None);
                     backoff = Backoff::new(&self.config);
                     self.rows_max = (self.rows_max + ROWS_STEP).min(ROWS_MAX);
                     self.mark.past(position);
                     self.told.notify_one();
-                    let records = part.to.entry - part.from.entry;
+                    let records = part.to.record - part.from.record;
                     metrics::counter!("posthouse_events_records_total").increment(records as u64);
                 }
                 Err(fault) if part.rows > 1 && (fault.is_too_slow() || !fault.is_passing()) => {
@@ -140,10 +142,10 @@ impl Projector {
                     backoff.wait("write a batch", &fault, shutdown).await?;
                 }
                 Err(fault) => {
-                    leave_out(&entries[place.entry].1, place, &fault);
-                    // Two recipients of one message: it is not about a recipient.
-                    let again = left_out.replace(place.entry) == Some(place.entry);
-                    place = if again { Place { entry: place.entry + 1, recipient: 0 } } else { part.to };
+                    leave_out(&entries[place.record].1, place, &fault);
+                    // Two recipients of one message, one after the other: it is about the message.
+                    let again = left_out.replace(place.record) == Some(place.record);
+                    place = if again { place.skip() } else { part.to };
                 }
             }
         }
@@ -212,7 +214,7 @@ fn leave_out(record: &Record, place: Place, fault: &database::Fault) {
     tracing::error!(
         error = fault as &dyn std::error::Error,
         message.id = record.message().map(|id| id.to_string()),
-        recipient = place.recipient,
+        row = place.row,
         "a record cannot be told"
     );
     metrics::counter!("posthouse_events_records_left_out_total").increment(1);

@@ -1,7 +1,6 @@
 //! Journal records as the rows of the projection. Pure.
 
 use crate::context::Context;
-use crate::parts::Part;
 use crate::project::READER;
 use crate::shape;
 use database::{AttemptNew, Batch, MessageNew, MessageRow, RecipientState, SettlementNew};
@@ -17,10 +16,17 @@ pub(crate) type Entry = (Position, Arc<Record>);
 /// The messages that the outcomes of a batch are about.
 pub(crate) type BatchContexts = HashMap<MessageId, Arc<Context>>;
 
-/// A message that nobody knows (its tenant was erased meanwhile) has no rows and no events.
-pub(crate) fn batch(
-    entries: &[Entry],
-    part: &Part,
+/// The rows of a record: one for each recipient of an accepted message.
+pub(crate) fn rows_of(record: &Record) -> u32 {
+    match record {
+        Record::Accepted(accepted) => u32::try_from(accepted.recipients.len()).unwrap_or(u32::MAX),
+        Record::Attempted(_) | Record::Settled(_) | Record::Unknown { .. } => 1,
+    }
+}
+
+/// Records, and which of their rows. A message that nobody knows (its tenant was erased meanwhile) has no rows and no events.
+pub(crate) fn batch<'a>(
+    records: impl Iterator<Item = (&'a Record, Range<u32>)>,
     position: Position,
     contexts: &BatchContexts,
     snapshot: &Snapshot,
@@ -30,7 +36,7 @@ pub(crate) fn batch(
         position: position.as_u64().to_be_bytes().to_vec(),
         ..Batch::default()
     };
-    for (record, recipients) in part.records(entries) {
+    for (record, recipients) in records {
         let context = record.message().and_then(|message| contexts.get(&message));
         match (record, context) {
             (Record::Accepted(accepted), Some(context)) => {
