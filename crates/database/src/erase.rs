@@ -43,8 +43,11 @@ impl Database {
 
     /// Removes messages accepted before a time, with their recipients and attempts, at most `limit`. Returns how many.
     pub async fn message_forget(&self, access: &Access, before: Timestamp, limit: u32) -> Result<u64, Fault> {
-        let sql = "SELECT id FROM messages WHERE accepted_at < $1 ORDER BY id LIMIT $2";
-        self.messages_erase(access, sql, &[&before.to_jiff(), &i64::from(limit)]).await
+        // An id begins with the time it was made at, a moment before acceptance: the primary key finds what is old.
+        let millis = u64::try_from(before.as_millis()).unwrap_or(0);
+        let bound = uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid();
+        let sql = "SELECT id FROM messages WHERE id < $1 AND accepted_at < $2 ORDER BY id LIMIT $3";
+        self.messages_erase(access, sql, &[&bound, &before.to_jiff(), &i64::from(limit)]).await
     }
 
     /// The messages that `which` finds. Returns how many that were.
