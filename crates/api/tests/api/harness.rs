@@ -14,6 +14,7 @@ use registry::{Access, PoolMember, Slug, Snapshot, Usage};
 use serde_json::{Value, json};
 use spool::{RealDisk, Spool};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use testkit::{ManualClock, TestDatabase};
 use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
@@ -240,6 +241,27 @@ pub async fn state(config: Config) -> (AppState, Parts) {
         state,
         Parts { dns, clock: Arc::clone(&test.clock), database: test, spool, snapshots, follower, directory },
     )
+}
+
+/// Every change of the registry waits for this transaction.
+pub async fn hold_changes(database: &TestDatabase) -> tokio_postgres::Client {
+    let admin = database.admin().await;
+    admin.batch_execute("BEGIN; SELECT * FROM registry FOR UPDATE").await.unwrap();
+    admin
+}
+
+/// Until somebody waits for a lock of the database.
+pub async fn somebody_waits(database: &TestDatabase) {
+    let admin = database.admin().await;
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut again = tokio::time::interval(Duration::from_millis(20));
+    let looking = async {
+        while admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            again.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), looking).await.expect("nobody waits");
 }
 
 async fn seed(database: &Database) {

@@ -1,33 +1,11 @@
 //! The same call twice is done once.
 
-use crate::harness::House;
+use crate::harness::{House, hold_changes, somebody_waits};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::json;
-use std::time::Duration;
-use tokio_postgres::Client;
 
 const KEY: [(&str, &str); 1] = [("idempotency-key", "k")];
-
-/// Every change of the registry waits for this transaction.
-async fn hold_changes(house: &House) -> Client {
-    let admin = house.database.admin().await;
-    admin.batch_execute("BEGIN; SELECT * FROM registry FOR UPDATE").await.unwrap();
-    admin
-}
-
-/// Until somebody waits for a lock of the database.
-async fn somebody_waits(house: &House) {
-    let admin = house.database.admin().await;
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let mut again = tokio::time::interval(Duration::from_millis(20));
-    let looking = async {
-        while admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            again.tick().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), looking).await.expect("nobody waits");
-}
 
 #[tokio::test]
 async fn a_client_that_goes_away_finds_its_call_done_once() {
@@ -38,10 +16,10 @@ async fn a_client_that_goes_away_finds_its_call_done_once() {
         let body = json!({"name": "news", "kind": "marketing"});
         house.call_with("POST", "/v1/tenants/self/streams", &client.key, Some(body), &KEY)
     };
-    let held = hold_changes(&house).await;
+    let held = hold_changes(&house.database).await;
     tokio::select! {
         reply = call() => panic!("answered while it had to wait: {reply:?}"),
-        () = somebody_waits(&house) => {}
+        () = somebody_waits(&house.database) => {}
     }
     held.batch_execute("COMMIT").await.unwrap();
     let reply = call().await;
@@ -61,7 +39,7 @@ async fn a_call_that_outlasts_the_time_limit_is_done_once_and_its_answer_kept() 
         let body = json!({"name": "news", "kind": "marketing"});
         house.call_with("POST", "/v1/tenants/self/streams", &client.key, Some(body), &KEY)
     };
-    let held = hold_changes(&house).await;
+    let held = hold_changes(&house.database).await;
     assert_eq!(call().await.problem(408), "request_timeout");
     held.batch_execute("COMMIT").await.unwrap();
     let mut reply = call().await;
@@ -90,12 +68,12 @@ async fn calls_that_go_on_without_their_client_are_bounded() {
             house.call_with("POST", "/v1/tenants/self/streams", &client.key, Some(body), &headers).await
         }
     };
-    let held = hold_changes(&house).await;
+    let held = hold_changes(&house.database).await;
     let mut first = std::pin::pin!(call("one"));
     assert!(first.as_mut().now_or_never().is_none());
     tokio::select! {
         reply = &mut first => panic!("answered while it had to wait: {reply:?}"),
-        () = somebody_waits(&house) => {}
+        () = somebody_waits(&house.database) => {}
     }
     assert_eq!(call("two").await.problem(503), "try_again_later");
     held.batch_execute("COMMIT").await.unwrap();

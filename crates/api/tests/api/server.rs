@@ -1,7 +1,8 @@
 //! The listener: slow clients, shutdown, readiness.
 
-use crate::harness::state;
+use crate::harness::{OPERATOR, PASSWORD, hold_changes, somebody_waits, state};
 use api::Config;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +16,7 @@ struct Running {
     address: SocketAddr,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-    _parts: crate::harness::Parts,
+    parts: crate::harness::Parts,
 }
 
 async fn running(config: Config, reasons: &'static [&'static str]) -> Running {
@@ -26,7 +27,7 @@ async fn running(config: Config, reasons: &'static [&'static str]) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
     let task = tokio::spawn(api::serve(listener, state, shutdown.clone()));
-    Running { address, shutdown, task, _parts: parts }
+    Running { address, shutdown, task, parts }
 }
 
 async fn ask(address: SocketAddr, request: &str) -> String {
@@ -70,4 +71,39 @@ async fn shutdown_ends_idle_connections_and_refuses_new_ones() {
     let mut rest = Vec::new();
     timeout(PATIENCE, idle.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+fn post(path: &str, headers: &str, body: &Value) -> String {
+    let body = body.to_string();
+    let length = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{headers}\
+         Content-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_a_call_whose_client_is_gone_and_its_answer_is_kept() {
+    let mut running = running(Config::default(), &[]).await;
+    let login = json!({"email": OPERATOR, "password": PASSWORD});
+    let answer = ask(running.address, &post("/v1/auth/token", "", &login)).await;
+    let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let headers = format!(
+        "Authorization: Bearer {}\r\nIdempotency-Key: k\r\n",
+        answer["access_token"].as_str().unwrap()
+    );
+    let held = hold_changes(&running.parts.database).await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let onboard = json!({"name": "A", "domain": "a.example"});
+    stream.write_all(post("/v1/tenants", &headers, &onboard).as_bytes()).await.unwrap();
+    somebody_waits(&running.parts.database).await;
+    drop(stream);
+    running.shutdown.cancel();
+    let early = timeout(Duration::from_millis(500), &mut running.task).await;
+    assert!(early.is_err(), "the call is not waited for");
+    held.batch_execute("COMMIT").await.unwrap();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
+    let admin = running.parts.database.admin().await;
+    let row = admin.query_one("SELECT status FROM idempotency_keys", &[]).await.unwrap();
+    assert_eq!(row.get::<_, Option<i16>>(0), Some(201));
 }
