@@ -207,14 +207,7 @@ impl World {
         let now = self.now();
         match happening {
             Happening::Resolved(domain) => {
-                let host = format!("mx.{domain}");
-                let exchanger = Exchanger {
-                    host: host.clone(),
-                    preference: 0,
-                    addresses: vec!["192.0.2.9".parse().unwrap()],
-                };
-                let lifetime = Duration::from_secs(300);
-                let route = Route { site: SiteName::new(host), exchangers: vec![exchanger], lifetime };
+                let route = route(&format!("mx.{domain}"));
                 self.dispatcher.handle_resolved(&domain, Ok(route), now);
             }
             Happening::Opened(session) => self.opened(session),
@@ -315,4 +308,10 @@ impl World {
             assert!(*most <= 10, "{most} connections to {site}");
         }
     }
+}
+
+fn route(host: &str) -> Route {
+    let addresses = vec!["192.0.2.9".parse().unwrap()];
+    let exchanger = Exchanger { host: host.to_owned(), preference: 0, addresses };
+    Route { site: SiteName::new(host), exchangers: vec![exchanger], lifetime: Duration::from_secs(300) }
 }

@@ -1,7 +1,7 @@
-//! Worlds whose pools and sources change while mail waits, and mail that not every connection may carry.
+//! Worlds whose pools, sources and exchangers change while mail waits, and mail that not every connection may carry.
 
-use super::World;
-use mail::{EgressPath, SiteName, SourceName};
+use super::{World, route};
+use mail::{Domain, EgressPath, SiteName, SourceName};
 use queue::TlsNeed;
 use registry::SourceState::{Active, Held};
 use shaping::Hold;
@@ -110,4 +110,25 @@ fn mail_with_requiretls_gets_a_connection_of_its_own_although_all_are_taken() {
         assert!(world.most_lines["mx.some.example"] <= connections as usize);
         world.check(4_003);
     }
+}
+
+#[test]
+fn mail_of_a_domain_that_was_forgotten_leaves_its_old_site_when_its_exchangers_change() {
+    let mut world = World::new(15, |config| config.domains_remembered_max = 2);
+    let path = EgressPath { source: SourceName::new("out-0"), site: SiteName::new("mx.some.example") };
+    let now = world.now();
+    world.dispatcher.handle_hold(&path, Hold { until: None, reason: "by hand".to_owned() }, now);
+    world.accept(0, "some.example", 2);
+    world.run(Duration::from_secs(1));
+    for number in 0..10 {
+        world.accept(0, &format!("d{number}.example"), 1);
+        world.run(Duration::from_secs(2 + number));
+    }
+    let (domain, now) = (Domain::parse("some.example").unwrap(), world.now());
+    world.dispatcher.handle_resolved(&domain, Ok(route("mx.new.example")), now);
+    world.run(Duration::from_secs(20));
+    let moved =
+        world.settled().filter(|(_, one)| one.site.as_ref().is_some_and(|s| s.as_str() == "mx.new.example"));
+    assert_eq!(moved.count(), 2);
+    world.check(12);
 }

@@ -100,7 +100,7 @@ impl House {
         let snapshot = Arc::new(Mutex::new(Arc::new(registry)));
         let (directory, profiles) = (tempfile::tempdir().unwrap(), Arc::new(profiles));
         let resolver = Arc::new(TableResolver::new());
-        let running = start(&config, &directory, &clock, &snapshot, &resolver, &profiles, random.fork());
+        let running = start(&config, &directory, &clock, &snapshot, (&resolver, &profiles), random.fork());
         House {
             resolver,
             running,
@@ -120,15 +120,8 @@ impl House {
     pub async fn restart(mut self) -> House {
         self.running.stop().await;
         let random = self.random.fork();
-        self.running = start(
-            &self.config,
-            &self.directory,
-            &self.clock,
-            &self.snapshot,
-            &self.resolver,
-            &self.profiles,
-            random,
-        );
+        let around = (&self.resolver, &self.profiles);
+        self.running = start(&self.config, &self.directory, &self.clock, &self.snapshot, around, random);
         self
     }
 
@@ -138,15 +131,8 @@ impl House {
         let _ = (&mut self.running.task).await;
         self.running.spool.shutdown().await.unwrap();
         let random = self.random.fork();
-        self.running = start(
-            &self.config,
-            &self.directory,
-            &self.clock,
-            &self.snapshot,
-            &self.resolver,
-            &self.profiles,
-            random,
-        );
+        let around = (&self.resolver, &self.profiles);
+        self.running = start(&self.config, &self.directory, &self.clock, &self.snapshot, around, random);
         self
     }
 
@@ -279,8 +265,7 @@ fn start(
     directory: &tempfile::TempDir,
     clock: &Arc<TestClock>,
     snapshot: &Arc<Mutex<Arc<Snapshot>>>,
-    resolver: &Arc<TableResolver>,
-    profiles: &Arc<Profiles>,
+    (resolver, profiles): (&Arc<TableResolver>, &Arc<Profiles>),
     random: Random,
 ) -> Running {
     let spool_config = spool::Config {
