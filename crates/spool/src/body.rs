@@ -4,6 +4,7 @@
 //! octets; a message that is settled leaves early. Damage is a `Fault::Unreadable`, never wrong bytes.
 
 use crate::journal::Shared;
+use crate::record::Logged;
 use crate::segment::{FRAME_HEADER_OCTETS, FrameHeader, Read, read_over_errors};
 use crate::{Accepted, Fault, Position, Record, wire};
 use bytes::Bytes;
@@ -32,9 +33,29 @@ impl Bodies {
             return Ok(stored);
         }
         let shared = Arc::clone(&self.0);
-        let read = tokio::task::spawn_blocking(move || read_message(&shared, position));
+        let read = tokio::task::spawn_blocking(move || {
+            at_its_place(&shared, position, |place| read_message(&shared, place))
+        });
         // The task ends unfinished only when the runtime shuts down.
         read.await.unwrap_or(Err(Fault::Closed))
+    }
+}
+
+/// Reads where the message lies now: it may have been copied forward since it was known to lie at `position`.
+fn at_its_place<T>(
+    shared: &Shared,
+    position: Position,
+    read: impl Fn(Position) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let mut place = shared.ledger().place(position);
+    loop {
+        let result = read(place);
+        let now = shared.ledger().place(position);
+        // It was copied while we read, and the segment we looked into may be gone.
+        if result.is_ok() || now == place {
+            return result;
+        }
+        place = now;
     }
 }
 
@@ -60,19 +81,30 @@ fn read_message(shared: &Shared, position: Position) -> Result<Stored, Fault> {
     if !header.meta_is_whole(meta) || !header.body_is_whole(body) {
         return Err(damaged(header.len()));
     }
-    match wire::decode(header.kind, header.version, meta) {
-        Some(Record::Accepted(accepted)) => {
-            Ok(Stored { accepted, body: octets.slice(header.meta_len as usize..) })
-        }
-        Some(Record::Attempted(_) | Record::Settled(_) | Record::Unknown { .. }) => {
-            Err(Fault::NotAMessage(position))
-        }
+    match wire::decode(header.kind, header.version, meta).map(accepted) {
+        Some(Some(accepted)) => Ok(Stored { accepted, body: octets.slice(header.meta_len as usize..) }),
+        Some(None) => Err(Fault::NotAMessage(position)),
         None => Err(damaged(header.len())),
+    }
+}
+
+/// The message in a frame, if it is one.
+fn accepted(logged: Logged) -> Option<Arc<Accepted>> {
+    match logged {
+        Logged::Record(record) => match &*record {
+            Record::Accepted(accepted) => Some(Arc::clone(accepted)),
+            Record::Attempted(_) | Record::Settled(_) | Record::Unknown { .. } => None,
+        },
+        Logged::Moved(moved) => Some(Arc::clone(&moved.accepted)),
     }
 }
 
 /// The envelope of an accepted message, from the disk; its body is neither read nor checked. Blocking.
 pub(crate) fn read_accepted(shared: &Shared, position: Position) -> Result<Arc<Accepted>, Fault> {
+    at_its_place(shared, position, |place| read_envelope(shared, place))
+}
+
+fn read_envelope(shared: &Shared, position: Position) -> Result<Arc<Accepted>, Fault> {
     let (segment, offset) = (position.segment(), u64::from(position.offset()));
     let file = shared.file(segment).map_err(|error| Fault::read(segment, error))?;
     let mut octets = vec![0; FRAME_HEADER_OCTETS + ENVELOPE_OCTETS as usize];
@@ -88,8 +120,8 @@ pub(crate) fn read_accepted(shared: &Shared, position: Position) -> Result<Arc<A
         read_over_errors(&*file, rest, offset + already as u64);
     }
     octets.drain(..FRAME_HEADER_OCTETS);
-    match wire::decode(header.kind, header.version, &octets) {
-        Some(Record::Accepted(accepted)) if header.meta_is_whole(&octets) => Ok(accepted),
+    match wire::decode(header.kind, header.version, &octets).and_then(accepted) {
+        Some(accepted) if header.meta_is_whole(&octets) => Ok(accepted),
         Some(_) | None => {
             shared.quarantine.keep(&*file, position, header.len());
             Err(Fault::Unreadable(position))

@@ -8,10 +8,12 @@
 //! acknowledged, and the file is never synced again. The process has to start anew and recover. A disk that is full
 //! is no reason to seal: the file is cut back to what was committed, messages are refused, completion records wait.
 
+use crate::error::is_passing;
 use crate::journal::Shared;
-use crate::queue::{End, Entry};
+use crate::queue::{Answer, Copies, Copy, End, Entry, Group};
+use crate::record::Logged;
 use crate::segment::{SEGMENT_HEADER, file_name};
-use crate::{DiskFile, Fault, Position, Record};
+use crate::{DiskFile, Fault, Position, Record, wire};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,13 +60,17 @@ impl Writer {
         // Should this thread panic, nobody must go on waiting for it or believe that the journal works.
         let seal_on_panic = SealOnPanic(Arc::clone(&self.shared));
         let shared = Arc::clone(&self.shared);
-        while let Some(group) = shared.queue.take(&shared.config, self.last_accepts) {
-            self.last_accepts = group.iter().filter(|entry| is_message(entry)).count();
+        while let Some(Group { copies, mut entries }) = shared.queue.take(&shared.config, self.last_accepts) {
+            self.last_accepts = entries.iter().filter(|entry| is_message(entry)).count();
+            if let Some(copies) = copies {
+                // In front: a copy says what is settled by everything that lies before it.
+                entries.splice(0..0, self.copied(copies));
+            }
             if shared.queue.ended() == Some(End::Sealed) {
-                refuse(group, &Fault::Sealed);
+                refuse(entries, &Fault::Sealed);
                 continue;
             }
-            let group = self.without_room_refuse_messages(group);
+            let group = self.without_room_refuse_messages(entries);
             if !group.is_empty() {
                 self.commit(group);
             }
@@ -90,9 +96,31 @@ impl Writer {
         }
     }
 
+    /// Frames of the messages that still wait where they were found. Only this thread changes what waits, so it stays
+    /// true until the group is written.
+    fn copied(&self, Copies { copies, answer }: Copies) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = copies.into_iter().filter_map(|copy| self.copy(copy)).collect();
+        match entries.last_mut() {
+            Some(last) => last.answer = Answer::Durable(answer),
+            None => Answer::Durable(answer).give(Ok(Position::START)),
+        }
+        entries
+    }
+
+    fn copy(&self, copy: Copy) -> Option<Entry> {
+        let (position, open) = self.shared.ledger().waiting(copy.message)?;
+        if position != copy.from {
+            return None;
+        }
+        let frame = wire::moved_frame(copy.accepted, copy.from, &open, copy.body);
+        let logged = wire::decode(frame.kind(), frame.version(), frame.meta())?;
+        Some(Entry { frame, logged, answer: Answer::Nobody, _permit: None })
+    }
+
     /// Everything up to and including the sync. Returns where each entry lies.
     fn write(&mut self, group: &mut [Entry]) -> Result<Vec<Position>, Failure> {
         let octets: u64 = group.iter().map(|entry| entry.frame.len()).sum();
+        let shared = Arc::clone(&self.shared);
         let active = self.segment_for(octets)?;
         let (segment, fresh) = (active.segment, active.fresh);
         let mut at = active.len;
@@ -115,12 +143,12 @@ impl Writer {
         if let Err(error) = active.file.write_all_at(&mut slices, offset) {
             return Err(self.after_failed_write(segment, error));
         }
-        metrics::counter!("posthouse_spool_syncs_total").increment(1);
-        let synced = active.file.sync_data();
+        metrics::histogram!("posthouse_spool_group_records").record(group.len() as f64);
+        let synced = sync(&shared, &*active.file);
         synced.map_err(|source| Failure::Fatal(Fault::Sync { segment, source: Arc::new(source) }))?;
         active.len = at;
         if std::mem::take(&mut active.fresh) {
-            let synced = self.shared.disk.sync_directory(&self.shared.config.directory);
+            let synced = shared.disk.sync_directory(&shared.config.directory);
             synced.map_err(|source| Failure::Fatal(Fault::Rotate { segment, source: Arc::new(source) }))?;
         }
         self.octets_to_space_check = self.octets_to_space_check.saturating_sub(octets);
@@ -197,8 +225,21 @@ impl Writer {
     }
 }
 
+fn sync(shared: &Shared, file: &dyn DiskFile) -> io::Result<()> {
+    let before = shared.clock.instant();
+    let synced = file.sync_data();
+    let took = shared.clock.instant().saturating_since(before);
+    metrics::counter!("posthouse_spool_syncs_total").increment(1);
+    metrics::histogram!("posthouse_spool_sync_seconds").record(took.as_secs_f64());
+    synced
+}
+
+/// What is refused when there is no room. A copy only makes room when all of its segment is copied.
 fn is_message(entry: &Entry) -> bool {
-    matches!(*entry.record, Record::Accepted(_))
+    match &entry.logged {
+        Logged::Record(record) => matches!(**record, Record::Accepted(_)),
+        Logged::Moved(_) => true,
+    }
 }
 
 fn refuse(group: Vec<Entry>, fault: &Fault) {
@@ -207,13 +248,9 @@ fn refuse(group: Vec<Entry>, fault: &Fault) {
 
 /// No space and no free descriptors pass; a disk that cannot make a file for another reason is broken.
 fn failed_rotation(segment: u32, error: io::Error) -> Failure {
-    let passes = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::NOMEM];
-    let code = error.raw_os_error();
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::Refused(Fault::Full),
-        _ if passes.iter().any(|passing| Some(passing.raw_os_error()) == code) => {
-            Failure::Refused(Fault::Rotate { segment, source: Arc::new(error) })
-        }
+        _ if is_passing(&error) => Failure::Refused(Fault::Rotate { segment, source: Arc::new(error) }),
         _ => Failure::Fatal(Fault::Rotate { segment, source: Arc::new(error) }),
     }
 }
@@ -224,7 +261,10 @@ impl Drop for SealOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.seal();
-            refuse(self.0.queue.drain(), &Fault::Sealed);
+            let Group { copies, entries } = self.0.queue.drain();
+            // Its sender is dropped with it.
+            drop(copies);
+            refuse(entries, &Fault::Sealed);
         }
     }
 }

@@ -32,6 +32,15 @@ pub struct Config {
     pub recent_records_max: u32,
     /// Free space below which no more mail is accepted; completion records go on.
     pub reserve_octets: u64,
+    /// Below this size of the journal nothing is copied forward.
+    pub copy_forward_octets_min: u64,
+    /// Waiting messages are copied out of the oldest segment, so that it can go, as long as they are at most this
+    /// share of the journal.
+    pub copy_forward_live_percent_max: u32,
+    /// How fast is copied; the rest of the disk is for new mail.
+    pub copy_forward_octets_per_second_max: u64,
+    /// Octets copied with one sync.
+    pub copy_forward_group_octets_max: u32,
     /// Readers that must have passed a segment before it may be removed; until each has reported once, nothing is.
     pub readers: Vec<String>,
 }
@@ -51,6 +60,10 @@ impl Default for Config {
             body_cache_octets_max: 64 << 20,
             recent_records_max: 8_192,
             reserve_octets: 256 << 20,
+            copy_forward_octets_min: 1 << 30,
+            copy_forward_live_percent_max: 25,
+            copy_forward_octets_per_second_max: 16 << 20,
+            copy_forward_group_octets_max: 1 << 20,
             readers: vec!["events".to_owned()],
         }
     }
@@ -68,6 +81,9 @@ impl Config {
             ),
             (self.outcomes_in_flight_max > 0, "outcomes_in_flight_max must not be 0"),
             (self.group_records_max > 0, "group_records_max must not be 0"),
+            // More would be written than it frees.
+            (self.copy_forward_live_percent_max <= 75, "copy_forward_live_percent_max must be at most 75"),
+            (self.copy_forward_octets_per_second_max > 0, "copy_forward_octets_per_second_max must not be 0"),
             (self.group_wait_ms_max <= 20, "group_wait_ms_max must be at most 20"),
         ];
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, sentence)| Err(Fault::Config(sentence)))

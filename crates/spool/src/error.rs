@@ -72,3 +72,9 @@ impl Fault {
         Fault::Read { segment, source: Arc::new(source) }
     }
 }
+
+/// Whether a file could not be opened or made for want of something that others give back: descriptors, memory.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    let passing = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::NOMEM];
+    passing.iter().any(|passing| Some(passing.raw_os_error()) == error.raw_os_error())
+}

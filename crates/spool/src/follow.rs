@@ -3,13 +3,20 @@
 //! A follower at the end is served from the records the commit thread just wrote, without decoding anything; one
 //! that is behind reads the segments. A follower is one cursor: two readers are two followers.
 
+use crate::error::is_passing;
 use crate::journal::Shared;
+use crate::record::Logged;
 use crate::segment::{self, Found, Scan};
+use crate::trim::Place;
 use crate::{Fault, Position, Record, wire};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// Before a segment is opened again after there were no free descriptors.
+const PASSING_PAUSE: Duration = Duration::from_millis(100);
 
 /// Reads the log in order, committed records only.
 pub struct Follower {
@@ -18,6 +25,19 @@ pub struct Follower {
     cursor: Position,
     /// The segment being read, when not served from memory.
     scan: Option<Scan>,
+    missed: Option<Missed>,
+    /// No segment from here on is copied forward under its eyes.
+    place: Place,
+}
+
+/// What was gone before it could be read. Messages of there that wait still lie in the log as copies, and for this
+/// follower they are new.
+#[derive(Debug, Clone, Copy)]
+struct Missed {
+    from: Position,
+    to: Position,
+    /// Copies behind this were made after the follower came by.
+    until: Position,
 }
 
 type Batch = Vec<(Position, Arc<Record>)>;
@@ -25,7 +45,8 @@ type Batch = Vec<(Position, Arc<Record>)>;
 impl Follower {
     pub(crate) fn new(shared: Arc<Shared>, from: Position) -> Follower {
         let tip = shared.tip.subscribe();
-        Follower { shared, tip, cursor: from, scan: None }
+        let place = Place::new(Arc::clone(&shared), from);
+        Follower { shared, tip, cursor: from, scan: None, missed: None, place }
     }
 
     /// At least one and at most `max` records; waits for them. `Fault::Gap` once if segments are gone, then goes on
@@ -34,9 +55,10 @@ impl Follower {
     pub async fn next_batch(&mut self, max: usize) -> Result<Batch, Fault> {
         loop {
             let tip = *self.tip.borrow_and_update();
+            self.missed = self.missed.filter(|missed| self.cursor < missed.until);
             if self.cursor > tip.end {
                 // The cursor is of a journal that is not this one any more.
-                return Err(self.gap(Position::START));
+                return Err(self.gap(Position::START, tip.end));
             }
             if self.cursor == tip.end {
                 if let Some(end) = tip.ended {
@@ -47,10 +69,14 @@ impl Follower {
                 continue;
             }
             let max = max.max(1);
-            let recent = self.shared.recent().batch(self.cursor, tip.end, max);
+            // Memory holds no copies.
+            let recent = match self.missed {
+                Some(_) => None,
+                None => self.shared.recent().batch(self.cursor, tip.end, max),
+            };
             if let Some((batch, cursor)) = recent {
-                self.cursor = cursor;
                 self.scan = None;
+                self.go_to(cursor);
                 return Ok(batch);
             }
             let batch = self.read(tip.end, max).await?;
@@ -66,34 +92,55 @@ impl Follower {
     }
 
     async fn read(&mut self, end: Position, max: usize) -> Result<Batch, Fault> {
-        let (shared, scan, cursor) = (Arc::clone(&self.shared), self.scan.take(), self.cursor);
-        let read = tokio::task::spawn_blocking(move || read_batch(&shared, scan, cursor, end, max));
+        let (shared, scan) = (Arc::clone(&self.shared), self.scan.take());
+        let task = Task { cursor: self.cursor, end, max, missed: self.missed };
+        let read = tokio::task::spawn_blocking(move || read_batch(&shared, scan, task));
         // The task ends unfinished only when the runtime shuts down.
         match read.await.unwrap_or(Err(Fault::Closed)) {
             Ok((batch, scan, cursor)) => {
-                self.cursor = cursor;
+                if self.cursor == Position::START && cursor.segment() > 1 {
+                    self.missed = Some(Missed { from: self.cursor, to: cursor, until: end });
+                }
                 self.scan = scan;
+                self.go_to(cursor);
                 Ok(batch)
             }
-            Err(Fault::Gap { resumes_at, .. }) => Err(self.gap(resumes_at)),
+            Err(Fault::Gap { resumes_at, .. }) => Err(self.gap(resumes_at, end)),
+            Err(Fault::Read { segment, source }) if is_passing(&source) => {
+                tracing::warn!(segment, error = %source, "a segment cannot be opened now; reading it again in a moment");
+                tokio::time::sleep(PASSING_PAUSE).await;
+                Ok(Vec::new())
+            }
             Err(fault) => Err(fault),
         }
     }
 
-    fn gap(&mut self, resumes_at: Position) -> Fault {
-        let from = std::mem::replace(&mut self.cursor, resumes_at);
+    fn go_to(&mut self, cursor: Position) {
+        self.cursor = cursor;
+        self.place.go_to(cursor);
+    }
+
+    fn gap(&mut self, resumes_at: Position, end: Position) -> Fault {
+        let from = self.cursor;
+        self.missed = Some(Missed { from, to: resumes_at, until: end });
         self.scan = None;
+        self.go_to(resumes_at);
         Fault::Gap { from, resumes_at }
     }
+}
+
+struct Task {
+    cursor: Position,
+    end: Position,
+    max: usize,
+    missed: Option<Missed>,
 }
 
 /// Reads on from `cursor` in one segment. The batch may be empty when only the cursor moved.
 fn read_batch(
     shared: &Shared,
     scan: Option<Scan>,
-    cursor: Position,
-    end: Position,
-    max: usize,
+    Task { cursor, end, max, missed }: Task,
 ) -> Result<(Batch, Option<Scan>, Position), Fault> {
     let segment = cursor.segment();
     let (next, octets) = {
@@ -131,7 +178,7 @@ fn read_batch(
         match scan.next().map_err(|error| Fault::read(segment, error))? {
             Some(Found::Frame { position, header, meta }) => {
                 match wire::decode(header.kind, header.version, &meta) {
-                    Some(record) => batch.push((position, Arc::new(record))),
+                    Some(logged) => batch.extend(told(logged, missed).map(|record| (position, record))),
                     None => {
                         shared.quarantine.keep(&*file, position, header.len());
                     }
@@ -149,6 +196,17 @@ fn read_batch(
     }
     let cursor = scan.position();
     Ok((batch, Some(scan), cursor))
+}
+
+/// What a follower is told of a frame. A copy is nothing new, unless the follower has missed what it repeats.
+fn told(logged: Logged, missed: Option<Missed>) -> Option<Arc<Record>> {
+    match logged {
+        Logged::Record(record) => Some(record),
+        Logged::Moved(moved) => {
+            let is_news = missed.is_some_and(|missed| missed.from <= moved.from && moved.from < missed.to);
+            is_news.then(|| Arc::new(Record::Accepted(Arc::clone(&moved.accepted))))
+        }
+    }
 }
 
 /// The records written last, in order and without holes.

@@ -5,6 +5,7 @@
 
 use crate::journal::Shared;
 use crate::queue::{Answer, Entry};
+use crate::record::Logged;
 use crate::{Accepted, Fault, OutcomeRecord, Position, Record, wire};
 use bytes::Bytes;
 use mail::MessageId;
@@ -51,9 +52,9 @@ impl Intake {
         }
         let permit = self.turn(frame.len() as u32).await?;
         let (sender, receiver) = oneshot::channel();
-        let record = Arc::new(Record::Accepted(Arc::new(accepted)));
+        let logged = Logged::Record(Arc::new(Record::Accepted(Arc::new(accepted))));
         let answer = Answer::Committed(message, sender);
-        shared.queue.push_accept(Entry { frame, record, answer, _permit: Some(permit) })?;
+        shared.queue.push_accept(Entry { frame, logged, answer, _permit: Some(permit) })?;
         // The sender is dropped unanswered only if the commit thread is gone.
         receiver.await.unwrap_or(Err(Fault::Sealed))
     }
@@ -120,5 +121,6 @@ impl Outcomes {
 
 fn entry(record: OutcomeRecord) -> Entry {
     let frame = wire::outcome_frame(&record);
-    Entry { frame, record: Arc::new(Record::from(record)), answer: Answer::Nobody, _permit: None }
+    let logged = Logged::Record(Arc::new(Record::from(record)));
+    Entry { frame, logged, answer: Answer::Nobody, _permit: None }
 }

@@ -9,6 +9,7 @@ use crate::follow::Recent;
 use crate::ledger::Ledger;
 use crate::quarantine::Quarantine;
 use crate::queue::{End, Entry, Queue};
+use crate::record::Logged;
 use crate::segment::file_name;
 use crate::trim::{Keeper, Marks};
 use crate::{
@@ -62,6 +63,8 @@ pub(crate) struct Tip {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) disk: Arc<dyn Disk>,
+    /// For measuring only.
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) queue: Queue,
     pub(crate) intake_turns: Arc<Semaphore>,
     pub(crate) outcome_turns: Arc<Semaphore>,
@@ -109,6 +112,7 @@ impl Spool {
             recent: Mutex::new(Recent::new(config.recent_records_max as usize)),
             files: Mutex::new(BTreeMap::new()),
             full: AtomicBool::new(false),
+            clock: Arc::clone(&clock),
             config,
             disk,
         });
@@ -171,6 +175,7 @@ impl Spool {
 
     pub fn status(&self) -> Status {
         self.shared.look_at_space();
+        self.shared.measure();
         let tip = *self.shared.tip.borrow();
         let ledger = self.shared.ledger();
         Status {
@@ -178,11 +183,16 @@ impl Spool {
             full: self.shared.is_full(),
             segments: ledger.segments.len(),
             octets: ledger.octets(),
-            unsettled: ledger.live.len(),
+            unsettled: ledger.unsettled(),
             quarantined: self.shared.quarantine.len(),
             pinned: ledger.pinned(),
             end: tip.end,
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Returns when everything that can be removed now is removed.
@@ -244,8 +254,10 @@ impl Shared {
         self.marks.close();
     }
 
-    /// Nothing is written or acknowledged from here on. Readers keep what is committed.
+    /// Nothing is written or acknowledged from here on, and nothing removed: if a sync failed, none proves anything
+    /// any more. Readers keep what is committed.
     pub(crate) fn seal(&self) {
+        self.marks.close();
         self.queue.end(End::Sealed);
         self.tip.send_modify(|tip| tip.ended = Some(End::Sealed));
         self.intake_turns.close();
@@ -267,31 +279,48 @@ impl Shared {
         file: &Arc<dyn DiskFile>,
     ) {
         let mut settled = Vec::new();
-        let oldest_is_done = {
+        let trim = {
             let mut ledger = self.ledger();
+            let rotated = !ledger.segments.contains_key(&end.segment());
             for (entry, position) in group.iter().zip(positions) {
-                settled.extend(ledger.apply(*position, &entry.record));
+                settled.extend(ledger.apply(*position, entry.frame.len(), &entry.logged));
             }
             ledger.segments.entry(end.segment()).or_default().octets = u64::from(end.offset());
-            ledger.oldest_is_done()
+            rotated || ledger.oldest_is_done()
         };
+        let records = group.iter().zip(positions).filter_map(|(entry, position)| match &entry.logged {
+            Logged::Record(record) => Some((*position, record, entry)),
+            Logged::Moved(_) => None,
+        });
         {
             let mut cache = self.cache();
-            for (entry, position) in group.iter().zip(positions) {
-                if let Record::Accepted(accepted) = &*entry.record {
-                    cache.insert(*position, Arc::clone(accepted), entry.frame.body.clone());
+            for (position, record, entry) in records.clone() {
+                if let Record::Accepted(accepted) = &**record {
+                    cache.insert(position, Arc::clone(accepted), entry.frame.body.clone());
                 }
             }
             settled.iter().for_each(|position| cache.remove(*position));
         }
-        self.recent()
-            .extend(group.iter().zip(positions).map(|(entry, at)| (*at, Arc::clone(&entry.record))), end);
+        self.recent().extend(records.map(|(position, record, _)| (position, Arc::clone(record))), end);
         self.keep_open(end.segment(), file);
         self.tip.send_modify(|tip| tip.end = end);
-        if oldest_is_done {
+        if trim {
             self.marks.look_again();
         }
         metrics::counter!("posthouse_spool_records_total").increment(group.len() as u64);
+    }
+
+    pub(crate) fn measure(&self) {
+        let (segments, octets, open_octets, unsettled, pinned) = {
+            let ledger = self.ledger();
+            let (octets, open_octets) = (ledger.octets(), ledger.open_octets());
+            (ledger.segments.len(), octets, open_octets, ledger.unsettled(), ledger.pinned())
+        };
+        metrics::gauge!("posthouse_spool_segments").set(segments as f64);
+        metrics::gauge!("posthouse_spool_segments_pinned").set(pinned as f64);
+        metrics::gauge!("posthouse_spool_octets", "of" => "segments").set(octets as f64);
+        metrics::gauge!("posthouse_spool_octets", "of" => "waiting_messages").set(open_octets as f64);
+        metrics::gauge!("posthouse_spool_waiting_messages").set(unsettled as f64);
     }
 
     /// Up to where a segment holds committed records; 0 if none.

@@ -1,76 +1,160 @@
 //! What is still open: the messages with unsettled recipients, and the segments they lie in.
 //!
 //! Rebuilt by recovery, kept up by the commit thread after each sync, so it speaks of durable records only. It holds
-//! an id, a position and a bit per recipient; everything else about a message is on the disk.
+//! an id, a place and how far the recipients are; everything else about a message is on the disk. Pure.
+//!
+//! What may surprise: a waiting message can be copied to the end of the log. Whoever holds the place where it lay
+//! before still finds it, through `place`, for as long as it waits.
 
-use crate::{Position, Record};
+use crate::recipients::{Left, Recipients};
+use crate::record::{Logged, Moved};
+use crate::{Accepted, Attempted, Position, RecipientState, Record, Settled};
 use mail::MessageId;
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Default)]
 pub(crate) struct Ledger {
-    pub(crate) live: HashMap<MessageId, Live>,
+    live: HashMap<MessageId, Live>,
     pub(crate) segments: BTreeMap<u32, SegmentState>,
     /// Messages that were settled while this ledger watched.
     pub(crate) settled: u64,
+    /// Where a waiting message lay when this process first knew it, if it was copied since; and the way back.
+    origins: HashMap<MessageId, Position>,
+    forwards: HashMap<Position, MessageId>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Live {
-    pub(crate) position: Position,
-    pub(crate) open: Open,
-}
-
-/// One bit per open recipient; most messages have one recipient and need no memory of their own for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Open {
-    Few(u64),
-    Many(Box<[u64]>),
+struct Live {
+    position: Position,
+    /// Of its frame.
+    octets: u32,
+    recipients: Recipients,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SegmentState {
     /// Up to where the file holds committed records.
     pub(crate) octets: u64,
-    /// Messages accepted here that have open recipients.
+    /// Messages lying here that have open recipients.
     pub(crate) open: u32,
+    /// Octets of their frames.
+    pub(crate) open_octets: u64,
     /// It holds something this program does not understand and must not lose.
     pub(crate) pinned: bool,
     /// The disk did not let recovery open it.
     pub(crate) unreadable: bool,
+    /// A message in it could not be copied; it goes when that message is settled, and not earlier.
+    pub(crate) stuck: bool,
 }
 
 impl Ledger {
-    /// Returns where the message lies if this record settled its last recipient.
-    pub(crate) fn apply(&mut self, position: Position, record: &Record) -> Option<Position> {
-        match record {
-            Record::Accepted(accepted) => {
-                let open = Open::new(accepted.recipients.len());
-                // A message id comes once. Should it come again, the first record counts.
-                if !open.is_empty() && !self.live.contains_key(&accepted.message) {
-                    self.live.insert(accepted.message, Live { position, open });
-                    self.segments.entry(position.segment()).or_default().open += 1;
-                }
-                None
-            }
-            Record::Settled(settled) => self.settle(settled.message, settled.recipient),
-            Record::Attempted(_) | Record::Unknown { .. } => None,
+    /// Returns where the message was known to lie if this record settled its last recipient.
+    pub(crate) fn apply(&mut self, position: Position, octets: u64, logged: &Logged) -> Option<Position> {
+        match logged {
+            Logged::Record(record) => match &**record {
+                Record::Accepted(accepted) => self.accept(position, octets, accepted),
+                Record::Attempted(attempted) => self.attempt(attempted),
+                Record::Settled(settled) => return self.settle(settled),
+                Record::Unknown { .. } => {}
+            },
+            Logged::Moved(moved) => self.move_to(position, octets, moved),
+        }
+        None
+    }
+
+    fn accept(&mut self, position: Position, octets: u64, accepted: &Accepted) {
+        // A message id comes once. Should it come again, the first record counts.
+        if !self.live.contains_key(&accepted.message)
+            && let Some(recipients) = Recipients::new(accepted.recipients.len())
+        {
+            self.insert(accepted.message, Live { position, octets: octets as u32, recipients });
         }
     }
 
-    fn settle(&mut self, message: MessageId, recipient: u32) -> Option<Position> {
-        let live = self.live.get_mut(&message)?;
-        live.open.close(recipient);
-        if !live.open.is_empty() {
+    fn attempt(&mut self, attempted: &Attempted) {
+        // One on a message that went with its segment is nobody's.
+        if let Some(live) = self.live.get_mut(&attempted.message) {
+            live.recipients.attempt(attempted.recipient, attempted.attempt, attempted.next_at);
+        }
+    }
+
+    fn settle(&mut self, settled: &Settled) -> Option<Position> {
+        let live = self.live.get_mut(&settled.message)?;
+        if live.recipients.close(settled.recipient) == Left::Some {
             return None;
         }
-        let position = live.position;
-        self.live.remove(&message);
         self.settled += 1;
-        if let Some(segment) = self.segments.get_mut(&position.segment()) {
-            segment.open = segment.open.saturating_sub(1);
+        let position = self.remove(settled.message)?;
+        Some(self.forget_origin(settled.message).unwrap_or(position))
+    }
+
+    /// The newest copy counts: it was written knowing everything that lies before it.
+    fn move_to(&mut self, position: Position, octets: u64, moved: &Moved) {
+        let message = moved.accepted.message;
+        if let Some(before) = self.remove(message) {
+            let origin = *self.origins.entry(message).or_insert(before);
+            self.forwards.insert(origin, message);
         }
-        Some(position)
+        match Recipients::of(moved.accepted.recipients.len(), &moved.open) {
+            Some(recipients) => {
+                self.insert(message, Live { position, octets: octets as u32, recipients });
+            }
+            None => drop(self.forget_origin(message)),
+        }
+    }
+
+    fn insert(&mut self, message: MessageId, live: Live) {
+        let segment = self.segments.entry(live.position.segment()).or_default();
+        segment.open += 1;
+        segment.open_octets += u64::from(live.octets);
+        self.live.insert(message, live);
+    }
+
+    fn remove(&mut self, message: MessageId) -> Option<Position> {
+        let live = self.live.remove(&message)?;
+        if let Some(segment) = self.segments.get_mut(&live.position.segment()) {
+            segment.open = segment.open.saturating_sub(1);
+            segment.open_octets = segment.open_octets.saturating_sub(u64::from(live.octets));
+        }
+        Some(live.position)
+    }
+
+    fn forget_origin(&mut self, message: MessageId) -> Option<Position> {
+        let origin = self.origins.remove(&message)?;
+        self.forwards.remove(&origin);
+        Some(origin)
+    }
+
+    /// Before a position is given to anybody, nobody can hold an old one.
+    pub(crate) fn forget_old_places(&mut self) {
+        self.origins = HashMap::new();
+        self.forwards = HashMap::new();
+    }
+
+    /// Where the message that was once known to lie at `position` lies now.
+    pub(crate) fn place(&self, position: Position) -> Position {
+        let live = self.forwards.get(&position).and_then(|message| self.live.get(message));
+        live.map_or(position, |live| live.position)
+    }
+
+    /// The open recipients of a message that waits, and where it lies.
+    pub(crate) fn waiting(&self, message: MessageId) -> Option<(Position, Vec<RecipientState>)> {
+        self.live.get(&message).map(|live| (live.position, live.recipients.states()))
+    }
+
+    pub(crate) fn lies_at(&self, message: MessageId, position: Position) -> bool {
+        self.live.get(&message).is_some_and(|live| live.position == position)
+    }
+
+    /// All waiting messages, in the order of the log.
+    pub(crate) fn in_order(&self) -> Vec<(Position, MessageId)> {
+        let mut all: Vec<_> = self.live.iter().map(|(message, live)| (live.position, *message)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Messages with open recipients.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.live.len()
     }
 
     /// Whether the oldest segment holds nothing open and is not the one being written.
@@ -85,49 +169,10 @@ impl Ledger {
     pub(crate) fn octets(&self) -> u64 {
         self.segments.values().map(|segment| segment.octets).sum()
     }
-}
 
-impl Open {
-    fn new(recipients: usize) -> Open {
-        match recipients {
-            0..=63 => Open::Few((1 << recipients) - 1),
-            64 => Open::Few(u64::MAX),
-            _ => {
-                let mut words = vec![u64::MAX; recipients / 64];
-                words.extend((!recipients.is_multiple_of(64)).then_some((1 << (recipients % 64)) - 1));
-                Open::Many(words.into())
-            }
-        }
-    }
-
-    fn words(&self) -> &[u64] {
-        match self {
-            Open::Few(word) => std::slice::from_ref(word),
-            Open::Many(words) => words,
-        }
-    }
-
-    fn close(&mut self, recipient: u32) {
-        let words = match self {
-            Open::Few(word) => std::slice::from_mut(word),
-            Open::Many(words) => words,
-        };
-        if let Some(word) = words.get_mut(recipient as usize / 64) {
-            *word &= !(1 << (recipient % 64));
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.words().iter().all(|word| *word == 0)
-    }
-
-    /// Indexes of the open recipients.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        let bits = |(index, word): (usize, &u64)| {
-            let word = *word;
-            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| index as u32 * 64 + bit)
-        };
-        self.words().iter().enumerate().flat_map(bits)
+    /// Octets of the messages that wait.
+    pub(crate) fn open_octets(&self) -> u64 {
+        self.segments.values().map(|segment| segment.open_octets).sum()
     }
 }
 
@@ -136,17 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bit_per_recipient_is_closed_once_and_out_of_range_is_ignored() {
-        for recipients in [1_usize, 2, 63, 64, 65, 128, 1_000] {
-            let mut open = Open::new(recipients);
-            assert_eq!(open.iter().count(), recipients);
-            open.close(recipients as u32 + 5);
-            open.close(0);
-            open.close(0);
-            assert_eq!(open.iter().count(), recipients - 1);
-            (0..recipients as u32).for_each(|recipient| open.close(recipient));
-            assert!(open.is_empty(), "{recipients}");
-        }
-        assert!(Open::new(0).is_empty());
+    fn a_waiting_message_with_one_recipient_takes_little_memory() {
+        assert!(size_of::<(MessageId, Live)>() <= 48);
     }
 }

@@ -6,15 +6,17 @@
 //! without writing what was lost), space runs out in the middle of a write, the power goes at the nth operation.
 
 mod content;
+mod world;
 
 use crate::{Disk, DiskFile};
 use content::{Change, Content, apply};
 use mail::Random;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use world::{World, is_due};
 
 /// Clones are the same disk.
 #[derive(Clone, Default)]
@@ -36,25 +38,6 @@ pub struct Counts {
     pub octets_written: u64,
     pub syncs: u64,
     pub directory_syncs: u64,
-}
-
-#[derive(Default)]
-struct World {
-    files: Vec<Content>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
-    /// Below the root, which is always there.
-    directories: BTreeSet<PathBuf>,
-    durable_directories: BTreeSet<PathBuf>,
-    locks: BTreeSet<PathBuf>,
-    counts: Counts,
-    off: bool,
-    power_off_at: Option<u64>,
-    failing_sync: Option<(u64, Times)>,
-    failing_reads: BTreeMap<PathBuf, Range<u64>>,
-    /// With the error code that opening gives.
-    failing_opens: BTreeMap<PathBuf, i32>,
-    capacity: Option<u64>,
 }
 
 struct LyingFile {
@@ -93,9 +76,12 @@ impl LyingDisk {
             .directories
             .iter()
             .filter(|path| !world.durable_directories.contains(*path) && random.below(2) == 0);
+        after.directories.clone_from(&world.directories);
         for directory in lost {
             after.names.retain(|name, _| !name.starts_with(directory));
+            after.directories.retain(|name| !name.starts_with(directory));
         }
+        after.durable_directories.clone_from(&after.directories);
         after.durable_names = after.names.clone();
         LyingDisk(Arc::new(Mutex::new(after)))
     }
@@ -125,6 +111,12 @@ impl LyingDisk {
     pub fn fail_sync(&self, nth: u64, times: Times) {
         let mut world = self.lock();
         world.failing_sync = Some((world.counts.syncs + nth, times));
+    }
+
+    /// The same for directories.
+    pub fn fail_directory_sync(&self, nth: u64, times: Times) {
+        let mut world = self.lock();
+        world.failing_directory_sync = Some((world.counts.directory_syncs + nth, times));
     }
 
     /// Reads of this file fail from now on if they touch these octets.
@@ -236,14 +228,13 @@ impl Disk for LyingDisk {
         let mut world = self.lock();
         world.operate()?;
         world.counts.directory_syncs += 1;
+        let count = world.counts.directory_syncs;
         world.finish()?;
-        let inside = |path: &PathBuf| path.parent() == Some(directory);
-        world.durable_names.retain(|path, _| !inside(path));
-        let now: Vec<_> =
-            world.names.iter().filter(|(path, _)| inside(path)).map(|(p, f)| (p.clone(), *f)).collect();
-        world.durable_names.extend(now);
-        let now: Vec<_> = world.directories.iter().filter(|path| inside(path)).cloned().collect();
-        world.durable_directories.extend(now);
+        if is_due(world.failing_directory_sync, count) {
+            world.lose_names(directory);
+            return Err(broken());
+        }
+        world.sync_names(directory);
         Ok(())
     }
 
@@ -304,11 +295,7 @@ impl DiskFile for LyingFile {
         world.counts.syncs += 1;
         let count = world.counts.syncs;
         world.finish()?;
-        let fails = match world.failing_sync {
-            Some((nth, Times::Once)) => count == nth,
-            Some((nth, Times::Always)) => count >= nth,
-            None => false,
-        };
+        let fails = is_due(world.failing_sync, count);
         let file = &mut world.files[self.file];
         let pending = std::mem::take(&mut file.pending);
         if fails {
@@ -339,36 +326,6 @@ impl DiskFile for LyingFile {
 impl Drop for Lock {
     fn drop(&mut self) {
         lock(&self.world).locks.remove(&self.path);
-    }
-}
-
-impl World {
-    fn powered(&self) -> io::Result<()> {
-        if self.off { Err(broken()) } else { Ok(()) }
-    }
-
-    /// Before an operation.
-    fn operate(&mut self) -> io::Result<()> {
-        self.powered()?;
-        self.counts.operations += 1;
-        Ok(())
-    }
-
-    /// After it took effect in memory: when the power goes now, the caller does not hear of it.
-    fn finish(&mut self) -> io::Result<()> {
-        self.off |= self.power_off_at.is_some_and(|at| self.counts.operations >= at);
-        self.powered()
-    }
-
-    fn used(&self) -> u64 {
-        self.names.values().map(|file| self.files[*file].live.len() as u64).sum()
-    }
-
-    fn file_at(&mut self, path: &Path) -> usize {
-        let next = self.files.len();
-        let file = *self.names.entry(path.to_owned()).or_insert(next);
-        self.files.resize_with(next.max(file + 1), Content::default);
-        file
     }
 }
 

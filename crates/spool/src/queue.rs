@@ -5,20 +5,43 @@
 //! records ride along with messages, or go by themselves after the same few milliseconds. Bounded by the permits
 //! that each entry carries.
 
+use crate::record::Logged;
 use crate::segment::Frame;
-use crate::{Committed, Config, Fault, Position, Record};
+use crate::{Committed, Config, Fault, Position};
+use bytes::Bytes;
 use mail::MessageId;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 pub(crate) struct Entry {
     pub(crate) frame: Frame,
-    pub(crate) record: Arc<Record>,
+    pub(crate) logged: Logged,
     pub(crate) answer: Answer,
     /// Gives the turn back when the entry is done with.
     pub(crate) _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Waiting messages to be copied to the end of the log. What they become depends on what is settled when their group
+/// is written, so the commit thread makes the frames.
+pub(crate) struct Copies {
+    pub(crate) copies: Vec<Copy>,
+    pub(crate) answer: oneshot::Sender<Result<(), Fault>>,
+}
+
+pub(crate) struct Copy {
+    pub(crate) message: MessageId,
+    pub(crate) from: Position,
+    /// The meta of the record as it was accepted.
+    pub(crate) accepted: Vec<u8>,
+    pub(crate) body: Bytes,
+}
+
+/// What is written with one sync.
+pub(crate) struct Group {
+    pub(crate) copies: Option<Copies>,
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// Who waits for the entry to be durable.
@@ -69,6 +92,8 @@ pub(crate) struct Queue {
 struct Waiting {
     accepts: VecDeque<Entry>,
     outcomes: VecDeque<Entry>,
+    /// The trim thread has one batch on its way at a time.
+    copies: Option<Copies>,
     /// Somebody waits for an outcome to be durable.
     urgent: bool,
     /// Messages at which the commit thread wants to be woken; it sleeps through the ones before.
@@ -104,6 +129,16 @@ impl Queue {
         Ok(())
     }
 
+    pub(crate) fn push_copies(&self, copies: Copies) -> Result<(), Fault> {
+        let mut waiting = self.lock();
+        if let Some(end) = waiting.end {
+            return Err(end.into());
+        }
+        waiting.copies = Some(copies);
+        self.wake.notify_one();
+        Ok(())
+    }
+
     /// For entries that could not be written now, in front of what came later.
     pub(crate) fn put_back(&self, entries: Vec<Entry>) {
         let mut waiting = self.lock();
@@ -127,12 +162,10 @@ impl Queue {
 
     /// Sleeps until a group is due and takes it; None when the queue has ended and nothing is left.
     /// `before` is the number of messages in the last group.
-    pub(crate) fn take(&self, config: &Config, before: usize) -> Option<Vec<Entry>> {
+    pub(crate) fn take(&self, config: &Config, before: usize) -> Option<Group> {
         let mut waiting = self.lock();
         waiting.wake_at = 1;
-        let nothing = |waiting: &mut Waiting| {
-            waiting.accepts.is_empty() && waiting.outcomes.is_empty() && waiting.end.is_none()
-        };
+        let nothing = |waiting: &mut Waiting| waiting.is_empty() && waiting.end.is_none();
         waiting = self.wake.wait_while(waiting, nothing).unwrap_or_else(PoisonError::into_inner);
         let wanted = before.clamp(1, config.group_records_max as usize);
         waiting.wake_at = wanted;
@@ -151,10 +184,10 @@ impl Queue {
         drop(self.wake.wait_timeout_while(waiting, time, |waiting| waiting.end.is_none()));
     }
 
-    pub(crate) fn drain(&self) -> Vec<Entry> {
+    pub(crate) fn drain(&self) -> Group {
         let mut waiting = self.lock();
-        let Waiting { outcomes, accepts, .. } = &mut *waiting;
-        outcomes.drain(..).chain(accepts.drain(..)).collect()
+        let Waiting { outcomes, accepts, copies, .. } = &mut *waiting;
+        Group { copies: copies.take(), entries: outcomes.drain(..).chain(accepts.drain(..)).collect() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -163,8 +196,12 @@ impl Queue {
 }
 
 impl Waiting {
-    fn group(&mut self, config: &Config) -> Option<Vec<Entry>> {
-        if self.accepts.is_empty() && self.outcomes.is_empty() {
+    fn is_empty(&self) -> bool {
+        self.accepts.is_empty() && self.outcomes.is_empty() && self.copies.is_none()
+    }
+
+    fn group(&mut self, config: &Config) -> Option<Group> {
+        if self.is_empty() {
             return None;
         }
         let room = u64::from(config.group_octets_max);
@@ -184,6 +221,6 @@ impl Waiting {
             }
         }
         self.urgent = self.outcomes.iter().any(|entry| matches!(entry.answer, Answer::Durable(_)));
-        Some(group)
+        Some(Group { copies: self.copies.take(), entries: group })
     }
 }

@@ -5,9 +5,10 @@
 
 use crate::ledger::{Ledger, SegmentState};
 use crate::quarantine::{Kept, Quarantine};
-use crate::recover::{Attempts, Torn};
+use crate::record::{Logged, Record};
+use crate::recover::Torn;
 use crate::segment::{self, Found, SEGMENT_HEADER, Scan, read_over_errors};
-use crate::{DiskFile, Position, RecipientState, Record, wire};
+use crate::{DiskFile, Position, wire};
 use std::io;
 use std::sync::Arc;
 
@@ -27,14 +28,13 @@ pub(crate) enum Tail {
 pub(crate) struct Reading {
     pub(crate) quarantine: Quarantine,
     pub(crate) ledger: Ledger,
-    pub(crate) attempts: Attempts,
     pub(crate) unknown: u64,
     pub(crate) torn: Option<Torn>,
 }
 
 impl Reading {
     pub(crate) fn new(quarantine: Quarantine) -> Reading {
-        Reading { quarantine, ledger: Ledger::default(), attempts: Attempts::new(), unknown: 0, torn: None }
+        Reading { quarantine, ledger: Ledger::default(), unknown: 0, torn: None }
     }
 
     /// All of it was acknowledged: whatever cannot be read is damage.
@@ -117,7 +117,7 @@ impl Reading {
             }
             Found::Frame { position, header, meta } => match wire::decode(header.kind, header.version, &meta)
             {
-                Some(record) => self.apply(position, &record),
+                Some(logged) => self.apply(position, header.len(), &logged),
                 None => {
                     self.quarantine.keep(&**file, position, header.len());
                     self.pin(position);
@@ -126,34 +126,14 @@ impl Reading {
         }
     }
 
-    fn apply(&mut self, position: Position, record: &Record) {
-        match record {
-            Record::Attempted(attempted) if self.ledger.live.contains_key(&attempted.message) => {
-                let state = RecipientState {
-                    recipient: attempted.recipient,
-                    attempt: attempted.attempt,
-                    next_at: Some(attempted.next_at),
-                };
-                let states = self.attempts.entry(attempted.message).or_default();
-                match states.iter_mut().find(|known| known.recipient == state.recipient) {
-                    Some(known) => *known = state,
-                    None => states.push(state),
-                }
-            }
-            // An attempt on a message that went with its segment.
-            Record::Attempted(_) => {}
-            Record::Unknown { kind, .. } => {
-                self.unknown += 1;
-                if *kind < wire::KIND_DISPENSABLE {
-                    self.pin(position);
-                }
-            }
-            Record::Accepted(_) | Record::Settled(_) => {
-                if self.ledger.apply(position, record).is_some()
-                    && let Some(message) = record.message()
-                {
-                    self.attempts.remove(&message);
-                }
+    fn apply(&mut self, position: Position, octets: u64, logged: &Logged) {
+        self.ledger.apply(position, octets, logged);
+        if let Logged::Record(record) = logged
+            && let Record::Unknown { kind, .. } = **record
+        {
+            self.unknown += 1;
+            if kind < wire::KIND_DISPENSABLE {
+                self.pin(position);
             }
         }
     }

@@ -12,10 +12,12 @@
 //! R2  Accepted Attempted+    ours; due again at the time the last Attempted names
 //! R3  … Settled              delivered, bounced, failed, expired, suppressed or cancelled; never attempted again
 //! R4  … Settled, all readers past it        the segment may be removed
+//! A waiting message may be copied to the end of the log: the copy says what was said and changes no state.
 //! Guarantee: one Accepted and at most one Settled per recipient.
 //! Duplicate window, the only one: the site's 250 was received and the node died before Settled was durable.
 //! ```
 
+use crate::{Position, RecipientState};
 use mail::{
     ApiKeyId, BodyKind, CredentialId, DomainId, DsnReturn, ForwardPath, MessageId, Notify, Outcome, PoolId,
     ReversePath, SiteName, SourceName, StreamId, TenantId, Timestamp,
@@ -141,6 +143,24 @@ pub enum Settlement {
     Suppressed,
     /// The tenant or an operator took it back.
     Cancelled,
+}
+
+/// What a frame of the log holds: a record, or a copy of a message that waits.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Logged {
+    Record(Arc<Record>),
+    Moved(Arc<Moved>),
+}
+
+/// A waiting message copied to the end of the log, so that the segment it lay in can go (docs/design/0006). It is no
+/// new acceptance and no follower is told of it: it repeats what the records before it said.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Moved {
+    pub(crate) accepted: Arc<Accepted>,
+    /// Where it was copied from.
+    pub(crate) from: Position,
+    /// The recipients that are open, as of everything that lies before the copy.
+    pub(crate) open: Vec<RecipientState>,
 }
 
 impl Settlement {

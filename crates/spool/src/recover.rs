@@ -13,14 +13,13 @@ use crate::body::read_accepted;
 use crate::commit::Active;
 use crate::disk::make_directory_durably;
 use crate::journal::Shared;
-use crate::ledger::{Ledger, Open};
+use crate::ledger::Ledger;
 use crate::quarantine::Quarantine;
 use crate::reading::{Reading, Tail};
 use crate::rewrite::write_anew;
 use crate::segment::{file_name, segment_of};
 use crate::{Accepted, Config, Disk, Fault, Position, Quarantined};
 use mail::{MessageId, Timestamp};
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -68,12 +67,8 @@ pub struct RecipientState {
 /// Blocking: go through it before serving, or on a blocking task.
 pub struct UnsettledMessages {
     shared: Arc<Shared>,
-    waiting: std::vec::IntoIter<(Position, MessageId, Open)>,
-    attempts: Attempts,
+    waiting: std::vec::IntoIter<(Position, MessageId)>,
 }
-
-/// The last attempt of each recipient that had one and is still open.
-pub(crate) type Attempts = HashMap<MessageId, Vec<RecipientState>>;
 
 impl UnsettledMessages {
     /// Messages left to go through.
@@ -92,20 +87,11 @@ impl Iterator for UnsettledMessages {
     /// A message that cannot be read is left out: it is in quarantine, and its segment stays.
     fn next(&mut self) -> Option<Unsettled> {
         loop {
-            let (position, message, open) = self.waiting.next()?;
-            let attempts = self.attempts.remove(&message).unwrap_or_default();
-            let state = |recipient| {
-                let known = attempts.iter().find(|state| state.recipient == recipient);
-                known.copied().unwrap_or(RecipientState { recipient, attempt: 0, next_at: None })
-            };
+            let (position, message) = self.waiting.next()?;
+            // Taken back in the meantime.
+            let Some((_, recipients)) = self.shared.ledger().waiting(message) else { continue };
             match read_accepted(&self.shared, position) {
-                Ok(accepted) => {
-                    return Some(Unsettled {
-                        position,
-                        accepted,
-                        recipients: open.iter().map(state).collect(),
-                    });
-                }
+                Ok(accepted) => return Some(Unsettled { position, accepted, recipients }),
                 Err(fault) => {
                     tracing::error!(%position, error = &fault as &dyn std::error::Error, "a waiting message cannot be read");
                 }
@@ -152,23 +138,14 @@ pub(crate) struct Report {
     settled: u64,
     unknown: u64,
     torn: Option<Torn>,
-    attempts: Attempts,
     end: Position,
 }
 
 impl Report {
     pub(crate) fn finish(self, shared: &Arc<Shared>) -> Recovery {
-        let mut waiting: Vec<_> = {
-            let ledger = shared.ledger();
-            ledger.live.iter().map(|(message, live)| (live.position, *message, live.open.clone())).collect()
-        };
-        waiting.sort_unstable_by_key(|(position, ..)| *position);
+        let waiting = shared.ledger().in_order().into_iter();
         Recovery {
-            unsettled: UnsettledMessages {
-                shared: Arc::clone(shared),
-                waiting: waiting.into_iter(),
-                attempts: self.attempts,
-            },
+            unsettled: UnsettledMessages { shared: Arc::clone(shared), waiting },
             settled: self.settled,
             unknown: self.unknown,
             quarantined: shared.quarantine.list(),
@@ -207,18 +184,13 @@ pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered
         Some(last) => take_up_last_segment(&**disk, directory, last, &mut reading)?,
         None => (Position::START, None),
     };
+    reading.ledger.forget_old_places();
     Ok(Recovered {
         lock,
         next_segment: last.map_or(1, |segment| segment + 1),
         end,
         active,
-        report: Report {
-            settled: reading.ledger.settled,
-            unknown: reading.unknown,
-            torn: reading.torn,
-            attempts: reading.attempts,
-            end,
-        },
+        report: Report { settled: reading.ledger.settled, unknown: reading.unknown, torn: reading.torn, end },
         ledger: reading.ledger,
         quarantine: reading.quarantine,
     })

@@ -63,6 +63,18 @@ impl Frame {
         (self.head.len() + self.body.len()) as u64
     }
 
+    pub(crate) fn kind(&self) -> u8 {
+        self.head[4]
+    }
+
+    pub(crate) fn version(&self) -> u8 {
+        self.head[5]
+    }
+
+    pub(crate) fn meta(&self) -> &[u8] {
+        &self.head[FRAME_HEADER_OCTETS..]
+    }
+
     /// Makes the frame valid at `position` and nowhere else.
     pub(crate) fn place(&mut self, position: Position) {
         let crc = header_crc(&self.head[..24], position);

@@ -6,8 +6,9 @@
 mod read;
 mod write;
 
-use crate::record::{Accepted, OutcomeRecord, Record};
+use crate::record::{Accepted, Logged, Moved, OutcomeRecord, Record};
 use crate::segment::Frame;
+use crate::{Position, RecipientState};
 use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub(crate) const KIND_ACCEPTED: u8 = 1;
 pub(crate) const KIND_ATTEMPTED: u8 = 2;
 pub(crate) const KIND_SETTLED: u8 = 3;
+pub(crate) const KIND_MOVED: u8 = 4;
 pub(crate) const VERSION: u8 = 1;
 /// Kinds from here on may vanish with their segment although this program does not know them.
 pub(crate) const KIND_DISPENSABLE: u8 = 0x80;
@@ -90,6 +92,27 @@ struct RecipientWire {
     notify: u32,
     #[prost(string, optional, tag = "4")]
     original: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MovedWire {
+    /// The meta of the record as it was accepted, octet for octet: it may hold fields that this program does not know.
+    #[prost(bytes = "vec", tag = "1")]
+    accepted: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    from: u64,
+    #[prost(message, repeated, tag = "3")]
+    open: Vec<OpenWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OpenWire {
+    #[prost(uint32, tag = "1")]
+    recipient: u32,
+    #[prost(uint32, tag = "2")]
+    attempt: u32,
+    #[prost(int64, optional, tag = "3")]
+    next_at: Option<i64>,
 }
 
 /// Attempted and Settled share a shape: what is only in one is absent in the other.
@@ -176,14 +199,40 @@ pub(crate) fn outcome_frame(record: &OutcomeRecord) -> Frame {
     Frame::new(kind, VERSION, Bytes::new(), |head| wire.encode_raw(head))
 }
 
-/// None if the octets are not what the kind and version promise.
-pub(crate) fn decode(kind: u8, version: u8, meta: &[u8]) -> Option<Record> {
+/// The frame of a copy; `accepted` is the meta that `accepted_meta` gave.
+pub(crate) fn moved_frame(accepted: Vec<u8>, from: Position, open: &[RecipientState], body: Bytes) -> Frame {
+    let open = open.iter().map(OpenWire::from).collect();
+    let wire = MovedWire { accepted, from: from.as_u64(), open };
+    Frame::new(KIND_MOVED, VERSION, body, |head| wire.encode_raw(head))
+}
+
+/// The meta of the accepted message in a frame, as it was first written; none if the frame holds no message.
+pub(crate) fn accepted_meta(kind: u8, version: u8, meta: Vec<u8>) -> Option<Vec<u8>> {
     match (kind, version) {
-        (KIND_ACCEPTED, VERSION) => {
-            read::accepted(AcceptedWire::decode(meta).ok()?).map(Arc::new).map(Record::Accepted)
-        }
+        (KIND_ACCEPTED, VERSION) => Some(meta),
+        (KIND_MOVED, VERSION) => MovedWire::decode(&*meta).ok().map(|wire| wire.accepted),
+        (_, _) => None,
+    }
+}
+
+/// None if the octets are not what the kind and version promise.
+pub(crate) fn decode(kind: u8, version: u8, meta: &[u8]) -> Option<Logged> {
+    let record = match (kind, version) {
+        (KIND_ACCEPTED, VERSION) => accepted(meta).map(Record::Accepted),
         (KIND_ATTEMPTED, VERSION) => read::attempted(AttemptWire::decode(meta).ok()?).map(Record::Attempted),
         (KIND_SETTLED, VERSION) => read::settled(AttemptWire::decode(meta).ok()?).map(Record::Settled),
+        (KIND_MOVED, VERSION) => return moved(meta).map(Arc::new).map(Logged::Moved),
         (kind, version) => Some(Record::Unknown { kind, version }),
-    }
+    };
+    record.map(Arc::new).map(Logged::Record)
+}
+
+fn accepted(meta: &[u8]) -> Option<Arc<Accepted>> {
+    read::accepted(AcceptedWire::decode(meta).ok()?).map(Arc::new)
+}
+
+fn moved(meta: &[u8]) -> Option<Moved> {
+    let wire = MovedWire::decode(meta).ok()?;
+    let open = wire.open.into_iter().map(RecipientState::from).collect();
+    Some(Moved { accepted: accepted(&wire.accepted)?, from: Position::from_u64(wire.from), open })
 }

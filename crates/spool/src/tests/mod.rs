@@ -6,6 +6,8 @@ mod crash;
 mod damage;
 mod faults;
 mod follow;
+mod forward;
+mod forward_crash;
 mod real;
 mod round_trip;
 mod trim;

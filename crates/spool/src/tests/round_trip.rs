@@ -1,7 +1,7 @@
 //! Every record is read back as it was written, whatever it holds; no octets make the decoder panic.
 
 use super::*;
-use crate::segment::FRAME_HEADER_OCTETS;
+use crate::record::{Logged, Moved};
 use crate::wire;
 use mail::{ApiKeyId, CredentialId, DsnReturn, EnhancedStatus, Notify, Reply, ReplyCode, SourceName};
 use proptest::prelude::*;
@@ -75,7 +75,10 @@ prop_compose! {
 }
 
 fn decoded(frame: &crate::segment::Frame) -> Option<Record> {
-    wire::decode(frame.head[4], frame.head[5], &frame.head[FRAME_HEADER_OCTETS..])
+    match wire::decode(frame.kind(), frame.version(), frame.meta())? {
+        Logged::Record(record) => Some(Arc::unwrap_or_clone(record)),
+        Logged::Moved(_) => None,
+    }
 }
 
 proptest! {
@@ -104,6 +107,26 @@ proptest! {
             let record = OutcomeRecord::Settled(settled);
             prop_assert_eq!(decoded(&wire::outcome_frame(&record)), Some(Record::from(record)));
         }
+    }
+
+    #[test]
+    fn a_copy_keeps_the_octets_of_what_was_accepted(
+        accepted in messages(), from in any::<u64>(), octets in proptest::collection::vec(any::<u8>(), 0..40),
+        open in proptest::collection::vec((0..5_u32, 1..9_u32, proptest::option::of(any::<i64>())), 0..4),
+    ) {
+        let body = Bytes::from(octets);
+        let first = wire::accepted_frame(&accepted, body.clone());
+        let open: Vec<RecipientState> = open
+            .into_iter()
+            .map(|(recipient, attempt, next_at)| RecipientState { recipient, attempt, next_at: next_at.map(Timestamp::from_millis) })
+            .collect();
+        let meta = wire::accepted_meta(first.kind(), first.version(), first.meta().to_vec()).unwrap();
+        let copy = wire::moved_frame(meta, Position::from_u64(from), &open, body);
+        let moved = Moved { accepted: Arc::new(accepted), from: Position::from_u64(from), open };
+        prop_assert_eq!(wire::decode(copy.kind(), copy.version(), copy.meta()), Some(Logged::Moved(Arc::new(moved))));
+        // A copy of the copy holds the same.
+        let again = wire::accepted_meta(copy.kind(), copy.version(), copy.meta().to_vec()).unwrap();
+        prop_assert_eq!(&again[..], first.meta());
     }
 
     #[test]

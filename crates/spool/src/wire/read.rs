@@ -1,6 +1,7 @@
 //! From prost messages to the types of `record.rs`; None for anything that is not what it should be.
 
-use super::{AcceptedWire, AttemptWire, OutcomeWire, RecipientWire, ReplyWire};
+use super::{AcceptedWire, AttemptWire, OpenWire, OutcomeWire, RecipientWire, ReplyWire};
+use crate::RecipientState;
 use crate::record::{Accepted, Attempted, RecipientRecord, Settled, Settlement};
 use mail::{
     ApiKeyId, BodyKind, Class, ClassKind, CredentialId, DomainId, DsnReturn, EnhancedStatus, ForwardPath,
@@ -110,6 +111,13 @@ pub(super) fn settled(wire: AttemptWire) -> Option<Settled> {
         duration_ms: wire.duration_ms,
         queued_ms: wire.queued_ms,
     })
+}
+
+impl From<OpenWire> for RecipientState {
+    fn from(wire: OpenWire) -> RecipientState {
+        let next_at = wire.next_at.map(Timestamp::from_millis);
+        RecipientState { recipient: wire.recipient, attempt: wire.attempt, next_at }
+    }
 }
 
 fn outcome(wire: OutcomeWire) -> Option<Outcome> {

@@ -1,6 +1,7 @@
 //! From the types of `record.rs` to prost messages. Numbers of enumerations are fixed here and in `read.rs`.
 
-use super::{AcceptedWire, AttemptWire, OutcomeWire, PairWire, RecipientWire, ReplyWire};
+use super::{AcceptedWire, AttemptWire, OpenWire, OutcomeWire, PairWire, RecipientWire, ReplyWire};
+use crate::RecipientState;
 use crate::record::{Accepted, Attempted, RecipientRecord, Settled, Settlement};
 use mail::{BodyKind, ClassKind, DsnReturn, Notify, Outcome, Scope, Timestamp, Verdict};
 
@@ -146,6 +147,13 @@ impl From<&Outcome> for OutcomeWire {
             tls: outcome.tls.clone(),
             provider: outcome.provider.as_ref().to_owned(),
         }
+    }
+}
+
+impl From<&RecipientState> for OpenWire {
+    fn from(state: &RecipientState) -> OpenWire {
+        let next_at = state.next_at.map(Timestamp::as_millis);
+        OpenWire { recipient: state.recipient, attempt: state.attempt, next_at }
     }
 }
 
