@@ -4,6 +4,7 @@
 
 mod crash;
 mod damage;
+mod damage_matrix;
 mod faults;
 mod follow;
 mod forward;

@@ -1,0 +1,208 @@
+//! Bit rot, lost and misdirected blocks, old copies of files: each costs the records it touches and no other, and no
+//! wrong octet is ever read as somebody's mail.
+
+use super::*;
+use crate::segment::SEGMENT_HEADER;
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Where a block of the disk lies in a file.
+const BLOCK: usize = 4_096;
+
+/// A journal in files, where each message lies, and which number has which id.
+struct Laid {
+    disk: LyingDisk,
+    places: Vec<(u32, Range<usize>)>,
+    numbers: HashMap<MessageId, u64>,
+}
+
+/// `count` messages in segments of `octets`, closed.
+async fn laid(count: u64, octets: u32) -> Laid {
+    let disk = LyingDisk::new();
+    let (spool, _) = open(&Config { segment_octets_max: octets, ..config() }, &disk);
+    let committed = append(&spool, 0..count).await;
+    drop(spool);
+    let disk = disk.kill();
+    let ends = committed.iter().skip(1).map(|next| Some(next.position())).chain([None]);
+    let places = committed.iter().zip(ends).map(|(this, next)| {
+        let (segment, from) = (this.position().segment(), this.position().offset() as usize);
+        let end = match next.filter(|next| next.segment() == segment) {
+            Some(next) => next.offset() as usize,
+            None => disk.read(&segment_path(segment)).len(),
+        };
+        (segment, from..end)
+    });
+    let places = places.collect();
+    let numbers =
+        committed.iter().zip(0..).map(|(committed, number)| (committed.message(), number)).collect();
+    Laid { disk, places, numbers }
+}
+
+impl Laid {
+    /// The numbers of the messages that can be delivered, each with its own bytes.
+    async fn deliverable(&self, disk: &LyingDisk) -> Vec<u64> {
+        let (spool, recovery) = open(&Config { body_cache_octets_max: 0, ..config() }, disk);
+        let mut whole = Vec::new();
+        for waiting in recovery.unsettled {
+            match spool.bodies().message(waiting.position).await {
+                Ok(stored) => {
+                    let number = self.numbers[&stored.accepted.message];
+                    assert_eq!(*stored.accepted, message(number, 1));
+                    assert_eq!(stored.body, body(number));
+                    whole.push(number);
+                }
+                Err(Fault::Unreadable(_)) => {}
+                Err(fault) => panic!("{fault}"),
+            }
+        }
+        // Whatever happened, new mail is taken.
+        append(&spool, 9_000..9_001).await;
+        whole
+    }
+
+    /// The numbers of all messages but those that lie in one of these places.
+    fn all_but(&self, hit: &[(u32, Range<usize>)]) -> Vec<u64> {
+        let touched = |place: &(u32, Range<usize>)| {
+            hit.iter().any(|(segment, range)| {
+                *segment == place.0 && range.start < place.1.end && place.1.start < range.end
+            })
+        };
+        let left = self.places.iter().zip(0..).filter(|(place, _)| !touched(place));
+        left.map(|(_, number)| number).collect()
+    }
+
+    fn with(&self, segment: u32, octets: Vec<u8>) -> LyingDisk {
+        let disk = self.disk.kill();
+        disk.replace(&segment_path(segment), octets);
+        disk
+    }
+}
+
+#[tokio::test]
+async fn each_octet_of_the_last_three_records_costs_its_own_record() {
+    for younger in [false, true] {
+        let laid = laid(8, 64 << 20).await;
+        if younger {
+            laid.disk.replace(&segment_path(2), SEGMENT_HEADER.to_vec());
+        }
+        let whole = laid.disk.read(&segment_path(1));
+        for at in laid.places[5].1.start..whole.len() {
+            let mut octets = whole.clone();
+            octets[at] ^= 1 << (at % 8);
+            let found = laid.deliverable(&laid.with(1, octets)).await;
+            assert_eq!(found, laid.all_but(&[(1, at..at + 1)]), "octet {at}, younger: {younger}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_block_of_zeros_costs_the_records_in_it() {
+    let laid = laid(60, 20_000).await;
+    let segments = laid.places.last().unwrap().0;
+    assert!(segments >= 3);
+    for segment in 1..=segments {
+        let whole = laid.disk.read(&segment_path(segment));
+        for start in (0..whole.len()).step_by(BLOCK) {
+            let block = start..whole.len().min(start + BLOCK);
+            let mut octets = whole.clone();
+            octets[block.clone()].fill(0);
+            let found = laid.deliverable(&laid.with(segment, octets)).await;
+            assert_eq!(found, laid.all_but(&[(segment, block.clone())]), "segment {segment}, {block:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn swapped_blocks_cost_the_records_in_both_and_deliver_nothing_twice() {
+    let laid = laid(60, 20_000).await;
+    let files: HashMap<u32, Vec<u8>> =
+        (1..=3).map(|segment| (segment, laid.disk.read(&segment_path(segment)))).collect();
+    let blocks: Vec<(u32, Range<usize>)> = files
+        .iter()
+        .flat_map(|(segment, octets)| {
+            let whole_blocks = octets.len() / BLOCK;
+            (0..whole_blocks).map(move |block| (*segment, block * BLOCK..(block + 1) * BLOCK))
+        })
+        .collect();
+    for (index, one) in blocks.iter().enumerate() {
+        for other in &blocks[index + 1..] {
+            let mut files = files.clone();
+            let (first, second) =
+                (files[&one.0][one.1.clone()].to_vec(), files[&other.0][other.1.clone()].to_vec());
+            files.get_mut(&one.0).unwrap()[one.1.clone()].copy_from_slice(&second);
+            files.get_mut(&other.0).unwrap()[other.1.clone()].copy_from_slice(&first);
+            let disk = laid.disk.kill();
+            files.into_iter().for_each(|(segment, octets)| disk.replace(&segment_path(segment), octets));
+            let found = laid.deliverable(&disk).await;
+            assert_eq!(found, laid.all_but(&[one.clone(), other.clone()]), "{one:?} and {other:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_segment_replaced_by_an_older_copy_or_by_another_costs_what_it_held() {
+    let laid = laid(60, 20_000).await;
+    let last = laid.places.last().unwrap().0;
+    let files: Vec<Vec<u8>> = (1..=last).map(|segment| laid.disk.read(&segment_path(segment))).collect();
+    for segment in 1..=last {
+        let whole = &files[segment as usize - 1];
+        // As a backup taken in the middle of its life holds it.
+        for cut in [whole.len() / 2, whole.len() / 3, 32, 0] {
+            let found = laid.deliverable(&laid.with(segment, whole[..cut].to_vec())).await;
+            assert_eq!(found, laid.all_but(&[(segment, cut..whole.len())]), "segment {segment} cut to {cut}");
+        }
+        for other in (1..=last).filter(|other| *other != segment) {
+            let found = laid.deliverable(&laid.with(segment, files[other as usize - 1].clone())).await;
+            assert_eq!(found, laid.all_but(&[(segment, 0..whole.len())]), "{segment} is {other}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hole_in_the_numbers_costs_what_was_in_it() {
+    let laid = laid(60, 8_000).await;
+    let last = laid.places.last().unwrap().0;
+    assert!(last > 4);
+    for gone in 1..=last {
+        let disk = laid.disk.kill();
+        crate::Disk::remove(&disk, &segment_path(gone)).unwrap();
+        let found = laid.deliverable(&disk).await;
+        assert_eq!(found, laid.all_but(&[(gone, 0..usize::MAX)]), "segment {gone}");
+    }
+}
+
+#[tokio::test]
+async fn damage_in_a_copy_is_damage_to_that_message_alone() {
+    let disk = LyingDisk::new();
+    let (spool, _) = open(&super::forward::eager(), &disk);
+    append(&spool, 0..2).await;
+    for number in 100..140 {
+        append(&spool, number..number + 1).await;
+        super::forward::settle(&spool, number..number + 1).await.unwrap();
+        spool.until_trimmed();
+    }
+    let place = spool.shared().ledger().waiting(message(0, 1).message).unwrap().0;
+    assert!(place.segment() > 3, "it was copied");
+    drop(spool);
+    let disk = disk.kill();
+    let path = segment_path(place.segment());
+    let whole = disk.read(&path);
+    let from = place.offset() as usize;
+    let header = crate::segment::FrameHeader::parse(&whole[from..], place).unwrap();
+    disk.replace(&segment_path(9_999), SEGMENT_HEADER.to_vec());
+    for at in from..from + header.len() as usize {
+        let mut octets = whole.clone();
+        octets[at] ^= 1 << (at % 8);
+        let disk = disk.kill();
+        disk.replace(&path, octets);
+        let (spool, recovery) = open(&config(), &disk);
+        let mut found = Vec::new();
+        for waiting in recovery.unsettled {
+            if let Ok(stored) = spool.bodies().message(waiting.position).await {
+                found.push((stored.accepted.message, stored.body));
+            }
+        }
+        assert_eq!(found, [(message(1, 1).message, body(1))], "octet {at}");
+        assert_eq!(spool.status().quarantined, 1);
+    }
+}
