@@ -64,6 +64,12 @@ pub fn root() -> std::path::PathBuf {
     manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()
 }
 
+/// Where cargo builds, wherever that was configured to be: this program lies in `<target>/<profile>/`.
+pub fn target() -> std::path::PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.ancestors().nth(2).map_or_else(|| root().join("target"), std::path::Path::to_path_buf)
+}
+
 /// Runs a command with our terminal; its failure becomes a sentence.
 pub fn execute(command: &mut Command) -> Outcome {
     let shown = format!("{command:?}").replace('"', "");
