@@ -1,6 +1,6 @@
 //! `posthouse lab …`: the simulated internet alone, the load client, the sink. Loopback only.
 
-use crate::cli::{LabCommand, LabLoad, LabRun, LabSink};
+use crate::cli::{LabCommand, LabLoad, LabOptions, LabRun, LabSink};
 use crate::clock::SystemClock;
 use crate::exit::Failure;
 use crate::node::unavailable;
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub fn run(command: LabCommand) -> anyhow::Result<()> {
+pub fn run(LabOptions { command, run }: LabOptions) -> anyhow::Result<()> {
+    let command = command.unwrap_or(LabCommand::Run(run));
     crate::telemetry::start_logging(&crate::telemetry::Config {
         filter: "warn".to_owned(),
         ..Default::default()
