@@ -171,6 +171,9 @@ pub struct LabSink {
     /// Stop after this many messages; 0 runs until Ctrl-C
     #[arg(long, default_value_t = 0)]
     pub count: u64,
+    /// `offered` (STARTTLS) or `none`
+    #[arg(long, default_value = "offered")]
+    pub tls: String,
     #[arg(long)]
     pub json: bool,
 }

@@ -58,6 +58,27 @@ pub fn crash(rounds: Option<&str>) -> Outcome {
     run_step(&mut command)
 }
 
+pub fn bench(rest: &[String]) -> Outcome {
+    host::ensure(&[host::COMPILER, host::POSTGRESQL, host::OPENSSL])?;
+    if !rest.iter().any(|argument| argument == "--skip-postfix") {
+        host::ensure(&[host::POSTFIX, host::OPENDKIM])?;
+    }
+    run_step(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
+    let mut command = cargo();
+    command.args([
+        "bench",
+        "--locked",
+        "--package",
+        "posthouse-tests",
+        "--bench",
+        "road",
+        "--profile",
+        "dev",
+        "--",
+    ]);
+    run_step(command.args(rest).env("POSTHOUSE_TEST_BINARY", target().join("release/posthouse")))
+}
+
 /// Files that are made from the code and committed, so that a change of them is seen in review.
 pub fn rewrite(what: &str) -> Outcome {
     let mut command = cargo();
