@@ -105,6 +105,51 @@ fn crates_know_only_whom_they_may_know() {
     complain("dependencies that architecture §3 does not have", &mistakes);
 }
 
+/// What `cargo deny check licenses bans` would say, from the same file, without the tool: everything that can reach
+/// the binary on the platforms we build for.
+#[test]
+fn dependencies_have_licences_that_we_allow_and_none_that_we_ban() {
+    let deny: toml::Table = fs::read_to_string(root().join("deny.toml")).unwrap().parse().unwrap();
+    let allowed: BTreeSet<&str> =
+        deny["licenses"]["allow"].as_array().unwrap().iter().filter_map(toml::Value::as_str).collect();
+    let banned: Vec<&str> = deny["bans"]["deny"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|ban| ban["crate"].as_str())
+        .filter(|name| !name.contains('@'))
+        .collect();
+    let mut mistakes = Vec::new();
+    for target in deny["graph"]["targets"].as_array().unwrap().iter().filter_map(toml::Value::as_str) {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--workspace", "--edges=normal,build", "--prefix=none", "--no-dedupe"])
+            .args(["--target", target, "--format={p}|{l}"])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let tree = String::from_utf8(output.stdout).unwrap();
+        let lines: BTreeSet<&str> = tree.lines().collect();
+        assert!(lines.len() > 100, "cargo tree says: {}", String::from_utf8_lossy(&output.stderr));
+        for (package, licence) in lines.into_iter().filter_map(|line| line.split_once('|')) {
+            let name = package.split(' ').next().unwrap();
+            if banned.contains(&name) {
+                mistakes.push(format!("{name} is banned by deny.toml"));
+            }
+            // Some still write MIT/Apache-2.0.
+            let expression = spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX);
+            let is_allowed = |one: &spdx::LicenseReq| allowed.contains(one.to_string().as_str());
+            if !expression.is_ok_and(|expression| expression.evaluate(is_allowed)) {
+                mistakes.push(format!("{name}: its licence is {licence:?}"));
+            }
+            // Those from the registry are shown without an address.
+            if package.contains("://") {
+                mistakes.push(format!("{package} does not come from the registry"));
+            }
+        }
+    }
+    complain("licences and bans of deny.toml", &mistakes);
+}
+
 #[test]
 fn every_file_says_what_it_is_for() {
     let lacking: Vec<String> = rust_files()

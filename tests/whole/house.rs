@@ -122,7 +122,11 @@ pub fn binary() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "which binary to test is told by the environment")]
     let named = std::env::var("POSTHOUSE_TEST_BINARY").ok();
     named.map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/debug/posthouse"),
+        || {
+            // We run from <target>/<profile>/deps, wherever the build directory is; the binary lies one above.
+            let own = std::env::current_exe().unwrap();
+            own.parent().and_then(Path::parent).unwrap().join("posthouse")
+        },
         PathBuf::from,
     )
 }

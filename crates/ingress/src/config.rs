@@ -35,8 +35,16 @@ pub struct TlsConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections at all doors together; one more is answered with 421.
+    /// Authenticated connections at both submission doors. Tenants share them: one alone gets half, and in a full
+    /// house whoever has more than a fair share is answered with 421.
     pub connections_max: usize,
+    /// Connections at those doors that have not authenticated. When all places are taken, whoever has been here longest
+    /// makes room.
+    pub strangers_max: usize,
+    /// But not before so many seconds: what an honest client over a slow line needs to say who it is.
+    pub stranger_seconds_min: u64,
+    /// Connections at the door for returned mail, with the same rule.
+    pub inbound_connections_max: usize,
     /// Connections of one address (IPv6: of one /64) that have not authenticated.
     pub connections_per_address_max: usize,
     /// Connections over that limit that wait, before their greeting, for another to authenticate or end.
@@ -47,7 +55,8 @@ pub struct Limits {
     pub connections_per_credential_max: usize,
     /// Octets of a report that is returned to us.
     pub inbound_octets_max: usize,
-    /// Octets of all messages that arrived and are not answered yet; over it new messages get 451.
+    /// Octets of all messages that arrived, by SMTP or HTTP, and are not answered yet. Tenants share them: one alone
+    /// gets half, over its share new messages get 451 or 503.
     pub octets_in_flight_max: usize,
     /// Received fields; more is a loop (RFC 5321 §6.3).
     pub received_fields_max: usize,
@@ -175,6 +184,9 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 2_000,
+            strangers_max: 1_000,
+            stranger_seconds_min: 5,
+            inbound_connections_max: 500,
             connections_per_address_max: 50,
             connections_waiting_per_address_max: 200,
             connection_wait_ms_max: 2_000,

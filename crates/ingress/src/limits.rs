@@ -1,24 +1,28 @@
-//! How many connections and octets may be here at once: counted by places that free themselves.
+//! How many connections may be here at once: counted by places that free themselves.
 //!
-//! A `Place` stands for one connection in total and, until it has authenticated, for one of its address; then for
-//! one of its credential instead, so that an office with two hundred senders behind one address is not held to the
-//! limit made for strangers. Dropping a place gives everything back, however the session ended.
+//! A `Place` stands for one connection: of its address until it has authenticated, then of its credential and tenant,
+//! so that an office with two hundred senders behind one address is not held to the limit made for strangers. Strangers
+//! have places of their own, which tenants cannot use up; when all are taken, whoever has been a stranger longest makes
+//! room, so that a crowd that never says who it is keeps nobody out. Tenants share the rest (`registry::Shares`).
+//! Dropping a place gives everything back, however the session ended.
 //!
 //! Called by `listener.rs` and `session.rs`. What may surprise: a connection over the limit of its address may wait a
-//! moment for its turn, because clients that connect in a burst authenticate within milliseconds. `Octets` bounds what all sessions together hold of messages that are not answered yet.
+//! moment for its turn, because clients that connect in a burst authenticate within milliseconds.
 
 use crate::config::Limits;
 use crate::throttle::Network;
-use mail::{CredentialId, Refusal, RefusalKind, TenantId};
-use std::collections::HashMap;
+use mail::{CredentialId, Instant, Refusal, RefusalKind, TenantId};
+use registry::{Crowded, Party, Shares};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 const FROM_ADDRESS: &str = "too many connections from your address";
+const TOO_MANY: &str = "too many connections here just now";
 
 /// Who shares the limit of one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,19 +31,38 @@ enum Neighbour {
     V6(Network),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
     total: usize,
+    /// Those who have not authenticated, in the order in which they came.
+    unknown: BTreeMap<u64, Unknown>,
+    next_unknown: u64,
+    /// Those who have.
+    known: Shares,
     strangers: HashMap<Neighbour, usize>,
     waiting: HashMap<Neighbour, usize>,
     credentials: HashMap<CredentialId, usize>,
     tenants: HashMap<TenantId, usize>,
 }
 
-/// All connections of this process.
+#[derive(Debug)]
+struct Unknown {
+    since: Instant,
+    leave: CancellationToken,
+}
+
+/// How many strangers there may be, and how long one is safe.
+#[derive(Debug, Clone, Copy)]
+pub struct Crowd {
+    pub max: usize,
+    pub seconds_min: u64,
+}
+
+/// All connections of one kind of door.
 #[derive(Debug)]
 pub struct Connections {
     limits: Limits,
+    crowd: Crowd,
     counts: Mutex<Counts>,
     /// Told whenever a place of an address becomes free.
     freed: Notify,
@@ -51,6 +74,8 @@ pub struct Place {
     connections: Arc<Connections>,
     neighbour: Neighbour,
     counted: Counted,
+    unknown: Option<u64>,
+    leave: CancellationToken,
 }
 
 /// What a place counts against besides the total.
@@ -72,23 +97,54 @@ pub struct Owner {
 }
 
 impl Connections {
-    pub fn new(limits: Limits) -> Arc<Connections> {
-        Arc::new(Connections { limits, counts: Mutex::default(), freed: Notify::new() })
+    pub fn new(limits: Limits, crowd: Crowd) -> Arc<Connections> {
+        let counts = Counts {
+            total: 0,
+            unknown: BTreeMap::new(),
+            next_unknown: 0,
+            known: Shares::new(limits.connections_max as u64),
+            strangers: HashMap::new(),
+            waiting: HashMap::new(),
+            credentials: HashMap::new(),
+            tenants: HashMap::new(),
+        };
+        Arc::new(Connections { limits, crowd, counts: Mutex::new(counts), freed: Notify::new() })
     }
 
     pub fn total(&self) -> usize {
         self.lock().total
     }
 
-    /// A place in the total, asked for in the accept loop. The address is counted by `settle_in`.
-    pub fn enter(self: &Arc<Connections>, peer: IpAddr) -> Result<Place, Refusal> {
+    /// A place among the strangers, asked for in the accept loop. The address is counted by `settle_in`.
+    pub fn enter(self: &Arc<Connections>, peer: IpAddr, now: Instant) -> Result<Place, Refusal> {
         let mut counts = self.lock();
-        if counts.total >= self.limits.connections_max {
-            return Err(too_many("too many connections here just now"));
+        if counts.unknown.len() >= self.crowd.max {
+            let (oldest, safe) = match counts.unknown.first_key_value() {
+                Some((number, row)) => {
+                    (*number, now.saturating_since(row.since).as_secs() < self.crowd.seconds_min)
+                }
+                None => return Err(too_many(TOO_MANY)),
+            };
+            if safe {
+                return Err(too_many(TOO_MANY));
+            }
+            if let Some(row) = counts.unknown.remove(&oldest) {
+                row.leave.cancel();
+            }
         }
+        let (number, leave) = (counts.next_unknown, CancellationToken::new());
+        counts.next_unknown += 1;
+        counts.unknown.insert(number, Unknown { since: now, leave: leave.clone() });
         counts.total += 1;
         drop(counts);
-        Ok(Place { connections: Arc::clone(self), neighbour: Neighbour::of(peer), counted: Counted::Nothing })
+        let connections = Arc::clone(self);
+        Ok(Place {
+            connections,
+            neighbour: Neighbour::of(peer),
+            counted: Counted::Nothing,
+            unknown: Some(number),
+            leave,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -135,12 +191,29 @@ impl Place {
         if of_tenant >= owner.tenant_max {
             return Err(too_many("too many connections of this account"));
         }
+        let party = Party::Tenant(owner.tenant);
+        counts.known.take(party, 1).map_err(|crowded| {
+            too_many(match crowded {
+                Crowded::OwnShare => "your account has its share of the connections here",
+                Crowded::Everything => TOO_MANY,
+            })
+        })?;
+        if let Some(number) = self.unknown.take() {
+            counts.unknown.remove(&number);
+        }
+        // It may have been asked to leave a moment ago.
+        self.leave = CancellationToken::new();
         counts.credentials.insert(owner.credential, of_credential + 1);
         counts.tenants.insert(owner.tenant, of_tenant + 1);
         self.counted = Counted::Owner(owner.credential, owner.tenant);
         drop(counts);
         connections.freed.notify_waiters();
         Ok(())
+    }
+
+    /// Returns when this stranger has to make room for another; never for one that has authenticated.
+    pub async fn make_room(&self) {
+        self.leave.cancelled().await;
     }
 
     fn try_stranger(&mut self) -> bool {
@@ -177,6 +250,7 @@ impl Place {
             Counted::Owner(credential, tenant) => {
                 take_one(&mut counts.credentials, credential);
                 take_one(&mut counts.tenants, tenant);
+                counts.known.give_back(Party::Tenant(tenant), 1);
             }
         }
     }
@@ -187,6 +261,9 @@ impl Drop for Place {
         let connections = Arc::clone(&self.connections);
         let mut counts = connections.lock();
         self.leave(&mut counts);
+        if let Some(number) = self.unknown {
+            counts.unknown.remove(&number);
+        }
         counts.total -= 1;
         drop(counts);
         connections.freed.notify_waiters();
@@ -216,73 +293,24 @@ fn too_many(public: &str) -> Refusal {
     Refusal::new(RefusalKind::TooManyConnections, public)
 }
 
-/// Octets of messages that sessions hold and that are not answered yet.
-#[derive(Debug)]
-pub struct Octets {
-    held: AtomicUsize,
-    max: usize,
-}
-
-/// What one session holds of them; gives it back when dropped.
-#[derive(Debug)]
-pub struct Held {
-    octets: Arc<Octets>,
-    own: usize,
-}
-
-impl Octets {
-    pub fn new(max: usize) -> Arc<Octets> {
-        Arc::new(Octets { held: AtomicUsize::new(0), max })
-    }
-
-    pub fn hold(self: &Arc<Octets>) -> Held {
-        Held { octets: Arc::clone(self), own: 0 }
-    }
-}
-
-impl Held {
-    /// So much is held by this session now, or refused if that is too much for the house.
-    pub fn set(&mut self, now: usize) -> Result<(), Refusal> {
-        if now <= self.own {
-            self.octets.held.fetch_sub(self.own - now, Ordering::Relaxed);
-            self.own = now;
-            return Ok(());
-        }
-        let more = now - std::mem::replace(&mut self.own, now);
-        if self.octets.held.fetch_add(more, Ordering::Relaxed) + more > self.octets.max {
-            self.clear();
-            let public = "too much mail is arriving at once; please try again later";
-            return Err(Refusal::new(RefusalKind::LocalTrouble, public));
-        }
-        Ok(())
-    }
-
-    pub fn clear(&mut self) {
-        self.octets.held.fetch_sub(std::mem::take(&mut self.own), Ordering::Relaxed);
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use mail::{Random, Timestamp};
 
+    const NOW: Instant = Instant::from_micros(1_000_000);
+
     fn connections() -> Arc<Connections> {
-        Connections::new(Limits {
+        let limits = Limits {
             connections_max: 6,
             connections_per_address_max: 2,
             connections_per_credential_max: 3,
             connections_waiting_per_address_max: 2,
             connection_wait_ms_max: 50,
             ..Limits::default()
-        })
+        };
+        Connections::new(limits, Crowd { max: 6, seconds_min: 5 })
     }
 
     fn peer() -> IpAddr {
@@ -297,7 +325,7 @@ mod tests {
     }
 
     async fn place(connections: &Arc<Connections>) -> Result<Place, Refusal> {
-        let mut place = connections.enter(peer())?;
+        let mut place = connections.enter(peer(), NOW)?;
         place.settle_in().await?;
         Ok(place)
     }
@@ -315,7 +343,7 @@ mod tests {
     async fn only_so_many_wait() {
         let connections = connections();
         let _held = (place(&connections).await.unwrap(), place(&connections).await.unwrap());
-        let (a, b) = (connections.enter(peer()).unwrap(), connections.enter(peer()).unwrap());
+        let (a, b) = (connections.enter(peer(), NOW).unwrap(), connections.enter(peer(), NOW).unwrap());
         let waiting = [a, b].map(|mut place| tokio::spawn(async move { place.settle_in().await.is_err() }));
         tokio::task::yield_now().await;
         let before = tokio::time::Instant::now();
@@ -331,7 +359,7 @@ mod tests {
         let connections = connections();
         let mut first = place(&connections).await.unwrap();
         let _second = place(&connections).await.unwrap();
-        let mut third = connections.enter(peer()).unwrap();
+        let mut third = connections.enter(peer(), NOW).unwrap();
         let third = tokio::spawn(async move { third.settle_in().await.map(|()| third) });
         tokio::task::yield_now().await;
         first.belongs_to(owner(Some(1), 9)).unwrap();
@@ -363,27 +391,40 @@ mod tests {
         assert!(second.belongs_to(owner(None, 1)).is_err());
     }
 
-    #[test]
-    fn octets_are_refused_over_the_limit_and_given_back() {
-        let octets = Octets::new(100);
-        let (mut a, mut b) = (octets.hold(), octets.hold());
-        a.set(80).unwrap();
-        assert_eq!(b.set(30).unwrap_err().kind, RefusalKind::LocalTrouble);
-        a.set(40).unwrap();
-        b.set(30).unwrap();
-        a.set(70).unwrap();
-        a.clear();
-        b.set(100).unwrap();
-        drop((a, b));
-        assert_eq!(octets.held.load(Ordering::Relaxed), 0);
+    #[tokio::test]
+    async fn when_strangers_fill_the_house_the_oldest_makes_room_unless_it_has_only_come() {
+        let connections = connections();
+        let held: Vec<_> =
+            (0..6).map(|n| connections.enter(IpAddr::from([10, 0, 0, n]), NOW).unwrap()).collect();
+        assert!(connections.enter(peer(), NOW + Duration::from_millis(4_999)).is_err());
+        let later = NOW + Duration::from_secs(5);
+        let newcomer = connections.enter(peer(), later).unwrap();
+        assert!(held[0].leave.is_cancelled() && !held[1].leave.is_cancelled());
+        drop(held);
+        assert_eq!((connections.total(), connections.lock().unknown.len()), (1, 1));
+        assert!(!newcomer.leave.is_cancelled());
     }
 
     #[tokio::test]
-    async fn the_total_is_a_limit_for_everybody() {
+    async fn one_tenant_does_not_take_the_places_of_all() {
         let connections = connections();
-        let held: Vec<_> = (0..6).map(|n| connections.enter(IpAddr::from([10, 0, 0, n])).unwrap()).collect();
-        assert!(connections.enter(peer()).is_err());
-        drop(held);
-        assert!(connections.enter(peer()).is_ok());
+        let tenant = |number| {
+            let mut random = Random::from_number(number);
+            let credential = CredentialId::mint(Timestamp::UNIX_EPOCH, &mut random);
+            let tenant = TenantId::mint(Timestamp::UNIX_EPOCH, &mut random);
+            Owner { credential, tenant, credential_max: None, tenant_max: 100 }
+        };
+        let greedy = tenant(7);
+        let mut held = Vec::new();
+        for n in 0..3 {
+            let mut place = connections.enter(IpAddr::from([10, 0, 1, n]), NOW).unwrap();
+            place.belongs_to(greedy).unwrap();
+            held.push(place);
+        }
+        let mut more = connections.enter(peer(), NOW).unwrap();
+        // The credential is at its limit; another one of the same tenant is no way round.
+        let refusal = more.belongs_to(Owner { credential: tenant(8).credential, ..greedy }).unwrap_err();
+        assert!(refusal.public().contains("share"), "{}", refusal.public());
+        connections.enter(peer(), NOW).unwrap().belongs_to(tenant(9)).unwrap();
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::config::Config;
 use crate::error::Fault;
-use crate::limits::{Connections, Octets};
+use crate::limits::{Connections, Crowd};
 use crate::metrics;
 use crate::returned::ReturnedMail;
 use crate::session::{self, Entrance};
@@ -64,8 +64,8 @@ pub(crate) struct House {
     pub submission: Arc<Submission>,
     pub tls: Option<Arc<Tls>>,
     pub returned: Option<mpsc::Sender<ReturnedMail>>,
-    pub connections: Arc<Connections>,
-    pub octets: Arc<Octets>,
+    connections: Arc<Connections>,
+    returns: Arc<Connections>,
     throttle: Mutex<Throttle>,
 }
 
@@ -141,14 +141,23 @@ impl IngressHandle {
 impl House {
     fn new(parts: IngressParts) -> Arc<House> {
         let Config { limits, throttle, .. } = parts.submission.config();
+        let crowd = |max| Crowd { max, seconds_min: limits.stranger_seconds_min };
         Arc::new(House {
-            connections: Connections::new(limits.clone()),
-            octets: Octets::new(limits.octets_in_flight_max),
+            connections: Connections::new(limits.clone(), crowd(limits.strangers_max)),
+            returns: Connections::new(limits.clone(), crowd(limits.inbound_connections_max)),
             throttle: Mutex::new(Throttle::new(throttle.clone())),
             submission: parts.submission,
             tls: parts.tls,
             returned: parts.returned,
         })
+    }
+
+    /// Who counts the connections at this door.
+    fn connections(&self, entrance: Entrance) -> &Arc<Connections> {
+        match entrance {
+            Entrance::Submission | Entrance::Submissions => &self.connections,
+            Entrance::Inbound => &self.returns,
+        }
     }
 
     pub fn throttle(&self) -> MutexGuard<'_, Throttle> {
@@ -227,7 +236,7 @@ impl Door {
         let entered = if self.shutdown.is_cancelled() {
             Err(session::shutting_down())
         } else {
-            self.house.connections.enter(peer)
+            self.house.connections(self.entrance).enter(peer, self.house.submission.clock().instant())
         };
         let place = match entered {
             Ok(place) => place,
@@ -235,13 +244,13 @@ impl Door {
         };
         // Replies are small and waited for.
         let _ = stream.set_nodelay(true);
-        metrics::connections(self.house.connections.total());
+        metrics::connections(self.house.connections.total() + self.house.returns.total());
         let (house, closed) = (Arc::clone(&self.house), self.closed.clone());
         let session = session::run(house, self.entrance, (stream, peer), place, self.shutdown.clone());
-        let connections = Arc::clone(&self.house.connections);
+        let counted = Arc::clone(&self.house);
         self.sessions.spawn(async move {
             let _ = closed.run_until_cancelled(session).await;
-            metrics::connections(connections.total());
+            metrics::connections(counted.connections.total() + counted.returns.total());
         });
     }
 

@@ -43,3 +43,8 @@ pub(crate) fn connections(total: usize) {
 pub(crate) fn session_ended(door: &'static str, end: &'static str) {
     metrics::counter!("posthouse_smtp_sessions_total", "door" => door, "end" => end).increment(1);
 }
+
+/// Octets of messages that are not answered yet.
+pub(crate) fn octets_in_flight(held: u64) {
+    metrics::gauge!("posthouse_submission_octets_in_flight").set(held as f64);
+}

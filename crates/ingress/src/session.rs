@@ -7,15 +7,16 @@
 //! What may surprise: a wrong secret is answered late on purpose (`throttle.rs`); the waiting is done here.
 
 use crate::error::Denial;
-use crate::limits::{Held, Owner, Place};
+use crate::limits::{Owner, Place};
 use crate::listener::House;
 use crate::metrics;
+use crate::octets::Held;
 use crate::returned::{self, ReturnedMail};
 use crate::stream::Stream;
 use crate::submission::{Door, Offer, not_null};
 use crate::timer::Timer;
 use mail::{EnhancedStatus, ForwardPath, Instant, Refusal, RefusalKind, Reply, ReversePath};
-use registry::{CredentialRef, Sender, Steering};
+use registry::{CredentialRef, Party, Sender, Steering};
 use smtp::server::{Action, Answer, Role, ServerConfig, TlsMode, Transaction};
 use smtp::{Limits, Password, server};
 use std::net::IpAddr;
@@ -76,7 +77,7 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let machine = server::Session::new(house.server_config(entrance), house.now());
-    let held = house.octets.hold();
+    let held = house.submission.hold_octets(Party::Strangers);
     let (credential, timer) = (None, Timer::default());
     let session = Session {
         house,
@@ -206,6 +207,7 @@ impl Session {
             read = stream.read(|octets| machine.handle_bytes(octets, house.now())), if wants_input => Some(read),
             () = self.timer.fired() => None,
             () = shutdown.cancelled(), if !self.leaving => return Ok(Ok(())),
+            () = self.place.make_room() => return Ok(Err(crowded_out())),
         };
         match read {
             None => self.machine.handle_timeout(self.house.now()),
@@ -265,6 +267,7 @@ impl Session {
             }
         };
         house.throttle().succeeded(username, self.peer, house.now());
+        self.held.belongs_to(Party::Tenant(credential.tenant));
         self.place.belongs_to(Owner {
             credential: credential.id,
             tenant: credential.tenant,
@@ -348,6 +351,12 @@ impl Session {
             .map(Sender::of_credential)
             .ok_or_else(|| Refusal::new(RefusalKind::AuthenticationRequired, "authentication required"))
     }
+}
+
+fn crowded_out() -> Refusal {
+    let public =
+        "too many connections here that do not say whose they are; please come back and authenticate at once";
+    Refusal::new(RefusalKind::TooManyConnections, public)
 }
 
 pub(crate) fn shutting_down() -> Refusal {

@@ -1,35 +1,80 @@
 //! A few threads for the work that would hold up a network thread: hashing bodies and signing with RSA (0.3 ms).
 //!
-//! The queue has a limit: who hands in more work waits, and so does the client whose message it is. A job whose
-//! session has gone is not begun. Dropping the pool lets the threads finish what they have begun and end.
+//! Tenants take turns, so that one with five hundred messages here delays another's by one job a thread. The queue has a
+//! limit: who hands in more work waits, and so does the client whose message it is; nobody may fill it alone. A job
+//! whose session has gone is not begun. Dropping the pool lets the threads finish what they have begun and end.
 //!
 //! Called by `submission.rs` with the whole of `prepare.rs` as one job, so that a message changes threads once.
 
 use crate::error::Fault;
-use std::collections::VecDeque;
+use registry::{Party, Shares};
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The pool.
 pub struct Signers {
     queue: Arc<Queue>,
-    places: Arc<Semaphore>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct Queue {
     state: Mutex<State>,
     work: Condvar,
+    /// Told when a place becomes free.
+    freed: Notify,
 }
 
-#[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: Turns,
+    places: Shares,
     closed: bool,
+}
+
+/// Jobs by whose they are; the one at the front of the ring is next.
+#[derive(Default)]
+struct Turns {
+    ring: VecDeque<Party>,
+    /// No list is empty.
+    jobs: HashMap<Party, VecDeque<Job>>,
+}
+
+impl Turns {
+    fn push(&mut self, party: Party, job: Job) {
+        let jobs = self.jobs.entry(party).or_default();
+        if jobs.is_empty() {
+            self.ring.push_back(party);
+        }
+        jobs.push_back(job);
+    }
+
+    fn pop(&mut self) -> Option<(Party, Job)> {
+        let party = self.ring.pop_front()?;
+        let jobs = self.jobs.get_mut(&party)?;
+        let job = jobs.pop_front()?;
+        if jobs.is_empty() {
+            self.jobs.remove(&party);
+        } else {
+            self.ring.push_back(party);
+        }
+        Some((party, job))
+    }
+}
+
+/// A place in the queue; free again when the job is done or given up.
+struct PlaceInQueue {
+    queue: Arc<Queue>,
+    party: Party,
+}
+
+impl Drop for PlaceInQueue {
+    fn drop(&mut self) {
+        self.queue.lock().places.give_back(self.party, 1);
+        self.queue.freed.notify_waiters();
+    }
 }
 
 impl Signers {
@@ -39,12 +84,11 @@ impl Signers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             some => some,
         };
-        let queue = Arc::new(Queue::default());
-        let mut signers = Signers {
-            queue: Arc::clone(&queue),
-            places: Arc::new(Semaphore::new(queue_max.clamp(1, Semaphore::MAX_PERMITS))),
-            threads: Vec::with_capacity(threads),
-        };
+        // The first half of the places is everybody's, so two are the least with which anything moves.
+        let state =
+            State { jobs: Turns::default(), places: Shares::new(queue_max.max(2) as u64), closed: false };
+        let queue = Arc::new(Queue { state: Mutex::new(state), work: Condvar::new(), freed: Notify::new() });
+        let mut signers = Signers { queue: Arc::clone(&queue), threads: Vec::with_capacity(threads) };
         for number in 0..threads {
             let queue = Arc::clone(&queue);
             let thread =
@@ -54,19 +98,35 @@ impl Signers {
         Ok(signers)
     }
 
-    /// Runs `job` on one of the threads and gives back what it gave.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Fault::SigningStopped)?;
+    /// Runs `job`, which is `party`'s, on one of the threads and gives back what it gave.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        party: Party,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let place = self.place(party).await;
         let (answer, wait) = oneshot::channel();
-        self.queue.push(Box::new(move || {
+        let job = Box::new(move || {
             if !answer.is_closed() {
                 // The session may have gone meanwhile; then nobody wants the answer.
                 let _ = answer.send(job());
             }
             drop(place);
-        }));
+        });
+        self.queue.push(party, job);
         // A job that panicked dropped its sender: that message fails, the thread goes on.
         wait.await.map_err(|_| Fault::SigningStopped)
+    }
+
+    /// Waits for a place. Who comes back to an empty queue finds one, so nobody waits for ever.
+    async fn place(&self, party: Party) -> PlaceInQueue {
+        loop {
+            let freed = self.queue.freed.notified();
+            if self.queue.lock().places.take(party, 1).is_ok() {
+                return PlaceInQueue { queue: Arc::clone(&self.queue), party };
+            }
+            freed.await;
+        }
     }
 }
 
@@ -88,8 +148,8 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, job: Job) {
-        self.lock().jobs.push_back(job);
+    fn push(&self, party: Party, job: Job) {
+        self.lock().jobs.push(party, job);
         self.work.notify_one();
     }
 
@@ -105,7 +165,7 @@ impl Queue {
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some((_, job)) = state.jobs.pop() {
                 return Some(job);
             }
             if state.closed {
@@ -120,45 +180,92 @@ impl Queue {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use mail::{Random, TenantId, Timestamp};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    const ME: Party = Party::Strangers;
+
+    fn tenant(number: u64) -> Party {
+        Party::Tenant(TenantId::mint(Timestamp::from_millis(1), &mut Random::from_number(number)))
+    }
+
+    /// A thread of the pool that is busy until the sender is dropped.
+    async fn occupy(signers: &Arc<Signers>) -> SyncSender<()> {
+        let (gate, closed): (SyncSender<()>, Receiver<()>) = sync_channel(0);
+        let (begun, begins) = oneshot::channel();
+        let signers = Arc::clone(signers);
+        tokio::spawn(async move {
+            let job = move || {
+                let _ = begun.send(());
+                let _ = closed.recv();
+            };
+            signers.run(ME, job).await
+        });
+        begins.await.unwrap();
+        gate
+    }
 
     #[tokio::test]
     async fn a_job_that_panics_fails_alone() {
         let signers = Signers::start(1, 4).unwrap();
-        assert!(signers.run(|| panic!("on purpose")).await.is_err());
-        assert_eq!(signers.run(|| 7).await.unwrap(), 7);
+        assert!(signers.run(ME, || panic!("on purpose")).await.is_err());
+        assert_eq!(signers.run(ME, || 7).await.unwrap(), 7);
     }
 
     #[tokio::test]
-    async fn the_queue_has_a_limit_and_who_left_costs_nothing() {
-        let signers = Arc::new(Signers::start(1, 2).unwrap());
-        let begun = Arc::new(AtomicUsize::new(0));
-        let (gate, closed_gate) = std::sync::mpsc::sync_channel::<()>(0);
-        let closed_gate = Arc::new(Mutex::new(closed_gate));
-        let jobs: Vec<_> = (0..10)
-            .map(|_| {
-                let (signers, begun, gate) = (signers.clone(), begun.clone(), closed_gate.clone());
-                tokio::spawn(async move {
-                    let job = move || {
-                        begun.fetch_add(1, Ordering::SeqCst);
-                        // Until the other end is dropped.
-                        let _ = gate.lock().unwrap().recv();
-                    };
-                    signers.run(job).await
-                })
-            })
-            .collect();
-        while begun.load(Ordering::SeqCst) == 0 {
+    async fn tenants_take_turns_however_much_one_hands_in() {
+        let signers = Arc::new(Signers::start(1, 1_000).unwrap());
+        let gate = occupy(&signers).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut jobs = Vec::new();
+        for (name, count) in [('a', 300), ('b', 3)] {
+            for _ in 0..count {
+                let (signers, order) = (Arc::clone(&signers), Arc::clone(&order));
+                let job = move || order.lock().unwrap().push(name);
+                jobs.push(tokio::spawn(async move { signers.run(tenant(name as u64), job).await }));
+            }
+        }
+        while signers.queue.lock().places.used() < 304 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(signers.places.available_permits(), 0);
-        assert!(signers.queue.lock().jobs.len() <= 1);
-        // One is at work behind the gate, nine sessions end before their turn.
+        drop(gate);
+        for job in jobs {
+            job.await.unwrap().unwrap();
+        }
+        let order: String = order.lock().unwrap().iter().collect();
+        assert!(order.starts_with("ababab"), "{}", &order[..12]);
+    }
+
+    #[tokio::test]
+    async fn the_queue_has_a_limit_nobody_fills_it_alone_and_who_left_costs_nothing() {
+        let signers = Arc::new(Signers::start(1, 8).unwrap());
+        let gate = occupy(&signers).await;
+        let begun = Arc::new(AtomicUsize::new(0));
+        let jobs: Vec<_> = (0..10)
+            .map(|_| {
+                let (signers, begun) = (Arc::clone(&signers), Arc::clone(&begun));
+                let job = move || begun.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move { signers.run(tenant(1), job).await })
+            })
+            .collect();
+        while signers.queue.lock().places.used() < 4 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(signers.queue.lock().places.used(), 4, "three of one tenant, one at work");
+        let other = Arc::clone(&signers);
+        let other = tokio::spawn(async move { other.run(tenant(2), || 2).await });
+        while signers.queue.lock().places.used() < 5 {
+            tokio::task::yield_now().await;
+        }
+        // All sessions of the first end before their turn.
         for job in &jobs {
             job.abort();
         }
         drop(gate);
-        assert_eq!(signers.run(|| 1).await.unwrap(), 1);
-        assert!(begun.load(Ordering::SeqCst) <= 2);
+        assert_eq!(other.await.unwrap().unwrap(), 2);
+        assert_eq!(signers.run(ME, || 1).await.unwrap(), 1);
+        assert_eq!(begun.load(Ordering::SeqCst), 0);
     }
 }

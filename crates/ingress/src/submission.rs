@@ -12,6 +12,7 @@
 use crate::config::Config;
 use crate::error::{Denial, Fault};
 use crate::metrics;
+use crate::octets::{Held, Octets};
 use crate::prepare::{self, Parcel, Prepared, Workshop};
 use crate::signer::Signers;
 use crate::steering::{self, Dialect};
@@ -21,7 +22,7 @@ use mail::token::TokenKey;
 use mail::{
     Clock, Domain, Envelope, Mailbox, MessageId, Random, Refusal, RefusalKind, ReversePath, Timestamp,
 };
-use registry::{Generation, Sender, Snapshot, Steering, Usage};
+use registry::{Generation, Party, Sender, Snapshot, Steering, Usage};
 use spool::{Committed, Intake};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +58,7 @@ pub struct Submission {
     /// With room for what we add.
     outgoing_limits: HeaderLimits,
     signers: Signers,
+    octets: Arc<Octets>,
 }
 
 /// A message at the door. Lines end with CRLF.
@@ -110,6 +112,7 @@ impl Submission {
             ..header_limits
         };
         Ok(Arc::new(Submission {
+            octets: Octets::new(parts.config.limits.octets_in_flight_max),
             intake: parts.intake,
             snapshot: parts.snapshot,
             usage: parts.usage,
@@ -129,6 +132,7 @@ impl Submission {
         let (began, door) = (self.clock.instant(), offer.door.as_str());
         let result = self.take_in(offer).await;
         metrics::submitted(door, &result, self.clock.instant().saturating_since(began));
+        metrics::octets_in_flight(self.octets.held());
         if let Err(Denial::Fault(fault)) = &result {
             tracing::error!(error = fault as &dyn std::error::Error, "a message could not be accepted");
         }
@@ -137,7 +141,8 @@ impl Submission {
 
     async fn take_in(self: &Arc<Submission>, offer: Offer) -> Result<Accepted, Denial> {
         let this = Arc::clone(self);
-        let prepared = self.signers.run(move || this.admit_and_prepare(&offer)).await??;
+        let party = Party::Tenant(offer.sender.tenant());
+        let prepared = self.signers.run(party, move || this.admit_and_prepare(&offer)).await??;
         let message = prepared.record.message;
         match self.intake.append(prepared.record, prepared.raw).await {
             Ok(committed) => Ok(Accepted { message, committed }),
@@ -238,6 +243,11 @@ impl Submission {
             ));
         }
         Ok(snapshot)
+    }
+
+    /// What is in flight of this tenant: to be held before a message is read, and until it is answered.
+    pub fn hold_octets(&self, party: Party) -> Held {
+        self.octets.hold(party)
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

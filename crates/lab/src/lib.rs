@@ -28,5 +28,5 @@ mod world;
 pub use config::LabConfig;
 pub use error::Fault;
 pub use load::{LoadFigures, LoadOptions};
-pub use sink::{SinkFigures, SinkOptions};
+pub use sink::{SinkFigures, SinkOptions, SinkTls};
 pub use world::{Lab, LabHandle, LabParts};

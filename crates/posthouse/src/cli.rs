@@ -32,8 +32,9 @@ pub enum Command {
     /// Check a configuration file and print every mistake with its line
     CheckConfig(CheckConfig),
     /// The simulated internet alone, and its load client and sink
-    #[command(subcommand)]
-    Lab(LabCommand),
+    ///
+    /// Without a subcommand: the internet, as `lab run`.
+    Lab(LabOptions),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +89,15 @@ pub struct CheckConfig {
     pub file: PathBuf,
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct LabOptions {
+    #[command(subcommand)]
+    pub command: Option<LabCommand>,
+    #[command(flatten)]
+    pub run: LabRun,
 }
 
 #[derive(Debug, Subcommand)]
@@ -161,6 +171,9 @@ pub struct LabSink {
     /// Stop after this many messages; 0 runs until Ctrl-C
     #[arg(long, default_value_t = 0)]
     pub count: u64,
+    /// `offered` (STARTTLS) or `none`
+    #[arg(long, default_value = "offered")]
+    pub tls: String,
     #[arg(long)]
     pub json: bool,
 }
@@ -173,6 +186,17 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_lab_alone_is_the_internet() {
+        let parsed = |line: &[&str]| Cli::try_parse_from(line.iter().copied());
+        let Ok(Cli { command: Command::Lab(bare) }) = parsed(&["posthouse", "lab", "--json"]) else {
+            panic!("`posthouse lab` is whole")
+        };
+        assert!(bare.command.is_none() && bare.run.json);
+        assert!(parsed(&["posthouse", "lab", "run", "--smtp-port", "2599"]).is_ok());
+        assert!(parsed(&["posthouse", "lab", "--json", "sink"]).is_err());
     }
 
     #[test]

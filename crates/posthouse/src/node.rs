@@ -10,6 +10,7 @@ use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
 use crate::secrets::Secrets;
 use crate::sections::{address, api_config, door_addresses, egress_config};
+use crate::signals::Signals;
 use anyhow::Context;
 use api::Readiness;
 use database::{Database, Follower, Keys, SnapshotHandle};
@@ -207,14 +208,27 @@ fn api_state(
 }
 
 impl Node {
-    /// Returns when the journal has sealed itself; the process must then end and start again.
-    pub async fn until_sealed(&self) {
-        self.spool.until_sealed().await;
-    }
-
-    /// Returns when delivery or events ended although nobody told them to: mail must not go on piling up.
-    pub async fn until_worker_died(&self) {
-        self.stop.died.cancelled().await;
+    /// Returns when we are asked to stop, or with the reason when the node cannot go on.
+    pub async fn until_the_end(&self, signals: &mut Signals) -> anyhow::Result<()> {
+        tokio::select! {
+            signal = signals.recv() => {
+                tracing::info!(signal, "stopping");
+                Ok(())
+            }
+            // A worker ended although nobody told it to: mail must not go on piling up.
+            () = self.stop.died.cancelled() => Err(Failure::Unavailable(
+                "delivery or events ended by themselves; the log says why. Nothing that was acknowledged is lost: \
+                 start again"
+                    .to_owned(),
+            )
+            .into()),
+            () = self.spool.until_sealed() => Err(Failure::Unavailable(
+                "the journal is sealed after a failed write or sync; nothing that was acknowledged is lost. Look at \
+                 the disk, then start again"
+                    .to_owned(),
+            )
+            .into()),
+        }
     }
 
     /// Stops everything in the order in which mail flows. Bounded by the drain times of the configuration.

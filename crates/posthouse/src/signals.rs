@@ -16,6 +16,18 @@ impl Signals {
         })
     }
 
+    /// Does `work`, unless we are asked to stop before it is done.
+    pub async fn unless_asked<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            signal = self.recv() => {
+                tracing::info!(signal, "stopping before the start is complete");
+                None
+            }
+            done = work => Some(done),
+        }
+    }
+
     /// The name of the signal that came.
     pub async fn recv(&mut self) -> &'static str {
         tokio::select! {

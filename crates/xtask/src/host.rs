@@ -20,6 +20,9 @@ pub const PERL_TLS: Need = Need { package: "libnet-ssleay-perl", present: || per
 pub const CURL: Need = Need { package: "curl", present: || on_path("curl") };
 pub const JQ: Need = Need { package: "jq", present: || on_path("jq") };
 pub const PYTHON: Need = Need { package: "python3", present: || on_path("python3") };
+pub const OPENSSL: Need = Need { package: "openssl", present: || on_path("openssl") };
+pub const POSTFIX: Need = Need { package: "postfix", present: || Path::new("/usr/sbin/postfix").exists() };
+pub const OPENDKIM: Need = Need { package: "opendkim", present: || Path::new("/usr/sbin/opendkim").exists() };
 pub const VENV: Need = Need { package: "python3-venv", present: has_venv };
 
 /// Installs what is missing of `needs`, or says what to install.

@@ -22,6 +22,8 @@ cargo xtask up [OPTIONS]      install what is missing, build, run everything on 
 cargo xtask test [FILTER]     install what the tests need, run formatting, lints and all tests
 cargo xtask check             formatting, lints and the rules of the house (tests/tidy.rs); no servers needed
 cargo xtask crash [ROUNDS]    kill -9 under load and look for lost mail (200 rounds unless told)
+cargo xtask bench [OPTIONS]   speed beside Postfix in the same run (`--rounds N --count N --skip-postfix`, rows `road`,
+                              `latency`, `waiting`); installs Postfix and OpenDKIM; some ten minutes
 cargo xtask config            write config/posthouse.toml anew from the defaults in the code
 cargo xtask openapi           accept the API of the code as the committed one (crates/api/tests/api/snapshots)
 ";
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "check" => test::check(),
         "crash" => test::crash(rest.first().map(String::as_str)),
+        "bench" => test::bench(&rest),
         "config" => test::rewrite("config"),
         "openapi" => test::rewrite("openapi"),
         "" | "help" | "--help" | "-h" => {
@@ -62,6 +65,12 @@ pub fn cargo() -> Command {
 pub fn root() -> std::path::PathBuf {
     let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()
+}
+
+/// Where cargo builds, wherever that was configured to be: this program lies in `<target>/<profile>/`.
+pub fn target() -> std::path::PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.ancestors().nth(2).map_or_else(|| root().join("target"), std::path::Path::to_path_buf)
 }
 
 /// Runs a command with our terminal; its failure becomes a sentence.

@@ -3,7 +3,7 @@
 //! Everything that the tests need is installed first: PostgreSQL, swaks, Python with the verifiers of other people
 //! (in a virtual environment below `target/`), and cargo-nextest. The end of the output is one line with the counts.
 
-use crate::{Outcome, cargo, execute, host, root};
+use crate::{Outcome, cargo, execute, host, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -54,8 +54,29 @@ pub fn crash(rounds: Option<&str>) -> Outcome {
         "--nocapture",
     ]);
     command.env("POSTHOUSE_CRASH_ROUNDS", rounds);
-    command.env("POSTHOUSE_TEST_BINARY", root().join("target/release/posthouse"));
+    command.env("POSTHOUSE_TEST_BINARY", target().join("release/posthouse"));
     run_step(&mut command)
+}
+
+pub fn bench(rest: &[String]) -> Outcome {
+    host::ensure(&[host::COMPILER, host::POSTGRESQL, host::OPENSSL])?;
+    if !rest.iter().any(|argument| argument == "--skip-postfix") {
+        host::ensure(&[host::POSTFIX, host::OPENDKIM])?;
+    }
+    run_step(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
+    let mut command = cargo();
+    command.args([
+        "bench",
+        "--locked",
+        "--package",
+        "posthouse-tests",
+        "--bench",
+        "road",
+        "--profile",
+        "dev",
+        "--",
+    ]);
+    run_step(command.args(rest).env("POSTHOUSE_TEST_BINARY", target().join("release/posthouse")))
 }
 
 /// Files that are made from the code and committed, so that a change of them is seen in review.
@@ -82,19 +103,19 @@ fn run_step(command: &mut Command) -> Outcome {
 
 /// cargo-nextest from the host, or one of our own below target/.
 fn ensure_nextest() -> Outcome<PathBuf> {
-    let own = root().join("target/tools/bin");
+    let own = target().join("tools/bin");
     if host::quiet(cargo().args(["nextest", "--version"])) || own.join("cargo-nextest").exists() {
         return Ok(own);
     }
     println!("installing cargo-nextest below target/ (once)");
     let mut command = cargo();
     command.args(["install", "--locked", "--quiet", "cargo-nextest", "--version", "0.9.143", "--root"]);
-    execute(command.arg(root().join("target/tools")))?;
+    execute(command.arg(target().join("tools")))?;
     Ok(own)
 }
 
 fn ensure_python() -> Outcome<PathBuf> {
-    let place = root().join("target/tools/python");
+    let place = target().join("tools/python");
     let python = place.join("bin/python3");
     let stamp = place.join("packages.txt");
     let wanted = PYTHON_PACKAGES.join("\n");

@@ -2,7 +2,7 @@
 //!
 //! Builds the optimised binary and replaces itself with it, so that Ctrl-C reaches posthouse alone.
 
-use crate::{Outcome, cargo, host, root};
+use crate::{Outcome, cargo, host, root, target};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub fn run(rest: &[String]) -> Outcome {
     host::ensure(&[host::COMPILER, host::POSTGRESQL, host::CURL, host::JQ, host::SWAKS, host::PERL_TLS])?;
     println!("building posthouse (the first time takes some minutes)");
     crate::execute(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
-    let mut command = Command::new(root().join("target/release/posthouse"));
+    let mut command = Command::new(target().join("release/posthouse"));
     command.arg("up").arg("--lab");
     if !rest.iter().any(|argument| argument == "--data" || argument.starts_with("--data=")) {
         command.arg("--data").arg(data_directory());

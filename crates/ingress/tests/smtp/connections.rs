@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[tokio::test]
-async fn one_connection_too_many_in_total_is_told_421() {
-    let world = World::with(|plan| plan.config.limits.connections_max = 2).await;
+async fn strangers_that_have_only_come_keep_their_places_and_one_more_is_told_421() {
+    let world = World::with(|plan| plan.config.limits.strangers_max = 2).await;
     let (first, _second) = (world.connect().await, world.connect().await);
     let (_, greeting) = Client::connect_raw(world.addresses().submission.unwrap()).await;
     assert!(greeting.starts_with("421 4.7.0"), "{greeting}");
@@ -22,12 +22,67 @@ async fn one_connection_too_many_in_total_is_told_421() {
     panic!("the place was never given back");
 }
 
+/// Slowloris: many connections that never say whose they are keep nobody out.
+#[tokio::test]
+async fn a_crowd_that_does_not_log_in_makes_room_for_who_does() {
+    let world = World::with(|plan| {
+        plan.config.limits.strangers_max = 20;
+        plan.config.limits.stranger_seconds_min = 0;
+    })
+    .await;
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        crowd.push(world.connect().await);
+    }
+    let mut honest = Vec::new();
+    for _ in 0..10 {
+        honest.push(world.log_in().await);
+    }
+    // Whoever was here longest was told; its place served all ten, one after the other.
+    let told = crowd[0].reply().await;
+    assert!(told.starts_with("421 4.7.0") && told.contains("authenticate"), "{told}");
+    crowd[1].expect("NOOP", "250").await;
+    crowd[19].expect("NOOP", "250").await;
+    for client in &mut honest {
+        client.expect("NOOP", "250").await;
+    }
+}
+
+#[tokio::test]
+async fn one_tenant_has_half_of_the_house_at_most() {
+    let world = World::with(|plan| plan.config.limits.connections_max = 6).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(world.log_in().await);
+    }
+    let mut fourth = world.encrypted().await;
+    let told = fourth.say(&Client::plain("client", PASSWORD)).await;
+    assert!(told.starts_with("421 4.7.0") && told.contains("its share"), "{told}");
+}
+
+#[tokio::test]
+async fn octets_under_way_have_a_share_too() {
+    let world = World::with(|plan| plan.config.limits.octets_in_flight_max = 40_000).await;
+    let mut client = world.log_in().await;
+    let large = format!("{}{}", message("a@client.example"), "0123456789abcdef\r\n".repeat(2_000));
+    let told = client.submit("a@client.example", &["b@example.org"], &large).await;
+    assert!(told.starts_with("451 4.3.0") && told.contains("your account"), "{told}");
+    let mut client = world.log_in().await;
+    let told = client.submit("a@client.example", &["b@example.org"], &message("a@client.example")).await;
+    assert!(told.starts_with("250"), "{told}");
+}
+
 #[tokio::test]
 async fn one_address_has_a_limit_for_who_has_not_logged_in() {
     let world = World::with(|plan| plan.config.limits.connections_per_address_max = 2).await;
     let (_first, _second) = (world.connect().await, world.connect().await);
-    let (_, greeting) = Client::connect_raw(world.addresses().inbound.unwrap()).await;
+    let (_, greeting) = Client::connect_raw(world.addresses().submissions.unwrap()).await;
+    assert_eq!(greeting, "", "there is nobody who could read a reply before the handshake");
+    let (_, greeting) = Client::connect_raw(world.addresses().submission.unwrap()).await;
     assert!(greeting.starts_with("421 4.7.0") && greeting.contains("your address"), "{greeting}");
+    // Returned mail has places of its own.
+    let (_, greeting) = Client::connect_raw(world.addresses().inbound.unwrap()).await;
+    assert!(greeting.starts_with("220"), "{greeting}");
 }
 
 #[tokio::test]

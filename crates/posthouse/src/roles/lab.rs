@@ -1,6 +1,6 @@
 //! `posthouse lab …`: the simulated internet alone, the load client, the sink. Loopback only.
 
-use crate::cli::{LabCommand, LabLoad, LabRun, LabSink};
+use crate::cli::{LabCommand, LabLoad, LabOptions, LabRun, LabSink};
 use crate::clock::SystemClock;
 use crate::exit::Failure;
 use crate::node::unavailable;
@@ -8,12 +8,13 @@ use crate::roles::up::os_random;
 use crate::signals::Signals;
 use anyhow::Context;
 use lab::load::{LoadTls, Sender};
-use lab::{Lab, LabConfig, LabParts, LoadOptions, SinkOptions};
+use lab::{Lab, LabConfig, LabParts, LoadOptions, SinkOptions, SinkTls};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub fn run(command: LabCommand) -> anyhow::Result<()> {
+pub fn run(LabOptions { command, run }: LabOptions) -> anyhow::Result<()> {
+    let command = command.unwrap_or(LabCommand::Run(run));
     crate::telemetry::start_logging(&crate::telemetry::Config {
         filter: "warn".to_owned(),
         ..Default::default()
@@ -136,7 +137,12 @@ fn senders(options: &LabLoad) -> anyhow::Result<Vec<Sender>> {
 
 async fn sink(options: LabSink, stop: CancellationToken) -> anyhow::Result<()> {
     let (bound, mut listens) = watch::channel(None);
-    let sink = SinkOptions { listen: options.listen, count: options.count, ..SinkOptions::default() };
+    let tls = match options.tls.as_str() {
+        "offered" => SinkTls::Offered,
+        "none" => SinkTls::NotOffered,
+        other => return Err(Failure::Usage(format!("--tls {other}: use offered or none")).into()),
+    };
+    let sink = SinkOptions { listen: options.listen, count: options.count, tls, ..SinkOptions::default() };
     let announced = tokio::spawn(async move {
         if let Ok(address) = listens.wait_for(Option::is_some).await
             && let Some(address) = *address

@@ -40,25 +40,12 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
         let clock = Arc::new(SystemClock::new());
         let spool = config.node.data.join("spool");
         let parts = NodeParts { config, secrets, clock, random, metrics, chain, key, with_api };
-        let node = Node::start(parts).await?;
+        let Some(node) = signals.unless_asked(Node::start(parts)).await.transpose()? else { return Ok(()) };
         if let Some(file) = &options.ready_file {
             Ready::of(&node, spool).write(file)?;
         }
         tracing::info!("ready");
-        let ended = tokio::select! {
-            signal = signals.recv() => {
-                tracing::info!(signal, "stopping");
-                Ok(())
-            }
-            () = node.until_worker_died() => Err(Failure::Unavailable(
-            "delivery or events ended by themselves; the log says why. Nothing that was acknowledged is lost: start again"
-                .to_owned(),
-        )
-        .into()),
-        () = node.until_sealed() => {
-                Err(Failure::Unavailable("the journal is sealed after a failed write or sync".to_owned()).into())
-            }
-        };
+        let ended = node.until_the_end(&mut signals).await;
         node.stop().await;
         ended
     })

@@ -137,23 +137,8 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
         true => Some(start_lab(&mut ground, stop_lab.clone()).await?),
         false => None,
     };
-    let settings = &ground.config.database;
-    database::ensure_database(settings)
-        .await
-        .map_err(|error| unavailable("cannot make the database", error))?;
-    let applied = database::migrate(settings).await.map_err(|error| unavailable("cannot migrate", error))?;
-    tracing::info!(applied, "the schema is up to date");
-    let node = Node::start(NodeParts {
-        config: ground.config.clone(),
-        secrets: ground.secrets.clone(),
-        clock: ground.clock.clone(),
-        random: ground.random.fork(),
-        metrics: ground.metrics.clone(),
-        chain: ground.config.tls.chain.clone(),
-        key: ground.config.tls.key.clone(),
-        with_api: true,
-    })
-    .await?;
+    // Whoever changes their mind meanwhile need not wait: nothing has been accepted yet.
+    let Some(node) = signals.unless_asked(start_node(&mut ground)).await.transpose()? else { return Ok(()) };
     let password = Zeroizing::new(ground.operator.password.clone());
     node.database
         .operator_ensure(&ground.operator.email, password)
@@ -175,10 +160,13 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
     };
     let open_for_use = async {
         if ready.lab.is_some() {
-            ready.demo = Some(demo::ensure(&ready, &ground.data.path().join("keys/demo.json")).await?);
+            let file = ground.data.path().join("keys/demo.json");
+            let demo = signals.unless_asked(demo::ensure(&ready, &file)).await;
+            let Some(demo) = demo.transpose()? else { return Ok(()) };
+            ready.demo = Some(demo);
         }
         announce(options, &ground, &ready)?;
-        wait_for_the_end(&mut signals, &node).await
+        node.until_the_end(&mut signals).await
     };
     let ended = tokio::select! {
         ended = open_for_use => ended,
@@ -193,24 +181,25 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
     ended
 }
 
-async fn wait_for_the_end(signals: &mut Signals, node: &Node) -> anyhow::Result<()> {
-    tokio::select! {
-        signal = signals.recv() => {
-            tracing::info!(signal, "stopping");
-            Ok(())
-        }
-        () = node.until_worker_died() => Err(Failure::Unavailable(
-            "delivery or events ended by themselves; the log says why. Nothing that was acknowledged is lost: start again"
-                .to_owned(),
-        )
-        .into()),
-        () = node.until_sealed() => Err(Failure::Unavailable(
-            "the journal is sealed after a failed write or sync; nothing that was acknowledged is lost. Look at the \
-             disk, then start again"
-                .to_owned(),
-        )
-        .into()),
-    }
+/// The database at the schema of this version, and the node on it.
+async fn start_node(ground: &mut Ground) -> anyhow::Result<Node> {
+    let settings = &ground.config.database;
+    database::ensure_database(settings)
+        .await
+        .map_err(|error| unavailable("cannot make the database", error))?;
+    let applied = database::migrate(settings).await.map_err(|error| unavailable("cannot migrate", error))?;
+    tracing::info!(applied, "the schema is up to date");
+    Node::start(NodeParts {
+        config: ground.config.clone(),
+        secrets: ground.secrets.clone(),
+        clock: ground.clock.clone(),
+        random: ground.random.fork(),
+        metrics: ground.metrics.clone(),
+        chain: ground.config.tls.chain.clone(),
+        key: ground.config.tls.key.clone(),
+        with_api: true,
+    })
+    .await
 }
 
 /// The lab first: its name server and its port are part of the configuration of everything else.
