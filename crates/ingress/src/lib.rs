@@ -5,6 +5,7 @@
 //! database and no way out.
 
 mod config;
+mod entrance;
 mod error;
 mod limits;
 mod listener;

@@ -6,11 +6,12 @@
 //! under way get their answer, at most for the time that the configuration allows; then everything is closed.
 
 use crate::config::Config;
+use crate::entrance::Entrance;
 use crate::error::Fault;
 use crate::limits::{Connections, Crowd};
 use crate::metrics;
 use crate::returned::ReturnedMail;
-use crate::session::{self, Entrance};
+use crate::session;
 use crate::submission::Submission;
 use crate::throttle::Throttle;
 use crate::tls::Tls;

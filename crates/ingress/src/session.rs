@@ -6,6 +6,7 @@
 //!
 //! What may surprise: a wrong secret is answered late on purpose (`throttle.rs`); the waiting is done here.
 
+use crate::entrance::Entrance;
 use crate::error::Denial;
 use crate::limits::{Owner, Place};
 use crate::listener::House;
@@ -24,17 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-
-/// Which door a session came through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entrance {
-    /// Submission, STARTTLS.
-    Submission,
-    /// Submission, TLS from the first octet.
-    Submissions,
-    /// Returned mail.
-    Inbound,
-}
 
 /// How a session ended, for the metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -384,16 +374,6 @@ impl House {
             }
         };
         ServerConfig::new(self.submission.hostname().clone(), role, tls, limits)
-    }
-}
-
-impl Entrance {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Entrance::Submission => "submission",
-            Entrance::Submissions => "submissions",
-            Entrance::Inbound => "inbound",
-        }
     }
 }
 
