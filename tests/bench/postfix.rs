@@ -102,7 +102,7 @@ fn start_milter(home: &Path, port: u16) -> Child {
     let config = home.join("opendkim.conf");
     let text = format!(
         "Socket inet:{port}@127.0.0.1\nDomain bench.example\nSelector s1\nKeyFile {}\nMode s\n\
-         Canonicalization relaxed/relaxed\nOversignHeaders From\nInternalHosts 127.0.0.0/8\nSyslog no\nBackground no\n",
+         Canonicalization relaxed/relaxed\nOversignHeaders From\nInternalHosts 127.0.0.0/8\nSyslog no\nBackground no\nRequireSafeKeys no\n",
         key.display()
     );
     fs::write(&config, text).unwrap();
@@ -138,6 +138,13 @@ impl Mailer for Postfix {
 
 impl Drop for Postfix {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.config.with_file_name("spool/maillog");
+            println!(
+                "{}",
+                fs::read_to_string(log).unwrap_or_default().lines().take(40).collect::<Vec<_>>().join("\n")
+            );
+        }
         let _ = Command::new("postfix").arg("-c").arg(&self.config).arg("stop").status();
         let _ = self.milter.kill();
         let _ = self.milter.wait();
