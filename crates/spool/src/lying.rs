@@ -107,6 +107,17 @@ impl LyingDisk {
         world.power_off_at = Some(world.counts.operations + operation);
     }
 
+    /// The nth operation from now, counted from 1, does nothing and fails with this error code.
+    pub fn fail_operation(&self, nth: u64, times: Times, code: i32) {
+        let mut world = self.lock();
+        world.failing_operation = Some(((world.counts.operations + nth, times), code));
+    }
+
+    /// Making a file fails with this error code, or no longer.
+    pub fn fail_creations(&self, code: Option<i32>) {
+        self.lock().failing_creation = code;
+    }
+
     /// Makes the nth sync of a file from now fail, counted from 1; what it should have written is lost.
     pub fn fail_sync(&self, nth: u64, times: Times) {
         let mut world = self.lock();
@@ -192,6 +203,9 @@ impl Disk for LyingDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.lock();
         world.operate()?;
+        if let Some(code) = world.failing_creation {
+            return Err(io::Error::from_raw_os_error(code));
+        }
         world.files.push(Content::default());
         let file = world.files.len() - 1;
         world.names.insert(path.to_owned(), file);

@@ -11,6 +11,7 @@ mod forward;
 mod forward_crash;
 mod real;
 mod round_trip;
+mod shortage;
 mod trim;
 
 use crate::lying::LyingDisk;
