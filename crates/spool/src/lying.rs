@@ -36,6 +36,7 @@ pub struct Counts {
     pub operations: u64,
     pub writes: u64,
     pub octets_written: u64,
+    pub octets_read: u64,
     pub syncs: u64,
     pub directory_syncs: u64,
 }
@@ -290,7 +291,7 @@ impl DiskFile for LyingFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let world = lock(&self.world);
+        let mut world = lock(&self.world);
         world.powered()?;
         let touches = |bad: &Range<u64>| offset < bad.end && bad.start < offset + buffer.len() as u64;
         if world.failing_reads.get(&self.path).is_some_and(touches) {
@@ -300,6 +301,7 @@ impl DiskFile for LyingFile {
         let from = live.len().min(offset as usize);
         let count = buffer.len().min(live.len() - from);
         buffer[..count].copy_from_slice(&live[from..from + count]);
+        world.counts.octets_read += count as u64;
         Ok(count)
     }
 
