@@ -7,6 +7,7 @@ mod damage;
 mod damage_matrix;
 mod faults;
 mod follow;
+mod format;
 mod forward;
 mod forward_crash;
 mod real;
