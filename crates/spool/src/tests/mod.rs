@@ -10,6 +10,7 @@ mod follow;
 mod format;
 mod forward;
 mod forward_crash;
+mod inspect;
 mod real;
 mod round_trip;
 mod shortage;
