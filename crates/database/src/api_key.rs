@@ -62,8 +62,7 @@ impl Database {
         tenant: Option<TenantId>,
         new: &ApiKeyNew,
     ) -> Result<(ApiKeyRow, Zeroizing<String>), Fault> {
-        let more = new.rights.words().iter().any(|word| !access.rights().words().contains(word));
-        if more || new.role.is_of_house() != tenant.is_none() {
+        if exceeds(new.rights, access) || new.role.is_of_house() != tenant.is_none() {
             return Err(Fault::Forbidden);
         }
         let mut client = self.client().await?;
@@ -118,7 +117,7 @@ impl Database {
             scoped.one("API key", sql, &[&tenant.map(TenantId::uuid), &key.uuid(), &&minted.mac[..]]).await?;
         let row = api_key_from(&row)?;
         // The transaction ends without effect.
-        if row.rights.words().iter().any(|word| !access.rights().words().contains(word)) {
+        if exceeds(row.rights, access) {
             return Err(Fault::Forbidden);
         }
         let bounds = Bounds { stream: row.stream, networks: &row.networks, expires_at: row.expires_at };
@@ -205,6 +204,11 @@ pub(crate) async fn api_keys_all(scoped: &Scoped<'_>, whose: Whose<'_>) -> Resul
             })
         })
         .collect()
+}
+
+fn exceeds(rights: Rights, access: &Access) -> bool {
+    let own = access.rights().words();
+    rights.words().iter().any(|word| !own.contains(word))
 }
 
 fn change_of(action: &'static str, row: &ApiKeyRow) -> Change {

@@ -31,6 +31,8 @@ pub enum WebhookEnd {
     Delivered,
     /// Try again then.
     Again(Timestamp),
+    /// No try was made; it is due then, with as many tries before it as ever.
+    Later(Timestamp),
     /// No further try.
     Failed,
 }
@@ -110,15 +112,16 @@ impl Database {
         let scoped = self.scope(&mut client, access, None, Intent::Note, "write webhook results").await?;
         let now = self.now();
         for result in results {
-            let (state, due) = match result.end {
-                WebhookEnd::Delivered => ("delivered", now),
-                WebhookEnd::Again(at) => ("pending", at),
-                WebhookEnd::Failed => ("failed", now),
+            let (state, due, tries) = match result.end {
+                WebhookEnd::Delivered => ("delivered", now, 1),
+                WebhookEnd::Again(at) => ("pending", at, 1),
+                WebhookEnd::Later(at) => ("pending", at, 0),
+                WebhookEnd::Failed => ("failed", now, 1),
             };
             scoped
                 .execute(
                     "UPDATE webhook_deliveries SET state = $3, due_at = $4, lease_until = NULL, last_at = $5,
-                            last_status = $6, last_error = $7, last_ms = $8, attempts = attempts + 1
+                            last_status = $6, last_error = $7, last_ms = $8, attempts = attempts + $9
                      WHERE endpoint_id = $1 AND event_id = $2 AND state = 'pending'",
                     &[
                         &result.endpoint.uuid(),
@@ -129,6 +132,7 @@ impl Database {
                         &result.status.map(i32::from),
                         &result.error,
                         &i64::try_from(result.duration_ms).unwrap_or(i64::MAX),
+                        &tries,
                     ],
                 )
                 .await?;

@@ -31,6 +31,9 @@ pub enum Command {
     Migrate(Migrate),
     /// Check a configuration file and print every mistake with its line
     CheckConfig(CheckConfig),
+    /// Look into the journal on the disk, also while a node runs; nothing is changed
+    #[command(subcommand)]
+    Spool(SpoolCommand),
     /// The simulated internet alone, and its load client and sink
     ///
     /// Without a subcommand: the internet, as `lab run`.
@@ -98,6 +101,54 @@ pub struct LabOptions {
     pub command: Option<LabCommand>,
     #[command(flatten)]
     pub run: LabRun,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// Read all of it, check every checksum, and say what each segment holds
+    ///
+    /// Exit code 65 if something is damaged. Beside a running node the last segment may end in a write that is not
+    /// finished, and old segments may go while they are read; neither is damage.
+    Verify(SpoolVerify),
+    /// Print the records, without bodies
+    Inspect(SpoolInspect),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SpoolPlace {
+    /// The node's data directory; the journal is in `spool` below
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The journal's own directory
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct SpoolVerify {
+    #[command(flatten)]
+    pub place: SpoolPlace,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SpoolInspect {
+    #[command(flatten)]
+    pub place: SpoolPlace,
+    /// Only what is about this message
+    #[arg(long, value_name = "ID")]
+    pub message: Option<mail::MessageId>,
+    /// Only the record that begins here, as logs show it: 0000002a:00001f40
+    #[arg(long, value_name = "POSITION")]
+    pub position: Option<spool::Position>,
+    /// Print the bodies as well: they are people's mail
+    #[arg(long)]
+    pub body: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -203,5 +254,12 @@ mod tests {
     fn a_wrong_option_is_refused() {
         assert!(Cli::try_parse_from(["posthouse", "up", "--dta", "x"]).is_err());
         assert!(Cli::try_parse_from(["posthouse"]).is_err());
+        assert!(Cli::try_parse_from(["posthouse", "spool", "verify"]).is_err());
+        assert!(
+            Cli::try_parse_from(["posthouse", "spool", "verify", "--data", "a", "--spool", "b"]).is_err()
+        );
+        assert!(
+            Cli::try_parse_from(["posthouse", "spool", "inspect", "--data", "a", "--position", "7"]).is_err()
+        );
     }
 }

@@ -12,6 +12,7 @@ mod disk;
 mod error;
 mod follow;
 mod forward;
+pub mod inspect;
 mod intake;
 mod journal;
 mod ledger;

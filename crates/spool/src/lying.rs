@@ -36,6 +36,7 @@ pub struct Counts {
     pub operations: u64,
     pub writes: u64,
     pub octets_written: u64,
+    pub octets_read: u64,
     pub syncs: u64,
     pub directory_syncs: u64,
 }
@@ -105,6 +106,17 @@ impl LyingDisk {
     pub fn power_off_at(&self, operation: u64) {
         let mut world = self.lock();
         world.power_off_at = Some(world.counts.operations + operation);
+    }
+
+    /// The nth operation from now, counted from 1, does nothing and fails with this error code.
+    pub fn fail_operation(&self, nth: u64, times: Times, code: i32) {
+        let mut world = self.lock();
+        world.failing_operation = Some(((world.counts.operations + nth, times), code));
+    }
+
+    /// Making a file fails with this error code, or no longer.
+    pub fn fail_creations(&self, code: Option<i32>) {
+        self.lock().failing_creation = code;
     }
 
     /// Makes the nth sync of a file from now fail, counted from 1; what it should have written is lost.
@@ -192,6 +204,9 @@ impl Disk for LyingDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.lock();
         world.operate()?;
+        if let Some(code) = world.failing_creation {
+            return Err(io::Error::from_raw_os_error(code));
+        }
         world.files.push(Content::default());
         let file = world.files.len() - 1;
         world.names.insert(path.to_owned(), file);
@@ -276,7 +291,7 @@ impl DiskFile for LyingFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let world = lock(&self.world);
+        let mut world = lock(&self.world);
         world.powered()?;
         let touches = |bad: &Range<u64>| offset < bad.end && bad.start < offset + buffer.len() as u64;
         if world.failing_reads.get(&self.path).is_some_and(touches) {
@@ -286,6 +301,7 @@ impl DiskFile for LyingFile {
         let from = live.len().min(offset as usize);
         let count = buffer.len().min(live.len() - from);
         buffer[..count].copy_from_slice(&live[from..from + count]);
+        world.counts.octets_read += count as u64;
         Ok(count)
     }
 

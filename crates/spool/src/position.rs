@@ -40,6 +40,26 @@ impl Position {
     }
 }
 
+/// As it is shown: `0000002a:00001f40`.
+impl std::str::FromStr for Position {
+    type Err = NoPosition;
+
+    fn from_str(text: &str) -> Result<Position, NoPosition> {
+        let (segment, offset) = text.split_once(':').ok_or(NoPosition)?;
+        let number = |digits: &str| match digits.len() {
+            1..=8 if digits.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+                u32::from_str_radix(digits, 16).map_err(|_| NoPosition)
+            }
+            _ => Err(NoPosition),
+        };
+        Ok(Position { segment: number(segment)?, offset: number(offset)? })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a position is two hexadecimal numbers with a colon between: 0000002a:00001f40")]
+pub struct NoPosition;
+
 /// As file names and logs show it, in hexadecimal: `0000002a:00001f40`.
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,5 +82,14 @@ mod tests {
         let places = [Position::START, Position::new(0, 7), Position::new(1, 0), Position::new(1, u32::MAX)];
         assert!(places.is_sorted() && places.map(Position::as_u64).is_sorted());
         assert!(places.iter().all(|place| Position::from_u64(place.as_u64()) == *place));
+    }
+
+    #[test]
+    fn what_is_shown_is_parsed_and_nothing_else() {
+        let place = Position::new(0x2a, 0x1f40);
+        assert_eq!(place.to_string().parse(), Ok(place));
+        for text in ["", ":", "1", "1:", ":1", "1:2:3", "g:1", "+1:1", "123456789:1", "1:-1"] {
+            assert_eq!(text.parse::<Position>(), Err(NoPosition), "{text}");
+        }
     }
 }

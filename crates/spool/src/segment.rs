@@ -22,6 +22,9 @@ pub(crate) const FRAME_HEADER_OCTETS: usize = 28;
 const MAGIC: [u8; 4] = *b"\xf0PHR";
 /// Read at once while scanning.
 const WINDOW_OCTETS: usize = 256 << 10;
+/// Read at once where a body was skipped: a header and, as a rule, its meta. Large bodies are not read to find out
+/// what lies behind them.
+const SKIPPED_OCTETS: usize = 8 << 10;
 /// What one bad sector costs when a read fails.
 const BLOCK_OCTETS: usize = 4_096;
 
@@ -255,7 +258,8 @@ impl Window {
         let len = len.min(end.saturating_sub(offset) as usize);
         let held = self.start + self.octets.len() as u64;
         if offset < self.start || offset + len as u64 > held {
-            let wanted = len.max(WINDOW_OCTETS).min((end - offset) as usize);
+            let ahead = if offset > held { SKIPPED_OCTETS } else { WINDOW_OCTETS };
+            let wanted = len.max(ahead).min((end - offset) as usize);
             self.octets.resize(wanted, 0);
             self.met_errors |= read_over_errors(&*self.file, &mut self.octets, offset) == Read::WithErrors;
             self.start = offset;

@@ -24,8 +24,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 const ACCESS: Access = Access::house("webhook delivery");
-/// An endpoint that the registry of this node does not have yet; it is a second behind at most.
-const UNKNOWN_ENDPOINT_PAUSE: Duration = Duration::from_secs(5);
+/// An endpoint that the registry of this node does not have: it is a second behind, or the endpoint's secret does not
+/// open and somebody has to mend it. So a call waits as long again as its event is old, within these.
+const UNKNOWN_PAUSE_MIN: Duration = Duration::from_secs(5);
+const UNKNOWN_PAUSE_MAX: Duration = Duration::from_secs(600);
 /// Tries to write down a result before the lease is left to run out.
 const RESULT_TRIES: u32 = 5;
 /// Calls of one endpoint that are held here, those under way included, for each that may be under way.
@@ -166,11 +168,12 @@ impl Worker {
         let now = self.clock.timestamp();
         let endpoint = (self.snapshot)().endpoint(due.endpoint).cloned();
         let event = &due.event.event;
+        // The table said active when it handed the call out; the two will agree in a moment, and it waits till then.
+        let endpoint = endpoint.filter(|endpoint| endpoint.state == EndpointState::Active);
         let (answer, end) = match endpoint {
-            None => (None, WebhookEnd::Again(now.saturating_add(UNKNOWN_ENDPOINT_PAUSE))),
-            // The table said active when it handed the call out; the two will agree in a moment, and it waits till then.
-            Some(endpoint) if endpoint.state != EndpointState::Active => {
-                (None, WebhookEnd::Again(now.saturating_add(UNKNOWN_ENDPOINT_PAUSE)))
+            None => {
+                let pause = now.saturating_since(event.timestamp).clamp(UNKNOWN_PAUSE_MIN, UNKNOWN_PAUSE_MAX);
+                (None, WebhookEnd::Later(now.saturating_add(pause)))
             }
             Some(endpoint) => {
                 let caller = self.caller.clone();

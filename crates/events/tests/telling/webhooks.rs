@@ -67,6 +67,47 @@ async fn after_tries(house: &House, tries: i32) -> WebhookDeliveryRow {
     eventually(|| async { deliveries(house).await.into_iter().find(|row| row.attempts >= tries) }).await
 }
 
+/// Changes the endpoint's row behind everybody's back, and has the registry read again until `seen` says so.
+async fn change_endpoint(house: &House, sql: &str, seen: impl Fn(Option<&registry::Endpoint>) -> bool) {
+    let id = house.tenant.webhook.as_ref().unwrap().0.id;
+    let admin = house.test.admin().await;
+    admin.execute(sql, &[&id.uuid()]).await.unwrap();
+    admin.batch_execute("UPDATE registry SET generation = generation + 1").await.unwrap();
+    let look = || async { seen(house.snapshot.load().endpoint(id).map(|known| &**known)).then_some(()) };
+    eventually(look).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_to_an_endpoint_that_cannot_be_read_waits_and_spends_no_try() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    let house = House::new(Some(url)).await;
+    let damage = "UPDATE endpoints SET secrets[1] = secrets[1] || 'x'::bytea WHERE id = $1";
+    change_endpoint(&house, damage, |known| known.is_none()).await;
+    let running = house.start(loopback());
+    house.accept(&["a@example.org"]).await;
+    let waiting = |since| {
+        let house = &house;
+        move || async move {
+            let row = deliveries(house).await.into_iter().next()?;
+            row.last_at.is_some_and(|at| at >= since).then_some(row)
+        }
+    };
+    let first = eventually(waiting(house.now())).await;
+    assert_eq!((first.state.as_str(), first.attempts, first.last_status), ("pending", 0, None));
+    house.test.clock.advance(Duration::from_secs(120));
+    let now = house.now();
+    let second = eventually(waiting(now)).await;
+    assert_eq!((second.attempts, second.due_at.saturating_since(now)), (0, Duration::from_secs(120)));
+
+    let mend =
+        "UPDATE endpoints SET secrets[1] = substring(secrets[1] for length(secrets[1]) - 1) WHERE id = $1";
+    change_endpoint(&house, mend, |known| known.is_some()).await;
+    house.test.clock.advance(Duration::from_secs(121));
+    let row = after_tries(&house, 1).await;
+    assert_eq!((row.state.as_str(), row.attempts, receiver.ids().len()), ("delivered", 1, 1));
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_address_is_not_called_and_the_tenant_sees_why() {
     let (receiver, url) = Receiver::start(&[]).await;

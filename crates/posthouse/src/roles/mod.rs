@@ -4,6 +4,7 @@ mod check_config;
 mod lab;
 mod migrate;
 mod serve;
+mod spool;
 mod up;
 
 use crate::cli::Command;
@@ -17,6 +18,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(options) => serve::run(&options),
         Command::Migrate(options) => migrate::run(&options),
         Command::CheckConfig(options) => check_config::run(&options),
+        Command::Spool(command) => spool::run(&command),
         Command::Lab(command) => lab::run(command),
     }
 }

@@ -19,6 +19,9 @@ pub(super) struct World {
     pub(super) counts: Counts,
     pub(super) off: bool,
     pub(super) power_off_at: Option<u64>,
+    /// With the error code.
+    pub(super) failing_operation: Option<((u64, Times), i32)>,
+    pub(super) failing_creation: Option<i32>,
     pub(super) failing_sync: Option<(u64, Times)>,
     pub(super) failing_directory_sync: Option<(u64, Times)>,
     /// What a directory was told to keep when its sync failed: the kernel calls it clean and never writes it.
@@ -38,7 +41,12 @@ impl World {
     pub(super) fn operate(&mut self) -> io::Result<()> {
         self.powered()?;
         self.counts.operations += 1;
-        Ok(())
+        match self.failing_operation {
+            Some((ordered, code)) if is_due(Some(ordered), self.counts.operations) => {
+                Err(io::Error::from_raw_os_error(code))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// After it took effect in memory: when the power goes now, the caller does not hear of it.

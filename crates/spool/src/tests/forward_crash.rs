@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 /// What the outside was told before the lights went out.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     /// Message and its number.
-    committed: HashMap<MessageId, u64>,
+    pub(super) committed: HashMap<MessageId, u64>,
     settled: HashSet<MessageId>,
     /// Settlements were asked for; whether they are durable nobody was told.
     maybe_settled: HashSet<MessageId>,
@@ -21,7 +21,7 @@ const PATIENT: u64 = 1;
 const ROUNDS: u64 = 9;
 
 /// One message waits and is tried again and again; the others come and go. Everything in one order, always the same.
-async fn day(spool: &Spool, told: &mut Told) {
+pub(super) async fn day(spool: &Spool, told: &mut Told) {
     let intake = spool.intake();
     let patient = message(PATIENT, 1);
     if intake.append(patient.clone(), body(PATIENT)).await.is_ok() {
@@ -51,7 +51,7 @@ async fn day(spool: &Spool, told: &mut Told) {
 }
 
 /// After any accident: all that was acknowledged is there, once, with its bytes and its attempts, and nothing settled.
-async fn check(disk: &LyingDisk, told: &Told, what: &str) {
+pub(super) async fn check(disk: &LyingDisk, told: &Told, what: &str) {
     let (spool, recovery) = open(&eager(), disk);
     let mut found = HashSet::new();
     for waiting in recovery.unsettled {
@@ -83,12 +83,12 @@ async fn check(disk: &LyingDisk, told: &Told, what: &str) {
     }
 }
 
-fn opened(disk: &LyingDisk) -> Option<Spool> {
+pub(super) fn opened(disk: &LyingDisk) -> Option<Spool> {
     Spool::open(eager(), Arc::new(disk.clone()), Arc::new(StoppedClock)).ok().map(|(spool, _)| spool)
 }
 
 /// Operations of the day when nothing happens.
-async fn operations() -> u64 {
+pub(super) async fn operations() -> u64 {
     let disk = LyingDisk::new();
     let (spool, _) = open(&eager(), &disk);
     let mut told = Told::default();

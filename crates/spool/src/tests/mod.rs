@@ -7,10 +7,13 @@ mod damage;
 mod damage_matrix;
 mod faults;
 mod follow;
+mod format;
 mod forward;
 mod forward_crash;
+mod inspect;
 mod real;
 mod round_trip;
+mod shortage;
 mod trim;
 
 use crate::lying::LyingDisk;

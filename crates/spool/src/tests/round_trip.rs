@@ -143,3 +143,22 @@ proptest! {
         prop_assert_eq!(recovery.unsettled.len(), 0);
     }
 }
+
+#[tokio::test]
+async fn opening_does_not_read_large_bodies() {
+    const BODY: usize = 300_000;
+    let disk = LyingDisk::new();
+    let config = Config { segment_octets_max: 1 << 20, ..config() };
+    let (spool, _) = open(&config, &disk);
+    for number in 0..40 {
+        let body = Bytes::from(vec![number as u8; BODY]);
+        let _ = spool.intake().append(message(number, 1), body).await.unwrap();
+    }
+    drop(spool);
+    let disk = disk.kill();
+    let (_, recovery) = open(&config, &disk);
+    assert_eq!(recovery.unsettled.len(), 40);
+    // The last segment is checked and written anew; of the others the beginning is read at once.
+    let read = disk.counts().octets_read;
+    assert!(read < 40 * BODY as u64 / 2, "{read}");
+}
