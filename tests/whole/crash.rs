@@ -4,10 +4,11 @@
 //! the house. `POSTHOUSE_CRASH_ROUNDS` sets the number of kills (20 unless told; `cargo xtask crash` for more).
 
 use crate::house::{House, Plot, Tenant, wait_for};
+use posthouse_tests::lab::Lab;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 const FLOOD: &str = include_str!("python/flood.py");
 /// Acknowledgements to see before a round's kill; the exact number varies so that kills fall everywhere.
@@ -16,8 +17,9 @@ const DOMAIN: &str = "plain.example";
 
 #[test]
 fn nothing_acknowledged_is_lost_over_many_kills() {
-    let plot = Plot::new();
-    let lab = plot.start_lab();
+    let mut plot = Plot::new();
+    let lab = Lab::start();
+    plot.settle_in(&lab);
     let mut house = plot.start_in(&lab);
     let (tenant, _) = house.onboard("kilo", "kilo.example", "127.2.0.80");
     let mut ledger: Vec<String> = Vec::new();
@@ -81,50 +83,4 @@ fn arrivals(house: &House) -> HashMap<String, usize> {
         }
     }
     copies
-}
-
-/// The lab as a process of its own.
-pub struct Lab {
-    child: Child,
-    pub ready: Value,
-    _output: BufReader<ChildStdout>,
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Plot {
-    fn start_lab(&self) -> Lab {
-        let mut command = Command::new(crate::house::binary());
-        command.args(["lab", "run", "--json", "--control", "127.0.0.1:0", "--dns", "127.0.0.1:0"]);
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the lab said: {line}"));
-        Lab { child, ready, _output: output }
-    }
-
-    /// A house that sends to that lab.
-    fn start_in(&self, lab: &Lab) -> House {
-        let text = std::fs::read_to_string(self.path().join("posthouse.toml")).unwrap();
-        let base = text.split("[dns]").next().unwrap();
-        let dns = lab.ready["dns"].as_str().unwrap();
-        let port = lab.ready["smtp_port"].as_u64().unwrap();
-        let more =
-            format!("[dns]\nservers = [\"{dns}\"]\n[egress]\nsmtp_port = {port}\nlab_loopback_only = true\n");
-        std::fs::write(
-            self.path().join("posthouse.toml"),
-            format!("{base}{more}[events]\nwebhook_allow_networks = [\"127.0.0.0/8\"]\n"),
-        )
-        .unwrap();
-        let mut house = self.start_without_lab();
-        house.ready["lab"] = lab.ready.clone();
-        house
-    }
 }

@@ -1,5 +1,9 @@
 //! A house under test: starts the binary, speaks to its API and its lab, kills or stops it.
+//!
+//! Configuration goes by environment, so that a test says only what it changes. A house may have its own PostgreSQL and
+//! lab (`start`), or be given both from outside (`postgres.rs`, `lab.rs`), where they outlive it.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -9,9 +13,12 @@ use std::time::Duration;
 /// How long anything may take on a busy machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A directory that survives the house, so that it can be started again.
+/// A directory that survives the house, so that it can be started again, and how the house is started on it.
 pub struct Plot {
     directory: tempfile::TempDir,
+    database: Option<String>,
+    settings: Vec<(String, String)>,
+    prefix: Vec<String>,
 }
 
 pub struct House {
@@ -38,7 +45,25 @@ impl Plot {
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory.path(), open).unwrap();
         std::fs::write(directory.path().join("posthouse.toml"), CONFIGURATION).unwrap();
-        Plot { directory }
+        Plot { directory, database: None, settings: Vec::new(), prefix: Vec::new() }
+    }
+
+    /// Uses this PostgreSQL instead of one of the house's own.
+    pub fn with_database(mut self, url: &str) -> Plot {
+        self.database = Some(url.to_owned());
+        self
+    }
+
+    /// Sets a key of the configuration, such as `spool.segment_octets_max`.
+    pub fn set(&mut self, key: &str, value: &str) {
+        let name = format!("POSTHOUSE__{}", key.replace('.', "__").to_uppercase());
+        self.settings.retain(|(known, _)| *known != name);
+        self.settings.push((name, value.to_owned()));
+    }
+
+    /// Starts the house through another program that becomes it, such as prlimit.
+    pub fn start_through(&mut self, prefix: &[&str]) {
+        self.prefix = prefix.iter().map(|word| (*word).to_owned()).collect();
     }
 
     pub fn path(&self) -> &Path {
@@ -46,8 +71,19 @@ impl Plot {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = match self.prefix.split_first() {
+            None => Command::new(binary()),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary());
+                command
+            }
+        };
         command.arg("up").arg("--json");
+        if let Some(url) = &self.database {
+            command.args(["--database", url]);
+        }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.arg("--data").arg(self.path().join("data"));
         command.arg("--config").arg(self.path().join("posthouse.toml"));
         command.arg("--ready-file").arg(self.path().join("ready.json"));
@@ -70,7 +106,8 @@ impl Plot {
         self.spawn(self.command())
     }
 
-    fn spawn(&self, mut command: Command) -> House {
+    /// Waits until it is ready; the log is the failure's text if that never happens.
+    pub fn spawn(&self, mut command: Command) -> House {
         // A second test in this process finds it installed.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap();
@@ -225,16 +262,44 @@ impl House {
         })
     }
 
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, and how it ended.
-    pub fn stop(mut self) -> ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap()
+    pub fn stop(self) -> ExitStatus {
+        self.terminate();
+        self.ended()
+    }
+
+    pub fn terminate(&self) {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+    }
+
+    /// How it ends by itself.
+    pub fn ended(mut self) -> ExitStatus {
+        wait_for("the house to end", || self.child.try_wait().unwrap())
+    }
+
+    /// The sum of a metric over all its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (status, text) = self.api("GET", "/metrics", "", None);
+        assert_eq!(status, 200, "{text}");
+        let lines = text.as_str().unwrap_or_default().lines();
+        let ours =
+            lines.filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+        ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+impl Default for Plot {
+    fn default() -> Plot {
+        Plot::new()
     }
 }
 
@@ -256,6 +321,18 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(step);
     }
     panic!("waited {} s for {what}", PATIENCE.as_secs());
+}
+
+/// A pause that is part of the scenario: the moment of a kill, the length of an outage.
+#[expect(clippy::disallowed_methods, reason = "the length of a fault is what is tested")]
+pub fn let_pass(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// Milliseconds since 1970, the measure of the lab's arrivals.
+#[expect(clippy::disallowed_methods, reason = "a client outside of the house has its own clock")]
+pub fn now_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 /// Runs a Python script with arguments; gives what it printed. Fails the test with its traceback.
