@@ -108,9 +108,7 @@ impl Plot {
 
     /// Waits until it is ready; the log is the failure's text if that never happens.
     pub fn spawn(&self, mut command: Command) -> House {
-        // A second test in this process finds it installed.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let http = reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap();
+        let http = web();
         let mut child = command.spawn().expect("the binary is built: cargo build -p posthouse");
         let ready = read_ready(&mut child);
         let Some(ready) = ready else {
@@ -262,12 +260,14 @@ impl House {
         })
     }
 
+    /// Of the house itself, also when it was started through another program that stays.
     pub fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        let pid = self.ready["pid"].as_i64().unwrap_or(0) as i32;
+        Pid::from_raw(pid).expect("the ready file has a pid")
     }
 
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
+        kill_process(self.pid(), Signal::KILL).unwrap();
         self.child.wait().unwrap();
     }
 
@@ -305,6 +305,9 @@ impl Default for Plot {
 
 impl Drop for House {
     fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process(self.pid(), Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -323,6 +326,13 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     panic!("waited {} s for {what}", PATIENCE.as_secs());
 }
 
+/// A client for HTTP.
+pub fn web() -> reqwest::blocking::Client {
+    // A second test in this process finds it installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap()
+}
+
 /// A pause that is part of the scenario: the moment of a kill, the length of an outage.
 #[expect(clippy::disallowed_methods, reason = "the length of a fault is what is tested")]
 pub fn let_pass(time: Duration) {
@@ -335,6 +345,12 @@ pub fn now_ms() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
+/// Microseconds since 1970, the measure of strace.
+#[expect(clippy::disallowed_methods, reason = "a client outside of the house has its own clock")]
+pub fn now_us() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as u64
+}
+
 /// Runs a Python script with arguments; gives what it printed. Fails the test with its traceback.
 pub fn python(script: &str, arguments: &[&str]) -> String {
     #[expect(clippy::disallowed_methods, reason = "cargo xtask test names the interpreter with the packages")]
@@ -343,4 +359,11 @@ pub fn python(script: &str, arguments: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// How often a scenario is repeated: the short form, the long one if `POSTHOUSE_CRASH_ROUNDS` is `long`, or its number.
+pub fn rounds(short: usize, long: usize) -> usize {
+    #[expect(clippy::disallowed_methods, reason = "the long form is asked for by the environment")]
+    let asked = std::env::var("POSTHOUSE_CRASH_ROUNDS").unwrap_or_default();
+    if asked == "long" { long } else { asked.parse().unwrap_or(short) }
 }

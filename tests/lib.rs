@@ -1,8 +1,13 @@
 //! Tests of the whole house: `tidy` holds the code to docs/STYLE.md and docs/ARCHITECTURE.md, `whole` runs the binary.
 //!
-//! What several of them need is here: a house under test, and a lab that outlives it.
+//! `faults` breaks things around it. What they need is here: a house under test, a lab and a PostgreSQL that outlive it,
+//! clients, and the ledger that judges what became of their mail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "test support")]
 
+pub mod client;
 pub mod house;
 pub mod lab;
+pub mod ledger;
+pub mod load;
+pub mod postgres;

@@ -21,6 +21,9 @@ pub const CURL: Need = Need { package: "curl", present: || on_path("curl") };
 pub const JQ: Need = Need { package: "jq", present: || on_path("jq") };
 pub const PYTHON: Need = Need { package: "python3", present: || on_path("python3") };
 pub const VENV: Need = Need { package: "python3-venv", present: has_venv };
+pub const STRACE: Need = Need { package: "strace", present: || on_path("strace") };
+pub const EXT4: Need = Need { package: "e2fsprogs", present: || Path::new("/usr/sbin/mkfs.ext4").exists() };
+pub const PRLIMIT: Need = Need { package: "util-linux", present: || on_path("prlimit") };
 
 /// Installs what is missing of `needs`, or says what to install.
 pub fn ensure(needs: &[Need]) -> Outcome {
