@@ -11,3 +11,4 @@ pub mod lab;
 pub mod ledger;
 pub mod load;
 pub mod postgres;
+pub mod strace;
