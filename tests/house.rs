@@ -71,6 +71,11 @@ impl Plot {
     }
 
     pub fn command(&self) -> Command {
+        self.command_on(&self.path().join("data"))
+    }
+
+    /// The same on another data directory.
+    pub fn command_on(&self, data: &Path) -> Command {
         let mut command = match self.prefix.split_first() {
             None => Command::new(binary()),
             Some((program, arguments)) => {
@@ -84,7 +89,7 @@ impl Plot {
             command.args(["--database", url]);
         }
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        command.arg("--data").arg(self.path().join("data"));
+        command.arg("--data").arg(data);
         command.arg("--config").arg(self.path().join("posthouse.toml"));
         command.arg("--ready-file").arg(self.path().join("ready.json"));
         command.stdin(Stdio::null()).stdout(Stdio::piped());

@@ -177,8 +177,9 @@ impl Ledger {
         })
     }
 
-    /// Every acknowledged message is told of once, with each of its recipients delivered.
-    pub fn is_told(&self, house: &House, key: &str) {
+    /// Every acknowledged message is told of once, with each of its recipients delivered, and the counters of usage hold
+    /// exactly what came: nothing is billed twice. For a tenant whose mail is all in this ledger.
+    pub fn is_told(&self, house: &House, key: &str, arrivals: &Arrivals) {
         wait_for("every acknowledged message to be told as delivered", || {
             let told = messages(house, key);
             let entries = self.entries();
@@ -189,6 +190,17 @@ impl Ledger {
                     told.get(message).is_some_and(|count| *count == entry.recipients.len())
                 })
                 .then_some(())
+        });
+        let came = arrivals.copies.len();
+        wait_for(&format!("usage to be {came} recipients accepted and delivered"), || {
+            let usage = house.get("/v1/tenants/self/usage", key);
+            let count = |what: &str| usage["totals"][what].as_u64().unwrap_or(0) as usize;
+            assert!(
+                count("accepted") <= came && count("delivered") <= came,
+                "{came} came: {}",
+                usage["totals"]
+            );
+            (count("accepted") == came && count("delivered") == came).then_some(())
         });
     }
 }

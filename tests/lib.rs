@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "test support")]
 
 pub mod client;
+pub mod exchanger;
 pub mod house;
 pub mod lab;
 pub mod ledger;

@@ -34,7 +34,7 @@ fn d1_nothing_acknowledged_is_lost_over_many_kills() {
     }
     let minutes = (now_ms() - began) as f64 / 60_000.0;
     let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &cuts);
-    ledger.is_told(&house, &tenant.key);
+    ledger.is_told(&house, &tenant.key, &arrivals);
     println!(
         "D1: {rounds} kills ({:.0} a minute), {} messages to {} recipients acknowledged, 0 lost; {} extra copies, at \
          most {} for a kill, their first copies at most {} ms before it; {} came without an answer",

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod ends;
 mod kills;
 mod oracle;
 mod site;
+mod windows;

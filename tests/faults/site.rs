@@ -8,7 +8,7 @@ use posthouse_tests::postgres::Outside;
 pub struct Site {
     pub plot: Plot,
     pub lab: Lab,
-    _database: Outside,
+    pub database: Outside,
 }
 
 impl Site {
@@ -19,7 +19,7 @@ impl Site {
         // Deferred mail comes while the test still looks.
         plot.set("egress.retry_seconds", "[1]");
         plot.set("egress.limits.messages_per_second", "0");
-        Site { plot, lab, _database: database }
+        Site { plot, lab, database }
     }
 
     pub fn start(&self) -> House {
