@@ -5,18 +5,14 @@
 //! acknowledged is there for all of its recipients or for none; and every extra copy is explained by a cut, at most one
 //! copy for each recipient and cut. It is judged when nothing waits any more, so "still in the queue" cannot hide a loss.
 
-use crate::house::{House, now_ms, wait_for, web};
+use crate::arrivals::{Arrivals, Copy};
+use crate::house::{House, now_ms, wait_for};
 use crate::lab::Lab;
-use base64::Engine as _;
-use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 /// Clocks of two processes on one machine, and octets that were under way when a process died.
 const SLACK_MS: u64 = 250;
-/// Arrivals fetched with one call.
-const PAGE: usize = 200;
 
 /// What clients offered and what they were told.
 #[derive(Default)]
@@ -44,25 +40,6 @@ pub struct Told {
     pub code: u16,
     pub retry_after: bool,
     pub door: &'static str,
-}
-
-/// One copy at the lab.
-#[derive(Debug, Clone)]
-pub struct Copy {
-    pub at_ms: u64,
-    pub sha256: String,
-    pub message_id: String,
-    /// Of the body; none if the lab forgot the text.
-    pub hash: Option<u64>,
-}
-
-/// All that came, by recipient.
-pub struct Arrivals {
-    http: reqwest::blocking::Client,
-    last: String,
-    /// By SHA-256: Message-ID and the hash of the body.
-    texts: HashMap<String, (String, u64)>,
-    pub copies: HashMap<String, Vec<Copy>>,
 }
 
 /// A death of the house: from the kill until the next process was begun.
@@ -242,62 +219,6 @@ impl Verdict {
     }
 }
 
-impl Arrivals {
-    pub fn new() -> Arrivals {
-        Arrivals { http: web(), last: String::new(), texts: HashMap::new(), copies: HashMap::new() }
-    }
-
-    /// Fetches what is new. Often enough, or the lab forgets the texts.
-    pub fn collect(&mut self, lab: &Lab) {
-        loop {
-            let list = self.fetch(&format!("{}/arrivals?limit={PAGE}&since={}", lab.control(), self.since()));
-            let list = list.as_array().unwrap();
-            list.iter().for_each(|arrival| self.take(lab, arrival));
-            if let Some(last) = list.last() {
-                self.last = last["id"].as_str().unwrap().to_owned();
-            }
-            if list.len() < PAGE {
-                return;
-            }
-        }
-    }
-
-    fn fetch(&self, url: &str) -> Value {
-        serde_json::from_str(&self.http.get(url).send().unwrap().text().unwrap()).unwrap()
-    }
-
-    /// At first everything is wanted.
-    fn since(&self) -> &str {
-        if self.last.is_empty() { "0" } else { &self.last }
-    }
-
-    fn take(&mut self, lab: &Lab, arrival: &Value) {
-        let at = mail::Timestamp::parse_rfc3339(arrival["at"].as_str().unwrap()).unwrap();
-        let sha256 = arrival["sha256"].as_str().unwrap().to_owned();
-        // The same octets for every recipient: one copy of the text is enough.
-        if !self.texts.contains_key(&sha256) {
-            let whole =
-                self.fetch(&format!("{}/arrivals/{}", lab.control(), arrival["id"].as_str().unwrap()));
-            if let Some(raw) = whole["raw"].as_str() {
-                let raw = base64::engine::general_purpose::STANDARD.decode(raw).unwrap();
-                self.texts.insert(sha256.clone(), (message_id(&raw), hash_of(body_of(&raw))));
-            }
-        }
-        let text = self.texts.get(&sha256).cloned();
-        let (message_id, hash) = text.map_or((String::new(), None), |(id, hash)| (id, Some(hash)));
-        let copy = Copy { at_ms: at.as_millis() as u64, sha256, message_id, hash };
-        for recipient in arrival["rcpt_to"].as_array().unwrap() {
-            self.copies.entry(recipient.as_str().unwrap().to_owned()).or_default().push(copy.clone());
-        }
-    }
-}
-
-impl Default for Arrivals {
-    fn default() -> Arrivals {
-        Arrivals::new()
-    }
-}
-
 /// Every message that the API tells of, with its delivered recipients. One that is told twice fails the test.
 fn messages(house: &House, key: &str) -> HashMap<String, usize> {
     let mut told = HashMap::new();
@@ -318,23 +239,6 @@ fn messages(house: &House, key: &str) -> HashMap<String, usize> {
     }
 }
 
-pub fn hash_of(octets: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(octets);
-    hasher.finish()
-}
-
-pub fn body_of(raw: &[u8]) -> &[u8] {
-    let end = raw.windows(4).position(|window| window == b"\r\n\r\n");
-    end.map_or(&[], |at| &raw[at + 4..])
-}
-
-fn message_id(raw: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&raw[..raw.len() - body_of(raw).len()]).into_owned();
-    let line = text.lines().find(|line| line.to_ascii_lowercase().starts_with("message-id:"));
-    line.map(|line| line[11..].trim().to_owned()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,7 +253,9 @@ mod tests {
             hash: Some(HASH),
         };
         let copies = copies.iter().map(|(to, at)| ((*to).to_owned(), at.iter().map(copy).collect()));
-        Arrivals { copies: copies.collect(), ..Arrivals::new() }
+        let mut arrivals = Arrivals::new();
+        arrivals.copies = copies.collect();
+        arrivals
     }
 
     fn ledger(entries: &[(&[&str], bool)]) -> Ledger {

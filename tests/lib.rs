@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "test support")]
 
+pub mod arrivals;
 pub mod client;
 pub mod exchanger;
 pub mod house;

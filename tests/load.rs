@@ -3,9 +3,10 @@
 //! Sizes and numbers come from a seed. Every worker goes on until it is told to stop: when the house is away it tries
 //! again, as a client would, but never offers the same message twice.
 
+use crate::arrivals::{body_of, hash_of};
 use crate::client::{Client, Door};
 use crate::house::let_pass;
-use crate::ledger::{Ledger, Told, body_of, hash_of};
+use crate::ledger::{Ledger, Told};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;

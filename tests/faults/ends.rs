@@ -1,9 +1,10 @@
 //! Ends and beginnings: two processes (D17), a graceful stop (D13), traffic while it starts (D10), death while it recovers (D11).
 
 use crate::site::Site;
+use posthouse_tests::arrivals::{Arrivals, body_of, hash_of};
 use posthouse_tests::client::{Client, stuffed};
 use posthouse_tests::house::{House, let_pass, now_ms, rounds, wait_for};
-use posthouse_tests::ledger::{Arrivals, Cut, Ledger, body_of, hash_of};
+use posthouse_tests::ledger::{Cut, Ledger};
 use posthouse_tests::load::{Load, Mix, Press, Shape};
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};

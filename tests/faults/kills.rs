@@ -1,8 +1,9 @@
 //! D1: kill -9 at a random moment under mixed load, again and again.
 
 use crate::site::Site;
+use posthouse_tests::arrivals::Arrivals;
 use posthouse_tests::house::{let_pass, now_ms, rounds};
-use posthouse_tests::ledger::{Arrivals, Cut, Ledger};
+use posthouse_tests::ledger::{Cut, Ledger};
 use posthouse_tests::load::{Load, Mix, Shape};
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,10 +2,11 @@
 //! answer and the client that asks again (D7).
 
 use crate::site::Site;
+use posthouse_tests::arrivals::{Arrivals, body_of, hash_of};
 use posthouse_tests::client::{Answer, Door, stuffed};
 use posthouse_tests::exchanger::Exchanger;
 use posthouse_tests::house::{House, Tenant, rounds, wait_for};
-use posthouse_tests::ledger::{Arrivals, Ledger, body_of, hash_of};
+use posthouse_tests::ledger::Ledger;
 use posthouse_tests::load::{Press, Shape};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::TcpStream;
@@ -39,7 +40,7 @@ fn d5_a_cut_between_the_sites_250_and_our_record_makes_one_extra_copy_and_no_bou
         victim.store(house.pid().as_raw_nonzero().get(), Ordering::SeqCst);
         let raw = format!("From: {}\r\nTo: {to}\r\nSubject: {round}\r\n\r\nOnce, or twice.\r\n", door.sender);
         // The message may have been delivered, and the house be dead, before its own 250 was read.
-        let _ = door.connect().unwrap().submit(&door.sender, &[to.clone()], raw.as_bytes());
+        let _ = door.connect().unwrap().submit(&door.sender, std::slice::from_ref(&to), raw.as_bytes());
         let status = house.ended();
         assert_eq!(status.code(), None, "it was killed: {status}");
         house = site.start();
