@@ -86,19 +86,26 @@ impl Door {
         if greeting.code == 220 { Ok(client) } else { Err(refused(&greeting)) }
     }
 
-    /// Submits a finished message over HTTP; its recipients are those of its To.
-    pub fn post(&self, raw: &[u8]) -> reqwest::Result<Answer> {
-        let url = format!("{}/v1/tenants/self/messages", self.http);
-        let request = self.web.post(url).bearer_auth(&self.key).header("content-type", "message/rfc822");
-        answer(request.body(raw.to_vec()))
+    /// Submits a finished message over HTTP.
+    pub fn post(&self, recipients: &[String], raw: &[u8]) -> reqwest::Result<Answer> {
+        answer(self.request(recipients, raw))
     }
 
     /// The same with a key that makes repeating it harmless.
-    pub fn post_once(&self, raw: &[u8], idempotency_key: &str) -> reqwest::Result<Answer> {
-        let url = format!("{}/v1/tenants/self/messages", self.http);
-        let request = self.web.post(url).bearer_auth(&self.key).header("content-type", "message/rfc822");
-        answer(request.header("idempotency-key", idempotency_key).body(raw.to_vec()))
+    pub fn post_once(&self, recipients: &[String], raw: &[u8], key: &str) -> reqwest::Result<Answer> {
+        answer(self.request(recipients, raw).header("idempotency-key", key))
     }
+
+    fn request(&self, recipients: &[String], raw: &[u8]) -> reqwest::blocking::RequestBuilder {
+        let request = self.web.post(format!("{}/v1/tenants/self/messages", self.http)).bearer_auth(&self.key);
+        request.header("content-type", "application/json").body(body(recipients, raw))
+    }
+}
+
+/// What is posted for a finished message.
+pub fn body(recipients: &[String], raw: &[u8]) -> String {
+    let raw = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, raw);
+    serde_json::json!({"to": recipients, "raw": raw}).to_string()
 }
 
 fn answer(request: reqwest::blocking::RequestBuilder) -> reqwest::Result<Answer> {

@@ -84,6 +84,13 @@ impl Ledger {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How often each door said what, for the words of a failure.
+    pub fn codes(&self) -> BTreeMap<(&'static str, u16), usize> {
+        let mut codes = BTreeMap::new();
+        self.answers().iter().for_each(|told| *codes.entry((told.door, told.code)).or_default() += 1);
+        codes
+    }
+
     pub fn entries(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }

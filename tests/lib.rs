@@ -14,3 +14,4 @@ pub mod ledger;
 pub mod load;
 pub mod postgres;
 pub mod strace;
+pub mod volume;

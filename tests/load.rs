@@ -126,7 +126,7 @@ fn speak_http(door: &Door, mut press: Press, ledger: &Ledger, stop: &AtomicBool)
         let message = press.next();
         let number = ledger.offer(message.recipients.clone(), hash_of(body_of(&message.raw)));
         let began = watch();
-        let answer = door.post(&message.raw);
+        let answer = door.post(&message.recipients, &message.raw);
         let mut told = told(began, answer.as_ref().map_or(0, |answer| answer.status), "http");
         if let Ok(answer) = &answer {
             told.retry_after = answer.retry_after.is_some();

@@ -9,4 +9,5 @@ mod ends;
 mod kills;
 mod oracle;
 mod site;
+mod space;
 mod windows;

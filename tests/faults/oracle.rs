@@ -39,7 +39,7 @@ fn submit(door: &Door, name: &str, way: Way, count: usize) -> Vec<Reply> {
             (Way::Bdat, Some(session)) => {
                 session.submit_in_chunks(&door.sender, to, raw).unwrap().code == 250
             }
-            _ => door.post(raw).unwrap().status == 202,
+            _ => door.post(to, raw).unwrap().status == 202,
         };
         let at_us = now_us();
         assert!(accepted);

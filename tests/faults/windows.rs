@@ -3,7 +3,7 @@
 
 use crate::site::Site;
 use posthouse_tests::arrivals::{Arrivals, body_of, hash_of};
-use posthouse_tests::client::{Answer, Door, stuffed};
+use posthouse_tests::client::{Answer, Door, body, stuffed};
 use posthouse_tests::exchanger::Exchanger;
 use posthouse_tests::house::{House, Tenant, rounds, wait_for};
 use posthouse_tests::ledger::Ledger;
@@ -103,31 +103,32 @@ fn d6_a_client_that_is_gone_before_its_250_leaves_a_whole_message_or_none() {
 }
 
 /// A message of its own for each key.
-fn message(door: &Door, name: &str) -> (String, Vec<u8>) {
+fn finished(door: &Door, name: &str) -> (Vec<String>, Vec<u8>) {
     let to = format!("{name}@plain.example");
     let raw = format!("From: {}\r\nTo: {to}\r\nSubject: {name}\r\n\r\nOnce only.\r\n", door.sender);
-    (to, raw.into_bytes())
+    (vec![to], raw.into_bytes())
 }
 
 /// Sends a call and does not read its answer; the client is gone when the value is dropped.
-fn call(house: &House, tenant: &Tenant, key: &str, raw: &[u8]) -> TcpStream {
+fn call(house: &House, tenant: &Tenant, key: &str, (to, raw): &(Vec<String>, Vec<u8>)) -> TcpStream {
+    let body = body(to, raw);
     use std::io::Write;
     let address = house.text("/api").replace("http://", "");
     let mut stream = TcpStream::connect(&address).unwrap();
     let head = format!(
         "POST /v1/tenants/self/messages HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
-         Content-Type: message/rfc822\r\nIdempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n",
+         Content-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {}\r\n\r\n",
         tenant.key,
-        raw.len()
+        body.len()
     );
-    stream.write_all(&[head.as_bytes(), raw].concat()).unwrap();
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
     stream
 }
 
 /// Asks until there is an answer that is not about this moment.
-fn insist(door: &Door, key: &str, raw: &[u8]) -> Answer {
+fn insist(door: &Door, key: &str, (to, raw): &(Vec<String>, Vec<u8>)) -> Answer {
     wait_for("the answer to a repeated call", || {
-        door.post_once(raw, key).ok().filter(|answer| !matches!(answer.status, 409 | 429 | 503))
+        door.post_once(to, raw, key).ok().filter(|answer| !matches!(answer.status, 408 | 409 | 429 | 503))
     })
 }
 
@@ -141,15 +142,15 @@ fn d7_a_call_that_is_repeated_with_its_key_is_done_once() {
     let rounds = rounds(20, 1_000);
     for round in 0..rounds {
         let key = format!("key-{round}");
-        let (_, raw) = message(&door, &key);
-        let first = call(&house, &tenant, &key, &raw);
+        let message = finished(&door, &key);
+        let first = call(&house, &tenant, &key, &message);
         // Some clients are gone at once, some stay and do not listen.
         let _first = (round % 2 == 0).then_some(first);
         let answers = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
-                    let answer = insist(&door, &key, &raw);
+                    let answer = insist(&door, &key, &message);
                     answers.lock().unwrap().push(answer);
                 });
             }
@@ -158,7 +159,7 @@ fn d7_a_call_that_is_repeated_with_its_key_is_done_once() {
         assert_eq!(answers[0].status, 202, "{:?}", answers[0]);
         assert!(answers.iter().all(|answer| answer.body == answers[0].body), "{answers:?}");
         // The same key of another tenant is another key.
-        let (_, theirs) = message(&strangers, &format!("other-{round}"));
+        let theirs = finished(&strangers, &format!("other-{round}"));
         let answer = insist(&strangers, &key, &theirs);
         assert_eq!(answer.status, 202);
         assert_ne!(answer.body, answers[0].body);
@@ -184,13 +185,13 @@ fn d7_a_call_that_is_repeated_after_a_kill_is_done_once() {
     for round in 0..rounds {
         let key = format!("killed-{round}");
         let door = site.door(&house, &tenant);
-        let (_, raw) = message(&door, &key);
-        let _first = call(&house, &tenant, &key, &raw);
+        let message = finished(&door, &key);
+        let _first = call(&house, &tenant, &key, &message);
         posthouse_tests::house::let_pass(std::time::Duration::from_millis(round as u64 * 7 % 40));
         house.kill();
         house = site.start();
         let door = site.door(&house, &tenant);
-        assert_eq!(insist(&door, &key, &raw).status, 202);
+        assert_eq!(insist(&door, &key, &message).status, 202);
     }
     let copies = |round: &usize| house.arrivals(&format!("killed-{round}@plain.example"), 1).len();
     let twice = (0..rounds).filter(|round| copies(round) > 1).count();
@@ -212,16 +213,17 @@ fn d7_a_call_that_was_done_and_whose_answer_was_not_kept_is_done_once() {
          CREATE TRIGGER stall BEFORE UPDATE OF status ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION stall()",
     );
     let door = site.door(&house, &tenant);
-    let (to, raw) = message(&door, "stalled");
-    let _first = call(&house, &tenant, "stalled", &raw);
-    house.arrivals(&to, 1);
+    let message = finished(&door, "stalled");
+    let to = &message.0[0];
+    let _first = call(&house, &tenant, "stalled", &message);
+    house.arrivals(to, 1);
     house.kill();
     site.database.execute("DROP TRIGGER stall ON idempotency_keys");
     let house = site.start();
-    assert_eq!(insist(&site.door(&house, &tenant), "stalled", &raw).status, 202);
+    assert_eq!(insist(&site.door(&house, &tenant), "stalled", &message).status, 202);
     // A second message would be taken up after this one.
-    let (after, raw) = message(&door, "after");
-    insist(&site.door(&house, &tenant), "after", &raw);
-    house.arrivals(&after, 1);
-    assert_eq!(house.arrivals(&to, 1).len(), 1, "done twice");
+    let after = finished(&door, "after");
+    insist(&site.door(&house, &tenant), "after", &after);
+    house.arrivals(&after.0[0], 1);
+    assert_eq!(house.arrivals(to, 1).len(), 1, "done twice");
 }
