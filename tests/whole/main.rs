@@ -6,6 +6,7 @@
 
 mod refusals;
 mod running;
+mod serving;
 mod story;
 
 use posthouse_tests::house;
