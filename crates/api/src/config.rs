@@ -12,9 +12,12 @@ pub struct Config {
     pub body_octets_max: usize,
     /// Octets of the body of `POST …/messages`; base64 makes a message a third larger.
     pub message_body_octets_max: usize,
-    /// Connections at the same time; more wait in the kernel.
+    /// Connections at the same time. When all places are taken, the one that has been idle longest makes room.
     pub connections_max: usize,
-    /// Seconds a client may take to send its request line and headers.
+    /// Connections of one address (IPv6: of one /64), with the same rule among themselves. A proxy in front of the API
+    /// is one address.
+    pub connections_per_address_max: usize,
+    /// Seconds a client may take to send its request line and headers, and may be idle between two requests.
     pub header_seconds_max: u64,
     /// Seconds a request may take from its headers to our answer.
     pub request_seconds_max: u64,
@@ -67,6 +70,7 @@ impl Default for Config {
             body_octets_max: 256 * 1024,
             message_body_octets_max: 70 * 1024 * 1024,
             connections_max: 1024,
+            connections_per_address_max: 256,
             header_seconds_max: 30,
             request_seconds_max: 60,
             drain_seconds_max: 8,
