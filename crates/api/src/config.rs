@@ -1,7 +1,7 @@
 //! What the HTTP listener of this node does; every limit of the API has its name here.
 
 use mail::Domain;
-use registry::Slug;
+use registry::{Slug, ThrottleConfig};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -33,10 +33,6 @@ pub struct Config {
     pub refresh_seconds: u64,
     /// Whether the refresh cookie is only sent over HTTPS. False for a listener on loopback.
     pub cookie_secure: bool,
-    /// Failed logins of one e-mail address before it must wait.
-    pub login_failures_max: u32,
-    /// Seconds that an e-mail address waits after the first failure too many; doubled by each further one.
-    pub login_wait_seconds: u64,
     /// Seconds that a call waits for the same call that is still running.
     pub idempotency_wait_seconds: u64,
     /// Calls with an `Idempotency-Key` at the same time; each is finished even if its client goes away.
@@ -62,6 +58,8 @@ pub struct Config {
     pub webhook_allow_networks: Vec<ipnet::IpNet>,
     /// Name of the pool that new tenants send from when none is asked for.
     pub default_pool: Slug,
+    /// What wrong passwords cost; the credential is the e-mail address here.
+    pub login: ThrottleConfig,
 }
 
 impl Default for Config {
@@ -79,8 +77,6 @@ impl Default for Config {
             token_seconds: 15 * 60,
             refresh_seconds: 8 * 3600,
             cookie_secure: true,
-            login_failures_max: 5,
-            login_wait_seconds: 10,
             idempotency_wait_seconds: 15,
             idempotent_calls_max: 1024,
             batch_recipients_max: 500,
@@ -92,6 +88,9 @@ impl Default for Config {
             platform_domain: None,
             webhook_allow_networks: Vec::new(),
             default_pool: Slug::parse("shared").unwrap_or_else(|_| unreachable!("it is a slug")),
+            // A name has to be tried from eight networks at once before networks that we do not know are stopped:
+            // behind two or three an operator who was never seen from this place is not locked out.
+            login: ThrottleConfig { failures_per_credential_minute_max: 60, ..ThrottleConfig::default() },
         }
     }
 }
