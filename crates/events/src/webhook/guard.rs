@@ -6,9 +6,10 @@
 //! Redirects are never followed. Checked at every try, not only when the endpoint is made.
 
 use ipnet::IpNet;
+use mail::network::is_public;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Octets of a URL.
@@ -112,39 +113,6 @@ impl Resolve for Guard {
             Ok(Box::new(checked.into_iter()) as Addrs)
         })
     }
-}
-
-/// Whether an address is of the public internet (IANA special-purpose registries, November 2026).
-fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = match (a, b, c) {
-        // This network, private, loopback, multicast, reserved and broadcast.
-        (0 | 10 | 127 | 224.., _, _) => true,
-        (100, 64..=127, _) | (169, 254, _) | (172, 16..=31, _) | (192, 168, _) | (198, 18..=19, _) => true,
-        // Protocol assignments, documentation, 6to4 relays.
-        (192, 0, 0 | 2) | (192, 88, 99) | (198, 51, 100) | (203, 0, 113) => true,
-        _ => false,
-    };
-    !special
-}
-
-/// Only 2000::/3 is routed, and parts of it carry IPv4 addresses or are nobody's.
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    let global = segments[0] & 0xe000 == 0x2000;
-    let special = match (segments[0], segments[1]) {
-        // Protocol assignments with Teredo and ORCHID, documentation, 6to4.
-        (0x2001, 0..=0x01ff | 0x0db8) | (0x2002, _) | (0x3fff, 0..=0x0fff) => true,
-        _ => false,
-    };
-    global && !special
 }
 
 #[cfg(test)]
