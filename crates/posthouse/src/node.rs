@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
 use crate::secrets::Secrets;
-use crate::sections::{address, api_config, door_addresses, egress_config};
+use crate::sections::{address, api_config, door_addresses, egress_config, events_config};
 use crate::signals::Signals;
 use anyhow::Context;
 use api::Readiness;
@@ -101,7 +101,7 @@ impl Node {
             snapshot: source,
             clock: parts.clock.clone(),
             random: parts.random.fork(),
-            config: parts.config.events.clone(),
+            config: events_config(&parts.config),
         };
         let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
         let delivery = watched(stop.egress.clone(), stop.died.clone(), async move {

@@ -1,10 +1,11 @@
 //! Where a webhook may go: public addresses only, unless the operator allows a network.
 //!
 //! A tenant chooses the URL, so without this every tenant could make us call our own database or a cloud's metadata
-//! service. The host is resolved here and nowhere else; if one of its addresses is not allowed the call is refused,
-//! and the connection goes to the addresses that were checked, so a name that changes its mind gains nothing.
-//! Redirects are never followed. Checked at every try, not only when the endpoint is made.
+//! service. The host is resolved here, asking whom `names.rs` says, and nowhere else; if one of its addresses is not
+//! allowed the call is refused, and the connection goes to the addresses that were checked, so a name that changes its
+//! mind gains nothing. Redirects are never followed. Checked at every try, not only when the endpoint is made.
 
+use super::names::Names;
 use ipnet::IpNet;
 use mail::network::is_public;
 use reqwest::Url;
@@ -39,6 +40,7 @@ pub enum GuardError {
 pub struct Guard {
     allow: Arc<[IpNet]>,
     public: Public,
+    names: Names,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +50,13 @@ enum Public {
 }
 
 impl Guard {
+    /// Looks names up as the system does.
     pub fn new(allow: &[IpNet]) -> Guard {
-        Guard { allow: allow.into(), public: Public::Allowed }
+        Guard { allow: allow.into(), public: Public::Allowed, names: Names::System }
+    }
+
+    pub(crate) fn with_names(self, names: Names) -> Guard {
+        Guard { names, ..self }
     }
 
     /// The same without the public internet: for plain http, which must stay inside allowed networks.
@@ -108,8 +115,7 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let checked = guard.check_all(found.collect())?;
+            let checked = guard.check_all(guard.names.look_up(name.as_str()).await?)?;
             Ok(Box::new(checked.into_iter()) as Addrs)
         })
     }
@@ -218,5 +224,17 @@ mod tests {
         let refused = Guard::new(&[]).resolve("localhost".parse().unwrap()).await;
         let error = refused.err().unwrap();
         assert_eq!(error.downcast_ref::<GuardError>(), Some(&GuardError::Address));
+    }
+
+    #[tokio::test]
+    async fn what_the_configured_servers_say_is_checked_too() {
+        let guard = async |address| {
+            let server = crate::webhook::names::tests::name_server_of(address).await;
+            Guard::new(&[]).with_names(Names::new(&[server]).unwrap())
+        };
+        let inside = guard([10, 0, 0, 1]).await.resolve("hooks.client.example".parse().unwrap()).await;
+        assert_eq!(inside.err().unwrap().downcast_ref::<GuardError>(), Some(&GuardError::Address));
+        let public = guard([192, 0, 43, 8]).await.resolve("hooks.client.example".parse().unwrap()).await;
+        assert_eq!(public.unwrap().next(), Some("192.0.43.8:0".parse().unwrap()));
     }
 }
