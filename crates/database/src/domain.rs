@@ -222,29 +222,6 @@ impl Database {
         Ok(row)
     }
 
-    /// Domains whose last check is older than `before`, the longest ago first. For the house's checker.
-    pub async fn domains_due(
-        &self,
-        access: &Access,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<(TenantId, DomainId)>, Fault> {
-        let mut client = self.client().await?;
-        let scoped = self.scope(&mut client, access, None, Intent::Read, "find domains to check").await?;
-        let rows = scoped
-            .rows(
-                "SELECT tenant_id, id FROM domains WHERE checked_at IS NULL OR checked_at < $1
-                 ORDER BY checked_at NULLS FIRST LIMIT $2",
-                &[&before.to_jiff(), &i64::from(limit)],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok((TenantId::from_uuid(column(row, "tenant_id")?), DomainId::from_uuid(column(row, "id")?)))
-            })
-            .collect()
-    }
-
     async fn tell_state(&self, scoped: &Scoped<'_>, row: &DomainRow) -> Result<(), Fault> {
         let kind = match row.state {
             DomainState::Verified => EventKind::DomainVerified,

@@ -12,6 +12,7 @@ mod create;
 mod credential;
 mod dkim_key;
 mod domain;
+mod domain_due;
 mod endpoint;
 mod erase;
 mod error;
