@@ -61,6 +61,8 @@ fn v1() -> OpenApiRouter<Api> {
         .routes(routes!(domains::create, domains::list))
         .routes(routes!(domains::fetch, domains::delete))
         .routes(routes!(domains::verify))
+        .routes(routes!(domains::suspend))
+        .routes(routes!(domains::release))
         .routes(routes!(domains::keys))
         .routes(routes!(domains::rotate))
         .routes(routes!(credentials::create, credentials::list))

@@ -13,6 +13,7 @@ mod credential;
 mod dkim_key;
 mod domain;
 mod domain_due;
+mod domain_state;
 mod endpoint;
 mod erase;
 mod error;

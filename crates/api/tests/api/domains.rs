@@ -194,3 +194,22 @@ async fn rows_that_cannot_be_read_do_not_keep_the_watch_from_the_others() {
     let path = client.path(&format!("/domains/{}", client.domain));
     assert_eq!(house.call("GET", &path, &client.key, None).await.expect(200)["state"], "verified");
 }
+
+#[tokio::test]
+async fn an_operator_stops_a_domain_and_lets_it_go_and_its_tenant_may_not() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let operator = house.operator().await;
+    let path = client.path(&format!("/domains/{}", client.domain));
+    let call = |verb: &str, bearer: &str| {
+        let (path, bearer) = (format!("{path}/{verb}"), bearer.to_owned());
+        let house = &house;
+        async move { house.call("POST", &path, &bearer, None).await }
+    };
+    assert_eq!(call("suspend", &client.key).await.problem(403), "forbidden");
+    assert_eq!(call("suspend", &operator).await.expect(200)["state"], "suspended");
+    assert_eq!(call("verify", &client.key).await.expect(200)["state"], "suspended");
+    assert_eq!(call("release", &client.key).await.problem(403), "forbidden");
+    assert_eq!(call("release", &operator).await.expect(200)["state"], "pending");
+    assert_eq!(call("verify", &client.key).await.expect(200)["state"], "verified");
+}

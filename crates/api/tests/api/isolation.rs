@@ -50,6 +50,8 @@ const OPERATIONS: &[(&str, Whose)] = &[
     ("domain_fetch", Whose::Tenant),
     ("domain_delete", Whose::Tenant),
     ("domain_verify", Whose::Tenant),
+    ("domain_suspend", Whose::Either),
+    ("domain_release", Whose::Either),
     ("domain_keys", Whose::Tenant),
     ("domain_keys_rotate", Whose::Tenant),
     ("credential_create", Whose::Tenant),
