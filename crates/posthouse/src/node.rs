@@ -8,7 +8,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, session_keys};
 use crate::sections::{address, api_config, door_addresses, egress_config, events_config};
 use crate::signals::Signals;
 use anyhow::Context;
@@ -121,6 +121,7 @@ impl Node {
             ingress::IngressParts { submission: submission.clone(), tls: Some(tls), returned: None };
         let doors =
             Ingress::start(door_parts, listeners, stop.doors.clone()).context("cannot open the doors")?;
+        let housekeeping = housekeeping(&parts, (&database, &spool), &submission, &egress);
         let (api, watch) = match http {
             None => (None, None),
             Some(listener) => {
@@ -131,7 +132,7 @@ impl Node {
                 (Some(tokio::spawn(api::serve(listener, state, stop.doors.clone()))), Some(watch))
             }
         };
-        let housekeeping = tokio::spawn(housekeeping(&parts, &database).run(stop.doors.clone()));
+        let housekeeping = tokio::spawn(housekeeping.run(stop.doors.clone()));
         let addresses = doors.addresses();
         Ok(Node {
             database,
@@ -282,9 +283,20 @@ fn start_egress(
     egress::start(egress_parts, stop.clone()).context("cannot start delivery")
 }
 
-fn housekeeping(parts: &NodeParts, database: &Database) -> Housekeeping {
-    let config = parts.config.housekeeping.clone();
-    Housekeeping { database: database.clone(), clock: parts.clock.clone(), config }
+fn housekeeping(
+    parts: &NodeParts,
+    (database, spool): (&Database, &Spool),
+    submission: &Arc<Submission>,
+    egress: &egress::EgressHandle,
+) -> Housekeeping {
+    Housekeeping {
+        database: database.clone(),
+        spool: spool.clone(),
+        egress: egress.clone(),
+        submission: Arc::clone(submission),
+        clock: parts.clock.clone(),
+        config: parts.config.housekeeping.clone(),
+    }
 }
 
 fn domain_watch(parts: &NodeParts, database: &Database) -> anyhow::Result<api::DomainWatch> {
@@ -359,19 +371,6 @@ async fn bind_http(config: &Config) -> anyhow::Result<tokio::net::TcpListener> {
     })?;
     tokio::net::TcpListener::bind(address).await.map_err(|error| {
         Failure::Unavailable(format!("cannot listen on {address} (listen.http): {error}")).into()
-    })
-}
-
-/// The key that signs operators' sessions: one file per installation, made at the first start.
-fn session_keys(config: &Config) -> anyhow::Result<api::TokenKeys> {
-    let path = config.node.data.join("keys/session.key");
-    if !path.exists() {
-        let key = api::TokenKeys::generate().context("cannot make the session key")?;
-        crate::authority::write(&path, &key, 0o600)?;
-    }
-    let key = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    api::TokenKeys::from_pkcs8(&key).with_context(|| {
-        format!("{} is damaged; remove it to make a new one (everybody logs in again)", path.display())
     })
 }
 
