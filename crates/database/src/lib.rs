@@ -29,6 +29,7 @@ mod page;
 mod pool;
 mod projection;
 mod projection_rows;
+mod quota;
 mod scope;
 mod seal;
 mod session;
