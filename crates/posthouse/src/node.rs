@@ -6,6 +6,7 @@
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::delivery::delivery;
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
 use crate::secrets::{Secrets, session_keys};
@@ -203,6 +204,7 @@ fn api_state(
         random: parts.random.fork(),
         readiness: readiness(spool.clone(), snapshots.clone()),
         metrics: Arc::new(move || metrics.render()),
+        delivery: delivery(egress.clone(), parts.clock.clone()),
         why: why_source(egress.clone()),
         cancel: cancel_source(egress),
     })

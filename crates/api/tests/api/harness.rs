@@ -269,6 +269,7 @@ pub async fn state(config: Config) -> (AppState, Parts) {
         random: Random::from_number(9),
         readiness: Arc::new(Readiness::default),
         metrics: Arc::new(|| "posthouse_up 1\n".to_owned()),
+        delivery: api::Delivery::none(),
         why: Arc::new(|_| async { None }.boxed()),
         cancel: Arc::new(|_| async { Some(0) }.boxed()),
         config,
