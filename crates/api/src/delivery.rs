@@ -34,11 +34,14 @@ pub struct PathHold {
 
 type Answer<T> = BoxFuture<'static, Option<T>>;
 
+/// Totals, and the fullest queues.
+pub type QueueRows = (QueueTotals, Vec<QueueView>);
+
 /// The questions, one function each.
 #[derive(Clone)]
 pub struct Delivery {
-    /// Totals, and so many of the fullest queues.
-    pub queues: Arc<dyn Fn(usize) -> Answer<(QueueTotals, Vec<QueueView>)> + Send + Sync>,
+    /// At most so many of the queues.
+    pub queues: Arc<dyn Fn(usize) -> Answer<QueueRows> + Send + Sync>,
     pub paths: Arc<dyn Fn() -> Answer<Vec<PathRow>> + Send + Sync>,
     pub hold: Arc<dyn Fn(EgressPath, PathHold) -> Answer<()> + Send + Sync>,
     pub resume: Arc<dyn Fn(EgressPath) -> Answer<()> + Send + Sync>,
