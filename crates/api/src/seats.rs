@@ -1,6 +1,7 @@
 //! How many connections the API holds: by address, in all, and who makes room for whom.
 //!
-//! A `Seat` stands for one connection. It is idle until a request has been read and again once the request is answered.
+//! A `Seat` stands for one connection. It is idle until a request has been read and again once it is answered, whether or
+//! not the client has read the answer: one that never reads is of no more use than one that never asks.
 //! When an address has all the seats that one may have, its own connection that has idled longest makes room; when all
 //! seats are taken, the one that has idled longest of all. So a crowd that connects and asks nothing keeps nobody out,
 //! not even others behind its own address. A request in progress is never interrupted: where all are busy, newcomers
