@@ -31,7 +31,11 @@ pub fn run(rest: &[String]) -> Outcome {
     run_step(cargo().args(["build", "--locked", "--package", "posthouse"]))?;
     let mut command = cargo();
     command.args(["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]);
-    command.env("PATH", path_with(&nextest, &python)).env("POSTHOUSE_TEST_PYTHON", &python).args(rest);
+    command
+        .env("PATH", path_with(&nextest, &python))
+        .env("POSTHOUSE_TEST_PYTHON", &python)
+        .env("POSTHOUSE_TEST_COMPLETE", "1")
+        .args(rest);
     run_step(&mut command)
 }
 
