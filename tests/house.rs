@@ -111,17 +111,28 @@ impl Plot {
         self.spawn(self.command())
     }
 
+    fn serve_command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("serve").arg("--config").arg(self.path().join("posthouse.toml"));
+        command.arg("--ready-file").arg(self.path().join("ready.json"));
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// How a `serve` that cannot start ends, and what it says.
+    pub fn serve_in_vain(&self) -> (Option<i32>, String) {
+        let output = self.serve_command().output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     /// `posthouse serve` on an external PostgreSQL, which the settings name; it says in its ready file where it is.
     pub fn serve(&self) -> House {
         let ready_file = self.path().join("ready.json");
         let _ = std::fs::remove_file(&ready_file);
-        let mut command = Command::new(binary());
-        command.arg("serve").arg("--config").arg(self.path().join("posthouse.toml"));
-        command.arg("--ready-file").arg(&ready_file);
-        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).unwrap();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut child = self.serve_command().stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let ready = wait_for("the ready file", || {
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none(), "posthouse ended before it was ready:\n{}", self.log());

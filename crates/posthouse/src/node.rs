@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
 use crate::secrets::Secrets;
-use crate::sections::{address, api_config, door_addresses, egress_config};
+use crate::sections::{address, api_config, door_addresses, egress_config, spool_directory};
 use crate::signals::Signals;
 use anyhow::Context;
 use api::Readiness;
@@ -83,61 +83,57 @@ struct Keepers {
 }
 
 impl Node {
+    /// Whatever can fail is made first, and mail moves only when nothing is left to fail or to wait for: a start that
+    /// is given up leaves no delivery in flight.
     pub async fn start(mut parts: NodeParts) -> anyhow::Result<Node> {
+        let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
+            .await
+            .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;
+        let counter = if parts.with_api { Some(Counter::open(&parts.config).await?) } else { None };
+        let listeners = Listeners::bind(door_addresses(&parts.config)?)
+            .map_err(|error| unavailable("cannot listen", error))?;
         let keepers = Keepers::open(&mut parts).await?;
         let submission = start_submission(&mut parts, &keepers).await?;
         let stop = Stop::default();
-        // Every address is bound before anything runs: a port that is taken is found before mail moves.
-        let config = &parts.config;
-        let listeners =
-            Listeners::bind(door_addresses(config)?).map_err(|error| unavailable("cannot listen", error))?;
-        let http = if parts.with_api { Some(bind_http(config).await?) } else { None };
-        let http_address = http.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
         let Keepers { database, snapshots, follower, source, spool, recovery } = keepers;
-        let (egress, delivery) = start_egress(&mut parts, &spool, recovery, &source, &stop.egress)?;
         let events_parts = events::EventsParts {
             spool: spool.clone(),
             database: database.clone(),
-            snapshot: source,
+            snapshot: source.clone(),
             clock: parts.clock.clone(),
             random: parts.random.fork(),
             config: parts.config.events.clone(),
         };
         let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
-        let delivery = watched(stop.egress.clone(), stop.died.clone(), async move {
-            match delivery.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "delivery ended with a fault")
-                }
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "delivery died"),
-            }
-        });
+        let (egress, delivery) = start_egress(&mut parts, &spool, recovery, &source, &stop.egress)?;
         let events = watched(stop.events.clone(), stop.died.clone(), events.stopped());
-        let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
-            .await
-            .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;
+        let delivery = watched(stop.egress.clone(), stop.died.clone(), told(delivery));
         let door_parts =
             ingress::IngressParts { submission: submission.clone(), tls: Some(tls), returned: None };
         let doors =
             Ingress::start(door_parts, listeners, stop.doors.clone()).context("cannot open the doors")?;
-        let (api, watch) = match http {
-            None => (None, None),
-            Some(listener) => {
-                let keepers = (&database, &snapshots, &spool);
-                let state = api_state(&mut parts, keepers, submission, egress)?;
-                let watch = domain_watch(&parts, &database)?;
-                let watch = tokio::spawn(watch.run(stop.doors.clone()));
-                (Some(tokio::spawn(api::serve(listener, state, stop.doors.clone()))), Some(watch))
-            }
-        };
+        let (mut http, mut api, mut watch) = (None, None, None);
+        if let Some(counter) = counter {
+            http = Some(counter.address);
+            let Counter { listener, config, dns: [dns, watch_dns], tokens, .. } = counter;
+            let watcher = api::DomainWatch::new(database.clone(), watch_dns, parts.clock.clone(), &config);
+            watch = Some(tokio::spawn(watcher.run(stop.doors.clone())));
+            let state = api_state(
+                &mut parts,
+                (config, dns, tokens),
+                (&database, &snapshots, &spool),
+                submission,
+                egress,
+            );
+            api = Some(tokio::spawn(api::serve(listener, state, stop.doors.clone())));
+        }
         let housekeeping = tokio::spawn(housekeeping(&parts, &database).run(stop.doors.clone()));
         let addresses = doors.addresses();
         Ok(Node {
             database,
             snapshots,
             addresses,
-            http: http_address,
+            http,
             spool,
             doors,
             delivery,
@@ -183,28 +179,50 @@ async fn start_submission(parts: &mut NodeParts, keepers: &Keepers) -> anyhow::R
     .context("cannot start the signing threads")
 }
 
+/// What the API needs and may not get.
+struct Counter {
+    listener: tokio::net::TcpListener,
+    address: SocketAddr,
+    config: api::Config,
+    /// One for requests, one for the domains that are watched.
+    dns: [api::DnsChecker; 2],
+    tokens: api::TokenKeys,
+}
+
+impl Counter {
+    async fn open(config: &Config) -> anyhow::Result<Counter> {
+        let listener = bind_http(config).await?;
+        let address = listener.local_addr()?;
+        let tokens = session_keys(config)?;
+        let config = api_config(config);
+        let dns = || api::DnsChecker::new(&config).context("cannot set up name lookups");
+        let dns = [dns()?, dns()?];
+        Ok(Counter { listener, address, config, dns, tokens })
+    }
+}
+
 fn api_state(
     parts: &mut NodeParts,
+    (config, dns, tokens): (api::Config, api::DnsChecker, api::TokenKeys),
     (database, snapshots, spool): (&Database, &Arc<SnapshotHandle>, &Spool),
     submission: Arc<Submission>,
     egress: egress::EgressHandle,
-) -> anyhow::Result<api::AppState> {
-    let config = api_config(&parts.config);
+) -> api::AppState {
     let metrics = parts.metrics.clone();
-    Ok(api::AppState {
-        dns: api::DnsChecker::new(&config).context("cannot set up name lookups")?,
+    api::AppState {
+        dns,
         config,
         database: database.clone(),
         snapshots: snapshots.clone(),
         submission,
-        tokens: session_keys(&parts.config)?,
+        tokens,
         clock: parts.clock.clone(),
         random: parts.random.fork(),
         readiness: readiness(spool.clone(), snapshots.clone()),
         metrics: Arc::new(move || metrics.render()),
         why: why_source(egress.clone()),
         cancel: cancel_source(egress),
-    })
+    }
 }
 
 impl Node {
@@ -287,12 +305,6 @@ fn housekeeping(parts: &NodeParts, database: &Database) -> Housekeeping {
     Housekeeping { database: database.clone(), clock: parts.clock.clone(), config }
 }
 
-fn domain_watch(parts: &NodeParts, database: &Database) -> anyhow::Result<api::DomainWatch> {
-    let config = api_config(&parts.config);
-    let dns = api::DnsChecker::new(&config).context("cannot set up name lookups")?;
-    Ok(api::DomainWatch::new(database.clone(), dns, parts.clock.clone(), &config))
-}
-
 /// What the API asks when somebody wants to know why a message waits.
 fn why_source(egress: egress::EgressHandle) -> api::Why {
     Arc::new(move |message| {
@@ -323,6 +335,17 @@ fn watched(
     })
 }
 
+/// The end of delivery, in the log if it is not the one we asked for.
+async fn told(delivery: Delivery) {
+    match delivery.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "delivery ended with a fault");
+        }
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "delivery died"),
+    }
+}
+
 fn ended(name: &'static str, outcome: Result<(), tokio::task::JoinError>) {
     if let Err(error) = outcome {
         tracing::error!(error = &error as &dyn std::error::Error, task = name, "a task died");
@@ -335,10 +358,7 @@ pub fn unavailable(what: &str, error: impl std::error::Error + Send + Sync + 'st
 }
 
 async fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Spool, spool::Recovery)> {
-    let mut settings = config.spool.clone();
-    if settings.directory.as_os_str().is_empty() {
-        settings.directory = config.node.data.join("spool");
-    }
+    let settings = spool::Config { directory: spool_directory(config), ..config.spool.clone() };
     let directory = settings.directory.clone();
     // Recovery reads every segment: seconds with a large spool, and no business of the network threads.
     let opened =

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use ingress::Addresses;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 pub fn door_addresses(config: &Config) -> anyhow::Result<Addresses> {
     Ok(Addresses {
@@ -31,6 +32,14 @@ pub fn egress_config(config: &Config) -> egress::Config {
     settings.dns_servers.clone_from(&config.dns.servers);
     settings.own_names = vec![config.node.hostname.to_string(), config.node.return_path_host.to_string()];
     settings
+}
+
+/// Where the journal is.
+pub fn spool_directory(config: &Config) -> PathBuf {
+    match config.spool.directory.as_os_str().is_empty() {
+        true => config.node.data.join("spool"),
+        false => config.spool.directory.clone(),
+    }
 }
 
 pub fn api_config(config: &Config) -> api::Config {

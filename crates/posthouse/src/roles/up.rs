@@ -15,6 +15,7 @@ use crate::node::{Node, NodeParts, unavailable};
 use crate::postgres::{self, Server};
 use crate::ready::{Lab as ReadyLab, Operator, Ready};
 use crate::secrets::Secrets;
+use crate::sections::spool_directory;
 use crate::signals::Signals;
 use crate::{authority, nofile, screen, telemetry};
 use anyhow::Context;
@@ -139,39 +140,8 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
     };
     // Whoever changes their mind meanwhile need not wait: nothing has been accepted yet.
     let Some(node) = signals.unless_asked(start_node(&mut ground)).await.transpose()? else { return Ok(()) };
-    let password = Zeroizing::new(ground.operator.password.clone());
-    node.database
-        .operator_ensure(&ground.operator.email, password)
-        .await
-        .map_err(|error| unavailable("cannot make the operator", error))?;
-    let mut ready = ready(&ground, &node, lab.as_ref());
-    if let (Some(lab), Some(inbound)) = (&lab, node.addresses.inbound) {
-        lab.set_inbound(inbound)?;
-    }
-    let mut zone = match &lab {
-        Some(lab) => Some(Zone::open(&node.database, lab).await?),
-        None => None,
-    };
-    let keep_zone = async {
-        match (&mut zone, &lab) {
-            (Some(zone), Some(lab)) => zone.keep(&node.database, &node.snapshots, lab).await,
-            _ => std::future::pending().await,
-        }
-    };
-    let open_for_use = async {
-        if ready.lab.is_some() {
-            let file = ground.data.path().join("keys/demo.json");
-            let demo = signals.unless_asked(demo::ensure(&ready, &file)).await;
-            let Some(demo) = demo.transpose()? else { return Ok(()) };
-            ready.demo = Some(demo);
-        }
-        announce(options, &ground, &ready)?;
-        node.until_the_end(&mut signals).await
-    };
-    let ended = tokio::select! {
-        ended = open_for_use => ended,
-        () = keep_zone => unreachable!("the zone is kept for ever"),
-    };
+    // From here on mail is under way: whatever happens, what is in flight gets its end.
+    let ended = open_for_use(options, &ground, &node, lab.as_ref(), &mut signals).await;
     forget(options, ground.data.path());
     node.stop().await;
     stop_lab.cancel();
@@ -179,6 +149,42 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
         lab.stopped().await;
     }
     ended
+}
+
+/// What `up` adds to a node, and then the node's life.
+async fn open_for_use(
+    options: &Up,
+    ground: &Ground,
+    node: &Node,
+    lab: Option<&LabHandle>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let password = Zeroizing::new(ground.operator.password.clone());
+    node.database
+        .operator_ensure(&ground.operator.email, password)
+        .await
+        .map_err(|error| unavailable("cannot make the operator", error))?;
+    let mut ready = ready(ground, node, lab);
+    let Some(lab) = lab else {
+        announce(options, ground, &ready)?;
+        return node.until_the_end(signals).await;
+    };
+    if let Some(inbound) = node.addresses.inbound {
+        lab.set_inbound(inbound)?;
+    }
+    let mut zone = Zone::open(&node.database, lab).await?;
+    let live = async {
+        let file = ground.data.path().join("keys/demo.json");
+        let demo = signals.unless_asked(demo::ensure(&ready, &file)).await;
+        let Some(demo) = demo.transpose()? else { return Ok(()) };
+        ready.demo = Some(demo);
+        announce(options, ground, &ready)?;
+        node.until_the_end(signals).await
+    };
+    tokio::select! {
+        ended = live => ended,
+        () = zone.keep(&node.database, &node.snapshots, lab) => unreachable!("the zone is kept for ever"),
+    }
 }
 
 /// The database at the schema of this version, and the node on it.
@@ -211,6 +217,10 @@ async fn start_lab(ground: &mut Ground, stop: CancellationToken) -> anyhow::Resu
     ground.config.dns.servers = vec![lab.dns];
     ground.config.egress.smtp_port = lab.smtp_port;
     ground.config.egress.lab_loopback_only = true;
+    // Complaints of the lab's providers come back to our own door.
+    if ground.config.ingress.headers.complaint_domain.is_none() {
+        ground.config.ingress.headers.complaint_domain = Some(ground.config.node.return_path_host.clone());
+    }
     let loopback: [ipnet::IpNet; 2] = [
         ipnet::IpNet::new_assert(IpAddr::from([127, 0, 0, 0]), 8),
         ipnet::IpNet::new_assert(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16]), 128),
@@ -230,7 +240,7 @@ fn ready(ground: &Ground, node: &Node, lab: Option<&LabHandle>) -> Ready {
         operator: Some(ground.operator.clone()),
         database: Some(ground.config.database.url.clone()),
         lab,
-        ..Ready::of(node, ground.config.node.data.join("spool"))
+        ..Ready::of(node, spool_directory(&ground.config))
     }
 }
 
