@@ -10,6 +10,7 @@ mod data;
 mod demo;
 mod exit;
 mod housekeeping;
+mod keepers;
 mod lab_zone;
 mod node;
 mod nofile;

@@ -8,12 +8,13 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
+use crate::keepers::Keepers;
 use crate::secrets::Secrets;
-use crate::sections::{address, api_config, door_addresses, egress_config, spool_directory};
+use crate::sections::{address, api_config, door_addresses, egress_config};
 use crate::signals::Signals;
 use anyhow::Context;
 use api::Readiness;
-use database::{Database, Follower, Keys, SnapshotHandle};
+use database::{Database, SnapshotHandle};
 use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
 use mail::{Clock, Random, Timestamp};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -70,16 +71,6 @@ struct Stop {
     events: CancellationToken,
     /// Cancelled when a worker ended before it was told to.
     died: CancellationToken,
-}
-
-/// What everything else stands on: the registry and the journal, open.
-struct Keepers {
-    database: Database,
-    snapshots: Arc<SnapshotHandle>,
-    follower: JoinHandle<()>,
-    source: ingress::SnapshotSource,
-    spool: Spool,
-    recovery: spool::Recovery,
 }
 
 impl Node {
@@ -144,23 +135,6 @@ impl Node {
             follower,
             stop,
         })
-    }
-}
-
-impl Keepers {
-    async fn open(parts: &mut NodeParts) -> anyhow::Result<Keepers> {
-        let clock: Arc<dyn Clock> = parts.clock.clone();
-        let keys = Keys::from_master(&parts.secrets.derive("database"));
-        let database = Database::connect(&parts.config.database, keys, clock.clone(), parts.random.fork())
-            .await
-            .map_err(|error| unavailable("cannot use the database", error))?;
-        let (snapshots, follower) = Follower::start(database.clone(), &parts.config.database)
-            .await
-            .map_err(|error| unavailable("cannot read the registry", error))?;
-        let held = Arc::clone(&snapshots);
-        let source: ingress::SnapshotSource = Arc::new(move || held.load());
-        let (spool, recovery) = open_spool(&parts.config, clock).await?;
-        Ok(Keepers { database, snapshots, follower, source, spool, recovery })
     }
 }
 
@@ -355,15 +329,6 @@ fn ended(name: &'static str, outcome: Result<(), tokio::task::JoinError>) {
 /// An error of our surroundings with all its causes, as one sentence and exit code 69.
 pub fn unavailable(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
     Failure::Unavailable(format!("{what}: {:#}", anyhow::Error::from(error))).into()
-}
-
-async fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Spool, spool::Recovery)> {
-    let settings = spool::Config { directory: spool_directory(config), ..config.spool.clone() };
-    let directory = settings.directory.clone();
-    // Recovery reads every segment: seconds with a large spool, and no business of the network threads.
-    let opened =
-        tokio::task::spawn_blocking(move || Spool::open(settings, Arc::new(spool::RealDisk), clock)).await?;
-    opened.map_err(|error| unavailable(&format!("cannot open the journal in {}", directory.display()), error))
 }
 
 async fn restored_usage(database: &Database, spool: &Spool, now: Timestamp) -> anyhow::Result<Usage> {
