@@ -11,6 +11,7 @@ mod demo;
 mod exit;
 mod housekeeping;
 mod lab_zone;
+mod log_writer;
 mod node;
 mod nofile;
 mod postgres;
