@@ -64,7 +64,10 @@ impl Server {
     pub fn start(name: &str) -> Server {
         let cluster = Cluster::own(name);
         let folder = std::env::temp_dir().join(format!("posthouse-{name}-{}", std::process::id()));
-        Server { cluster, folder }
+        let server = Server { cluster, folder };
+        // The servers of other tests may forget what they have just committed; this one is going to be stopped.
+        server.execute("ALTER ROLE postgres SET synchronous_commit = on");
+        server
     }
 
     /// The house makes the database itself.
