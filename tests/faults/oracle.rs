@@ -11,13 +11,13 @@ use posthouse_tests::load::{Press, Shape};
 use posthouse_tests::strace::{Call, Trace, can_trace};
 use std::sync::{Arc, Mutex};
 
-const CALLS: &str = "pwritev,pwritev2,pwrite64,fdatasync,fsync,openat";
+pub const CALLS: &str = "pwritev,pwritev2,pwrite64,fdatasync,fsync,openat";
 
 /// A reply that was read: the recipient of its message, and when.
 #[derive(Debug, Clone)]
-struct Reply {
-    recipient: String,
-    at_us: u64,
+pub struct Reply {
+    pub recipient: String,
+    pub at_us: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ fn submit(door: &Door, name: &str, way: Way, count: usize) -> Vec<Reply> {
 }
 
 /// Fifty clients at once.
-fn submit_in_parallel(door: &Door, name: &str, each: usize) -> Vec<Reply> {
+pub fn submit_in_parallel(door: &Door, name: &str, each: usize) -> Vec<Reply> {
     let replies = Arc::new(Mutex::new(Vec::new()));
     let clients: Vec<_> = (0..50)
         .map(|number| {
@@ -66,7 +66,7 @@ fn submit_in_parallel(door: &Door, name: &str, each: usize) -> Vec<Reply> {
 }
 
 /// What the calls show about the replies; every breach fails the test. Returns the number of syncs that carried them.
-fn hold_against(replies: &[Reply], calls: &[Call]) -> usize {
+pub fn hold_against(replies: &[Reply], calls: &[Call]) -> usize {
     let path = |call: &Call| {
         call.arguments.split_once('<').map(|(_, rest)| rest.split('>').next().unwrap_or("").to_owned())
     };

@@ -12,6 +12,7 @@ mod exit;
 mod housekeeping;
 mod keepers;
 mod lab_zone;
+mod log_writer;
 mod node;
 mod nofile;
 mod postgres;

@@ -21,7 +21,7 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
         .map_err(|error| Failure::Configuration(format!("the configuration cannot be used\n{error}")))?;
     let with_api = check_roles(&options.role)?;
     check_complete(&config)?;
-    telemetry::start_logging(&config.log)?;
+    let _log = telemetry::start_logging(&config.log)?;
     nofile::raise();
     let metrics = telemetry::start_metrics()?;
     let data = DataDirectory::open(&config.node.data)?;

@@ -11,6 +11,7 @@ use crate::data::DataDirectory;
 use crate::demo;
 use crate::exit::Failure;
 use crate::lab_zone::Zone;
+use crate::log_writer::Flush;
 use crate::node::{Node, NodeParts, unavailable};
 use crate::postgres::{self, Server};
 use crate::ready::{Lab as ReadyLab, Operator, Ready};
@@ -43,7 +44,7 @@ struct Ground {
 }
 
 pub fn run(options: &Up) -> anyhow::Result<()> {
-    let (mut ground, server) = prepare(options)?;
+    let (mut ground, server, _log) = prepare(options)?;
     if let Some(server) = &server {
         ground.config.database.url = server.url(postgres::DATABASE);
     }
@@ -56,7 +57,7 @@ pub fn run(options: &Up) -> anyhow::Result<()> {
     outcome
 }
 
-fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>)> {
+fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>, Flush)> {
     let mut config = Config::load(options.config.as_deref())
         .map_err(|error| Failure::Configuration(format!("the configuration cannot be used\n{error}")))?;
     if let Some(data) = &options.data {
@@ -65,7 +66,7 @@ fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>)> {
     if let Some(url) = &options.database {
         config.database.url.clone_from(url);
     }
-    telemetry::start_logging(&config.log)?;
+    let log = telemetry::start_logging(&config.log)?;
     nofile::raise();
     let metrics = telemetry::start_metrics()?;
     let data = DataDirectory::open(&config.node.data)?;
@@ -90,7 +91,7 @@ fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>)> {
         ),
         false => None,
     };
-    Ok((Ground { config, data, secrets, clock, random, authority, operator, metrics }, server))
+    Ok((Ground { config, data, secrets, clock, random, authority, operator, metrics }, server, log))
 }
 
 /// The one place where randomness comes from the operating system.
