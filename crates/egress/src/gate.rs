@@ -80,6 +80,7 @@ impl Ways {
             return self.refuse(candidate, Reason::NoSource, Gate::Shut);
         }
         let mut barrier: Option<NotBefore> = None;
+        let mut aside: Option<NotBefore> = None;
         let mut reachable = false;
         for source in sources {
             if !reaches(&source, &destination.route) {
@@ -87,6 +88,10 @@ impl Ways {
             }
             reachable = true;
             let path = EgressPath { source: source.name.clone(), site: destination.route.site.clone() };
+            if let Err(found) = self.shaper.check_tenant(&path, candidate.tenant, now) {
+                aside = Some(sooner(aside, found));
+                continue;
+            }
             match self.way(&path, candidate.tls, &source, &destination, now) {
                 Ok(placement) => return Ok(placement),
                 Err(found) => {
@@ -95,8 +100,13 @@ impl Ways {
                 }
             }
         }
-        let Some(barrier) = barrier.filter(|_| reachable) else {
+        if !reachable {
             return Ok(Placement::Judge(Cause::NoCommonFamily));
+        }
+        // A tenant that is held on one path may wait for another one; only if there is none it lets others pass.
+        let Some(barrier) = barrier else {
+            let until = aside.and_then(|aside| aside.at);
+            return Err(until.map_or(Gate::Shut, Gate::TenantUntil));
         };
         let gate = barrier.at.map_or(Gate::Shut, Gate::Until);
         let reason = match barrier.barrier {

@@ -30,6 +30,11 @@ use std::time::Duration;
 
 /// One connection, in the unit of the accounts.
 const ONE: u32 = 1_000_000;
+/// How long it is believed that a site takes no more connections than it said, at first and at most.
+const BELIEF_FIRST: Duration = Duration::from_secs(10 * 60);
+const BELIEF_MAX: Duration = Duration::from_secs(4 * 3600);
+/// So many answers in a row that want less than one connection are a wish for none.
+const WISHES_MAX: u32 = 10;
 
 /// What one answer, or its absence, says about the site as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +70,16 @@ pub struct Window {
     gone: u32,
     /// Failures in a row that found nobody home.
     failures: u32,
+    /// Answers in a row that wanted less although there was one connection only.
+    wishes: u32,
     /// Dead until then.
     wakes: Option<Instant>,
     /// How long it will be dead the next time.
     pause: Duration,
+    /// The most that the site took when it said that there are too many, and until when one more is not tried.
+    ceiling: Option<(u32, Instant)>,
+    /// How long the next ceiling will be believed.
+    belief: Duration,
 }
 
 impl Window {
@@ -81,8 +92,11 @@ impl Window {
             trouble: 0,
             gone: 0,
             failures: 0,
+            wishes: 0,
             wakes: None,
             pause: rule.pause_first,
+            ceiling: None,
+            belief: BELIEF_FIRST,
         }
     }
 
@@ -109,8 +123,8 @@ impl Window {
     /// Takes one answer into account. `busy` is how many connections are open, the one that answered among them.
     pub fn feedback(&mut self, feedback: Feedback, busy: u32, now: Instant) {
         match feedback {
-            Feedback::Good => self.good(busy),
-            Feedback::Slower => self.slower(),
+            Feedback::Good => self.good(busy, now),
+            Feedback::Slower => self.slower(now),
             Feedback::Gone => self.nobody_home(now),
             Feedback::Neutral => {}
         }
@@ -122,11 +136,17 @@ impl Window {
         self.size = self.size.clamp(1, rule.limit.max(1));
     }
 
-    /// One connection less at once, because the site said that there are too many.
-    pub fn shrink(&mut self) {
-        self.size = (self.size - 1).max(1);
+    /// The site said that there are too many: it takes one less than are `open` now.
+    pub fn shrink(&mut self, open: u32, now: Instant) {
+        self.size = self.size.min(open).saturating_sub(1).max(1);
         self.success = 0;
         self.trouble = 0;
+        // Others of the same cohort that hear it too say it once.
+        let believed = self.ceiling.is_some_and(|(_, until)| until > now);
+        if !believed {
+            self.belief = if self.ceiling.is_some() { (self.belief * 2).min(BELIEF_MAX) } else { BELIEF_FIRST };
+        }
+        self.ceiling = Some((self.size, now + self.belief));
     }
 
     /// Down to one connection, because the site asked for a pause: what it took before says nothing about after.
@@ -142,8 +162,9 @@ impl Window {
         self.pause = self.rule.pause_first;
     }
 
-    fn good(&mut self, busy: u32) {
+    fn good(&mut self, busy: u32, now: Instant) {
         self.somebody_home();
+        self.wishes = 0;
         self.wakes = None;
         self.pause = self.rule.pause_first;
         // An idle window proves nothing by its size.
@@ -155,8 +176,21 @@ impl Window {
         if self.success + ONE / self.size / 2 >= ONE {
             self.success = 0;
             self.trouble = 0;
-            self.size = (self.size + 1).min(self.rule.limit.max(1));
+            self.grow(now);
         }
+    }
+
+    fn grow(&mut self, now: Instant) {
+        let limit = match self.ceiling {
+            Some((most, until)) if until > now => self.rule.limit.min(most),
+            // A whole cohort above it: the site takes more now.
+            Some((most, _)) if self.size > most => {
+                self.ceiling = None;
+                self.rule.limit
+            }
+            Some(_) | None => self.rule.limit,
+        };
+        self.size = (self.size + 1).min(limit.max(1)).max(self.size.min(self.rule.limit.max(1)));
     }
 
     fn somebody_home(&mut self) {
@@ -164,8 +198,15 @@ impl Window {
         self.failures = 0;
     }
 
-    fn slower(&mut self) {
+    fn slower(&mut self, now: Instant) {
         self.somebody_home();
+        if self.wakes(now).is_some() {
+            return;
+        }
+        self.wishes = if self.size == 1 { self.wishes + 1 } else { 0 };
+        if self.wishes >= WISHES_MAX {
+            return self.rest(now);
+        }
         self.trouble += ONE / self.size;
         if self.trouble + ONE / self.size / 2 >= ONE {
             self.trouble = 0;
@@ -185,11 +226,17 @@ impl Window {
         if self.gone + ONE / self.size / 2 < ONE && self.failures < self.rule.failures_max {
             return;
         }
+        self.rest(now);
+    }
+
+    fn rest(&mut self, now: Instant) {
         self.wakes = Some(now + self.pause);
         self.pause = (self.pause * 2).min(self.rule.pause_max);
         self.size = 1;
         self.success = 0;
         self.trouble = 0;
+        // The probe's answer alone decides whether it rests again.
+        self.wishes = WISHES_MAX - 1;
         self.somebody_home();
     }
 }
@@ -222,8 +269,8 @@ mod tests {
         let mut window = Window::new(rule());
         times(&mut window, Feedback::Good, 10_000, NOW);
         assert_eq!(window.size(NOW), 20);
-        times(&mut window, Feedback::Slower, 10_000, NOW);
-        assert_eq!(window.size(NOW), 1);
+        times(&mut window, Feedback::Slower, 1_000, NOW);
+        assert_eq!(window.size(NOW + Duration::from_secs(60)), 1);
         assert_eq!(Window::new(WindowRule { initial: 0, limit: 0, ..rule() }).size(NOW), 1);
     }
 
@@ -313,12 +360,53 @@ mod tests {
     #[test]
     fn too_many_connections_costs_one_at_once() {
         let mut window = Window::new(rule());
-        window.shrink();
+        window.shrink(5, NOW);
         assert_eq!(window.size(NOW), 4);
+        window.shrink(3, NOW);
+        assert_eq!(window.size(NOW), 2, "it took two beside the one that it refused");
         for _ in 0..10 {
-            window.shrink();
+            window.shrink(1, NOW);
         }
         assert_eq!(window.size(NOW), 1);
+    }
+
+    #[test]
+    fn what_the_site_called_too_many_is_tried_again_seldom_and_then_once() {
+        let mut window = Window::new(rule());
+        let minutes = |count: u64| NOW + Duration::from_secs(count * 60);
+        for open in [5, 4, 3] {
+            window.shrink(open, NOW);
+        }
+        times(&mut window, Feedback::Good, 1_000, NOW);
+        assert_eq!(window.size(minutes(9)), 2);
+        times(&mut window, Feedback::Good, 2, minutes(10));
+        assert_eq!(window.size(NOW), 3, "one more is tried");
+        window.shrink(3, minutes(10));
+        times(&mut window, Feedback::Good, 1_000, minutes(29));
+        assert_eq!(window.size(NOW), 2, "the second time it is believed for twice as long");
+        times(&mut window, Feedback::Good, 2 + 3 + 4, minutes(30));
+        assert_eq!(window.size(NOW), 5, "a cohort above it: the site takes more now");
+        window.shrink(5, minutes(31));
+        times(&mut window, Feedback::Good, 4, minutes(41));
+        assert_eq!(window.size(NOW), 5, "and what was believed before is over");
+    }
+
+    #[test]
+    fn a_site_that_wants_less_than_one_connection_is_left_alone_for_longer_and_longer() {
+        let mut window = Window::new(rule());
+        times(&mut window, Feedback::Slower, 5 + 4 + 3 + 2, NOW);
+        assert_eq!((window.size(NOW), window.wakes(NOW)), (1, None));
+        times(&mut window, Feedback::Slower, 10, NOW);
+        assert_eq!(window.wakes(NOW), Some(NOW + Duration::from_secs(60)));
+        // What was under way says nothing new.
+        times(&mut window, Feedback::Slower, 10, NOW);
+        let later = NOW + Duration::from_secs(60);
+        times(&mut window, Feedback::Slower, 1, later);
+        assert_eq!(window.wakes(later), Some(later + Duration::from_secs(120)), "the probe is enough");
+        let later = later + Duration::from_secs(120);
+        times(&mut window, Feedback::Good, 1, later);
+        times(&mut window, Feedback::Slower, 9, later);
+        assert_eq!(window.wakes(later), None);
     }
 
     #[test]
