@@ -61,9 +61,7 @@ pub(crate) struct Sessions {
 impl Session {
     fn has_room(&self) -> bool {
         let places = if self.fast { AHEAD } else { 1 };
-        !self.closing
-            && self.orders.len() < places
-            && self.given < self.messages_max
+        !self.closing && self.orders.len() < places && self.given < self.messages_max
     }
 }
 

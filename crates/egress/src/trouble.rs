@@ -167,11 +167,9 @@ fn refused(stage: Stage, reply: &Reply, at: &Circumstances, profiles: &Profiles)
     };
     let tenant_pause = match classified.step {
         Step::PauseTenant(time) => Some(time),
-        Step::None
-        | Step::Multiply(_)
-        | Step::Pause(_)
-        | Step::ConnectionLess
-        | Step::LearnPerConnection => None,
+        Step::None | Step::Multiply(_) | Step::Pause(_) | Step::ConnectionLess | Step::LearnPerConnection => {
+            None
+        }
     };
     Judged { outcome, next, signal, tenant_pause }
 }

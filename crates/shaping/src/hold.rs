@@ -60,7 +60,8 @@ impl TenantHolds {
 
     /// The hold of `tenant` on any path to `site` that ends first.
     pub fn at_site(&self, site: &SiteName, tenant: TenantId, now: Instant) -> Option<&Hold> {
-        let rows = self.rows.get(&tenant)?.iter().filter(|(path, hold)| path.site == *site && !hold.is_over(now));
+        let rows =
+            self.rows.get(&tenant)?.iter().filter(|(path, hold)| path.site == *site && !hold.is_over(now));
         rows.map(|(_, hold)| hold).min_by_key(|hold| hold.until)
     }
 

@@ -159,7 +159,7 @@ impl Shaper {
             }
             Signal::Pause { time, reason } => {
                 // No wave at the end of a pause: it starts again with one connection.
-                state.window.collapse();
+                state.window.collapse(now + time);
                 state.suspend(Hold { until: Some(now + time), reason });
             }
         }
