@@ -17,6 +17,7 @@
 use crate::cancel::Cancelled;
 use crate::config::Config;
 use crate::gate::{Placement, Ways};
+use crate::look_ups::LookUps;
 use crate::record::Now;
 use crate::resolve::{Route, Unresolved};
 use crate::sessions::{Flying, Sessions};
@@ -47,7 +48,6 @@ pub(crate) struct Dispatcher {
     pub(crate) actions: VecDeque<Action>,
     pub(crate) cancelled: Cancelled,
     next_order: u64,
-    looking: usize,
     /// Picking stopped before the queue was asked for everything.
     more: bool,
     pub(crate) draining: bool,
@@ -126,7 +126,7 @@ impl Dispatcher {
             snapshot,
             profiles,
             random,
-            look_ups: VecDeque::new(),
+            look_ups: LookUps::new(config.resolves_max),
             starved: HashMap::new(),
             reasons: HashMap::new(),
             wants_connection: false,
@@ -141,7 +141,6 @@ impl Dispatcher {
             actions: VecDeque::new(),
             cancelled,
             next_order: 0,
-            looking: 0,
             more: false,
             draining: false,
             swept: now,
@@ -171,7 +170,7 @@ impl Dispatcher {
     }
 
     pub fn handle_resolved(&mut self, domain: &Domain, answer: Result<Route, Unresolved>, now: Now) {
-        self.looking = self.looking.saturating_sub(1);
+        self.ways.look_ups.ended(domain);
         let site = self.ways.sites.resolved(domain, answer, &self.ways.profiles, now.instant);
         // What stands at its old site moves on by itself; what stands at this one is looked at with the new answer.
         self.queue.assign_site(domain, &site);
@@ -343,9 +342,7 @@ impl Dispatcher {
 
     /// Starts look-ups, as many as may run at a time.
     fn look_up(&mut self) {
-        while self.looking < self.ways.config.resolves_max {
-            let Some(domain) = self.ways.look_ups.pop_front() else { return };
-            self.looking += 1;
+        while let Some(domain) = self.ways.look_ups.start() {
             self.actions.push_back(Action::Resolve(domain));
         }
     }

@@ -4,13 +4,14 @@
 //! address, does shaping allow it. A refusal is kept per outlet as the one reason, until the outlet opens again.
 
 use crate::config::Config;
+use crate::look_ups::LookUps;
 use crate::resolve::Route;
 use crate::sessions::Sessions;
 use crate::sites::{Destination, Known, LookUp, Sites};
 use crate::source;
 use crate::trouble::Cause;
 use mail::classify::Profiles;
-use mail::{Domain, EgressPath, Instant, PoolId, Random, SiteName};
+use mail::{EgressPath, Instant, PoolId, Random, SiteName};
 use queue::control::Reason;
 use queue::{Candidate, Gate, TlsNeed};
 use registry::{EgressSource, Snapshot};
@@ -59,7 +60,7 @@ pub(crate) struct Ways {
     pub config: Arc<Config>,
     pub random: Random,
     /// Domains to look up.
-    pub look_ups: VecDeque<Domain>,
+    pub look_ups: LookUps,
     /// Sites that wait for a connection of this process (none), or of their provider.
     pub starved: HashMap<Option<u32>, Starved>,
     pub reasons: HashMap<(PoolId, TlsNeed, SiteName), Reason>,
@@ -70,7 +71,7 @@ pub(crate) struct Ways {
 
 impl Ways {
     pub fn place(&mut self, candidate: &Candidate<'_>, now: Instant) -> Result<Placement, Gate> {
-        let destination = match self.destination(candidate.domain, now) {
+        let destination = match self.destination(candidate, now) {
             Known::Destination(destination) => destination,
             Known::Nowhere(why) => return Ok(Placement::Judge(Cause::Unresolved(why))),
             Known::Pending => return self.refuse(candidate, Reason::Resolving, Gate::Shut),
@@ -182,10 +183,10 @@ impl Ways {
         }
     }
 
-    fn destination(&mut self, domain: &Domain, now: Instant) -> Known {
-        let (known, look_up) = self.sites.look(domain, now);
+    fn destination(&mut self, candidate: &Candidate<'_>, now: Instant) -> Known {
+        let (known, look_up) = self.sites.look(candidate.domain, now);
         if look_up == LookUp::Start {
-            self.look_ups.push_back(domain.clone());
+            self.look_ups.want(candidate.tenant, candidate.domain.clone());
         }
         known
     }

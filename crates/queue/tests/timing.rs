@@ -235,7 +235,9 @@ fn a_tenant_that_steps_aside_lets_the_others_pass_and_is_asked_about_again_at_it
         if candidate.tenant == held { Gate::TenantUntil(until) } else { Gate::Open }
     };
     for _ in 0..2 {
-        let Some(Polled::Deliver(delivery)) = house.queue.poll(house.now, &mut gate) else { panic!("it is open") };
+        let Some(Polled::Deliver(delivery)) = house.queue.poll(house.now, &mut gate) else {
+            panic!("it is open")
+        };
         assert_eq!(delivery.flow.tenant, house.tenant(2));
         house.queue.settle(delivery.ticket);
     }

@@ -14,7 +14,7 @@ mod worlds;
 use crate::config::Config;
 use crate::dispatch::{Action, Dispatcher, Event, Order, Report};
 use crate::record::Now;
-use crate::resolve::{Exchanger, Route};
+use crate::resolve::{Exchanger, Route, Unresolved};
 use crate::trouble::{Cause, Circumstances};
 use house::Ids;
 use mail::classify::Profiles;
@@ -162,7 +162,11 @@ impl World {
     fn act(&mut self) {
         while let Some(action) = self.dispatcher.poll_action() {
             match action {
-                Action::Resolve(domain) => self.later(Duration::from_millis(5), Happening::Resolved(domain)),
+                Action::Resolve(domain) => {
+                    let dead = domain.as_str().starts_with("dead");
+                    let time = if dead { Duration::from_secs(10) } else { Duration::from_millis(5) };
+                    self.later(time, Happening::Resolved(domain));
+                }
                 Action::Connect(job) => {
                     let site = job.destination.route.site.as_str().to_owned();
                     let line = Line {
@@ -230,8 +234,11 @@ impl World {
         let now = self.now();
         match happening {
             Happening::Resolved(domain) => {
-                let route = route(&format!("mx.{domain}"));
-                self.dispatcher.handle_resolved(&domain, Ok(route), now);
+                let answer = match domain.as_str().starts_with("dead") {
+                    true => Err(Unresolved::Temporary("no answer".to_owned())),
+                    false => Ok(route(&format!("mx.{domain}"))),
+                };
+                self.dispatcher.handle_resolved(&domain, answer, now);
             }
             Happening::Opened(session) => self.opened(session),
             Happening::Served(session) => self.served(session),

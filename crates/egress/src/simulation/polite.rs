@@ -200,6 +200,34 @@ fn a_reply_about_one_tenant_holds_that_tenant_and_nobody_else() {
     assert_eq!(by_tenant.values().sum::<usize>(), 7);
 }
 
+/// N6: ten thousand domains whose servers are dead, and one tenant whose domains are new but well.
+#[test]
+fn domains_that_nobody_answers_for_do_not_delay_the_others() {
+    let worst = |dead: usize| {
+        let mut world = World::new(40, |_| {});
+        for number in 0..dead {
+            world.accept(0, &format!("dead{number}.example"), 1);
+        }
+        let mut accepted = HashMap::new();
+        for second in 1..60 {
+            world.run(second * SECOND);
+            accepted.insert(world.accept(1, &format!("well{second}.example"), 1), world.clock);
+        }
+        world.run(61 * SECOND);
+        let dwell = |(at, one): (Duration, &spool::Settled)| Some(at - *accepted.get(&one.message)?);
+        let dwells: Vec<Duration> = world.settled().filter_map(dwell).collect();
+        assert_eq!(dwells.len(), 59);
+        assert!(
+            world.settled().all(|(_, one)| one.settlement == Settlement::Delivered),
+            "none of them bounced"
+        );
+        dwells.into_iter().max().unwrap()
+    };
+    let (alone, beside) = (worst(0), worst(10_000));
+    println!("at worst {alone:?} alone, {beside:?} beside 10,000 dead domains");
+    assert!(beside <= alone * 3 / 2, "{alone:?} alone, {beside:?} beside them");
+}
+
 /// Nothing ticks: with nothing to do there is no time to come back at, and with something it is that time.
 #[test]
 fn with_nothing_due_nobody_asks_to_be_woken() {
