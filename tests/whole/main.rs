@@ -4,8 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-mod crash;
-mod house;
 mod refusals;
 mod running;
+mod serving;
 mod story;
+
+use posthouse_tests::house;

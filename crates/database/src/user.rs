@@ -158,6 +158,11 @@ impl Database {
         Ok(user)
     }
 
+    /// Whoever logs in with this address, disabled or not.
+    pub async fn user_by_address(&self, access: &Access, email: &str) -> Result<Option<UserRow>, Fault> {
+        Ok(self.user_by_email(access, email).await?.map(|(user, _)| user))
+    }
+
     async fn user_by_email(&self, access: &Access, email: &str) -> Result<Option<(UserRow, String)>, Fault> {
         let mut client = self.client().await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "look for a user").await?;

@@ -260,8 +260,9 @@ mod tests {
             tokio::task::yield_now().await;
         }
         // All sessions of the first end before their turn.
-        for job in &jobs {
+        for job in jobs {
             job.abort();
+            assert!(job.await.unwrap_err().is_cancelled());
         }
         drop(gate);
         assert_eq!(other.await.unwrap().unwrap(), 2);

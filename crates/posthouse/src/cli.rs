@@ -29,6 +29,12 @@ pub enum Command {
     Serve(Serve),
     /// Bring the database to the schema of this version
     Migrate(Migrate),
+    /// People who run the house: the first one, and one who forgot the password
+    ///
+    /// Works on the database itself, because before the first operator nobody can log in. Everybody else is made and
+    /// changed through the API. The new password is made here and printed once.
+    #[command(subcommand)]
+    Operator(OperatorCommand),
     /// Check a configuration file and print every mistake with its line
     CheckConfig(CheckConfig),
     /// Look into the journal on the disk, also while a node runs; nothing is changed
@@ -80,6 +86,28 @@ pub struct Migrate {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The database to migrate; a user who owns it and may create roles
+    #[arg(long, value_name = "URL")]
+    pub database: Option<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OperatorCommand {
+    /// Make an operator
+    Add(OperatorPerson),
+    /// Give an operator a new password; tokens and sessions of the old one end
+    Password(OperatorPerson),
+}
+
+#[derive(Debug, Args)]
+pub struct OperatorPerson {
+    /// Whom: the address to log in with
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: String,
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The database, instead of database.url of the configuration
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
     #[arg(long)]

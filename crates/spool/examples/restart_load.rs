@@ -115,6 +115,7 @@ async fn main() -> Result<(), Failed> {
     }
     let (start, before) = (clock.instant(), resident()?);
     let (spool, recovery) = Spool::open(config, Arc::new(RealDisk), Arc::clone(&clock))?;
+    writeln!(out, "{:.2} s until mail is taken", seconds(start))?;
     let unsettled = recovery.unsettled.len();
     writeln!(out, "{:.2} s until {unsettled} waiting messages are known", seconds(start))?;
     let memory = resident()?.saturating_sub(before);

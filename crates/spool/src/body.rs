@@ -3,9 +3,9 @@
 //! What was just accepted is usually delivered at once, so the commit thread leaves it in a cache with a limit in
 //! octets; a message that is settled leaves early. Damage is a `Fault::Unreadable`, never wrong bytes.
 
-use crate::journal::Shared;
 use crate::record::Logged;
 use crate::segment::{FRAME_HEADER_OCTETS, FrameHeader, Read, read_over_errors};
+use crate::shared::Shared;
 use crate::{Accepted, Fault, Position, Record, wire};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};

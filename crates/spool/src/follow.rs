@@ -4,9 +4,9 @@
 //! that is behind reads the segments. A follower is one cursor: two readers are two followers.
 
 use crate::error::is_passing;
-use crate::journal::Shared;
 use crate::record::Logged;
 use crate::segment::{self, Found, Scan};
+use crate::shared::Shared;
 use crate::trim::Place;
 use crate::{Fault, Position, Record, wire};
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ const PASSING_PAUSE: Duration = Duration::from_millis(100);
 /// Reads the log in order, committed records only.
 pub struct Follower {
     shared: Arc<Shared>,
-    tip: watch::Receiver<crate::journal::Tip>,
+    tip: watch::Receiver<crate::shared::Tip>,
     cursor: Position,
     /// The segment being read, when not served from memory.
     scan: Option<Scan>,

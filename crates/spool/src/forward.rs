@@ -7,10 +7,10 @@
 //! settled; whoever delivers it finds it unreadable and says so.
 
 use crate::error::is_passing;
-use crate::journal::Shared;
 use crate::queue::{Copies, Copy};
 use crate::record::{Logged, Record};
 use crate::segment::{self, Found, Scan};
+use crate::shared::Shared;
 use crate::{DiskFile, Fault, Position, wire};
 use bytes::Bytes;
 use mail::MessageId;

@@ -3,9 +3,9 @@
 //! Encoding and checksums happen here, in the caller's task; the commit thread only places and writes. Both push
 //! back: they wait while too many octets (messages) or records (outcomes) are on their way to the disk.
 
-use crate::journal::Shared;
 use crate::queue::{Answer, Entry};
 use crate::record::Logged;
+use crate::shared::Shared;
 use crate::{Accepted, Fault, OutcomeRecord, Position, Record, wire};
 use bytes::Bytes;
 use mail::MessageId;

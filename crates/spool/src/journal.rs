@@ -1,32 +1,25 @@
 //! `Spool`: opening the journal, handing out the handles, shutting it down; and what its parts share.
 //!
-//! Two threads belong to it: `spool-commit` writes and syncs, `spool-trim` removes old segments. Reads run on
-//! tokio's blocking threads.
+//! Three threads belong to it: `spool-commit` writes and syncs, `spool-trim` removes old segments, and `spool-load`
+//! finds what waits from before and ends. Reads run on tokio's blocking threads.
 
 use crate::body::Cache;
 use crate::commit::Writer;
 use crate::follow::Recent;
-use crate::ledger::Ledger;
-use crate::quarantine::Quarantine;
-use crate::queue::{End, Entry, Queue};
-use crate::record::Logged;
-use crate::segment::file_name;
+use crate::loading::{Loader, Loading, Progress};
+use crate::queue::{End, Queue};
+use crate::shared::{Shared, Tip};
 use crate::trim::{Keeper, Marks};
 use crate::{
-    Bodies, Config, Disk, DiskFile, Fault, Follower, Intake, Outcomes, Position, ReaderMark, Record,
-    Recovery, recover,
+    Bodies, Config, Disk, Fault, Follower, Intake, Outcomes, Position, ReaderMark, Recovery, recover,
 };
 use bytes::Bytes;
 use mail::Clock;
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, watch};
-
-/// Open segment files kept for reading.
-const OPEN_FILES_MAX: usize = 32;
 
 /// The journal of this process. Cheap to clone; give out the narrower handles where they do.
 #[derive(Clone)]
@@ -50,32 +43,9 @@ pub struct Status {
     /// Segments that stay, and every later one with them, because they hold something that this program could not
     /// read or does not know: somebody has to look at them.
     pub pinned: usize,
+    /// What waits from before is still being found; mail is taken all the same.
+    pub loading: Option<Progress>,
     pub end: Position,
-}
-
-/// How far readers may read, and whether more will come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tip {
-    pub(crate) end: Position,
-    pub(crate) ended: Option<End>,
-}
-
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) disk: Arc<dyn Disk>,
-    /// For measuring only.
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) queue: Queue,
-    pub(crate) intake_turns: Arc<Semaphore>,
-    pub(crate) outcome_turns: Arc<Semaphore>,
-    pub(crate) quarantine: Quarantine,
-    pub(crate) tip: watch::Sender<Tip>,
-    pub(crate) marks: Marks,
-    ledger: Mutex<Ledger>,
-    cache: Mutex<Cache>,
-    recent: Mutex<Recent>,
-    files: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
-    full: AtomicBool,
 }
 
 /// Stops the threads when the last `Spool` goes; then the directory is free for another process.
@@ -87,24 +57,26 @@ struct Threads {
 struct Running {
     commit: JoinHandle<()>,
     trim: JoinHandle<()>,
+    load: JoinHandle<()>,
     _lock: Box<dyn Send + Sync>,
 }
 
 impl Spool {
-    /// Takes the directory, recovers what is there and starts the threads. Blocking.
+    /// Takes the directory, finds the end of the log and starts the threads. Blocking, for as long as the last segment
+    /// takes to read; mail can be accepted then. What waits from before is found meanwhile and comes from `Recovery`.
     pub fn open(
         config: Config,
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Spool, Recovery), Fault> {
         config.check()?;
-        let started = clock.instant();
-        let recovered = recover::recover(&config, &disk)?;
+        let recovered = recover::take_up(&config, &disk)?;
         let shared = Arc::new(Shared {
             queue: Queue::default(),
             intake_turns: Arc::new(Semaphore::new(config.in_flight_octets_max as usize)),
             outcome_turns: Arc::new(Semaphore::new(config.outcomes_in_flight_max as usize)),
             quarantine: recovered.quarantine,
+            loading: Loading::new(recovered.segments.len()),
             tip: watch::Sender::new(Tip { end: recovered.end, ended: None }),
             marks: Marks::new(&config.readers),
             ledger: Mutex::new(recovered.ledger),
@@ -112,25 +84,20 @@ impl Spool {
             recent: Mutex::new(Recent::new(config.recent_records_max as usize)),
             files: Mutex::new(BTreeMap::new()),
             full: AtomicBool::new(false),
-            clock: Arc::clone(&clock),
+            clock,
             config,
             disk,
         });
         let writer = Writer::new(Arc::clone(&shared), recovered.active, recovered.next_segment);
         let keeper = Keeper::new(Arc::clone(&shared));
+        let loader = Loader::new(Arc::clone(&shared), recovered.segments, recovered.last);
         let running = Running {
             commit: thread("spool-commit", move || writer.run(), &shared)?,
             trim: thread("spool-trim", move || keeper.run(), &shared)?,
+            load: thread("spool-load", move || loader.run(), &shared)?,
             _lock: recovered.lock,
         };
-        let recovery = recovered.report.finish(&shared);
-        tracing::info!(
-            unsettled = recovery.unsettled.len(),
-            settled = recovery.settled,
-            quarantined = recovery.quarantined.len(),
-            duration_ms = clock.instant().saturating_since(started).as_millis() as u64,
-            "the journal is open"
-        );
+        let recovery = Recovery::new(&shared, recovered.torn, recovered.end);
         let threads = Arc::new(Threads { shared: Arc::clone(&shared), running: Mutex::new(Some(running)) });
         Ok((Spool { shared, threads }, recovery))
     }
@@ -186,6 +153,7 @@ impl Spool {
             unsettled: ledger.unsettled(),
             quarantined: self.shared.quarantine.len(),
             pinned: ledger.pinned(),
+            loading: self.shared.loading.progress(),
             end: tip.end,
         }
     }
@@ -214,8 +182,8 @@ impl Threads {
     fn stop(&self) {
         self.shared.close();
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Running { commit, trim, _lock }) = running {
-            let panicked = commit.join().is_err() | trim.join().is_err();
+        if let Some(Running { commit, trim, load, _lock }) = running {
+            let panicked = commit.join().is_err() | trim.join().is_err() | load.join().is_err();
             if panicked {
                 tracing::error!("a thread of the journal panicked");
             }
@@ -238,148 +206,4 @@ fn thread(
         shared.close();
         Fault::Directory { path: shared.config.directory.clone(), source: Arc::new(source) }
     })
-}
-
-impl Shared {
-    /// An error if nothing more is taken.
-    pub(crate) fn ended(&self) -> Result<(), Fault> {
-        self.tip.borrow().ended.map_or(Ok(()), |end| Err(end.into()))
-    }
-
-    /// No new entries; what is queued is written.
-    pub(crate) fn close(&self) {
-        self.queue.end(End::Closed);
-        self.intake_turns.close();
-        self.outcome_turns.close();
-        self.marks.close();
-    }
-
-    /// Nothing is written or acknowledged from here on, and nothing removed: if a sync failed, none proves anything
-    /// any more. Readers keep what is committed.
-    pub(crate) fn seal(&self) {
-        self.marks.close();
-        self.queue.end(End::Sealed);
-        self.tip.send_modify(|tip| tip.ended = Some(End::Sealed));
-        self.intake_turns.close();
-        self.outcome_turns.close();
-        metrics::gauge!("posthouse_spool_sealed").set(1.0);
-    }
-
-    /// The commit thread has written its last.
-    pub(crate) fn ended_for_good(&self) {
-        self.tip.send_modify(|tip| tip.ended = tip.ended.or(Some(End::Closed)));
-    }
-
-    /// A group is durable: the ledger knows it, the caches hold it, then readers may see it.
-    pub(crate) fn publish(
-        &self,
-        group: &[Entry],
-        positions: &[Position],
-        end: Position,
-        file: &Arc<dyn DiskFile>,
-    ) {
-        let mut settled = Vec::new();
-        let trim = {
-            let mut ledger = self.ledger();
-            let rotated = !ledger.segments.contains_key(&end.segment());
-            for (entry, position) in group.iter().zip(positions) {
-                settled.extend(ledger.apply(*position, entry.frame.len(), &entry.logged));
-            }
-            ledger.segments.entry(end.segment()).or_default().octets = u64::from(end.offset());
-            rotated || ledger.oldest_is_done()
-        };
-        let records = group.iter().zip(positions).filter_map(|(entry, position)| match &entry.logged {
-            Logged::Record(record) => Some((*position, record, entry)),
-            Logged::Moved(_) => None,
-        });
-        {
-            let mut cache = self.cache();
-            for (position, record, entry) in records.clone() {
-                if let Record::Accepted(accepted) = &**record {
-                    cache.insert(position, Arc::clone(accepted), entry.frame.body.clone());
-                }
-            }
-            settled.iter().for_each(|position| cache.remove(*position));
-        }
-        self.recent().extend(records.map(|(position, record, _)| (position, Arc::clone(record))), end);
-        self.keep_open(end.segment(), file);
-        self.tip.send_modify(|tip| tip.end = end);
-        if trim {
-            self.marks.look_again();
-        }
-        metrics::counter!("posthouse_spool_records_total").increment(group.len() as u64);
-    }
-
-    pub(crate) fn measure(&self) {
-        let (segments, octets, open_octets, unsettled, pinned) = {
-            let ledger = self.ledger();
-            let (octets, open_octets) = (ledger.octets(), ledger.open_octets());
-            (ledger.segments.len(), octets, open_octets, ledger.unsettled(), ledger.pinned())
-        };
-        metrics::gauge!("posthouse_spool_segments").set(segments as f64);
-        metrics::gauge!("posthouse_spool_segments_pinned").set(pinned as f64);
-        metrics::gauge!("posthouse_spool_octets", "of" => "segments").set(octets as f64);
-        metrics::gauge!("posthouse_spool_octets", "of" => "waiting_messages").set(open_octets as f64);
-        metrics::gauge!("posthouse_spool_waiting_messages").set(unsettled as f64);
-    }
-
-    /// Up to where a segment holds committed records; 0 if none.
-    pub(crate) fn committed_octets(&self, segment: u32) -> u64 {
-        self.ledger().segments.get(&segment).map_or(0, |state| state.octets)
-    }
-
-    /// The file of a segment, for reading.
-    pub(crate) fn file(&self, segment: u32) -> io::Result<Arc<dyn DiskFile>> {
-        if let Some(file) = self.files().get(&segment) {
-            return Ok(Arc::clone(file));
-        }
-        let file = self.disk.open(&self.config.directory.join(file_name(segment)))?;
-        self.keep_open(segment, &file);
-        Ok(file)
-    }
-
-    fn keep_open(&self, segment: u32, file: &Arc<dyn DiskFile>) {
-        let mut files = self.files();
-        if files.contains_key(&segment) {
-            return;
-        }
-        while files.len() >= OPEN_FILES_MAX {
-            files.pop_first();
-        }
-        files.insert(segment, Arc::clone(file));
-    }
-
-    pub(crate) fn forget_file(&self, segment: u32) {
-        self.files().remove(&segment);
-    }
-
-    /// A disk that cannot say how much is free will say so when it is written to.
-    pub(crate) fn look_at_space(&self) {
-        let free = self.disk.free_octets(&self.config.directory).unwrap_or(u64::MAX);
-        self.full.store(free < self.config.reserve_octets, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_full(&self) {
-        self.full.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn files(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<dyn DiskFile>>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, HashMap};
 pub(crate) struct Ledger {
     live: HashMap<MessageId, Live>,
     pub(crate) segments: BTreeMap<u32, SegmentState>,
+    /// Everything that waits from before is known; until then nothing may be removed.
+    pub(crate) complete: bool,
     /// Messages that were settled while this ledger watched.
     pub(crate) settled: u64,
     /// Where a waiting message lay when this process first knew it, if it was copied since; and the way back.
@@ -124,10 +126,34 @@ impl Ledger {
         Some(origin)
     }
 
-    /// Before a position is given to anybody, nobody can hold an old one.
-    pub(crate) fn forget_old_places(&mut self) {
-        self.origins = HashMap::new();
-        self.forwards = HashMap::new();
+    /// What is known of the segments, without what is in them.
+    pub(crate) fn segments_only(mut self) -> Ledger {
+        for state in self.segments.values_mut() {
+            (state.open, state.open_octets) = (0, 0);
+        }
+        Ledger { segments: self.segments, ..Ledger::default() }
+    }
+
+    /// Takes over what was `read` of the log as it was when the journal was opened. This ledger knows what came since:
+    /// other messages, for nobody could have settled one of those.
+    pub(crate) fn complete_with(&mut self, mut read: Ledger) {
+        // Nobody holds a position of before the copies that were read.
+        (read.origins, read.forwards) = (HashMap::new(), HashMap::new());
+        for (segment, new) in std::mem::take(&mut self.segments) {
+            let state = read.segments.entry(segment).or_insert(SegmentState {
+                octets: 0,
+                open: 0,
+                open_octets: 0,
+                ..new
+            });
+            state.octets = state.octets.max(new.octets);
+            state.open += new.open;
+            state.open_octets += new.open_octets;
+            state.pinned |= new.pinned && !new.unreadable;
+        }
+        read.live.extend(self.live.drain());
+        read.settled += self.settled;
+        *self = Ledger { complete: true, ..read };
     }
 
     /// Where the message that was once known to lie at `position` lies now.

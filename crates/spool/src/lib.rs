@@ -16,6 +16,7 @@ pub mod inspect;
 mod intake;
 mod journal;
 mod ledger;
+mod loading;
 #[cfg(any(test, feature = "testkit"))]
 pub mod lying;
 mod position;
@@ -27,6 +28,7 @@ mod record;
 mod recover;
 mod rewrite;
 mod segment;
+mod shared;
 mod trim;
 mod wire;
 
@@ -40,6 +42,7 @@ pub use error::Fault;
 pub use follow::Follower;
 pub use intake::{Committed, Intake, Outcomes};
 pub use journal::{Spool, Status};
+pub use loading::Progress;
 pub use position::Position;
 pub use quarantine::Quarantined;
 pub use record::{Accepted, Attempted, OutcomeRecord, RecipientRecord, Record, Settled, Settlement};

@@ -136,6 +136,15 @@ impl LyingDisk {
         self.lock().failing_reads.insert(path.to_owned(), octets);
     }
 
+    /// Reads of this file wait from now on until they are released.
+    pub fn hold_reads(&self, path: &Path) {
+        self.lock().held_reads.insert(path.to_owned());
+    }
+
+    pub fn release_reads(&self, path: &Path) {
+        self.lock().held_reads.remove(path);
+    }
+
     /// Opening this file fails with this error code, or no longer.
     pub fn fail_opens(&self, path: &Path, code: Option<i32>) {
         let mut world = self.lock();
@@ -292,6 +301,11 @@ impl DiskFile for LyingFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut world = lock(&self.world);
+        while world.held_reads.contains(&self.path) {
+            drop(world);
+            std::thread::yield_now();
+            world = lock(&self.world);
+        }
         world.powered()?;
         let touches = |bad: &Range<u64>| offset < bad.end && bad.start < offset + buffer.len() as u64;
         if world.failing_reads.get(&self.path).is_some_and(touches) {

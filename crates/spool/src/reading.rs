@@ -26,15 +26,37 @@ pub(crate) enum Tail {
 
 /// The state of the log as far as it was read.
 pub(crate) struct Reading {
-    pub(crate) quarantine: Quarantine,
+    pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) ledger: Ledger,
     pub(crate) unknown: u64,
     pub(crate) torn: Option<Torn>,
 }
 
 impl Reading {
-    pub(crate) fn new(quarantine: Quarantine) -> Reading {
+    pub(crate) fn new(quarantine: Arc<Quarantine>) -> Reading {
         Reading { quarantine, ledger: Ledger::default(), unknown: 0, torn: None }
+    }
+
+    /// It is there; what is in it shows when it is read.
+    pub(crate) fn note_segment(&mut self, segment: u32, len: u64) {
+        let octets = len.min(u64::from(u32::MAX));
+        self.ledger.segments.insert(segment, SegmentState { octets, ..SegmentState::default() });
+    }
+
+    /// What was found in the last segment when the log was taken up, once more and behind all others: what is settled
+    /// in it was accepted in them. `end` is where it ended then. Bodies are checked again, for a group that was torn may
+    /// have left whole records behind damaged ones.
+    pub(crate) fn beginning_of_active(
+        &mut self,
+        segment: u32,
+        file: &Arc<dyn DiskFile>,
+        end: u64,
+    ) -> io::Result<()> {
+        let mut scan = Scan::new(Arc::clone(file), Position::new(segment, 0), end, segment::Bodies::Check);
+        while let Some(found) = scan.next()? {
+            self.take(file, found);
+        }
+        if scan.met_read_errors() { Err(io::Error::other("it could be read a moment ago")) } else { Ok(()) }
     }
 
     /// All of it was acknowledged: whatever cannot be read is damage.

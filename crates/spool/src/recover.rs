@@ -12,30 +12,49 @@
 use crate::body::read_accepted;
 use crate::commit::Active;
 use crate::disk::make_directory_durably;
-use crate::journal::Shared;
 use crate::ledger::Ledger;
 use crate::quarantine::Quarantine;
 use crate::reading::{Reading, Tail};
 use crate::rewrite::write_anew;
 use crate::segment::{file_name, segment_of};
+use crate::shared::Shared;
 use crate::{Accepted, Config, Disk, Fault, Position, Quarantined};
 use mail::{MessageId, Timestamp};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What was found when the journal was opened.
+/// What was left behind in the journal. Finding it takes as long as reading all segments; whoever asks for a part that
+/// is not known yet waits for it, blocking.
 pub struct Recovery {
     /// Messages with recipients that are not settled, oldest first.
     pub unsettled: UnsettledMessages,
-    /// Messages all of whose recipients are settled, in the segments that are left.
-    pub settled: u64,
-    /// Records of a kind or version this program does not know.
-    pub unknown: u64,
-    pub quarantined: Vec<Quarantined>,
     pub torn: Option<Torn>,
     /// Where the log ended: follow from here to see what comes after `unsettled`.
     pub end: Position,
+    shared: Arc<Shared>,
+}
+
+impl Recovery {
+    pub(crate) fn new(shared: &Arc<Shared>, torn: Option<Torn>, end: Position) -> Recovery {
+        let unsettled = UnsettledMessages { shared: Arc::clone(shared), waiting: None };
+        Recovery { unsettled, torn, end, shared: Arc::clone(shared) }
+    }
+
+    /// Messages all of whose recipients are settled, in the segments that are left.
+    pub fn settled(&self) -> u64 {
+        self.shared.loading.until_loaded().settled
+    }
+
+    /// Records of a kind or version this program does not know.
+    pub fn unknown(&self) -> u64 {
+        self.shared.loading.until_loaded().unknown
+    }
+
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.shared.loading.until_loaded();
+        self.shared.quarantine.list()
+    }
 }
 
 /// What was cut off the end of the log: a group that was being written when the process died.
@@ -67,13 +86,16 @@ pub struct RecipientState {
 /// Blocking: go through it before serving, or on a blocking task.
 pub struct UnsettledMessages {
     shared: Arc<Shared>,
-    waiting: std::vec::IntoIter<(Position, MessageId)>,
+    /// Taken when it is known.
+    waiting: Option<std::vec::IntoIter<(Position, MessageId)>>,
 }
 
 impl UnsettledMessages {
     /// Messages left to go through.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting
+            .as_ref()
+            .map_or_else(|| self.shared.loading.until_loaded().waiting, ExactSizeIterator::len)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -87,7 +109,9 @@ impl Iterator for UnsettledMessages {
     /// A message that cannot be read is left out: it is in quarantine, and its segment stays.
     fn next(&mut self) -> Option<Unsettled> {
         loop {
-            let (position, message) = self.waiting.next()?;
+            let loading = &self.shared.loading;
+            let waiting = self.waiting.get_or_insert_with(|| loading.take_waiting().into_iter());
+            let (position, message) = waiting.next()?;
             // Taken back in the meantime.
             let Some((_, recipients)) = self.shared.ledger().waiting(message) else { continue };
             match read_accepted(&self.shared, position) {
@@ -124,38 +148,23 @@ fn take_up_last_segment(
 }
 
 /// What `Spool::open` needs to go on.
-pub(crate) struct Recovered {
+pub(crate) struct TakenUp {
     pub(crate) lock: Box<dyn Send + Sync>,
-    pub(crate) quarantine: Quarantine,
+    pub(crate) quarantine: Arc<Quarantine>,
+    /// Knows the segments and nothing of what is in them.
     pub(crate) ledger: Ledger,
+    /// The segments that are read from now on, oldest first; without the one that the log goes on in.
+    pub(crate) segments: Vec<u32>,
+    /// The segment that the log goes on in, and up to where it was there before.
+    pub(crate) last: Option<(u32, u64)>,
     pub(crate) active: Option<Active>,
     pub(crate) next_segment: u32,
+    pub(crate) torn: Option<Torn>,
     pub(crate) end: Position,
-    pub(crate) report: Report,
 }
 
-pub(crate) struct Report {
-    settled: u64,
-    unknown: u64,
-    torn: Option<Torn>,
-    end: Position,
-}
-
-impl Report {
-    pub(crate) fn finish(self, shared: &Arc<Shared>) -> Recovery {
-        let waiting = shared.ledger().in_order().into_iter();
-        Recovery {
-            unsettled: UnsettledMessages { shared: Arc::clone(shared), waiting },
-            settled: self.settled,
-            unknown: self.unknown,
-            quarantined: shared.quarantine.list(),
-            torn: self.torn,
-            end: self.end,
-        }
-    }
-}
-
-pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered, Fault> {
+/// Finds the end of the log and makes it one to write on at.
+pub(crate) fn take_up(config: &Config, disk: &Arc<dyn Disk>) -> Result<TakenUp, Fault> {
     let directory = &config.directory;
     let fault = |source: io::Error| Fault::Directory { path: directory.clone(), source: Arc::new(source) };
     let quarantine = Quarantine::new(Arc::clone(disk), directory);
@@ -172,26 +181,31 @@ pub(crate) fn recover(config: &Config, disk: &Arc<dyn Disk>) -> Result<Recovered
     disk.sync_directory(directory).map_err(fault)?;
     let mut segments: Vec<u32> = names.iter().filter_map(|name| segment_of(name)).collect();
     segments.sort_unstable();
-    let last = segments.pop();
-    let mut reading = Reading::new(quarantine);
-    for segment in segments {
-        let opened = disk.open(&directory.join(file_name(segment)));
-        if let Err(error) = opened.and_then(|file| reading.sealed_segment(segment, &file)) {
-            reading.unreadable_segment(segment, &error);
+    let last = segments.last().copied();
+    let mut reading = Reading::new(Arc::new(quarantine));
+    for segment in segments.iter().filter(|segment| Some(**segment) != last) {
+        let opened = disk.open(&directory.join(file_name(*segment)));
+        match opened.and_then(|file| file.len()) {
+            Ok(len) => reading.note_segment(*segment, len),
+            Err(error) => reading.unreadable_segment(*segment, &error),
         }
     }
     let (end, active) = match last {
         Some(last) => take_up_last_segment(&**disk, directory, last, &mut reading)?,
         None => (Position::START, None),
     };
-    reading.ledger.forget_old_places();
-    Ok(Recovered {
+    if active.is_some() {
+        segments.pop();
+    }
+    Ok(TakenUp {
         lock,
         next_segment: last.map_or(1, |segment| segment + 1),
         end,
+        segments,
+        last: active.as_ref().map(|active| (active.segment, active.len)),
         active,
-        report: Report { settled: reading.ledger.settled, unknown: reading.unknown, torn: reading.torn, end },
-        ledger: reading.ledger,
+        torn: reading.torn,
+        ledger: reading.ledger.segments_only(),
         quarantine: reading.quarantine,
     })
 }

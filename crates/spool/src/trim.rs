@@ -8,9 +8,9 @@
 //! end of the log when the journal has become large and is mostly settled (`forward.rs`).
 
 use crate::forward::{Copied, copy_forward};
-use crate::journal::Shared;
 use crate::ledger::Ledger;
 use crate::segment::file_name;
+use crate::shared::Shared;
 use crate::{Config, Position};
 use std::collections::BTreeMap;
 use std::io;
@@ -191,7 +191,7 @@ pub(crate) struct Needed {
 pub(crate) fn next_step(ledger: &Ledger, needed: Needed, config: &Config) -> Step {
     let Some((segment, state)) = ledger.segments.first_key_value() else { return Step::Rest };
     let written = ledger.segments.last_key_value().is_some_and(|(youngest, _)| youngest == segment);
-    if written || state.pinned || *segment >= needed.by_readers {
+    if written || !ledger.complete || state.pinned || *segment >= needed.by_readers {
         return Step::Rest;
     }
     if state.open == 0 {

@@ -24,6 +24,9 @@ pub const OPENSSL: Need = Need { package: "openssl", present: || on_path("openss
 pub const POSTFIX: Need = Need { package: "postfix", present: || Path::new("/usr/sbin/postfix").exists() };
 pub const OPENDKIM: Need = Need { package: "opendkim", present: || Path::new("/usr/sbin/opendkim").exists() };
 pub const VENV: Need = Need { package: "python3-venv", present: has_venv };
+pub const STRACE: Need = Need { package: "strace", present: || on_path("strace") };
+pub const EXT4: Need = Need { package: "e2fsprogs", present: || Path::new("/usr/sbin/mkfs.ext4").exists() };
+pub const PRLIMIT: Need = Need { package: "util-linux", present: || on_path("prlimit") };
 
 /// Installs what is missing of `needs`, or says what to install.
 pub fn ensure(needs: &[Need]) -> Outcome {

@@ -21,7 +21,9 @@ cargo xtask up [OPTIONS]      install what is missing, build, run everything on 
                               (OPTIONS go to `posthouse up`; try `cargo xtask up -- --help`)
 cargo xtask test [FILTER]     install what the tests need, run formatting, lints and all tests
 cargo xtask check             formatting, lints and the rules of the house (tests/tidy.rs); no servers needed
-cargo xtask crash [ROUNDS]    kill -9 under load and look for lost mail (200 rounds unless told)
+cargo xtask crash [ROUNDS] [--row ROW]
+                              the long form of a row of docs/RELIABILITY.md, with an optimised binary: D1 unless told,
+                              which is 200 kills under load; `--row S4`, `--row all`
 cargo xtask bench [OPTIONS]   speed beside Postfix in the same run (`--rounds N --count N --skip-postfix`, rows `road`,
                               `latency`, `waiting`); installs Postfix and OpenDKIM; some ten minutes
 cargo xtask config            write config/posthouse.toml anew from the defaults in the code
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
         "up" => up::run(&rest),
         "test" => test::run(&rest),
         "check" => test::check(),
-        "crash" => test::crash(rest.first().map(String::as_str)),
+        "crash" => test::crash(&rest),
         "bench" => test::bench(&rest),
         "config" => test::rewrite("config"),
         "openapi" => test::rewrite("openapi"),

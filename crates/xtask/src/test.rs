@@ -20,6 +20,9 @@ pub fn run(rest: &[String]) -> Outcome {
         host::CURL,
         host::PYTHON,
         host::VENV,
+        host::STRACE,
+        host::EXT4,
+        host::PRLIMIT,
     ])?;
     let nextest = ensure_nextest()?;
     let python = ensure_python()?;
@@ -37,22 +40,28 @@ pub fn check() -> Outcome {
     run_step(cargo().args(["test", "--locked", "--package", "posthouse-tests", "--test", "tidy"]))
 }
 
-pub fn crash(rounds: Option<&str>) -> Outcome {
-    host::ensure(&[host::COMPILER, host::POSTGRESQL])?;
-    let rounds = rounds.unwrap_or("200");
+/// `[ROUNDS] [--row ROW]`: the tests of tests/faults whose names begin with the row.
+pub fn crash(rest: &[String]) -> Outcome {
+    let (mut rounds, mut row) = ("long", "D1".to_owned());
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--row" => row.clone_from(words.next().ok_or("--row wants the name of a row, such as D5")?),
+            number if number.parse::<u32>().is_ok() => rounds = number,
+            other => {
+                return Err(format!(
+                    "there is no `cargo xtask crash {other}`; it takes [ROUNDS] [--row ROW]"
+                ));
+            }
+        }
+    }
+    let filter = if row == "all" { String::new() } else { format!("::{}_", row.to_lowercase()) };
+    host::ensure(&[host::COMPILER, host::POSTGRESQL, host::STRACE, host::EXT4, host::PRLIMIT])?;
     run_step(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
     let mut command = cargo();
-    command.args([
-        "test",
-        "--locked",
-        "--package",
-        "posthouse-tests",
-        "--test",
-        "whole",
-        "crash",
-        "--",
-        "--nocapture",
-    ]);
+    command.args(["test", "--locked", "--package", "posthouse-tests", "--test", "faults", &filter]);
+    // One at a time: a row's figures are its own.
+    command.args(["--", "--nocapture", "--test-threads=1"]);
     command.env("POSTHOUSE_CRASH_ROUNDS", rounds);
     command.env("POSTHOUSE_TEST_BINARY", target().join("release/posthouse"));
     run_step(&mut command)

@@ -3,6 +3,7 @@
 mod check_config;
 mod lab;
 mod migrate;
+mod operator;
 mod serve;
 mod spool;
 mod up;
@@ -17,6 +18,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(options) => up::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Migrate(options) => migrate::run(&options),
+        Command::Operator(command) => operator::run(&command),
         Command::CheckConfig(options) => check_config::run(&options),
         Command::Spool(command) => spool::run(&command),
         Command::Lab(command) => lab::run(command),

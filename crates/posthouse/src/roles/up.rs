@@ -105,8 +105,8 @@ fn operator(file: &Path, random: &mut Random) -> anyhow::Result<Operator> {
     if let Ok(text) = std::fs::read_to_string(file) {
         return serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()));
     }
-    let password = random.bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
-    let operator = Operator { email: OPERATOR.to_owned(), password };
+    let password = crate::roles::operator::new_password(random);
+    let operator = Operator { email: OPERATOR.to_owned(), password: password.to_string() };
     authority::write(file, serde_json::to_string(&operator)?.as_bytes(), 0o600)?;
     Ok(operator)
 }

@@ -27,6 +27,8 @@ pub(super) struct World {
     /// What a directory was told to keep when its sync failed: the kernel calls it clean and never writes it.
     pub(super) lost_names: BTreeMap<PathBuf, Option<usize>>,
     pub(super) failing_reads: BTreeMap<PathBuf, Range<u64>>,
+    /// Reads of these files do not come back.
+    pub(super) held_reads: BTreeSet<PathBuf>,
     /// With the error code that opening gives.
     pub(super) failing_opens: BTreeMap<PathBuf, i32>,
     pub(super) capacity: Option<u64>,

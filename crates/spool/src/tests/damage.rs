@@ -142,7 +142,7 @@ async fn a_segment_that_cannot_be_read_does_not_keep_the_others_from_being_serve
     disk.fail_reads(&segment_path(2), 0..u64::MAX);
     let (_, recovery) = open(&small(), &disk);
     assert!(recovery.unsettled.len() >= 10);
-    assert_eq!(recovery.quarantined[0].position.segment(), 2);
+    assert_eq!(recovery.quarantined()[0].position.segment(), 2);
 }
 
 #[tokio::test]
@@ -197,7 +197,7 @@ async fn records_of_a_newer_program_are_kept_and_skipped() {
     }
     disk.replace(&segment_path(1), octets);
     let (spool, recovery) = open(&Config { segment_octets_max: 4_096, ..config() }, &disk);
-    assert_eq!((recovery.unknown, recovery.quarantined.len(), recovery.unsettled.len()), (3, 0, 10));
+    assert_eq!((recovery.unknown(), recovery.quarantined().len(), recovery.unsettled.len()), (3, 0, 10));
     let mut follower = spool.follow(Position::START);
     let mut seen = Vec::new();
     while seen.len() < 13 {
@@ -230,7 +230,7 @@ async fn a_segment_that_cannot_be_opened_is_named_and_kept_and_the_rest_goes_on(
             disk.fail_opens(&segment_path(unreadable), Some(code));
             let (spool, recovery) = open(&small(), &disk);
             let place = Position::new(unreadable, 0);
-            assert_eq!(recovery.quarantined, [Quarantined { position: place, octets: 0, copy: None }]);
+            assert_eq!(recovery.quarantined(), [Quarantined { position: place, octets: 0, copy: None }]);
             let status = spool.status();
             assert_eq!((status.quarantined, status.pinned), (1, 1));
             let found = unsettled(&spool, recovery).await;
@@ -256,7 +256,7 @@ async fn a_segment_that_cannot_be_opened_is_named_and_kept_and_the_rest_goes_on(
             let disk = disk.kill();
             disk.fail_opens(&segment_path(unreadable), None);
             let (_, recovery) = open(&small(), &disk);
-            assert_eq!(recovery.quarantined.len(), 0);
+            assert_eq!(recovery.quarantined().len(), 0);
             // Settled messages whose records this start has are not due again.
             assert_eq!(recovery.unsettled.len(), 0, "segment {unreadable}");
         }
@@ -270,7 +270,7 @@ async fn a_segment_whose_header_cannot_be_read_gives_its_records_all_the_same() 
         younger.iter().for_each(|path| disk.replace(path, SEGMENT_HEADER.to_vec()));
         disk.fail_reads(&segment_path(1), 0..SEGMENT_HEADER.len() as u64);
         let (spool, recovery) = open(&config(), &disk);
-        assert_eq!(recovery.quarantined.len(), usize::from(younger.is_some()));
+        assert_eq!(recovery.quarantined().len(), usize::from(younger.is_some()));
         assert_eq!(unsettled(&spool, recovery).await.len(), 10);
     }
 }
@@ -289,7 +289,7 @@ async fn what_is_no_file_or_has_no_number_is_no_segment() {
     std::fs::remove_file(directory.path().join("00000002.seg")).unwrap();
     std::fs::create_dir(directory.path().join("00000002.seg")).unwrap();
     let (spool, recovery) = open();
-    assert_eq!(recovery.quarantined[0].position.segment(), 2);
+    assert_eq!(recovery.quarantined()[0].position.segment(), 2);
     assert!(recovery.unsettled.len() > 10);
     append(&spool, 100..101).await;
     assert_eq!(std::fs::read_to_string(directory.path().join("notes")).unwrap(), "not ours");

@@ -25,7 +25,7 @@ async fn nothing_is_taken_after_shutdown_and_everything_queued_is_durable() {
     assert!(matches!(spool.intake().append(message, body(1)).await, Err(Fault::Closed)));
     // The completion record was only queued; shutdown synced it.
     let (_, recovery) = open(&config(), &disk.crash(&mut Random::from_number(1)));
-    assert_eq!((recovery.unsettled.len(), recovery.settled), (0, 1));
+    assert_eq!((recovery.unsettled.len(), recovery.settled()), (0, 1));
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_full_disk_refuses_mail_and_goes_on_when_there_is_room() {
     let after = append(&spool, 4..6).await;
     drop(spool);
     let (spool, recovery) = open(&config(), &disk.crash(&mut Random::from_number(1)));
-    assert!(recovery.quarantined.is_empty() && recovery.torn.is_none());
+    assert!(recovery.quarantined().is_empty() && recovery.torn.is_none());
     let found: Vec<MessageId> = unsettled(&spool, recovery).await.iter().map(|(id, ..)| *id).collect();
     assert_eq!(found, before.iter().chain(&after).map(Committed::message).collect::<Vec<_>>());
 }

@@ -176,7 +176,7 @@ async fn a_journal_of_the_first_version_is_taken_up_and_nothing_unknown_is_lost(
     let disk = LyingDisk::new();
     disk.replace(&segment_path(1), FIXTURE.to_vec());
     let (spool, mut recovery) = open(&super::forward::eager(), &disk);
-    assert_eq!((recovery.unknown, recovery.quarantined.len(), recovery.torn.clone()), (1, 0, None));
+    assert_eq!((recovery.unknown(), recovery.quarantined().len(), recovery.torn.clone()), (1, 0, None));
     let waiting = recovery.unsettled.next().unwrap();
     assert_eq!((&*waiting.accepted, &waiting.recipients), (&accepted(), &open_recipients()));
     assert_eq!(spool.body(waiting.position).await.unwrap(), BODY);

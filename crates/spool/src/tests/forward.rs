@@ -40,9 +40,12 @@ fn patient_states() -> Vec<RecipientState> {
     vec![tried, RecipientState { recipient: 2, attempt: 0, next_at: None }]
 }
 
-async fn accepted_ids(spool: &Spool, from: Position) -> Vec<MessageId> {
+/// The acceptances a follower is told of, up to one more that is made now: the log may end in copies, and nobody is
+/// told when they are through.
+async fn accepted_ids(spool: &Spool, from: Position, last: u64) -> Vec<MessageId> {
+    append(spool, last..last + 1).await;
     let (mut follower, mut ids) = (spool.follow(from), Vec::new());
-    while follower.position() < spool.status().end {
+    while !ids.contains(&message(last, 1).message) {
         let batch = match follower.next_batch(3).await {
             Ok(batch) => batch,
             Err(Fault::Gap { .. }) => continue,
@@ -136,7 +139,7 @@ async fn followers_are_told_of_an_acceptance_once() {
     let cursor = follower.position();
     drop((follower, mark, spool));
     let (spool, _) = open(&eager(), &disk);
-    assert!(!accepted_ids(&spool, cursor).await.contains(&message(1, 3).message));
+    assert!(!accepted_ids(&spool, cursor, 9_000).await.contains(&message(1, 3).message));
 }
 
 #[tokio::test]
@@ -147,9 +150,9 @@ async fn a_follower_that_came_too_late_is_told_of_what_still_waits() {
     let behind = spool.status().end;
     days(&spool, 0..20).await;
     let told = |ids: Vec<MessageId>| ids.iter().filter(|id| **id == message(1, 3).message).count();
-    assert_eq!(told(accepted_ids(&spool, Position::START).await), 1);
-    assert_eq!(told(accepted_ids(&spool, Position::new(1, 32)).await), 1);
-    assert_eq!(told(accepted_ids(&spool, behind).await), 0, "it had read the original");
+    assert_eq!(told(accepted_ids(&spool, Position::START, 9_000).await), 1);
+    assert_eq!(told(accepted_ids(&spool, Position::new(1, 32), 9_001).await), 1);
+    assert_eq!(told(accepted_ids(&spool, behind, 9_002).await), 0, "it had read the original");
 }
 
 #[tokio::test]
@@ -256,7 +259,7 @@ async fn records_of_a_newer_program_keep_their_segment_from_being_copied() {
     octets.extend(&frame.body[..]);
     disk.replace(&segment_path(1), octets.clone());
     let (spool, recovery) = open(&eager(), &disk);
-    assert_eq!(recovery.unknown, 1);
+    assert_eq!(recovery.unknown(), 1);
     days(&spool, 0..10).await;
     assert_eq!(spool.status().pinned, 1);
     assert!(disk.read(&segment_path(1)).starts_with(&octets));

@@ -84,7 +84,9 @@ pub(super) async fn check(disk: &LyingDisk, told: &Told, what: &str) {
 }
 
 pub(super) fn opened(disk: &LyingDisk) -> Option<Spool> {
-    Spool::open(eager(), Arc::new(disk.clone()), Arc::new(StoppedClock)).ok().map(|(spool, _)| spool)
+    let (spool, _) = Spool::open(eager(), Arc::new(disk.clone()), Arc::new(StoppedClock)).ok()?;
+    spool.shared().loading.until_loaded();
+    Some(spool)
 }
 
 /// Operations of the day when nothing happens.

@@ -11,6 +11,7 @@ mod format;
 mod forward;
 mod forward_crash;
 mod inspect;
+mod loading;
 mod real;
 mod round_trip;
 mod shortage;
@@ -47,7 +48,10 @@ fn small() -> Config {
 }
 
 fn open(config: &Config, disk: &LyingDisk) -> (Spool, Recovery) {
-    Spool::open(config.clone(), Arc::new(disk.clone()), Arc::new(StoppedClock)).unwrap()
+    let (spool, recovery) =
+        Spool::open(config.clone(), Arc::new(disk.clone()), Arc::new(StoppedClock)).unwrap();
+    spool.shared().loading.until_loaded();
+    (spool, recovery)
 }
 
 fn segment_path(segment: u32) -> PathBuf {

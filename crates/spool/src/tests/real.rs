@@ -13,7 +13,7 @@ async fn a_journal_on_a_real_disk_comes_back_whole() {
     settle_some(&spool).await;
     drop(spool);
     let (spool, recovery) = open().unwrap();
-    assert!(recovery.torn.is_none() && recovery.quarantined.is_empty());
+    assert!(recovery.torn.is_none() && recovery.quarantined().is_empty());
     let found = unsettled(&spool, recovery).await;
     assert_eq!(found.len(), 15);
     assert!(found.iter().zip(5..).all(|((id, at, found), number)| {
@@ -39,7 +39,7 @@ async fn more_slices_than_one_system_call_takes_are_written_all_the_same() {
     let records = (0..2_999).map(|recipient| settled(&accepted, recipient)).collect();
     spool.outcomes().append_durable(records).await.unwrap();
     drop(spool);
-    let (_, mut recovery) = Spool::open(config, Arc::new(RealDisk), Arc::new(StoppedClock)).unwrap();
+    let (_spool, mut recovery) = Spool::open(config, Arc::new(RealDisk), Arc::new(StoppedClock)).unwrap();
     let waiting = recovery.unsettled.next().unwrap();
     assert_eq!(waiting.recipients, [RecipientState { recipient: 2_999, attempt: 0, next_at: None }]);
     assert_eq!(waiting.accepted.recipients.len(), 3_000);

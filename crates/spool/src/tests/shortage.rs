@@ -55,7 +55,7 @@ async fn a_disk_that_fills_at_any_octet_refuses_mail_keeps_outcomes_and_goes_on(
         let after = append(&spool, 50..52).await;
         drop(spool);
         let (spool, recovery) = open(&small(), &disk.crash(&mut Random::from_number(left)));
-        assert!(recovery.quarantined.is_empty() && recovery.torn.is_none());
+        assert!(recovery.quarantined().is_empty() && recovery.torn.is_none());
         let found: Vec<MessageId> = unsettled(&spool, recovery).await.iter().map(|(id, ..)| *id).collect();
         let ids = |committed: &[Committed]| committed.iter().map(Committed::message).collect::<Vec<_>>();
         assert_eq!(found, [ids(&before[2..]), taken, ids(&after)].concat(), "{left} octets left");

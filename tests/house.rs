@@ -1,5 +1,9 @@
 //! A house under test: starts the binary, speaks to its API and its lab, kills or stops it.
+//!
+//! Configuration goes by environment, so that a test says only what it changes. A house may have its own PostgreSQL and
+//! lab (`start`), or be given both from outside (`postgres.rs`, `lab.rs`), where they outlive it.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -9,9 +13,12 @@ use std::time::Duration;
 /// How long anything may take on a busy machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A directory that survives the house, so that it can be started again.
+/// A directory that survives the house, so that it can be started again, and how the house is started on it.
 pub struct Plot {
     directory: tempfile::TempDir,
+    database: Option<String>,
+    settings: Vec<(String, String)>,
+    prefix: Vec<String>,
 }
 
 pub struct House {
@@ -38,7 +45,25 @@ impl Plot {
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory.path(), open).unwrap();
         std::fs::write(directory.path().join("posthouse.toml"), CONFIGURATION).unwrap();
-        Plot { directory }
+        Plot { directory, database: None, settings: Vec::new(), prefix: Vec::new() }
+    }
+
+    /// Uses this PostgreSQL instead of one of the house's own.
+    pub fn with_database(mut self, url: &str) -> Plot {
+        self.database = Some(url.to_owned());
+        self
+    }
+
+    /// Sets a key of the configuration, such as `spool.segment_octets_max`.
+    pub fn set(&mut self, key: &str, value: &str) {
+        let name = format!("POSTHOUSE__{}", key.replace('.', "__").to_uppercase());
+        self.settings.retain(|(known, _)| *known != name);
+        self.settings.push((name, value.to_owned()));
+    }
+
+    /// Starts the house through another program that becomes it, such as prlimit.
+    pub fn start_through(&mut self, prefix: &[&str]) {
+        self.prefix = prefix.iter().map(|word| (*word).to_owned()).collect();
     }
 
     pub fn path(&self) -> &Path {
@@ -46,9 +71,25 @@ impl Plot {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        self.command_on(&self.path().join("data"))
+    }
+
+    /// The same on another data directory.
+    pub fn command_on(&self, data: &Path) -> Command {
+        let mut command = match self.prefix.split_first() {
+            None => Command::new(binary()),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary());
+                command
+            }
+        };
         command.arg("up").arg("--json");
-        command.arg("--data").arg(self.path().join("data"));
+        if let Some(url) = &self.database {
+            command.args(["--database", url]);
+        }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command.arg("--data").arg(data);
         command.arg("--config").arg(self.path().join("posthouse.toml"));
         command.arg("--ready-file").arg(self.path().join("ready.json"));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -70,10 +111,28 @@ impl Plot {
         self.spawn(self.command())
     }
 
-    fn spawn(&self, mut command: Command) -> House {
-        // A second test in this process finds it installed.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let http = reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap();
+    /// `posthouse serve` on an external PostgreSQL, which the settings name; it says in its ready file where it is.
+    pub fn serve(&self) -> House {
+        let ready_file = self.path().join("ready.json");
+        let _ = std::fs::remove_file(&ready_file);
+        let mut command = Command::new(binary());
+        command.arg("serve").arg("--config").arg(self.path().join("posthouse.toml"));
+        command.arg("--ready-file").arg(&ready_file);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let ready = wait_for("the ready file", || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "posthouse ended before it was ready:\n{}", self.log());
+            serde_json::from_str(&std::fs::read_to_string(&ready_file).ok()?).ok()
+        });
+        House { child, ready, data: self.path().join("data"), http: web() }
+    }
+
+    /// Waits until it is ready; the log is the failure's text if that never happens.
+    pub fn spawn(&self, mut command: Command) -> House {
+        let http = web();
         let mut child = command.spawn().expect("the binary is built: cargo build -p posthouse");
         let ready = read_ready(&mut child);
         let Some(ready) = ready else {
@@ -225,21 +284,54 @@ impl House {
         })
     }
 
+    /// Of the house itself, also when it was started through another program that stays.
+    pub fn pid(&self) -> Pid {
+        let pid = self.ready["pid"].as_i64().unwrap_or(0) as i32;
+        Pid::from_raw(pid).expect("the ready file has a pid")
+    }
+
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
+        kill_process(self.pid(), Signal::KILL).unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, and how it ended.
-    pub fn stop(mut self) -> ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap()
+    pub fn stop(self) -> ExitStatus {
+        self.terminate();
+        self.ended()
+    }
+
+    pub fn terminate(&self) {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+    }
+
+    /// How it ends by itself.
+    pub fn ended(mut self) -> ExitStatus {
+        wait_for("the house to end", || self.child.try_wait().unwrap())
+    }
+
+    /// The sum of a metric over all its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (status, text) = self.api("GET", "/metrics", "", None);
+        assert_eq!(status, 200, "{text}");
+        let lines = text.as_str().unwrap_or_default().lines();
+        let ours =
+            lines.filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+        ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+impl Default for Plot {
+    fn default() -> Plot {
+        Plot::new()
     }
 }
 
 impl Drop for House {
     fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process(self.pid(), Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -258,6 +350,31 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     panic!("waited {} s for {what}", PATIENCE.as_secs());
 }
 
+/// A client for HTTP.
+pub fn web() -> reqwest::blocking::Client {
+    // A second test in this process finds it installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::blocking::Client::builder().timeout(PATIENCE).build().unwrap()
+}
+
+/// A pause that is part of the scenario: the moment of a kill, the length of an outage.
+#[expect(clippy::disallowed_methods, reason = "the length of a fault is what is tested")]
+pub fn let_pass(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// Milliseconds since 1970, the measure of the lab's arrivals.
+#[expect(clippy::disallowed_methods, reason = "a client outside of the house has its own clock")]
+pub fn now_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+/// Microseconds since 1970, the measure of strace.
+#[expect(clippy::disallowed_methods, reason = "a client outside of the house has its own clock")]
+pub fn now_us() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as u64
+}
+
 /// Runs a Python script with arguments; gives what it printed. Fails the test with its traceback.
 pub fn python(script: &str, arguments: &[&str]) -> String {
     #[expect(clippy::disallowed_methods, reason = "cargo xtask test names the interpreter with the packages")]
@@ -266,4 +383,11 @@ pub fn python(script: &str, arguments: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// How often a scenario is repeated: the short form, the long one if `POSTHOUSE_CRASH_ROUNDS` is `long`, or its number.
+pub fn rounds(short: usize, long: usize) -> usize {
+    #[expect(clippy::disallowed_methods, reason = "the long form is asked for by the environment")]
+    let asked = std::env::var("POSTHOUSE_CRASH_ROUNDS").unwrap_or_default();
+    if asked == "long" { long } else { asked.parse().unwrap_or(short) }
 }

@@ -1,0 +1,158 @@
+//! Finding what waits from before, while the journal already takes mail.
+//!
+//! A record that settles a message lies behind it, often in the last segment, so nothing can be handed out before all
+//! is read; but what is accepted now needs none of it. This thread reads all segments, oldest first, into a ledger of
+//! its own and joins it with the one that the commit thread keeps. Until then nothing is removed or copied. What may
+//! surprise: it ends early when the journal is closed, and whoever waits for it then gets nothing.
+
+use crate::Position;
+use crate::reading::Reading;
+use crate::segment::file_name;
+use crate::shared::Shared;
+use mail::MessageId;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Segments read, and to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub segments_read: usize,
+    pub segments: usize,
+}
+
+/// What was found, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    pub(crate) settled: u64,
+    pub(crate) unknown: u64,
+    pub(crate) waiting: usize,
+}
+
+/// How far the thread is, for those who wait for it.
+pub(crate) struct Loading {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    progress: Progress,
+    /// All is read, or never will be.
+    loaded: Option<Loaded>,
+    waiting: Vec<(Position, MessageId)>,
+}
+
+impl Loading {
+    pub(crate) fn new(segments: usize) -> Loading {
+        let progress = Progress { segments_read: 0, segments };
+        let state = State { progress, loaded: None, waiting: Vec::new() };
+        Loading { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// None when there is nothing to wait for any more.
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        let state = self.lock();
+        state.loaded.is_none().then_some(state.progress)
+    }
+
+    pub(crate) fn until_loaded(&self) -> Loaded {
+        let state = self.changed.wait_while(self.lock(), |state| state.loaded.is_none());
+        state.unwrap_or_else(PoisonError::into_inner).loaded.unwrap_or_default()
+    }
+
+    /// The messages that wait from before, in the order of the log; given once.
+    pub(crate) fn take_waiting(&self) -> Vec<(Position, MessageId)> {
+        self.until_loaded();
+        std::mem::take(&mut self.lock().waiting)
+    }
+
+    /// The journal closes: nobody may wait on, and the thread stops at the next segment.
+    pub(crate) fn end(&self) {
+        self.lock().loaded.get_or_insert_default();
+        self.changed.notify_all();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.lock().loaded.is_some()
+    }
+
+    fn step(&self) {
+        self.lock().progress.segments_read += 1;
+    }
+
+    fn finish(&self, loaded: Loaded, waiting: Vec<(Position, MessageId)>) {
+        let mut state = self.lock();
+        if state.loaded.is_none() {
+            (state.loaded, state.waiting) = (Some(loaded), waiting);
+        }
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct Loader {
+    shared: Arc<Shared>,
+    segments: Vec<u32>,
+    last: Option<(u32, u64)>,
+}
+
+impl Loader {
+    pub(crate) fn new(shared: Arc<Shared>, segments: Vec<u32>, last: Option<(u32, u64)>) -> Loader {
+        Loader { shared, segments, last }
+    }
+
+    pub(crate) fn run(self) {
+        // Whatever ends this thread, nobody waits for it for ever.
+        let _end = EndOnDrop(&self.shared.loading);
+        let started = self.shared.clock.instant();
+        let mut reading = Reading::new(Arc::clone(&self.shared.quarantine));
+        for segment in &self.segments {
+            if self.shared.loading.has_ended() {
+                return;
+            }
+            if let Err(error) = self.read(*segment, &mut reading, None) {
+                reading.unreadable_segment(*segment, &error);
+            }
+            self.shared.loading.step();
+        }
+        if let Some((segment, end)) = self.last
+            && let Err(error) = self.read(segment, &mut reading, Some(end))
+        {
+            // It was read a moment ago and is written on, so it cannot be set aside: better to begin again.
+            tracing::error!(segment, %error, "the last segment cannot be read any more");
+            return self.shared.seal();
+        }
+        let (ledger, unknown) = (reading.ledger, reading.unknown);
+        let waiting = ledger.in_order();
+        let loaded = Loaded { settled: ledger.settled, unknown, waiting: waiting.len() };
+        self.shared.ledger().complete_with(ledger);
+        let took = self.shared.clock.instant().saturating_since(started);
+        tracing::info!(
+            unsettled = loaded.waiting,
+            settled = loaded.settled,
+            quarantined = self.shared.quarantine.len(),
+            duration_ms = took.as_millis() as u64,
+            "all that waits in the journal is known"
+        );
+        self.shared.marks.look_again();
+        self.shared.loading.finish(loaded, waiting);
+    }
+
+    fn read(&self, segment: u32, reading: &mut Reading, end: Option<u64>) -> io::Result<()> {
+        let file = self.shared.disk.open(&self.shared.config.directory.join(file_name(segment)))?;
+        match end {
+            Some(end) => reading.beginning_of_active(segment, &file, end),
+            None => reading.sealed_segment(segment, &file),
+        }
+    }
+}
+
+struct EndOnDrop<'a>(&'a Loading);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}

@@ -1,0 +1,117 @@
+//! A mail exchanger in the test's own process: it can do something between the final dot and its answer.
+//!
+//! Plain SMTP on a loopback address of its own, at the port that the lab's providers have; the lab's DNS names it.
+
+use crate::house::web;
+use crate::lab::Lab;
+use serde_json::json;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// One message as it came, with its recipients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub recipients: Vec<String>,
+    pub raw: Vec<u8>,
+}
+
+/// Goes on until the test's process ends.
+pub struct Exchanger {
+    received: Arc<Mutex<Vec<Received>>>,
+}
+
+impl Exchanger {
+    /// Takes the mail of `domain` at `address`. `before_answer` runs when a message is whole and before its 250 is
+    /// written; `after_answer` when the 250 is in the socket.
+    pub fn start(
+        lab: &Lab,
+        domain: &str,
+        address: &str,
+        before_answer: impl Fn(&Received) + Send + Sync + 'static,
+        after_answer: impl Fn(&Received) + Send + Sync + 'static,
+    ) -> Exchanger {
+        let port = lab.ready["smtp_port"].as_u64().unwrap() as u16;
+        let listener = TcpListener::bind((address, port)).unwrap();
+        let records = json!([
+            {"host": domain, "type": "MX", "value": format!("10 mx.{domain}")},
+            {"host": format!("mx.{domain}"), "type": "A", "value": address},
+        ]);
+        let published = web().post(format!("{}/dns/publish", lab.control())).body(records.to_string()).send();
+        assert!(published.unwrap().status().is_success());
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let exchanger = Exchanger { received: Arc::clone(&received) };
+        let hooks = Arc::new((before_answer, after_answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (received, hooks) = (Arc::clone(&received), Arc::clone(&hooks));
+                // A house that dies leaves its sessions in the middle.
+                std::thread::spawn(move || drop(converse(&stream, &received, &hooks.0, &hooks.1)));
+            }
+        });
+        exchanger
+    }
+
+    pub fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+}
+
+fn converse(
+    stream: &TcpStream,
+    received: &Mutex<Vec<Received>>,
+    before_answer: &dyn Fn(&Received),
+    after_answer: &dyn Fn(&Received),
+) -> io::Result<()> {
+    let (mut lines, mut out) = (BufReader::new(stream), stream);
+    let mut recipients = Vec::new();
+    out.write_all(b"220 exchanger ESMTP\r\n")?;
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let upper = line.to_ascii_uppercase();
+        let reply: &[u8] = match upper.get(..4).unwrap_or_default() {
+            "EHLO" => b"250-exchanger\r\n250 ENHANCEDSTATUSCODES\r\n",
+            "RCPT" => {
+                let path = line.split(['<', '>']).nth(1).unwrap_or_default();
+                recipients.push(path.to_owned());
+                b"250 2.1.5 OK\r\n"
+            }
+            "DATA" => {
+                out.write_all(b"354 Go ahead\r\n")?;
+                let message =
+                    Received { recipients: std::mem::take(&mut recipients), raw: data(&mut lines)? };
+                received.lock().unwrap().push(message.clone());
+                before_answer(&message);
+                out.write_all(b"250 2.0.0 OK\r\n")?;
+                after_answer(&message);
+                continue;
+            }
+            "QUIT" => {
+                out.write_all(b"221 2.0.0 Bye\r\n")?;
+                return Ok(());
+            }
+            _ => b"250 2.0.0 OK\r\n",
+        };
+        out.write_all(reply)?;
+    }
+}
+
+fn data(lines: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut raw = Vec::new();
+    loop {
+        let start = raw.len();
+        if lines.read_until(b'\n', &mut raw)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if &raw[start..] == b".\r\n" {
+            raw.truncate(start);
+            return Ok(raw);
+        }
+        if raw[start] == b'.' {
+            raw.remove(start);
+        }
+    }
+}

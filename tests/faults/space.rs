@@ -1,0 +1,164 @@
+//! A disk without room (S1), without names (S3), and one that says so in the middle of a call (S2).
+
+use crate::site::Site;
+use posthouse_tests::arrivals::Arrivals;
+use posthouse_tests::house::{House, now_ms, rounds, wait_for};
+use posthouse_tests::ledger::{Ledger, Told};
+use posthouse_tests::load::{Load, Mix, Shape};
+use posthouse_tests::strace::{Injection, can_trace};
+use posthouse_tests::volume::Volume;
+use serde_json::json;
+use std::sync::Arc;
+
+const MIX: Mix = Mix { smtp: 4, http: 2 };
+const MEGABYTE: u64 = 1 << 20;
+
+/// Local trouble is never a permanent refusal, and the API says when to come again.
+fn only_temporary(answers: &[Told]) {
+    for told in answers {
+        let right = match told.door {
+            "http" => matches!(told.code, 0 | 202) || matches!(told.code, 503 | 507) && told.retry_after,
+            _ => matches!(told.code, 0 | 250 | 400..500),
+        };
+        assert!(right, "{told:?}");
+    }
+}
+
+fn count(answers: &[Told], door: &str, code: u16) -> usize {
+    answers.iter().filter(|told| told.door == door && told.code == code).count()
+}
+
+/// Waits until both doors have said no for lack of room.
+fn wait_for_refusals(ledger: &Ledger, after: usize) {
+    wait_for("both doors to refuse", || {
+        let answers = &ledger.answers()[after..];
+        let web = count(answers, "http", 503) + count(answers, "http", 507);
+        let smtp = count(answers, "smtp", 451) + count(answers, "smtp", 452);
+        (smtp > 0 && web > 0).then_some(())
+    });
+}
+
+/// Milliseconds until both doors accept again.
+fn until_accepted(ledger: &Ledger) -> u64 {
+    let (began, after) = (now_ms(), ledger.answers().len());
+    wait_for("both doors to accept again", || {
+        let answers = &ledger.answers()[after..];
+        (count(answers, "smtp", 250) > 0 && count(answers, "http", 202) > 0).then_some(())
+    });
+    now_ms() - began
+}
+
+fn is_ready(house: &House) -> u16 {
+    house.api("GET", "/ready", "", None).0
+}
+
+/// A site whose journal is on the volume.
+fn site_on(volume: &Volume) -> Site {
+    let mut site = Site::new();
+    site.plot.set("spool.directory", &format!("\"{}\"", volume.path.join("spool").display()));
+    site.plot.set("spool.segment_octets_max", "2097152");
+    site.plot.set("spool.reserve_octets", &(32 * MEGABYTE).to_string());
+    site
+}
+
+#[test]
+fn s1_a_full_disk_refuses_before_it_is_full_and_delivers_on() {
+    let Some(volume) = Volume::ext4(160, None) else { return };
+    let site = site_on(&volume);
+    let house = site.start();
+    let (tenant, _) = house.onboard("full", "full.example", "127.2.0.93");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    house.lab("PUT", "/providers/plain", Some(&json!({"outage": true})));
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Mixed);
+    wait_for("some mail", || (ledger.acknowledged() > 20).then_some(()));
+    let ballast = volume.leave(36 * MEGABYTE);
+    wait_for_refusals(&ledger, 0);
+    let left = volume.free_octets();
+    assert!(left > 24 * MEGABYTE, "only {left} octets were left when it refused");
+    wait_for("readiness to say so", || (is_ready(&house) == 503).then_some(()));
+    let at_refusal = ledger.acknowledged();
+    house.lab("PUT", "/providers/plain", Some(&json!({"outage": false})));
+    wait_for("deliveries to go on without room for mail", || {
+        arrivals.collect(&site.lab);
+        (arrivals.copies.len() > at_refusal.min(20)).then_some(())
+    });
+    std::fs::remove_file(&ballast).unwrap();
+    let again = until_accepted(&ledger);
+    // Now everything is taken, the reserve too: somebody else filled the disk.
+    let after = ledger.answers().len();
+    let ballast = volume.leave(0);
+    wait_for_refusals(&ledger, after);
+    std::fs::remove_file(&ballast).unwrap();
+    let again_from_nothing = until_accepted(&ledger);
+    load.finish();
+    only_temporary(&ledger.answers());
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "S1: refused with {} MiB left, accepted {again} ms after there was room, {again_from_nothing} ms after a disk \
+         that was full to the last block; {} acknowledged, 0 lost, 0 twice",
+        left / MEGABYTE,
+        verdict.messages
+    );
+    assert!(again <= 10_000 && again_from_nothing <= 10_000);
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn s3_a_disk_without_inodes_refuses_and_recovers() {
+    let Some(volume) = Volume::ext4(160, Some(64)) else { return };
+    let mut site = site_on(&volume);
+    site.plot.set("spool.segment_octets_max", "262144");
+    let house = site.start();
+    let (tenant, _) = house.onboard("names", "names.example", "127.2.0.94");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Mixed);
+    wait_for("some mail", || (ledger.acknowledged() > 20).then_some(()));
+    let names = volume.take_all_inodes();
+    wait_for_refusals(&ledger, 0);
+    std::fs::remove_dir_all(&names).unwrap();
+    let again = until_accepted(&ledger);
+    load.finish();
+    only_temporary(&ledger.answers());
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "S3: without inodes refused, accepted {again} ms after; {} acknowledged, 0 lost, 0 twice",
+        verdict.messages
+    );
+    assert!(again <= 10_000);
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn s2_no_space_in_the_middle_of_a_call_refuses_that_message_alone() {
+    if !can_trace() {
+        return;
+    }
+    let mut site = Site::new();
+    site.plot.set("spool.segment_octets_max", "65536");
+    let house = site.start();
+    let (tenant, _) = house.onboard("nth", "nth.example", "127.2.0.95");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let mut refused = 0;
+    let calls: Vec<String> = (1..=rounds(5, 40)).map(|n| format!("pwritev:error=ENOSPC:when={n}")).collect();
+    for inject in &calls {
+        let before = (ledger.answers().len(), ledger.acknowledged());
+        let injection = Injection::attach(house.pid(), &[inject]);
+        let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+        wait_for("mail after the fault", || (ledger.acknowledged() > before.1 + 40).then_some(()));
+        load.finish();
+        drop(injection);
+        let answers = &ledger.answers()[before.0..];
+        only_temporary(answers);
+        refused += answers.iter().filter(|told| told.code != 250 && told.code != 202).count();
+    }
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "S2: ENOSPC at {} writes: {refused} refusals, all temporary; {} acknowledged, 0 lost, 0 twice",
+        calls.len(),
+        verdict.messages
+    );
+    assert_eq!(house.stop().code(), Some(0));
+}

@@ -1,0 +1,54 @@
+//! The lab as a process of its own: an internet that goes on while the house dies.
+
+use crate::house::{House, Plot};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+pub struct Lab {
+    child: Child,
+    pub ready: Value,
+    _output: BufReader<ChildStdout>,
+}
+
+impl Lab {
+    pub fn start() -> Lab {
+        let mut command = Command::new(crate::house::binary());
+        command.args(["lab", "run", "--json", "--control", "127.0.0.1:0", "--dns", "127.0.0.1:0"]);
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the lab said: {line}"));
+        Lab { child, ready, _output: output }
+    }
+
+    pub fn control(&self) -> &str {
+        self.ready["control"].as_str().unwrap()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Plot {
+    /// The configuration of a house that sends to that lab and to nobody else.
+    pub fn settle_in(&mut self, lab: &Lab) {
+        self.set("dns.servers", &format!("[{}]", lab.ready["dns"]));
+        self.set("egress.smtp_port", &lab.ready["smtp_port"].to_string());
+        self.set("egress.lab_loopback_only", "true");
+        self.set("events.webhook_allow_networks", "[\"127.0.0.0/8\"]");
+    }
+
+    /// A house that sends to that lab; the plot was settled in it.
+    pub fn start_in(&self, lab: &Lab) -> House {
+        let mut house = self.start_without_lab();
+        house.ready["lab"] = lab.ready.clone();
+        house
+    }
+}

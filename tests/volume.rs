@@ -1,0 +1,95 @@
+//! A small disk of its own: ext4 in a file, mounted by loop. Full when the test wants it.
+
+use rustix::process::geteuid;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub struct Volume {
+    /// Where it is mounted.
+    pub path: PathBuf,
+    _place: tempfile::TempDir,
+}
+
+impl Volume {
+    /// None, with a notice, where this process may not mount.
+    pub fn ext4(megabytes: u64, inodes: Option<u32>) -> Option<Volume> {
+        let skipped = |why: &str| {
+            println!("skipped: {why}");
+            None
+        };
+        if !geteuid().is_root() {
+            return skipped("a volume of its own needs root");
+        }
+        let place = tempfile::Builder::new().prefix("phv").tempdir_in("/tmp").unwrap();
+        let (image, path) = (place.path().join("image"), place.path().join("mounted"));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::File::create(&image).unwrap().set_len(megabytes << 20).unwrap();
+        let mut format = Command::new("/usr/sbin/mkfs.ext4");
+        // Nothing is kept back for root, as the house may be root here.
+        format.args(["-q", "-F", "-m", "0"]);
+        if let Some(inodes) = inodes {
+            format.args(["-N", &inodes.to_string()]);
+        }
+        if !succeeds(format.arg(&image)) {
+            return skipped("mkfs.ext4 is not installed");
+        }
+        if !succeeds(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&path)) {
+            return skipped("there is no loop device here");
+        }
+        Some(Volume { path, _place: place })
+    }
+
+    pub fn free_octets(&self) -> u64 {
+        let space = rustix::fs::statvfs(&self.path).unwrap();
+        space.f_bavail * space.f_frsize
+    }
+
+    /// Takes room so that this much is left, whatever others write meanwhile. The room is free again when the returned
+    /// file is removed.
+    pub fn leave(&self, octets: u64) -> PathBuf {
+        let ballast = self.path.join("ballast");
+        let mut file = std::fs::File::create(&ballast).unwrap();
+        let block = vec![7; 1 << 16];
+        while self.free_octets() > octets {
+            let take = (self.free_octets().saturating_sub(octets) as usize).clamp(1, block.len());
+            if std::io::Write::write_all(&mut file, &block[..take]).is_err() {
+                break;
+            }
+        }
+        ballast
+    }
+
+    /// Takes all names, so that no file can be made. They are free again when the returned folder is removed.
+    pub fn take_all_inodes(&self) -> PathBuf {
+        let folder = self.path.join("names");
+        std::fs::create_dir(&folder).unwrap();
+        for number in 0.. {
+            if std::fs::File::create(folder.join(format!("{number}"))).is_err() {
+                break;
+            }
+        }
+        folder
+    }
+
+    /// For processes that are not root.
+    pub fn open_to_all(&self) {
+        open_to_all(&self.path);
+    }
+}
+
+pub fn open_to_all(path: &Path) {
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(path, open).unwrap();
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // Lazily: whoever still has a file open must not keep the test from ending.
+        succeeds(Command::new("umount").arg("--lazy").arg(&self.path));
+    }
+}

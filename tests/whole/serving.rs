@@ -1,0 +1,99 @@
+//! Production: an external PostgreSQL with a role that is no superuser, a certificate of our own, the first operator.
+
+use posthouse_tests::house::{House, Plot, binary};
+use posthouse_tests::lab::Lab;
+use posthouse_tests::postgres::Outside;
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// What docs/OPERATING.md tells an operator to make: a role that owns an empty database and may create roles.
+struct Given {
+    outside: Outside,
+    role: String,
+}
+
+impl Given {
+    fn new() -> Given {
+        let outside = Outside::new();
+        let role = format!("given_{}", std::process::id());
+        outside.execute(&format!("CREATE ROLE {role} LOGIN CREATEROLE"));
+        outside.execute(&format!("CREATE DATABASE {role} OWNER {role}"));
+        Given { outside, role }
+    }
+
+    fn url(&self) -> String {
+        let (_, rest) = self.outside.url().split_once('@').unwrap();
+        let (host, _) = rest.split_once('/').unwrap();
+        format!("postgres://{0}@{host}/{0}", self.role)
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        self.outside.execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.role));
+    }
+}
+
+fn run(arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(binary()).args(arguments).output().unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap_or(-1), said)
+}
+
+fn settle(plot: &mut Plot, url: &str) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let (chain, key) = (plot.path().join("chain.pem"), plot.path().join("key.pem"));
+    std::fs::write(&chain, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    plot.set("node.data", plot.path().join("data").to_str().unwrap());
+    plot.set("tls.chain", chain.to_str().unwrap());
+    plot.set("tls.key", key.to_str().unwrap());
+    plot.set("database.url", url);
+    plot.set("api.cookie_secure", "false");
+}
+
+fn logged_in(house: &House, email: &str, password: &Value) -> (u16, Value) {
+    house.api("POST", "/v1/auth/token", "", Some(&json!({"email": email, "password": password})))
+}
+
+#[test]
+fn a_node_in_production_begins_with_its_first_operator() {
+    let given = Given::new();
+    let url = given.url();
+    let (code, said) = run(&["operator", "add", "--email", "ada@house.example", "--database", &url]);
+    assert!(code == 69 && said.contains("posthouse migrate"), "{code}: {said}");
+    let (code, said) = run(&["migrate", "--database", &url, "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let add = ["operator", "add", "--email", "ada@house.example", "--database", &url, "--json"];
+    let (code, said) = run(&add);
+    assert_eq!(code, 0, "{said}");
+    let first: Value = serde_json::from_str(&said).unwrap();
+    let (code, said) = run(&add);
+    assert!(code == 65 && said.contains("operator password"), "{code}: {said}");
+    let (code, said) = run(&["operator", "add", "--email", "not an address", "--database", &url]);
+    assert!(code == 65 && said.contains("email"), "{code}: {said}");
+
+    let lab = Lab::start();
+    let mut plot = Plot::new();
+    plot.settle_in(&lab);
+    settle(&mut plot, &url);
+    let mut house = plot.serve();
+    house.ready["lab"] = lab.ready.clone();
+    house.ready["operator"] = first.clone();
+    let (tenant, _) = house.onboard("serve", "serve.example", "127.2.0.90");
+    let message = json!({"from": "x@serve.example", "to": ["anna@gmail.com"], "subject": "S", "text": "T"});
+    let (status, body) = house.api("POST", "/v1/tenants/self/messages", &tenant.key, Some(&message));
+    assert_eq!(status, 202, "{body}");
+    assert_eq!(house.arrivals("anna@gmail.com", 1)[0]["peer_ip"], "127.2.0.90");
+
+    let (code, said) =
+        run(&["operator", "password", "--email", "ada@house.example", "--database", &url, "--json"]);
+    assert_eq!(code, 0, "{said}");
+    let second: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(logged_in(&house, "ada@house.example", &first["password"]).0, 401);
+    assert_eq!(logged_in(&house, "ada@house.example", &second["password"]).0, 200);
+    let (code, said) = run(&["operator", "password", "--email", "eve@house.example", "--database", &url]);
+    assert!(code == 65 && said.contains("operator add"), "{code}: {said}");
+    assert_eq!(house.stop().code(), Some(0));
+}
