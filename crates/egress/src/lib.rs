@@ -15,6 +15,7 @@ mod gate;
 mod handle;
 mod landing;
 mod link;
+mod look_ups;
 mod record;
 mod run;
 mod session;

@@ -25,6 +25,8 @@ pub(crate) struct Session {
     /// Whose mail it was opened for.
     pub tls: TlsNeed,
     pub orders: VecDeque<Flying>,
+    /// Deliveries that it may be given in all.
+    pub messages_max: u32,
     /// Deliveries given in all.
     pub given: u32,
     /// Deliveries that came back in all.
@@ -59,9 +61,7 @@ pub(crate) struct Sessions {
 impl Session {
     fn has_room(&self) -> bool {
         let places = if self.fast { AHEAD } else { 1 };
-        !self.closing
-            && self.orders.len() < places
-            && self.given < self.destination.limits.messages_per_connection
+        !self.closing && self.orders.len() < places && self.given < self.messages_max
     }
 }
 
@@ -74,6 +74,7 @@ impl Sessions {
         self.next += 1;
         let session = Session {
             path: permit.path().clone(),
+            messages_max: permit.messages(),
             permit,
             destination,
             tls,

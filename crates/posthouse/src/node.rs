@@ -257,8 +257,7 @@ fn start_egress(
     stop: &CancellationToken,
 ) -> anyhow::Result<(egress::EgressHandle, Delivery)> {
     let config = egress_config(&parts.config);
-    let resolver = egress::resolve::DnsResolver::new(&config.dns_servers, &config.own_names)
-        .context("cannot set up name lookups")?;
+    let resolver = egress::resolve::DnsResolver::new(&config).context("cannot set up name lookups")?;
     let egress_parts = egress::EgressParts {
         config,
         profiles: Arc::new(mail::classify::Profiles::shipped()),

@@ -31,6 +31,8 @@ pub fn egress_config(config: &Config) -> egress::Config {
     let mut settings = config.egress.clone();
     settings.dns_servers.clone_from(&config.dns.servers);
     settings.own_names = vec![config.node.hostname.to_string(), config.node.return_path_host.to_string()];
+    // What is no address was refused when the configuration was read.
+    settings.own_door = config.listen.inbound.parse().ok();
     settings
 }
 

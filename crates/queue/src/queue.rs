@@ -40,6 +40,8 @@ pub struct Queue {
     pub(crate) rotation: VecDeque<u32>,
     /// When outlets open by themselves; one time an outlet at most.
     pub(crate) wakeups: Due,
+    /// When lanes that step aside stand in their ring again.
+    pub(crate) resting: Due,
     pub(crate) ready: u64,
     pub(crate) in_flight: u64,
 }
@@ -120,6 +122,8 @@ pub struct Candidate<'a> {
 pub enum Gate {
     Open,
     Until(Instant),
+    /// This tenant steps aside until then; the others go on.
+    TenantUntil(Instant),
     /// Not before `reopen_site`.
     Shut,
 }
@@ -203,12 +207,15 @@ impl Queue {
                 let Some((lane, slot, kind)) = self.front(outlet) else { continue };
                 match gate(&self.candidate(slot)) {
                     Gate::Open => return Some(Polled::Deliver(self.serve(outlet, lane, slot, kind))),
+                    Gate::TenantUntil(at) if at > now => self.step_aside(outlet, lane, at),
                     Gate::Until(at) if at > now => {
                         self.outlets.value_mut(outlet).opening = Opening::Until(at);
                         self.wakeups.set(outlet, at);
                     }
                     // A time that is over already must not spin: look again when something changes.
-                    Gate::Until(_) | Gate::Shut => self.outlets.value_mut(outlet).opening = Opening::Shut,
+                    Gate::Until(_) | Gate::TenantUntil(_) | Gate::Shut => {
+                        self.outlets.value_mut(outlet).opening = Opening::Shut;
+                    }
                 }
             }
             if !more {
@@ -222,12 +229,8 @@ impl Queue {
         if !self.rotation.is_empty() {
             return Some(Instant::ZERO);
         }
-        let due = self.due.first().map(|(at, _)| at);
-        let wakeup = self.wakeups.first().map(|(at, _)| at);
-        match (due, wakeup) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        }
+        let times = [&self.due, &self.wakeups, &self.resting];
+        times.into_iter().filter_map(Due::first).map(|(at, _)| at).min()
     }
 
     /// It is over: delivered, failed, expired, cancelled.

@@ -24,6 +24,9 @@ impl Queue {
         while let Some((_, outlet)) = self.wakeups.first().filter(|(at, _)| *at <= now) {
             self.open(outlet);
         }
+        while let Some((_, lane)) = self.resting.first().filter(|(at, _)| *at <= now) {
+            self.step_back(lane);
+        }
         for _ in 0..DUE_PER_POLL {
             match self.due.first() {
                 Some((at, slot)) if at <= now => {
@@ -89,6 +92,20 @@ impl Queue {
             self.list(outlet);
         }
         delivery
+    }
+
+    /// Takes the lane at the front of `outlet` out of its ring until `at`. It keeps what it has, credit included.
+    pub(crate) fn step_aside(&mut self, outlet: u32, lane: u32, at: Instant) {
+        self.outlets.value_mut(outlet).ring.pop_front();
+        self.resting.set(lane, at);
+        self.list(outlet);
+    }
+
+    pub(crate) fn step_back(&mut self, lane: u32) {
+        self.resting.remove(lane);
+        let outlet = self.lanes.value(lane).outlet;
+        self.outlets.value_mut(outlet).ring.push_back(lane);
+        self.list(outlet);
     }
 
     pub(crate) fn hand_out(&mut self, slot: u32) -> Delivery {
