@@ -109,6 +109,11 @@ impl Scoped<'_> {
         self.bounded(self.transaction.execute(&statement, parameters)).await
     }
 
+    /// Settings for this transaction alone: statements without parameters and rows.
+    pub(crate) async fn batch(&self, sql: &str) -> Result<(), Fault> {
+        self.bounded(self.transaction.batch_execute(sql)).await
+    }
+
     pub(crate) async fn commit(self) -> Result<(), Fault> {
         bounded(self.patience, self.trying, self.transaction.commit()).await
     }
