@@ -24,6 +24,7 @@ mod migrate;
 mod narrow;
 mod onboard;
 mod page;
+mod places;
 mod pool;
 mod projection;
 mod projection_rows;

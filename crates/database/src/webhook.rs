@@ -130,7 +130,7 @@ impl Database {
         access: &Access,
         wanted: &WebhookWanted,
     ) -> Result<Vec<WebhookDue>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "lease webhook calls").await?;
         scoped.batch(BY_INDEX_SQL).await?;
         let now = self.now();
@@ -168,7 +168,7 @@ impl Database {
 
     /// Writes down what came of tries and gives the leases back.
     pub async fn webhook_done(&self, access: &Access, results: &[WebhookResult]) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "write webhook results").await?;
         let now = self.now();
         for result in results {
@@ -208,7 +208,7 @@ impl Database {
         endpoint: EndpointId,
         page: &PageRequest,
     ) -> Result<Page<WebhookDeliveryRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Read, "list webhook calls").await?;
         let sql = "SELECT d.*, e.kind FROM webhook_deliveries d JOIN events e ON e.id = d.event_id
@@ -227,7 +227,7 @@ impl Database {
         endpoint: EndpointId,
         since: Option<Timestamp>,
     ) -> Result<u64, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Note, "replay webhook calls").await?;
         let sql =
@@ -248,7 +248,7 @@ impl Database {
         tenant: TenantId,
         endpoint: EndpointId,
     ) -> Result<EventId, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "test a webhook").await?;
         let sql = "SELECT 1 FROM endpoints WHERE tenant_id = $1 AND id = $2 FOR KEY SHARE";
         scoped.one("webhook", sql, &[&tenant.uuid(), &endpoint.uuid()]).await?;
