@@ -14,6 +14,8 @@ pub struct Config {
     pub message_body_octets_max: usize,
     /// Connections at the same time; more wait in the kernel.
     pub connections_max: usize,
+    /// Requests at the same time. Tenants share them: one alone gets half, over its share it is told to come back.
+    pub requests_in_flight_max: usize,
     /// Seconds a client may take to send its request line and headers.
     pub header_seconds_max: u64,
     /// Seconds a request may take from its headers to our answer.
@@ -36,7 +38,8 @@ pub struct Config {
     pub login_wait_seconds: u64,
     /// Seconds that a call waits for the same call that is still running.
     pub idempotency_wait_seconds: u64,
-    /// Calls with an `Idempotency-Key` at the same time; each is finished even if its client goes away.
+    /// Calls with an `Idempotency-Key` at the same time; each is finished even if its client goes away. Shared by
+    /// tenants like requests.
     pub idempotent_calls_max: usize,
     /// Messages of one batch call.
     pub batch_recipients_max: usize,
@@ -67,6 +70,7 @@ impl Default for Config {
             body_octets_max: 256 * 1024,
             message_body_octets_max: 70 * 1024 * 1024,
             connections_max: 1024,
+            requests_in_flight_max: 512,
             header_seconds_max: 30,
             request_seconds_max: 60,
             drain_seconds_max: 8,

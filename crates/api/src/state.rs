@@ -6,6 +6,7 @@
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::dns::DnsChecker;
+use crate::in_flight::InFlight;
 use crate::limit::{LoginThrottle, RequestRate};
 use crate::problem::Problem;
 use crate::schema::Schemas;
@@ -64,6 +65,7 @@ struct Inner {
     rate: Mutex<RequestRate>,
     logins: Mutex<LoginThrottle>,
     hashing: Semaphore,
+    requests: InFlight,
     calls: Calls,
     schemas: Schemas,
     document: Bytes,
@@ -89,6 +91,7 @@ impl Api {
             rate: Mutex::new(rate),
             logins: Mutex::new(logins),
             hashing: Semaphore::new(HASHES_MAX),
+            requests: InFlight::new(app.config.requests_in_flight_max),
             calls: Calls::new(app.config.idempotent_calls_max),
             schemas: published.schemas,
             document: published.document,
@@ -152,6 +155,11 @@ impl Api {
     /// Passwords that are being hashed now: 19 MiB each, so their number is bounded.
     pub fn hashing(&self) -> &Semaphore {
         &self.0.hashing
+    }
+
+    /// Requests that are being answered.
+    pub fn requests(&self) -> &InFlight {
+        &self.0.requests
     }
 
     /// Calls that go on although their client may be gone.

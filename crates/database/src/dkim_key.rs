@@ -43,7 +43,7 @@ impl Database {
         tenant: TenantId,
         domain: DomainId,
     ) -> Result<Vec<DkimKeyRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list DKIM keys").await?;
         domain_must_exist(&scoped, tenant, domain).await?;
         dkim_keys_of(&scoped, tenant, domain).await
@@ -57,7 +57,7 @@ impl Database {
         domain: DomainId,
     ) -> Result<Vec<DkimKeyRow>, Fault> {
         let keys = new_keys().await?;
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate DKIM keys").await?;
         domain_must_exist(&scoped, tenant, domain).await?;
@@ -94,7 +94,7 @@ impl Database {
             return Err(Fault::Invalid { field: "selector", reason });
         }
         let key = new_key_from(&SigningKey::from_pkcs8(pkcs8).map_err(invalid)?)?;
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "import a DKIM key").await?;
         domain_must_exist(&scoped, tenant, domain).await?;
@@ -115,7 +115,7 @@ impl Database {
         domain: DomainId,
         key: DkimKeyId,
     ) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a DKIM key").await?;
         let sql = "SELECT * FROM dkim_keys WHERE tenant_id = $1 AND domain_id = $2 AND id = $3 FOR UPDATE";

@@ -58,7 +58,7 @@ impl Database {
         parameters: Parameters<'_>,
     ) -> Result<u64, Fault> {
         let ids = {
-            let mut client = self.client().await?;
+            let mut client = self.client(access).await?;
             let scoped = self.scope(&mut client, access, None, Intent::Read, "look for messages").await?;
             let rows = scoped.rows(which, parameters).await?;
             rows.iter().map(|row| column::<Uuid>(row, "id")).collect::<Result<Vec<_>, Fault>>()?
@@ -85,7 +85,7 @@ impl Database {
     }
 
     async fn part(&self, access: &Access, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "erase rows").await?;
         let gone = scoped.execute(sql, parameters).await?;
         scoped.commit().await?;
@@ -93,7 +93,7 @@ impl Database {
     }
 
     async fn tenant_delete(&self, access: &Access, tenant: TenantId) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "erase a tenant").await?;
         let sql = "SELECT * FROM tenants WHERE id = $1 FOR UPDATE";
         expect_closing(tenant_from(&scoped.one("tenant", sql, &[&tenant.uuid()]).await?)?.status)?;

@@ -33,7 +33,7 @@ impl Database {
         tenant: TenantId,
         page: &PageRequest,
     ) -> Result<Page<EventRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list events").await?;
         let sql = "SELECT * FROM events WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
         let rows = scoped.rows(sql, &[&tenant.uuid(), &page.after_number(), &page.fetch()]).await?;
@@ -48,7 +48,7 @@ impl Database {
         tenant: TenantId,
         event: EventId,
     ) -> Result<EventRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch an event").await?;
         let sql = "SELECT * FROM events WHERE tenant_id = $1 AND id = $2";
         event_from(&scoped.one("event", sql, &[&tenant.uuid(), &event.uuid()]).await?)
@@ -62,7 +62,7 @@ impl Database {
         kind: EventKind,
         data: Value,
     ) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "append an event").await?;
         event_insert(self, &scoped, tenant, kind, data).await?;
         scoped.commit().await

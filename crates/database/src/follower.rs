@@ -174,8 +174,8 @@ impl Follower {
 
     async fn refresh(&mut self) -> Result<(), Fault> {
         let database = self.database.clone();
-        let mut client = database.client().await?;
         let access = Access::house("follower");
+        let mut client = database.client(&access).await?;
         let scoped = database.scope(&mut client, &access, None, Intent::Read, "follow the registry").await?;
         let row = scoped.one("registry", "SELECT generation FROM registry", &[]).await?;
         let generation = Generation(column(&row, "generation")?);

@@ -250,6 +250,11 @@ impl Submission {
         self.octets.hold(party)
     }
 
+    /// Octets in flight, of everybody.
+    pub fn octets_held(&self) -> u64 {
+        self.octets.held()
+    }
+
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
