@@ -259,7 +259,7 @@ impl Dispatcher {
             recipient: state.recipient,
             attempt: state.attempt,
             expires: now.measured(accepted.expires_at),
-            cost: u32::try_from(accepted.size).unwrap_or(u32::MAX),
+            octets: u32::try_from(accepted.size).unwrap_or(u32::MAX),
         };
         let due = state.next_at.max(accepted.not_before).map_or(now.instant, |at| now.measured(at));
         self.know_tenant(flow.tenant);

@@ -146,7 +146,7 @@ mod tests {
         };
         let message = MessageId::mint(at, &mut random);
         let expires = now + Duration::from_secs(90_000);
-        let entry = Entry { message, position: 0, recipient: 0, attempt: 0, expires, cost: 1 };
+        let entry = Entry { message, position: 0, recipient: 0, attempt: 0, expires, octets: 1 };
         let (domain, site) = (Domain::parse("a.example").unwrap(), SiteName::new("a.example"));
         queue.insert(entry, &flow, Destination { pool, domain: &domain, site: &site }, now, now);
         for second in 0..1_000 {

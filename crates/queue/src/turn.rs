@@ -3,7 +3,7 @@
 //! The inner half of `queue.rs`: outlets come and go with their lanes, lanes come and go with what is ready in them,
 //! and both are cleaned up only when their turn comes. Nothing here asks the gate.
 
-use crate::fairness::{charge, grant};
+use crate::fairness::{cost_of_turn, grant};
 use crate::lane::{Lane, Opening, Outlet};
 use crate::queue::{Course, Delivery, Queue, Ticket};
 use crate::slot::{Flow, NONE, State, TlsNeed, Urgency};
@@ -76,7 +76,7 @@ impl Queue {
     }
 
     pub(crate) fn serve(&mut self, outlet: u32, lane: u32, slot: u32, kind: Urgency) -> Delivery {
-        let cost = charge(self.slots[slot as usize].entry.cost);
+        let cost = cost_of_turn(self.slots[slot as usize].entry.octets) as i32;
         let row = self.lanes.value_mut(lane);
         row.credit -= cost;
         row.served(kind);
