@@ -11,11 +11,12 @@ use crate::problem::{Kind, Problem};
 use crate::state::Api;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use mail::{TenantId, Timestamp};
 use registry::{API_KEY_PREFIX, Access, Right};
+use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -58,8 +59,24 @@ pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Ne
 
 /// The address of the client. Without a connection (in tests) it is loopback.
 pub fn peer_of(request: &Request) -> IpAddr {
-    let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer_in(request.extensions())
+}
+
+fn peer_in(extensions: &Extensions) -> IpAddr {
+    let connection = extensions.get::<ConnectInfo<SocketAddr>>();
     connection.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(address)| address.ip())
+}
+
+/// The address of the client, for a handler.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Peer, Infallible> {
+        Ok(Peer(peer_in(&parts.extensions)))
+    }
 }
 
 async fn identify(api: &Api, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Problem> {

@@ -1,7 +1,7 @@
 //! What the HTTP listener of this node does; every limit of the API has its name here.
 
 use mail::Domain;
-use registry::Slug;
+use registry::{Slug, ThrottleConfig};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -12,11 +12,14 @@ pub struct Config {
     pub body_octets_max: usize,
     /// Octets of the body of `POST …/messages`; base64 makes a message a third larger.
     pub message_body_octets_max: usize,
-    /// Connections at the same time; more wait in the kernel.
+    /// Connections at the same time. When all places are taken, the one that has been idle longest makes room.
     pub connections_max: usize,
     /// Requests at the same time. Tenants share them: one alone gets half, over its share it is told to come back.
     pub requests_in_flight_max: usize,
-    /// Seconds a client may take to send its request line and headers.
+    /// Connections of one address (IPv6: of one /64), with the same rule among themselves. A proxy in front of the API
+    /// is one address.
+    pub connections_per_address_max: usize,
+    /// Seconds a client may take to send its request line and headers, and may be idle between two requests.
     pub header_seconds_max: u64,
     /// Seconds a request may take from its headers to our answer.
     pub request_seconds_max: u64,
@@ -32,10 +35,6 @@ pub struct Config {
     pub refresh_seconds: u64,
     /// Whether the refresh cookie is only sent over HTTPS. False for a listener on loopback.
     pub cookie_secure: bool,
-    /// Failed logins of one e-mail address before it must wait.
-    pub login_failures_max: u32,
-    /// Seconds that an e-mail address waits after the first failure too many; doubled by each further one.
-    pub login_wait_seconds: u64,
     /// Seconds that a call waits for the same call that is still running.
     pub idempotency_wait_seconds: u64,
     /// Calls with an `Idempotency-Key` at the same time; each is finished even if its client goes away. Shared by
@@ -62,6 +61,8 @@ pub struct Config {
     pub webhook_allow_networks: Vec<ipnet::IpNet>,
     /// Name of the pool that new tenants send from when none is asked for.
     pub default_pool: Slug,
+    /// What wrong passwords cost; the credential is the e-mail address here.
+    pub login: ThrottleConfig,
 }
 
 impl Default for Config {
@@ -71,6 +72,7 @@ impl Default for Config {
             message_body_octets_max: 70 * 1024 * 1024,
             connections_max: 1024,
             requests_in_flight_max: 512,
+            connections_per_address_max: 256,
             header_seconds_max: 30,
             request_seconds_max: 60,
             drain_seconds_max: 8,
@@ -79,8 +81,6 @@ impl Default for Config {
             token_seconds: 15 * 60,
             refresh_seconds: 8 * 3600,
             cookie_secure: true,
-            login_failures_max: 5,
-            login_wait_seconds: 10,
             idempotency_wait_seconds: 15,
             idempotent_calls_max: 1024,
             batch_recipients_max: 500,
@@ -92,6 +92,9 @@ impl Default for Config {
             platform_domain: None,
             webhook_allow_networks: Vec::new(),
             default_pool: Slug::parse("shared").unwrap_or_else(|_| unreachable!("it is a slug")),
+            // A name has to be tried from eight networks at once before networks that we do not know are stopped:
+            // behind two or three an operator who was never seen from this place is not locked out.
+            login: ThrottleConfig { failures_per_credential_minute_max: 60, ..ThrottleConfig::default() },
         }
     }
 }

@@ -28,6 +28,7 @@ mod request;
 mod router;
 mod routes;
 mod schema;
+mod seats;
 mod send_body;
 mod send_size;
 mod sending;

@@ -1,21 +1,24 @@
 //! The listener: accepts, limits, serves, drains.
 //!
 //! Written on hyper's own connection builder because a client that sends its headers one octet a minute must be cut
-//! off, and axum's `serve` has no limit for that. More connections than allowed stay in the kernel's queue. After the
-//! shutdown token fires nothing new is accepted, requests in progress are given their time, and the rest is dropped.
-//! Calls that outlive their connection (`calls.rs`) are part of what is waited for.
+//! off, and axum's `serve` has no limit for that. Who may connect, and who makes room, is said in `seats.rs`; a
+//! connection that asks nothing for as long as headers may take is closed. After the shutdown token fires nothing new is
+//! accepted, requests in progress are given their time, and the rest is dropped. Calls that outlive their connection
+//! (`calls.rs`) are part of what is waited for.
 
 use crate::router::assemble;
+use crate::seats::{Seat, Seats};
 use crate::state::AppState;
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -29,15 +32,16 @@ const FAILURES_PER_LINE: u32 = 10;
 pub async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) {
     let config = state.config.clone();
     let (router, calls) = assemble(state);
-    let slots = Arc::new(Semaphore::new(config.connections_max));
+    let seats = Seats::new(config.connections_max, config.connections_per_address_max);
     let connections = TaskTracker::new();
-    let builder = builder(Duration::from_secs(config.header_seconds_max));
+    let idle_max = Duration::from_secs(config.header_seconds_max);
+    let door = Door { router, builder: builder(idle_max), idle_max, shutdown: shutdown.clone() };
     let mut failures: u32 = 0;
     loop {
-        let slot = tokio::select! {
+        tokio::select! {
             () = shutdown.cancelled() => break,
-            slot = slots.clone().acquire_owned() => slot,
-        };
+            () = seats.room() => {}
+        }
         let (stream, peer) = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
@@ -55,27 +59,10 @@ pub async fn serve(listener: TcpListener, state: AppState, shutdown: Cancellatio
                 }
             },
         };
-        let service =
-            router.clone().map_request(move |request: axum::http::Request<hyper::body::Incoming>| {
-                let mut request: Request = request.map(Body::new);
-                request.extensions_mut().insert(ConnectInfo(peer));
-                request
-            });
-        let (builder, shutdown) = (builder.clone(), shutdown.clone());
-        connections.spawn(async move {
-            let _slot = slot;
-            let mut connection = std::pin::pin!(
-                builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-            );
-            tokio::select! {
-                // What a client does wrong on its connection is not our log's business.
-                _ = connection.as_mut() => {}
-                () = shutdown.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
-            }
-        });
+        // Without a seat the connection is closed: its address has its share of requests in progress.
+        if let Some(seat) = seats.take(peer.ip()) {
+            connections.spawn(door.clone().hold(stream, peer, seat));
+        }
     }
     drop(listener);
     connections.close();
@@ -90,6 +77,57 @@ pub async fn serve(listener: TcpListener, state: AppState, shutdown: Cancellatio
             calls = calls.len(),
             "API requests were cut off at shutdown"
         );
+    }
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Door {
+    router: Router,
+    builder: Builder<TokioExecutor>,
+    idle_max: Duration,
+    shutdown: CancellationToken,
+}
+
+impl Door {
+    /// One connection from its first octet to its last.
+    async fn hold(self, stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>) {
+        let (router, seated) = (self.router, Arc::clone(&seat));
+        let service = tower::service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
+            let busy = seated.request();
+            let mut request: Request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let answer = router.clone().oneshot(request);
+            async move {
+                let _busy = busy;
+                answer.await
+            }
+        });
+        let mut connection = std::pin::pin!(
+            self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        );
+        tokio::select! {
+            // What a client does wrong on its connection is not our log's business.
+            _ = connection.as_mut() => {}
+            () = seat.make_room() => {}
+            () = too_long_idle(&seat, self.idle_max) => {}
+            () = self.shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
+        }
+    }
+}
+
+/// Returns when a connection was idle for `max` at a stretch, and before it was so for twice as long. hyper's own limit
+/// does not begin before the first octet, and HTTP/2 has none.
+async fn too_long_idle(seat: &Seat, max: Duration) {
+    loop {
+        let before = seat.idle();
+        tokio::time::sleep(max).await;
+        if before.is_some() && seat.idle() == before {
+            return;
+        }
     }
 }
 

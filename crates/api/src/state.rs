@@ -7,7 +7,7 @@ use crate::calls::Calls;
 use crate::config::Config;
 use crate::dns::DnsChecker;
 use crate::in_flight::InFlight;
-use crate::limit::{LoginThrottle, RequestRate};
+use crate::limit::RequestRate;
 use crate::problem::Problem;
 use crate::schema::Schemas;
 use crate::token::TokenKeys;
@@ -17,9 +17,8 @@ use futures_util::future::BoxFuture;
 use ingress::Submission;
 use mail::{Clock, MessageId, Random, Timestamp};
 use queue::control::WaitingView;
-use registry::Snapshot;
+use registry::{Snapshot, Throttle};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Passwords hashed at the same time.
@@ -63,7 +62,7 @@ struct Inner {
     app: AppState,
     random: Mutex<Random>,
     rate: Mutex<RequestRate>,
-    logins: Mutex<LoginThrottle>,
+    logins: Mutex<Throttle>,
     hashing: Semaphore,
     requests: InFlight,
     calls: Calls,
@@ -84,8 +83,7 @@ impl Api {
     pub fn new(mut app: AppState, published: Published) -> Api {
         let config = &app.config;
         let rate = RequestRate::new(config.requests_per_second, config.rate_entries_max);
-        let wait = Duration::from_secs(config.login_wait_seconds);
-        let logins = LoginThrottle::new(config.login_failures_max, wait, config.rate_entries_max);
+        let logins = Throttle::new(config.login.clone());
         Api(Arc::new(Inner {
             random: Mutex::new(app.random.fork()),
             rate: Mutex::new(rate),
@@ -188,7 +186,7 @@ impl Api {
         work(&mut self.0.rate.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub fn with_logins<T>(&self, work: impl FnOnce(&mut LoginThrottle) -> T) -> T {
+    pub fn with_logins<T>(&self, work: impl FnOnce(&mut Throttle) -> T) -> T {
         work(&mut self.0.logins.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

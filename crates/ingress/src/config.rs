@@ -4,6 +4,7 @@
 //! handed in; what tenants may do is in the registry, never here. Unknown keys are errors. Durations are whole
 //! seconds or milliseconds, as the name says; an empty text means none.
 
+use registry::ThrottleConfig;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,30 +65,6 @@ pub struct Limits {
     pub write_s_max: u64,
     /// After a request to stop, sessions have so long to get their answer.
     pub drain_s_max: u64,
-}
-
-/// What wrong secrets cost. Counted per credential and network, per network, and per credential from everywhere.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ThrottleConfig {
-    /// Wrong secrets of one credential from one network that cost nothing.
-    pub free_failures: u32,
-    /// The first delay; each further wrong secret doubles it.
-    pub delay_ms_first: u64,
-    /// The longest delay.
-    pub delay_ms_max: u64,
-    /// At so many wrong secrets the credential is locked for that network.
-    pub failures_to_lock: u32,
-    /// For how long.
-    pub lock_s: u64,
-    /// Failures are forgotten after so much time without another.
-    pub forget_s: u64,
-    /// Wrong secrets a minute from one network, whatever the credential.
-    pub failures_per_network_minute_max: u32,
-    /// Wrong secrets a minute for one credential from everywhere; only networks that it was never used from notice.
-    pub failures_per_credential_minute_max: u32,
-    /// Entries of the table; the one that is forgotten soonest makes room.
-    pub entries_max: usize,
 }
 
 /// What we write into messages.
@@ -196,22 +173,6 @@ impl Default for Limits {
             received_fields_max: 100,
             write_s_max: 60,
             drain_s_max: 8,
-        }
-    }
-}
-
-impl Default for ThrottleConfig {
-    fn default() -> ThrottleConfig {
-        ThrottleConfig {
-            free_failures: 2,
-            delay_ms_first: 500,
-            delay_ms_max: 8_000,
-            failures_to_lock: 8,
-            lock_s: 900,
-            forget_s: 3_600,
-            failures_per_network_minute_max: 10,
-            failures_per_credential_minute_max: 10,
-            entries_max: 100_000,
         }
     }
 }

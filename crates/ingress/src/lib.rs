@@ -18,12 +18,11 @@ mod signer;
 mod steering;
 mod stream;
 mod submission;
-mod throttle;
 mod timer;
 mod tls;
 mod trace;
 
-pub use config::{Config, HeaderConfig, HttpsUrl, Limits, ThrottleConfig, TlsConfig};
+pub use config::{Config, HeaderConfig, HttpsUrl, Limits, TlsConfig};
 pub use error::{Denial, Fault};
 pub use listener::{Addresses, Ingress, IngressHandle, IngressParts, Listeners};
 pub use octets::Held;

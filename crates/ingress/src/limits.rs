@@ -10,9 +10,8 @@
 //! moment for its turn, because clients that connect in a burst authenticate within milliseconds.
 
 use crate::config::Limits;
-use crate::throttle::Network;
 use mail::{CredentialId, Instant, Refusal, RefusalKind, TenantId};
-use registry::{Crowded, Party, Shares};
+use registry::{Crowded, Network, Party, Shares};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;

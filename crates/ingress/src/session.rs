@@ -4,7 +4,7 @@
 //! from the one to the other, octets are moved, and a session ends when its machine, its client or the node says so.
 //! A message whose final dot was read gets its answer even while the node shuts down; everybody else is told 421.
 //!
-//! What may surprise: a wrong secret is answered late on purpose (`throttle.rs`); the waiting is done here.
+//! What may surprise: a wrong secret is answered late on purpose (`registry::Throttle`); the waiting is done here.
 
 use crate::entrance::Entrance;
 use crate::error::Denial;

@@ -17,6 +17,7 @@ mod share;
 mod snapshot;
 mod stream;
 mod tenant;
+mod throttle;
 mod usage;
 mod user;
 
@@ -37,5 +38,6 @@ pub use share::{Crowded, Party, Shares};
 pub use snapshot::{Generation, Snapshot, SnapshotBuilder};
 pub use stream::{Stream, StreamKind};
 pub use tenant::{Plan, Tenant, TenantStatus};
+pub use throttle::{Network, Throttle, ThrottleConfig};
 pub use usage::{DayCount, Usage, Used};
 pub use user::User;

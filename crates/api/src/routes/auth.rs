@@ -2,8 +2,10 @@
 //!
 //! The cookie is out of reach of scripts, goes to these paths only, and is replaced at each use; using an old one ends
 //! the whole login, because two people hold it then. Wrong address and wrong password are one answer after one amount
-//! of work, and too many of them have to wait.
+//! of work. They are held back longer each time, and too many from one network have to wait (`registry::Throttle`); who
+//! logged in from another network does not notice.
 
+use crate::auth::Peer;
 use crate::body::{Answer, Body, Result};
 use crate::problem::{Kind, Problem};
 use crate::state::{Api, trouble};
@@ -11,8 +13,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use database::{Refreshed, UserRow};
-use registry::Access;
+use mail::Instant;
+use registry::{Access, Throttle};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::time::Duration;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
@@ -46,26 +50,40 @@ pub struct TokenAnswer {
             description = "wrong address or password"),
         (status = 429, body = crate::problem::ProblemDocument, content_type = "application/problem+json",
             description = "too many failed logins")))]
-pub async fn token(State(api): State<Api>, Body(login): Body<Login>) -> Result<Response> {
+pub async fn token(State(api): State<Api>, Peer(peer): Peer, Body(login): Body<Login>) -> Result<Response> {
     let Login { email, password } = login;
-    let password = Zeroizing::new(password);
-    if let Err(wait) = api.with_logins(|logins| logins.attempt(&email, api.clock().instant())) {
-        return Err(Problem::new(Kind::TooManyLogins, "too many failed logins").with_retry_after(wait));
-    }
+    let (password, name) = (Zeroizing::new(password), email.to_lowercase());
+    let delay = api.with_logins(|logins| attempt(logins, &name, peer, api.clock().instant()))?;
     let access = Access::house("login");
     let checked = {
         let _turn = api.hashing().acquire().await.map_err(|_| Problem::unavailable())?;
         api.database().user_authenticate(&access, &email, password).await
     };
-    if checked.is_err() {
-        api.with_logins(|logins| logins.returned(&email, api.clock().instant()));
+    if !matches!(checked, Ok(None)) {
+        api.with_logins(|logins| logins.returned(&name, peer, api.clock().instant()));
     }
     let Some(user) = checked? else {
+        tokio::time::sleep(delay).await;
         return Err(Problem::new(Kind::BadCredential, "wrong e-mail address or password"));
     };
-    api.with_logins(|logins| logins.succeeded(&email));
+    api.with_logins(|logins| logins.succeeded(&name, peer, api.clock().instant()));
     let refresh = api.database().refresh_issue(&access, user.id, refresh_lifetime(&api)).await?;
     logged_in(&api, &user, &refresh)
+}
+
+/// Counts an attempt as a failure before the password is looked at: those that come at the same time would all pass
+/// otherwise. Says how long a failure is held back, or how long this person must wait.
+fn attempt(
+    logins: &mut Throttle,
+    name: &str,
+    peer: IpAddr,
+    now: Instant,
+) -> std::result::Result<Duration, Problem> {
+    logins.check(name, peer, now).map_err(|refusal| {
+        Problem::new(Kind::TooManyLogins, "too many failed logins")
+            .with_retry_after(refusal.retry_after.unwrap_or_default())
+    })?;
+    Ok(logins.failed(name, peer, now))
 }
 
 /// Get a new token for the refresh cookie

@@ -4,6 +4,7 @@ use crate::dns::NameServer;
 use api::{AppState, Config, DnsChecker, Readiness, TokenKeys};
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
 use database::{Database, Follower, PoolNew, SnapshotHandle, SourceNew};
 use futures_util::FutureExt as _;
@@ -133,6 +134,15 @@ impl House {
             None => request.body(Body::empty()),
         };
         self.send(request.unwrap()).await
+    }
+
+    /// Tries to log in from an address.
+    pub async fn login(&self, from: &str, email: &str, password: &str) -> Reply {
+        let body = json!({"email": email, "password": password}).to_string();
+        let request = Request::builder().method("POST").uri("/v1/auth/token");
+        let peer = std::net::SocketAddr::new(from.parse().unwrap(), 40_000);
+        let request = request.header("content-type", "application/json").extension(ConnectInfo(peer));
+        self.send(request.body(Body::from(body)).unwrap()).await
     }
 
     /// A token of the operator.

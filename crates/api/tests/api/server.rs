@@ -60,6 +60,40 @@ async fn a_client_that_does_not_finish_its_headers_is_cut_off_and_others_are_ser
 }
 
 #[tokio::test]
+async fn a_crowd_that_asks_nothing_keeps_nobody_out() {
+    let running = running(Config::default(), &[]).await;
+    let mut crowd = Vec::new();
+    for _ in 0..1100 {
+        crowd.push(timeout(PATIENCE, TcpStream::connect(running.address)).await.unwrap().unwrap());
+    }
+    // From the same address, and from another.
+    let request = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert!(ask(running.address, request).await.starts_with("HTTP/1.1 200"));
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(running.address).await.unwrap();
+    other.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    timeout(PATIENCE, other.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    // The first of the crowd made room.
+    assert_eq!(timeout(PATIENCE, crowd[0].read(&mut answer)).await.unwrap().unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let running = running(Config { header_seconds_max: 1, ..Config::default() }, &[]).await;
+    let mut silent = TcpStream::connect(running.address).await.unwrap();
+    let mut asked = TcpStream::connect(running.address).await.unwrap();
+    asked.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, silent.read_to_end(&mut rest)).await.expect("the silent client is cut off");
+    assert!(rest.is_empty());
+    let _ = timeout(PATIENCE, asked.read_to_end(&mut rest)).await.expect("so is one that asked long ago");
+    assert!(rest.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
 async fn shutdown_ends_idle_connections_and_refuses_new_ones() {
     let running = running(Config::default(), &[]).await;
     let mut idle = TcpStream::connect(running.address).await.unwrap();

@@ -5,12 +5,14 @@
 //! are stopped too. The last two do not count for a credential at a network where it was used with success, so that a
 //! stranger cannot lock the owner out. Unknown names are counted like known ones, or the delay would tell which exist.
 //!
-//! Called by `session.rs` around `Snapshot::authenticate`. What may surprise: the lock answers before the secret is
-//! looked at, so a right secret is refused too while it lasts. The table has a bound and forgets first what would be
-//! forgotten soonest; of a long name only the beginning counts.
+//! Two doors have one each: SMTP AUTH (`ingress/src/session.rs`) counts a wrong secret when it was seen to be wrong; the
+//! login of people (`api/src/routes/auth.rs`) counts an attempt beforehand, because many come at the same time, and
+//! takes the count back. What may surprise: the lock answers before the secret is looked at, so a right secret is
+//! refused too while it lasts. The table has a bound and forgets first what would be forgotten soonest; of a long name
+//! only the beginning counts.
 
-use crate::config::ThrottleConfig;
 use mail::{Instant, Refusal, RefusalKind};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,6 +20,46 @@ use std::time::Duration;
 /// Octets of a name that are kept: nobody fills our memory with names.
 const NAME_OCTETS: usize = 64;
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// What wrong secrets cost. Counted per credential and network, per network, and per credential from everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ThrottleConfig {
+    /// Wrong secrets of one credential from one network that cost nothing.
+    pub free_failures: u32,
+    /// The first delay; each further wrong secret doubles it.
+    pub delay_ms_first: u64,
+    /// The longest delay.
+    pub delay_ms_max: u64,
+    /// At so many wrong secrets the credential is locked for that network.
+    pub failures_to_lock: u32,
+    /// For how long.
+    pub lock_s: u64,
+    /// Failures are forgotten after so much time without another.
+    pub forget_s: u64,
+    /// Wrong secrets a minute from one network, whatever the credential.
+    pub failures_per_network_minute_max: u32,
+    /// Wrong secrets a minute for one credential from everywhere; only networks that it was never used from notice.
+    pub failures_per_credential_minute_max: u32,
+    /// Entries of the table; the one that is forgotten soonest makes room.
+    pub entries_max: usize,
+}
+
+impl Default for ThrottleConfig {
+    fn default() -> ThrottleConfig {
+        ThrottleConfig {
+            free_failures: 2,
+            delay_ms_first: 500,
+            delay_ms_max: 8_000,
+            failures_to_lock: 8,
+            lock_s: 900,
+            forget_s: 3_600,
+            failures_per_network_minute_max: 10,
+            failures_per_credential_minute_max: 10,
+            entries_max: 100_000,
+        }
+    }
+}
 
 /// The part of an address that one customer of a provider usually has: IPv4 /24, IPv6 /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +157,23 @@ impl Throttle {
             return;
         }
         self.put(key, Entry { failures: 0, locked_until: now, known: true, forget_at });
+    }
+
+    /// The secret that was counted beforehand was right, or was never looked at.
+    pub fn returned(&mut self, name: &str, peer: IpAddr, now: Instant) {
+        let network = Network::of(peer);
+        for (key, limit) in [
+            (Key::Pair(short(name), network), self.config.failures_to_lock),
+            (Key::Network(network), self.config.failures_per_network_minute_max),
+            (Key::Name(short(name)), self.config.failures_per_credential_minute_max),
+        ] {
+            let Some(mut entry) = self.live(&key, now) else { continue };
+            entry.failures = entry.failures.saturating_sub(1);
+            if entry.failures < limit {
+                entry.locked_until = entry.locked_until.min(now);
+            }
+            self.put(key, entry);
+        }
     }
 
     fn live(&self, key: &Key, now: Instant) -> Option<Entry> {
@@ -263,6 +322,24 @@ mod tests {
         throttle.failed("c", peer, at(0));
         throttle.succeeded("c", peer, at(1));
         assert_eq!(throttle.failed("c", address("2001:db8::ffff"), at(2)), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_was_counted_beforehand_is_given_back() {
+        let (mut throttle, peer) = (throttle(), address("192.0.2.7"));
+        for n in 0..100 {
+            let name = format!("name{}", n % 3);
+            throttle.check(&name, peer, at(1)).unwrap();
+            throttle.failed(&name, peer, at(1));
+            throttle.returned(&name, peer, at(1));
+        }
+        for _ in 0..8 {
+            throttle.check("name0", peer, at(1)).unwrap();
+            throttle.failed("name0", peer, at(1));
+        }
+        assert!(throttle.check("name0", peer, at(1)).is_err());
+        throttle.returned("name0", peer, at(1));
+        throttle.check("name0", peer, at(1)).unwrap();
     }
 
     #[test]
