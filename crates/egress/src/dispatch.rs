@@ -323,12 +323,7 @@ impl Dispatcher {
             position: delivery.entry.position,
             recipient: delivery.entry.recipient,
         };
-        let Some(row) = self.ways.sessions.session_mut(session) else {
-            unreachable!("session {session} was just found")
-        };
-        row.given += 1;
-        row.idle_until = None;
-        row.orders.push_back(Flying { order: order.number, delivery, since: now.instant });
+        self.ways.sessions.load(session, Flying { order: order.number, delivery, since: now.instant });
         self.actions.push_back(Action::Deliver { session, order });
     }
 

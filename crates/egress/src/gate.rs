@@ -6,7 +6,7 @@
 use crate::config::Config;
 use crate::look_ups::LookUps;
 use crate::resolve::Route;
-use crate::sessions::Sessions;
+use crate::sessions::{LARGE, Sessions};
 use crate::sites::{Destination, Known, LookUp, Sites};
 use crate::source;
 use crate::trouble::Cause;
@@ -93,6 +93,11 @@ impl Ways {
                 aside = Some(sooner(aside, found));
                 continue;
             }
+            if candidate.cost >= LARGE && self.would_crowd(&path, now) {
+                let barrier = NotBefore { barrier: Barrier::Window, at: Some(now + STARVED_LOOK) };
+                aside = Some(sooner(aside, barrier));
+                continue;
+            }
             match self.way(&path, candidate.tls, &source, &destination, now) {
                 Ok(placement) => return Ok(placement),
                 Err(found) => {
@@ -148,6 +153,13 @@ impl Ways {
         };
         let (source, destination) = (Arc::clone(source), Arc::clone(destination));
         Ok(Placement::Connect { permit, source, destination, tls })
+    }
+
+    /// Whether one more large message would take the last connection of the path. It may keep it for minutes, and no
+    /// turn helps small mail that finds no connection: one of several is always left for that.
+    fn would_crowd(&self, path: &EgressPath, now: Instant) -> bool {
+        let window = self.shaper.window(path, now).unwrap_or(u32::MAX);
+        window >= 2 && self.sessions.large_on(path) + 1 >= window
     }
 
     /// Sessions for other mail never end while there is some; mail with REQUIRETLS would wait for ever.

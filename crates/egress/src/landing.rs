@@ -28,6 +28,7 @@ impl Dispatcher {
         let (path, empty, destination) =
             (row.path.clone(), row.orders.is_empty(), Arc::clone(&row.destination));
         let queued = flying.delivery.waited(flying.since);
+        let room = self.ways.sessions.unload(&path, &flying);
         self.land(flying.delivery, Some((path.clone(), queued)), report, now);
         let worn = self.is_worn(session, now);
         match empty {
@@ -36,7 +37,10 @@ impl Dispatcher {
             false => {}
         }
         self.ways.sessions.list(session);
-        self.queue.reopen_site(&path.site);
+        match room {
+            true => self.queue.wake_site(&path.site),
+            false => self.queue.reopen_site(&path.site),
+        }
     }
 
     pub(crate) fn closed(&mut self, session: u64, now: Now) {
@@ -45,12 +49,17 @@ impl Dispatcher {
             // It ended without a word: whatever it was, the path does not work.
             self.ways.shaper.learn(&row.path, Signal::Feedback(Feedback::Gone), now.instant);
         }
+        let mut room = false;
         for flying in row.orders.into_iter().rev() {
+            room |= self.ways.sessions.unload(&row.path, &flying);
             self.came_back(flying.delivery.flow.tenant);
             self.give_back(flying.delivery, now);
         }
         self.ways.shaper.release(row.permit, now.instant);
-        self.queue.reopen_site(&row.path.site);
+        match room {
+            true => self.queue.wake_site(&row.path.site),
+            false => self.queue.reopen_site(&row.path.site),
+        }
         let family = row.destination.limits.family.map(|family| family.number);
         for site in [None, family].into_iter().filter_map(|key| self.ways.feed(key)) {
             self.queue.reopen_site(&site);

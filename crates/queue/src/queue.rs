@@ -115,6 +115,8 @@ pub struct Candidate<'a> {
     pub tenant: TenantId,
     pub stream: StreamId,
     pub message: MessageId,
+    /// Octets.
+    pub cost: u32,
 }
 
 /// The answer to: may this outlet send now?
@@ -315,6 +317,7 @@ impl Queue {
             tenant: flow.tenant,
             stream: flow.stream,
             message: row.entry.message,
+            cost: row.entry.cost,
         }
     }
 

@@ -200,6 +200,11 @@ impl Shaper {
         self.tenant_holds.at_site(site, tenant, now)
     }
 
+    /// Connections that a path may have open, as far as it is known.
+    pub fn window(&self, path: &EgressPath, now: Instant) -> Option<u32> {
+        self.paths.get(path).map(|state| state.window.size(now))
+    }
+
     /// Messages that a connection of a path may carry, by what is known now.
     pub fn messages_per_connection(&self, path: &EgressPath, now: Instant) -> Option<u32> {
         self.paths.get(path).map(|state| state.messages_per_connection(now))

@@ -80,6 +80,8 @@ struct World {
     opened: Vec<Duration>,
     /// What the site says to these messages.
     refused: HashMap<MessageId, Reply>,
+    /// How long these messages take.
+    slow: HashMap<MessageId, Duration>,
     /// Which message was given to a connection opened for what.
     carried: Vec<(MessageId, TlsNeed)>,
     ids: Ids,
@@ -126,6 +128,7 @@ impl World {
             attempts_while_down: 0,
             opened: Vec::new(),
             refused: HashMap::new(),
+            slow: HashMap::new(),
             carried: Vec::new(),
             ids,
         }
@@ -226,7 +229,8 @@ impl World {
             return;
         }
         line.busy = true;
-        let pace = self.model(&self.lines[&session].site).pace;
+        let slow = line.orders.front().and_then(|order| self.slow.get(&order.message)).copied();
+        let pace = slow.unwrap_or_else(|| self.model(&self.lines[&session].site).pace);
         self.later(pace, Happening::Served(session));
     }
 

@@ -228,6 +228,29 @@ fn domains_that_nobody_answers_for_do_not_delay_the_others() {
     assert!(beside <= alone * 3 / 2, "{alone:?} alone, {beside:?} beside them");
 }
 
+/// F3: messages that keep a connection for half a minute each, and small ones of somebody else for the same site.
+#[test]
+fn large_messages_leave_a_connection_for_small_ones() {
+    let mut world = World::new(41, |_| {});
+    for _ in 0..100 {
+        let large = world.accept_with(0, "some.example", 1, |accepted| accepted.size = 20 << 20);
+        world.slow.insert(large, SECOND * 30);
+    }
+    let mut accepted = HashMap::new();
+    for second in 1..120 {
+        world.run(second * SECOND);
+        accepted.insert(world.accept(1, "some.example", 1), world.clock);
+    }
+    world.run(121 * SECOND);
+    let dwell = |(at, one): (Duration, &spool::Settled)| Some(at - *accepted.get(&one.message)?);
+    let dwells: Vec<Duration> = world.settled().filter_map(dwell).collect();
+    let worst = *dwells.iter().max().unwrap();
+    assert!(dwells.len() >= 118 && worst <= SECOND / 2, "{} of 119, {worst:?} at worst", dwells.len());
+    world.run(2 * HOUR);
+    assert_eq!(world.delivered(), 219);
+    world.check(219);
+}
+
 /// Nothing ticks: with nothing to do there is no time to come back at, and with something it is that time.
 #[test]
 fn with_nothing_due_nobody_asks_to_be_woken() {
