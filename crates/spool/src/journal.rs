@@ -11,6 +11,7 @@ use crate::quarantine::Quarantine;
 use crate::queue::{End, Entry, Queue};
 use crate::record::Logged;
 use crate::segment::file_name;
+use crate::stepped::Steps;
 use crate::trim::{Keeper, Marks};
 use crate::{
     Bodies, Config, Disk, DiskFile, Fault, Follower, Intake, Outcomes, Position, ReaderMark, Record,
@@ -60,7 +61,16 @@ pub(crate) struct Tip {
     pub(crate) ended: Option<End>,
 }
 
+/// Who does the writing, removing and reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Threads,
+    /// Whoever opened it, by hand (`stepped.rs`).
+    Stepped,
+}
+
 pub(crate) struct Shared {
+    pub(crate) mode: Mode,
     pub(crate) config: Config,
     pub(crate) disk: Arc<dyn Disk>,
     /// For measuring only.
@@ -97,10 +107,22 @@ impl Spool {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Spool, Recovery), Fault> {
+        let (spool, steps, recovery) = Spool::open_as(Mode::Threads, config, disk, clock)?;
+        spool.threads.start(steps)?;
+        Ok((spool, recovery))
+    }
+
+    pub(crate) fn open_as(
+        mode: Mode,
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Spool, Steps, Recovery), Fault> {
         config.check()?;
         let started = clock.instant();
         let recovered = recover::recover(&config, &disk)?;
         let shared = Arc::new(Shared {
+            mode,
             queue: Queue::default(),
             intake_turns: Arc::new(Semaphore::new(config.in_flight_octets_max as usize)),
             outcome_turns: Arc::new(Semaphore::new(config.outcomes_in_flight_max as usize)),
@@ -118,11 +140,7 @@ impl Spool {
         });
         let writer = Writer::new(Arc::clone(&shared), recovered.active, recovered.next_segment);
         let keeper = Keeper::new(Arc::clone(&shared));
-        let running = Running {
-            commit: thread("spool-commit", move || writer.run(), &shared)?,
-            trim: thread("spool-trim", move || keeper.run(), &shared)?,
-            _lock: recovered.lock,
-        };
+        let steps = Steps { writer, keeper, _lock: recovered.lock };
         let recovery = recovered.report.finish(&shared);
         tracing::info!(
             unsettled = recovery.unsettled.len(),
@@ -131,8 +149,8 @@ impl Spool {
             duration_ms = clock.instant().saturating_since(started).as_millis() as u64,
             "the journal is open"
         );
-        let threads = Arc::new(Threads { shared: Arc::clone(&shared), running: Mutex::new(Some(running)) });
-        Ok((Spool { shared, threads }, recovery))
+        let threads = Arc::new(Threads { shared: Arc::clone(&shared), running: Mutex::new(None) });
+        Ok((Spool { shared, threads }, steps, recovery))
     }
 
     /// The right to accept messages: for `ingress` only.
@@ -211,6 +229,16 @@ impl Spool {
 }
 
 impl Threads {
+    fn start(&self, Steps { writer, keeper, _lock }: Steps) -> Result<(), Fault> {
+        let running = Running {
+            commit: thread("spool-commit", move || writer.run(), &self.shared)?,
+            trim: thread("spool-trim", move || keeper.run(), &self.shared)?,
+            _lock,
+        };
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        Ok(())
+    }
+
     fn stop(&self) {
         self.shared.close();
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();

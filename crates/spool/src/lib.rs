@@ -26,6 +26,7 @@ mod record;
 mod recover;
 mod rewrite;
 mod segment;
+mod stepped;
 mod trim;
 mod wire;
 
@@ -43,4 +44,5 @@ pub use position::Position;
 pub use quarantine::Quarantined;
 pub use record::{Accepted, Attempted, OutcomeRecord, RecipientRecord, Record, Settled, Settlement};
 pub use recover::{RecipientState, Recovery, Torn, Unsettled, UnsettledMessages};
+pub use stepped::Steps;
 pub use trim::ReaderMark;
