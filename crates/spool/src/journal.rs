@@ -32,7 +32,7 @@ const OPEN_FILES_MAX: usize = 32;
 /// The journal of this process. Cheap to clone; give out the narrower handles where they do.
 #[derive(Clone)]
 pub struct Spool {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     threads: Arc<Threads>,
 }
 

@@ -31,6 +31,13 @@ impl Spool {
     }
 }
 
+impl Spool {
+    /// Takes nothing more; what is queued is still written by `Steps::commit`.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+}
+
 impl Steps {
     /// Writes, syncs and answers one group. False if nothing waits.
     pub fn commit(&mut self) -> bool {
