@@ -22,6 +22,8 @@ cargo xtask up [OPTIONS]      install what is missing, build, run everything on 
 cargo xtask test [FILTER]     install what the tests need, run formatting, lints and all tests
 cargo xtask check             formatting, lints and the rules of the house (tests/tidy.rs); no servers needed
 cargo xtask crash [ROUNDS]    kill -9 under load and look for lost mail (200 rounds unless told)
+cargo xtask sim --seed N      one world of tests/simulation, line by line; with `--seeds COUNT` that many from seed N (or 1)
+                              on, failures only
 cargo xtask bench [OPTIONS]   speed beside Postfix in the same run (`--rounds N --count N --skip-postfix`, rows `road`,
                               `latency`, `waiting`); installs Postfix and OpenDKIM; some ten minutes
 cargo xtask config            write config/posthouse.toml anew from the defaults in the code
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "check" => test::check(),
         "crash" => test::crash(rest.first().map(String::as_str)),
+        "sim" => test::sim(&rest),
         "bench" => test::bench(&rest),
         "config" => test::rewrite("config"),
         "openapi" => test::rewrite("openapi"),
