@@ -30,6 +30,8 @@ pub enum Happening {
     Commit(u64),
     Dispatch(u64),
     Look(u64),
+    /// The time for an orderly end is over.
+    Stop(u64),
     /// A planned fault, by its place in the plan, begins or ends.
     Begin(usize),
     End(usize),

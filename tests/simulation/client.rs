@@ -6,9 +6,7 @@ use crate::network::{Packet, Purpose, Side};
 use crate::registry::PASSWORD;
 use crate::world::World;
 use mail::{Envelope, ForwardPath, MessageId, Recipient, ReversePath};
-use smtp::client::{
-    Action, ClientConfig, ClientTls, DeliveryReport, Failure, Login, Session, Transaction,
-};
+use smtp::client::{Action, ClientConfig, ClientTls, DeliveryReport, Failure, Login, Session, Transaction};
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -24,6 +24,12 @@ pub struct Door {
     held: Held,
 }
 
+impl Door {
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.machine.refuse_connection(refusal);
+    }
+}
+
 /// A message between its final dot and its answer.
 pub struct Accepting {
     pub line: u64,
@@ -32,7 +38,9 @@ pub struct Accepting {
 
 impl World {
     pub fn open_door(&mut self, line: u64) {
-        let Some(house) = &mut self.house else { return };
+        let Some(house) = self.house.as_mut().filter(|house| !house.stopping) else {
+            return self.hang_up(line, Side::Called);
+        };
         let (hostname, role) = (mail::Domain::parse("mx.house.example").unwrap(), Role::Submission);
         let config = ServerConfig::new(hostname, role, TlsMode::Implicit, Limits::default());
         let held = house.submission.hold_octets(Party::Strangers);

@@ -33,6 +33,8 @@ pub struct House {
     commit_planned: bool,
     pub dispatcher: Dispatcher,
     dispatch_at: Option<Instant>,
+    /// It was told to stop.
+    pub stopping: bool,
     follower: Follower,
     recovered: VecDeque<Unsettled>,
     recovering: bool,
@@ -78,11 +80,7 @@ impl World {
                 recovery.torn
             ),
         );
-        assert!(
-            recovery.quarantined.len() <= usize::from(recovery.torn.is_some()),
-            "{:?}",
-            recovery.quarantined
-        );
+        self.truth.check_damage(&recovery.quarantined);
         let (submission, dispatcher) = (self.submission(&spool), self.dispatcher());
         let house = House {
             life: self.lives,
@@ -94,6 +92,7 @@ impl World {
             commit_planned: false,
             dispatcher,
             dispatch_at: None,
+            stopping: false,
             follower: spool.follow(recovery.end),
             recovered,
             recovering: true,
@@ -162,6 +161,7 @@ impl World {
             Death::Kill => self.disk.kill(),
         };
         self.dark_at = None;
+        self.reads_fail = false;
         self.disk.set_capacity(self.capacity);
         let pause = Duration::from_millis(1 + self.random.below(20_000));
         self.agenda.add(self.now + pause, Happening::Restart);
@@ -216,7 +216,7 @@ impl World {
     }
 
     /// Shows the ledger of truth what the journal published. Says whether that was anything.
-    fn observe(&mut self) -> bool {
+    pub fn observe(&mut self) -> bool {
         let mut seen = false;
         while let Some(house) = &mut self.house
             && let Some(Ok(batch)) = ready(house.observer.next_batch(64))
@@ -277,11 +277,19 @@ impl World {
             return;
         }
         house.dispatch_at = None;
-        house.take_records(now, 1 + self.random.below(16) as usize);
+        if !house.stopping {
+            house.take_records(now, 1 + self.random.below(16) as usize);
+        }
         house.dispatcher.handle_timeout(now);
         self.act();
         let Some(house) = &self.house else { return };
-        if house.recovering {
+        if house.stopping {
+            if house.dispatcher.is_drained() {
+                self.stop();
+            } else if let Some(at) = house.dispatcher.poll_timeout() {
+                self.plan_dispatch(at);
+            }
+        } else if house.recovering {
             self.plan_dispatch(self.now);
         } else if let Some(at) = house.dispatcher.poll_timeout() {
             self.plan_dispatch(at);

@@ -14,6 +14,8 @@ pub const TENANTS: usize = 3;
 pub const SOURCES: usize = 3;
 /// The site where nothing goes wrong.
 pub const CALM: usize = 0;
+/// Writes to the calm site only: whatever keeps its mail waiting is somebody else's trouble.
+pub const QUIET_TENANT: usize = 2;
 
 pub struct Plan {
     pub letters: Vec<Letter>,
@@ -48,6 +50,8 @@ pub struct Model {
     pub closing: u64,
     /// Takes a message and breaks off before the answer.
     pub silent: u64,
+    /// Hangs up right behind its 250.
+    pub leaves: u64,
     /// Breaks off at the final dot and takes nothing.
     pub dropped: u64,
     /// 5yz or 4yz to the final dot.
@@ -80,6 +84,10 @@ pub enum FaultKind {
     DirectorySyncFails(u64),
     /// So many octets are left.
     DiskFull(u64),
+    /// A sealed segment that all readers are past can be read no more, until the next start.
+    ReadsFail,
+    /// The house is told to stop, and starts again.
+    Shutdown,
     /// No octet gets through between the house and the site.
     Partition(usize),
     /// Wall time, in milliseconds.
@@ -110,7 +118,7 @@ fn model(number: usize, random: &mut Random) -> Model {
     match random.below(6) {
         0 => {}
         1 => (model.deferred, model.bounced, model.rejected, model.put_off) = (200, 100, 50, 100),
-        2 => (model.silent, model.dropped, model.closing) = (100, 100, 100),
+        2 => (model.silent, model.dropped, model.closing, model.leaves) = (100, 100, 100, 300),
         3 => (model.greylists, model.connections_max) = (true, 1 + random.below(3) as usize),
         4 => model.slow_ms = [5_000, 40_000][random.below(2) as usize],
         _ => {
@@ -130,7 +138,10 @@ fn letters(sites: usize, random: &mut Random) -> Vec<Letter> {
         let tenant = if flood && random.below(4) > 0 { 0 } else { random.below(TENANTS as u64) as usize };
         let many = if random.below(12) == 0 { 40 } else { 4 };
         let recipients = (0..1 + random.below(many))
-            .map(|index| (random.below(sites as u64) as usize, (number * 100 + index) as u32))
+            .map(|index| {
+                let site = random.below(sites as u64) as usize;
+                (if tenant == QUIET_TENANT { CALM } else { site }, (number * 100 + index) as u32)
+            })
             .collect();
         let burst = Duration::from_millis(random.below(3_000));
         let spread = Duration::from_millis(random.below(CHAOS.as_millis() as u64));
@@ -170,7 +181,7 @@ fn fault(sites: usize, letters: usize, random: &mut Random) -> Fault {
     let lasts = Duration::from_millis(random.below(240_000));
     let site = 1 + random.below(sites as u64 - 1) as usize;
     let jumps = [-3_600_000, 3_600_000, -1_500, 2_000, 86_400_000];
-    let kind = match random.below(14) {
+    let kind = match random.below(16) {
         0 | 1 => FaultKind::PowerCut,
         2 => FaultKind::Kill,
         3 | 4 => FaultKind::PowerCutAt(1 + random.below(20)),
@@ -181,6 +192,8 @@ fn fault(sites: usize, letters: usize, random: &mut Random) -> Fault {
         10 => FaultKind::Jump(jumps[random.below(jumps.len() as u64) as usize]),
         11 => FaultKind::Pause(random.below(TENANTS as u64) as usize),
         12 => FaultKind::HoldSource(random.below(SOURCES as u64) as usize),
+        13 => FaultKind::ReadsFail,
+        14 => FaultKind::Shutdown,
         _ => FaultKind::TakeBack(random.below(letters as u64) as usize),
     };
     Fault { at, lasts, kind }
@@ -216,15 +229,16 @@ fn egress(random: &mut Random) -> egress::Config {
         final_seconds: 60,
         ..smtp::Timeouts::default()
     };
+    // Two tenants whose sites are slow never have all of the connections.
+    let connections_max = [8, 30][random.below(2) as usize];
     egress::Config {
-        allow_networks: Vec::new(),
-        connections_max: [4, 30][random.below(2) as usize],
-        deliveries_per_tenant_max: [4, 20][random.below(2) as usize],
+        connections_max,
+        deliveries_per_tenant_max: connections_max * 3 / 8 - random.below(2) as usize,
         idle_seconds: 1 + random.below(10),
         limits: SiteLimits {
             connections: Some(1 + random.below(8) as u32),
             messages_per_connection: Some(1 + random.below(20) as u32),
-            connections_per_minute: Some([0, 30][random.below(2) as usize]),
+            connections_per_minute: Some([0, 120][random.below(2) as usize]),
             messages_per_second: Some([0, 20][random.below(2) as usize]),
         },
         window_initial: 1 + random.below(5) as u32,

@@ -21,6 +21,8 @@ pub struct SiteEnd {
 
 enum Said {
     Answer(Answer),
+    /// The answer, and the end of the connection.
+    Last(Answer),
     /// Nothing: the line is dropped.
     Nothing,
 }
@@ -137,6 +139,11 @@ impl World {
                 end.machine.handle_answer(answer, now);
                 self.drive_site(line);
             }
+            Some(Said::Last(answer)) => {
+                end.machine.handle_answer(answer, now);
+                end.machine.refuse_connection(Refusal::new(RefusalKind::ShuttingDown, "good bye"));
+                self.drive_site(line);
+            }
             Some(Said::Nothing) => {
                 self.site_ends.remove(&line);
                 self.hang_up(line, Side::Called);
@@ -180,14 +187,14 @@ impl World {
         if chance(model.rejected) {
             return refuse(RefusalKind::MessageMalformed);
         }
-        let silent = chance(model.silent);
+        let (silent, leaves) = (chance(model.silent), chance(model.leaves));
         self.take_copies(line, transaction);
-        match silent {
-            true => Said::Nothing,
-            false => {
-                let status = Some(EnhancedStatus::new(2, 0, 0));
-                Said::Answer(Answer::Accepted { reply: Reply::new(250, status, "taken") })
-            }
+        let status = Some(EnhancedStatus::new(2, 0, 0));
+        let taken = Answer::Accepted { reply: Reply::new(250, status, "taken") };
+        match (silent, leaves) {
+            (true, _) => Said::Nothing,
+            (false, true) => Said::Last(taken),
+            (false, false) => Said::Answer(taken),
         }
     }
 

@@ -49,6 +49,8 @@ pub struct World {
     pub capacity: Option<u64>,
     /// The power goes when the disk has done so many operations.
     pub dark_at: Option<u64>,
+    /// Until the next start.
+    pub reads_fail: bool,
     pub house: Option<House>,
     pub lives: u64,
     /// What the events' tables hold: how far they read.
@@ -89,6 +91,7 @@ impl World {
             disk: LyingDisk::new(),
             capacity: None,
             dark_at: None,
+            reads_fail: false,
             house: None,
             lives: 0,
             cursor: Position::START,
@@ -170,12 +173,14 @@ impl World {
             Happening::Commit(life) if lives_on(life) => self.commit(),
             Happening::Dispatch(life) if lives_on(life) => self.dispatch(),
             Happening::Look(life) if lives_on(life) => self.look(),
+            Happening::Stop(life) if lives_on(life) => self.stop(),
             Happening::Opened(..)
             | Happening::Resolved(..)
             | Happening::Sign(_)
             | Happening::Commit(_)
             | Happening::Dispatch(_)
-            | Happening::Look(_) => {}
+            | Happening::Look(_)
+            | Happening::Stop(_) => {}
             Happening::Begin(number) => self.begin_fault(self.plan.faults[number]),
             Happening::End(number) => self.end_fault(self.plan.faults[number].kind),
             Happening::Restart => self.start_house(),
@@ -211,6 +216,8 @@ impl World {
                 self.capacity = Some(self.disk.used() + left);
                 self.disk.set_capacity(self.capacity);
             }
+            FaultKind::ReadsFail => self.fail_reads(),
+            FaultKind::Shutdown => self.shut_down(),
             FaultKind::Partition(site) => {
                 self.cut_off[site] += 1;
                 self.cut_off_lines(site);
@@ -248,8 +255,27 @@ impl World {
             | FaultKind::PowerCutAt(_)
             | FaultKind::SyncFails(_)
             | FaultKind::DirectorySyncFails(_)
+            | FaultKind::ReadsFail
+            | FaultKind::Shutdown
             | FaultKind::Jump(_)
             | FaultKind::TakeBack(_) => {}
+        }
+    }
+
+    /// The oldest segment, if every reader is past it: only bodies are read there, and what is copied forward.
+    fn fail_reads(&mut self) {
+        let segments =
+            self.disk.paths().into_iter().filter(|path| path.extension().is_some_and(|end| end == "seg"));
+        let number = |path: &std::path::PathBuf| {
+            path.file_stem().and_then(|stem| u32::from_str_radix(stem.to_str()?, 16).ok())
+        };
+        let oldest = segments.filter_map(|path| Some((number(&path)?, path))).min();
+        let passed = |number: u32| self.house.is_some() && number < self.cursor.segment();
+        if let Some((_, path)) = oldest.filter(|(number, _)| passed(*number)) {
+            let from = self.random.below(4_096);
+            self.trace.say(self.now, format_args!("{} cannot be read from {from} on", path.display()));
+            self.disk.fail_reads(&path, from..u64::MAX);
+            self.reads_fail = true;
         }
     }
 
@@ -281,6 +307,9 @@ impl World {
         self.disk.fail_directory_sync(u64::MAX / 2, Times::Once);
         self.disk.set_capacity(None);
         self.trace.say(self.now, format_args!("the faults are over"));
+        if self.reads_fail {
+            self.die(Death::Kill);
+        }
     }
 
     fn is_done(&self) -> bool {
