@@ -104,7 +104,7 @@ impl Plan {
         let sites: Vec<Model> =
             (0..2 + random.below(4) as usize).map(|number| model(number, random)).collect();
         let letters = letters(sites.len(), random);
-        let faults = (0..random.below(9)).map(|_| fault(sites.len(), letters.len(), random)).collect();
+        let faults = (0..random.below(12)).map(|_| fault(sites.len(), letters.len(), random)).collect();
         let breaks_percent = [0, 5, 30][random.below(3) as usize];
         Plan { letters, sites, faults, spool: spool(random), egress: egress(random), breaks_percent }
     }
@@ -160,6 +160,7 @@ fn raw(number: u64, tenant: usize, random: &mut Random) -> bytes::Bytes {
     let lines = match random.below(10) {
         0 => 0,
         1 => 100 + random.below(300),
+        2 | 3 => 20 + random.below(80),
         _ => 1 + random.below(20),
     };
     for _ in 0..lines {
@@ -181,10 +182,10 @@ fn fault(sites: usize, letters: usize, random: &mut Random) -> Fault {
     let lasts = Duration::from_millis(random.below(240_000));
     let site = 1 + random.below(sites as u64 - 1) as usize;
     let jumps = [-3_600_000, 3_600_000, -1_500, 2_000, 86_400_000];
-    let kind = match random.below(16) {
+    let kind = match random.below(19) {
         0 | 1 => FaultKind::PowerCut,
         2 => FaultKind::Kill,
-        3 | 4 => FaultKind::PowerCutAt(1 + random.below(20)),
+        3 | 4 | 15 | 16 | 17 => FaultKind::PowerCutAt(1 + random.below(12)),
         5 => FaultKind::SyncFails(1 + random.below(10)),
         6 => FaultKind::DirectorySyncFails(1 + random.below(3)),
         7 => FaultKind::DiskFull(random.below(4_000)),
