@@ -40,7 +40,7 @@ const PICKS_MAX: usize = 256;
 /// How often unused state is looked for.
 const SWEEP: Duration = Duration::from_secs(600);
 
-pub(crate) struct Dispatcher {
+pub struct Dispatcher {
     pub(crate) queue: Queue,
     pub(crate) ways: Ways,
     pub(crate) schedule: Schedule,
@@ -56,7 +56,7 @@ pub(crate) struct Dispatcher {
 
 /// What the shell has to do, in this order.
 #[allow(clippy::large_enum_variant, reason = "most actions are records, and none lives long")]
-pub(crate) enum Action {
+pub enum Action {
     /// Answer with `handle_resolved`.
     Resolve(Domain),
     /// Start a session; its deliveries follow.
@@ -71,7 +71,7 @@ pub(crate) enum Action {
 }
 
 /// What a new session needs to know.
-pub(crate) struct Job {
+pub struct Job {
     pub session: u64,
     pub source: Arc<EgressSource>,
     pub destination: Arc<Destination>,
@@ -80,7 +80,7 @@ pub(crate) struct Job {
 
 /// One delivery, for the session.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Order {
+pub struct Order {
     pub number: u64,
     pub message: MessageId,
     pub position: u64,
@@ -89,7 +89,7 @@ pub(crate) struct Order {
 
 /// What a session tells.
 #[allow(clippy::large_enum_variant, reason = "nearly all events are reports")]
-pub(crate) enum Event {
+pub enum Event {
     Done {
         session: u64,
         order: u64,
@@ -101,7 +101,7 @@ pub(crate) enum Event {
     },
 }
 
-pub(crate) struct Report {
+pub struct Report {
     pub cause: Cause,
     pub at: Circumstances,
     pub started: Timestamp,

@@ -93,7 +93,7 @@ impl Ways {
                 aside = Some(sooner(aside, found));
                 continue;
             }
-            if candidate.cost >= LARGE && self.would_crowd(&path, now) {
+            if candidate.octets >= LARGE && self.would_crowd(&path, now) {
                 let barrier = NotBefore { barrier: Barrier::Window, at: Some(now + STARVED_LOOK) };
                 aside = Some(sooner(aside, barrier));
                 continue;

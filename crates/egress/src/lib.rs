@@ -6,6 +6,8 @@
 
 pub mod config;
 pub mod resolve;
+#[doc(hidden)]
+pub mod stepped;
 
 mod cancel;
 mod connect;

@@ -156,7 +156,7 @@ fn lost() -> Cause {
 }
 
 /// One message for one recipient: each has a reverse-path of its own.
-fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
+pub(crate) fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
     let accepted = &stored.accepted;
     let recipient = accepted.recipients.get(recipient as usize)?;
     let envelope = Envelope {

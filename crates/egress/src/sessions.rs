@@ -52,7 +52,7 @@ pub(crate) struct Flying {
 
 impl Flying {
     pub fn is_large(&self) -> bool {
-        self.delivery.entry.cost >= LARGE
+        self.delivery.entry.octets >= LARGE
     }
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// What came of one attempt for one recipient.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Cause {
+pub enum Cause {
     Delivered(Reply),
     Failed(Failure),
     /// Nothing connected, at no exchanger.
@@ -40,7 +40,7 @@ pub(crate) enum Cause {
 
 /// Where it was tried and how.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Circumstances {
+pub struct Circumstances {
     pub mx: Option<String>,
     pub egress: Option<IpAddr>,
     pub tls: Option<String>,

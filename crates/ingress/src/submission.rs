@@ -101,6 +101,21 @@ impl Submission {
     /// Starts the signing threads.
     pub fn start(parts: SubmissionParts) -> Result<Arc<Submission>, Fault> {
         let signers = Signers::start(parts.config.signing_threads, parts.config.signing_queue_max)?;
+        Ok(Submission::with(parts, signers))
+    }
+
+    /// Without threads: nothing is checked or signed but by `step`. For simulations in one thread.
+    pub fn stepped(parts: SubmissionParts) -> Arc<Submission> {
+        let signers = Signers::stepped(parts.config.signing_queue_max);
+        Submission::with(parts, signers)
+    }
+
+    /// Checks and signs one message that waits for it. False if none does.
+    pub fn step(&self) -> bool {
+        self.signers.step()
+    }
+
+    fn with(parts: SubmissionParts, signers: Signers) -> Arc<Submission> {
         let header_limits = HeaderLimits {
             octets_max: parts.config.session.header_octets_max,
             line_octets_max: parts.config.session.text_line_octets_max,
@@ -111,7 +126,7 @@ impl Submission {
             fields_max: header_limits.fields_max + OWN_FIELDS_MAX,
             ..header_limits
         };
-        Ok(Arc::new(Submission {
+        Arc::new(Submission {
             octets: Octets::new(parts.config.limits.octets_in_flight_max),
             intake: parts.intake,
             snapshot: parts.snapshot,
@@ -124,7 +139,7 @@ impl Submission {
             header_limits,
             outgoing_limits,
             signers,
-        }))
+        })
     }
 
     /// Takes the responsibility for a message, or says why not.

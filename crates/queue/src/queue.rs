@@ -116,7 +116,7 @@ pub struct Candidate<'a> {
     pub stream: StreamId,
     pub message: MessageId,
     /// Octets.
-    pub cost: u32,
+    pub octets: u32,
 }
 
 /// The answer to: may this outlet send now?
@@ -317,7 +317,7 @@ impl Queue {
             tenant: flow.tenant,
             stream: flow.stream,
             message: row.entry.message,
-            cost: row.entry.cost,
+            octets: row.entry.octets,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::error::is_passing;
 use crate::queue::{Answer, Copies, Copy, End, Entry, Group};
 use crate::record::Logged;
 use crate::segment::{SEGMENT_HEADER, file_name};
-use crate::shared::Shared;
+use crate::shared::{Mode, Shared};
 use crate::{DiskFile, Fault, Position, Record, wire};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -60,23 +60,33 @@ impl Writer {
         // Should this thread panic, nobody must go on waiting for it or believe that the journal works.
         let seal_on_panic = SealOnPanic(Arc::clone(&self.shared));
         let shared = Arc::clone(&self.shared);
-        while let Some(Group { copies, mut entries }) = shared.queue.take(&shared.config, self.last_accepts) {
-            self.last_accepts = entries.iter().filter(|entry| is_message(entry)).count();
-            if let Some(copies) = copies {
-                // In front: a copy says what is settled by everything that lies before it.
-                entries.splice(0..0, self.copied(copies));
-            }
-            if shared.queue.ended() == Some(End::Sealed) {
-                refuse(entries, &Fault::Sealed);
-                continue;
-            }
-            let group = self.without_room_refuse_messages(entries);
-            if !group.is_empty() {
-                self.commit(group);
-            }
+        while let Some(group) = shared.queue.take(&shared.config, self.last_accepts) {
+            self.take_in(group);
         }
         shared.ended_for_good();
         drop(seal_on_panic);
+    }
+
+    /// One group, if something waits. Says whether it did.
+    pub(crate) fn step(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let group = shared.queue.take_now(&shared.config);
+        group.map(|group| self.take_in(group)).is_some()
+    }
+
+    fn take_in(&mut self, Group { copies, mut entries }: Group) {
+        self.last_accepts = entries.iter().filter(|entry| is_message(entry)).count();
+        if let Some(copies) = copies {
+            // In front: a copy says what is settled by everything that lies before it.
+            entries.splice(0..0, self.copied(copies));
+        }
+        if self.shared.queue.ended() == Some(End::Sealed) {
+            return refuse(entries, &Fault::Sealed);
+        }
+        let group = self.without_room_refuse_messages(entries);
+        if !group.is_empty() {
+            self.commit(group);
+        }
     }
 
     fn commit(&mut self, mut group: Vec<Entry>) {
@@ -206,7 +216,9 @@ impl Writer {
             return;
         }
         self.shared.queue.put_back(outcomes);
-        self.shared.queue.rest(FULL_PAUSE);
+        if self.shared.mode == Mode::Threads {
+            self.shared.queue.rest(FULL_PAUSE);
+        }
     }
 
     /// Below the reserve only completion records are written.

@@ -71,6 +71,20 @@ pub fn crash(rest: &[String]) -> Outcome {
     run_step(&mut command)
 }
 
+pub fn sim(rest: &[String]) -> Outcome {
+    let mut command = cargo();
+    command.args(["test", "--locked", "--package", "posthouse-tests", "--test", "simulation", "asked_for"]);
+    command.args(["--", "--ignored", "--nocapture"]);
+    for pair in rest.chunks(2) {
+        match pair {
+            [name, number] if name == "--seed" => command.env("POSTHOUSE_SIM_SEED", number),
+            [name, number] if name == "--seeds" => command.env("POSTHOUSE_SIM_SEEDS", number),
+            _ => return Err("the options of sim are --seed N and --seeds COUNT".to_owned()),
+        };
+    }
+    run_step(&mut command)
+}
+
 pub fn bench(rest: &[String]) -> Outcome {
     host::ensure(&[host::COMPILER, host::POSTGRESQL, host::OPENSSL])?;
     if !rest.iter().any(|argument| argument == "--skip-postfix") {
