@@ -9,10 +9,11 @@
 //! is no reason to seal: the file is cut back to what was committed, messages are refused, completion records wait.
 
 use crate::error::is_passing;
-use crate::journal::{Mode, Shared};
+use crate::journal::Shared;
 use crate::queue::{Answer, Copies, Copy, End, Entry, Group};
 use crate::record::Logged;
 use crate::segment::{SEGMENT_HEADER, file_name};
+use crate::stepped::Mode;
 use crate::{DiskFile, Fault, Position, Record, wire};
 use std::io::{self, IoSlice};
 use std::sync::Arc;

@@ -4,15 +4,14 @@
 //! tokio's blocking threads.
 
 use crate::body::Cache;
-use crate::commit::Writer;
 use crate::follow::Recent;
 use crate::ledger::Ledger;
 use crate::quarantine::Quarantine;
 use crate::queue::{End, Entry, Queue};
 use crate::record::Logged;
 use crate::segment::file_name;
-use crate::stepped::Steps;
-use crate::trim::{Keeper, Marks};
+use crate::stepped::{Mode, Steps};
+use crate::trim::Marks;
 use crate::{
     Bodies, Config, Disk, DiskFile, Fault, Follower, Intake, Outcomes, Position, ReaderMark, Record,
     Recovery, recover,
@@ -59,14 +58,6 @@ pub struct Status {
 pub(crate) struct Tip {
     pub(crate) end: Position,
     pub(crate) ended: Option<End>,
-}
-
-/// Who does the writing, removing and reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Threads,
-    /// Whoever opened it, by hand (`stepped.rs`).
-    Stepped,
 }
 
 pub(crate) struct Shared {
@@ -138,9 +129,7 @@ impl Spool {
             config,
             disk,
         });
-        let writer = Writer::new(Arc::clone(&shared), recovered.active, recovered.next_segment);
-        let keeper = Keeper::new(Arc::clone(&shared));
-        let steps = Steps { writer, keeper, _lock: recovered.lock };
+        let steps = Steps::new(&shared, (recovered.active, recovered.next_segment), recovered.lock);
         let recovery = recovered.report.finish(&shared);
         tracing::info!(
             unsettled = recovery.unsettled.len(),
@@ -230,12 +219,9 @@ impl Spool {
 
 impl Threads {
     fn start(&self, Steps { writer, keeper, _lock }: Steps) -> Result<(), Fault> {
-        let running = Running {
-            commit: thread("spool-commit", move || writer.run(), &self.shared)?,
-            trim: thread("spool-trim", move || keeper.run(), &self.shared)?,
-            _lock,
-        };
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        let commit = thread("spool-commit", move || writer.run(), &self.shared)?;
+        let trim = thread("spool-trim", move || keeper.run(), &self.shared)?;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(Running { commit, trim, _lock });
         Ok(())
     }
 

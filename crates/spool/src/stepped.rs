@@ -5,12 +5,20 @@
 //! What may surprise: nothing moves between two steps, so a future of this journal that is not ready after a step
 //! waits for another one; and reads run where they are asked for, because there is no thread to give them to.
 
-use crate::commit::Writer;
-use crate::journal::{Mode, Shared};
+use crate::commit::{Active, Writer};
+use crate::journal::Shared;
 use crate::trim::Keeper;
 use crate::{Config, Disk, Fault, Recovery, Spool};
 use mail::Clock;
 use std::sync::Arc;
+
+/// Who does the writing, removing and reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Threads,
+    /// Whoever opened it, by hand.
+    Stepped,
+}
 
 /// What the threads of the journal would do. Dropping it is what the end of the process is to them; the directory is
 /// free then.
@@ -39,6 +47,16 @@ impl Spool {
 }
 
 impl Steps {
+    /// The log goes on in the active segment, if there is one, and then in the one with the next number.
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        (active, next_segment): (Option<Active>, u32),
+        lock: Box<dyn Send + Sync>,
+    ) -> Steps {
+        let writer = Writer::new(Arc::clone(shared), active, next_segment);
+        Steps { writer, keeper: Keeper::new(Arc::clone(shared)), _lock: lock }
+    }
+
     /// Writes, syncs and answers one group. False if nothing waits.
     pub fn commit(&mut self) -> bool {
         self.writer.step()
