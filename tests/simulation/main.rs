@@ -4,7 +4,7 @@
 //! Code of the house is what runs in production, but for the shells around it (docs/design/0008-simulation.md). A seed
 //! decides everything; the same seed gives the same trace. `cargo xtask sim --seed N` shows one world line by line. A
 //! seed that failed is written into `seeds.txt` and runs first from then on.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod agenda;
 mod client;

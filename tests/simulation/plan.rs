@@ -239,8 +239,8 @@ fn egress(random: &mut Random) -> egress::Config {
         limits: SiteLimits {
             connections: Some(1 + random.below(8) as u32),
             messages_per_connection: Some(1 + random.below(20) as u32),
-            connections_per_minute: Some([0, 120][random.below(2) as usize]),
-            messages_per_second: Some([0, 20][random.below(2) as usize]),
+            connections_per_minute: Some([0, 60][random.below(2) as usize]),
+            messages_per_second: Some([0, 3][random.below(2) as usize]),
         },
         window_initial: 1 + random.below(5) as u32,
         retry_seconds: vec![20, 60, 300],

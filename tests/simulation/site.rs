@@ -62,7 +62,7 @@ impl World {
         let dead = self.model(site).dead.is_some_and(|(from, to)| (from..to).contains(&elapsed));
         match (self.cut_off[site] > 0, dead) {
             (true, _) => Reach::Nothing,
-            (false, true) if site % 2 == 0 => Reach::Nothing,
+            (false, true) if site.is_multiple_of(2) => Reach::Nothing,
             (false, true) => Reach::Refuses,
             (false, false) => Reach::Answers,
         }
