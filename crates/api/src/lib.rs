@@ -9,6 +9,7 @@ mod auth;
 mod body;
 mod calls;
 mod config;
+mod delivery;
 mod dns;
 mod docs;
 mod draft;
@@ -40,6 +41,7 @@ mod variables;
 mod watch;
 
 pub use config::Config;
+pub use delivery::{Delivery, PathHold, PathRow};
 pub use dns::DnsChecker;
 pub use error::Fault;
 pub use router::{document, router};

@@ -21,9 +21,11 @@ pub const OPEN_PATHS: &[&str] = &[
 
 const DESCRIPTION: &str = "Onboard tenants, verify their domains, send their mail and hear what became of it.\n\n\
     JSON in UTF-8, times as RFC 3339 in UTC, ids with a prefix. Unknown fields are refused. Lists answer \
-    `{\"data\": […], \"next_cursor\": …}` and take `limit` and `cursor`. Every POST takes an `Idempotency-Key`. \
+    `{\"data\": […], \"next_cursor\": …}` and take `limit` and `cursor`. Every POST that needs a \
+    credential takes an `Idempotency-Key`; `/v1/auth/…` does not. \
     Errors are `application/problem+json` with a stable `code` and a JSON pointer per wrong field. Every answer has a \
-    `Request-Id`; answers to a credential have `RateLimit` headers. `/v1/tenants/self/…` is the caller's own tenant.";
+    `Request-Id`, which a problem repeats as `request_id`; answers to a credential have `RateLimit` headers. \
+    `/v1/tenants/self/…` is the caller's own tenant.";
 
 /// What each path parameter is.
 const PARAMETERS: &[(&str, &str)] = &[
@@ -63,7 +65,7 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     operation["security"] = if open { json!([]) } else { json!([{"bearer": []}]) };
     let mut problems = Vec::new();
     if !open {
-        problems.extend([401, 403, 429, 503]);
+        problems.extend([401, 403, 408, 429, 503]);
     }
     if path.contains('{') {
         problems.push(404);
@@ -71,8 +73,19 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     if operation.get("requestBody").is_some() {
         problems.extend([400, 413, 415, 422]);
     }
+    let has_query = operation["parameters"]
+        .as_array()
+        .is_some_and(|parameters| parameters.iter().any(|parameter| parameter["in"] == "query"));
+    if has_query {
+        problems.push(400);
+    }
     if method == "post" && !open {
-        problems.extend([409, 422]);
+        // 400: an Idempotency-Key that cannot be used.
+        problems.extend([400, 409, 422]);
+    }
+    // It is still in use, its name is taken, or its state does not allow it.
+    if matches!(method, "put" | "patch" | "delete") && !open {
+        problems.push(409);
     }
     if let Some(responses) = operation["responses"].as_object_mut() {
         for status in problems {
@@ -108,6 +121,7 @@ fn problem(status: u16) -> Value {
         401 => "No credential, or a wrong one",
         403 => "The credential may not do this",
         404 => "No such thing, or not yours",
+        408 => "The request was not complete in time",
         409 => "It clashes with what exists, or with a call that is running",
         413 => "The body is too large",
         415 => "Another content type is needed",

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// How long a client should wait when our own surroundings failed and nobody knows better.
 const TROUBLE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// The media type of RFC 9457.
+const PROBLEM_TYPE: &str = "application/problem+json";
+
 macro_rules! kinds {
     ($($name:ident $status:literal $code:literal $meaning:literal;)*) => {
         /// Every problem that is not a refusal of the registry check.
@@ -110,6 +113,33 @@ pub struct ProblemDocument {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     errors: Vec<FieldError>,
+    /// The `Request-Id` of this answer, for those who keep bodies and not headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, example = "req_0000000000")]
+    request_id: Option<String>,
+}
+
+/// Octets of a problem at most; one is made of our own words.
+const PROBLEM_OCTETS_MAX: usize = 1 << 20;
+
+/// Writes the id of the request into an answer that is a problem; every other answer stays as it is. Done when the answer
+/// leaves, because one that was kept for an `Idempotency-Key` is given to several requests.
+pub async fn with_request_id(response: Response, id: &str) -> Response {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if kind.is_none_or(|kind| kind != PROBLEM_TYPE) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let octets = axum::body::to_bytes(body, PROBLEM_OCTETS_MAX).await.unwrap_or_default();
+    let body = match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&octets) {
+        Ok(mut document) => {
+            document.insert("request_id".to_owned(), id.into());
+            serde_json::to_vec(&document).unwrap_or_default()
+        }
+        Err(_) => octets.to_vec(),
+    };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, body.into())
 }
 
 impl Problem {
@@ -196,10 +226,10 @@ impl IntoResponse for Problem {
             detail: self.detail,
             code: self.code,
             errors: self.errors,
+            request_id: None,
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response =
-            (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let mut response = (self.status, [(header::CONTENT_TYPE, PROBLEM_TYPE)], body).into_response();
         if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -1,9 +1,9 @@
 //! What happens around every request: an id, a line in the log, a time limit, and an answer even if we panic.
 //!
-//! The `Request-Id` of a client is not taken over: an id that a stranger chose is no id. The log line names the route,
+//! A problem carries the id in its body too. The `Request-Id` of a client is not taken over: an id that a stranger chose is no id. The log line names the route,
 //! not the path, because a path may carry what does not belong into a log.
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{Kind, Problem, with_request_id};
 use crate::state::Api;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
@@ -21,11 +21,13 @@ pub async fn surround(State(api): State<Api>, request: Request, next: Next) -> R
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let limit = Duration::from_secs(api.config().request_seconds_max);
-    let mut response = match tokio::time::timeout(limit, next.run(request)).await {
+    let response = match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(Kind::RequestTimeout, "the request was not complete in time").into_response(),
     };
-    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+    let text = id.to_string();
+    let mut response = with_request_id(response, &text).await;
+    if let Ok(value) = HeaderValue::from_str(&text) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let status = response.status().as_u16();

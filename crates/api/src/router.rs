@@ -12,8 +12,8 @@ use crate::openapi;
 use crate::problem::{FieldError, Kind, Problem, ProblemDocument};
 use crate::request::{panicked, surround};
 use crate::routes::{
-    api_keys, audit, auth, credentials, domains, events, messages, meta, pools, quotas, sources, streams,
-    tenants, users, webhooks,
+    api_keys, audit, auth, credentials, domains, events, messages, meta, paths, pools, quotas, sources,
+    streams, tenants, users, webhooks,
 };
 use crate::schema::Schemas;
 use crate::state::{Api, AppState, Published};
@@ -61,6 +61,8 @@ fn v1() -> OpenApiRouter<Api> {
         .routes(routes!(domains::create, domains::list))
         .routes(routes!(domains::fetch, domains::delete))
         .routes(routes!(domains::verify))
+        .routes(routes!(domains::suspend))
+        .routes(routes!(domains::release))
         .routes(routes!(domains::keys))
         .routes(routes!(domains::rotate))
         .routes(routes!(credentials::create, credentials::list))
@@ -85,6 +87,10 @@ fn v1() -> OpenApiRouter<Api> {
         .routes(routes!(pools::fetch, pools::update, pools::delete))
         .routes(routes!(sources::create, sources::list))
         .routes(routes!(sources::fetch, sources::update, sources::delete))
+        .routes(routes!(paths::queues))
+        .routes(routes!(paths::list))
+        .routes(routes!(paths::hold))
+        .routes(routes!(paths::resume))
         .routes(routes!(users::create, users::list))
         .routes(routes!(users::fetch, users::disable))
         .routes(routes!(users::password))

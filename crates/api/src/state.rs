@@ -5,6 +5,7 @@
 
 use crate::calls::Calls;
 use crate::config::Config;
+use crate::delivery::Delivery;
 use crate::dns::DnsChecker;
 use crate::in_flight::InFlight;
 use crate::limit::RequestRate;
@@ -50,6 +51,7 @@ pub struct AppState {
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// The metrics of the process as Prometheus reads them.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub delivery: Delivery,
     pub why: Why,
     pub cancel: Cancel,
 }
@@ -140,6 +142,10 @@ impl Api {
 
     pub fn metrics(&self) -> String {
         (self.0.app.metrics)()
+    }
+
+    pub fn delivery(&self) -> &Delivery {
+        &self.0.app.delivery
     }
 
     pub fn cancel(&self, message: MessageId) -> BoxFuture<'static, Option<usize>> {

@@ -3,11 +3,13 @@
 //! A pending domain becomes verified, a verified one whose record is gone degrades, a degraded one recovers or fails;
 //! what follows from a check is decided in `registry::domain_records` and stored as `verify` stores it. One node at a
 //! time is enough, more do no harm. The domain that was not looked at for the longest time is first, and a pass is
-//! bounded, so a burst of new domains delays the others and loses none.
+//! bounded, so a burst of new domains delays the others and loses none. A domain whose row cannot be read is logged and
+//! goes to the end.
 
 use crate::config::Config;
 use crate::dns::DnsChecker;
 use database::{Database, Fault};
+use futures_util::StreamExt as _;
 use mail::{Clock, DomainId, TenantId, Timestamp};
 use registry::{Access, DomainRecord, Purpose, RecordState};
 use std::sync::Arc;
@@ -16,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two passes.
 const PASS_EVERY: Duration = Duration::from_secs(10);
-/// Domains of one pass; they are asked about one after the other.
+/// Domains of one pass.
 const DOMAINS_PER_PASS: u32 = 100;
+/// Domains that are asked about at the same time.
+const CHECKS_MAX: usize = 16;
 
 pub struct DomainWatch {
     database: Database,
@@ -52,20 +56,37 @@ impl DomainWatch {
         }
     }
 
-    /// Checks what is due; returns how many domains that were.
+    /// Checks what is due; returns how many domains that were. Ends early only while PostgreSQL is away.
     pub async fn pass(&self) -> Result<usize, Fault> {
         let access = Access::house("domain watch");
         let every = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp::from_millis(self.clock.timestamp().as_millis().saturating_sub(every));
         let due = self.database.domains_due(&access, before, DOMAINS_PER_PASS).await?;
-        for (tenant, domain) in &due {
-            match self.check(&access, *tenant, *domain).await {
-                // Given up in the meantime.
-                Ok(()) | Err(Fault::NotFound(_)) => {}
-                Err(fault) => return Err(fault),
+        let (access, count) = (&access, due.len());
+        let checks = due.into_iter().map(|(tenant, domain)| self.check_or_postpone(access, tenant, domain));
+        let mut checks = futures_util::stream::iter(checks).buffer_unordered(CHECKS_MAX);
+        while let Some(checked) = checks.next().await {
+            checked?;
+        }
+        Ok(count)
+    }
+
+    /// A domain that cannot be checked for reasons of ours must not keep the others waiting.
+    async fn check_or_postpone(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        domain: DomainId,
+    ) -> Result<(), Fault> {
+        match self.check(access, tenant, domain).await {
+            // Given up in the meantime.
+            Ok(()) | Err(Fault::NotFound(_)) => Ok(()),
+            Err(fault @ Fault::Unavailable { .. }) => Err(fault),
+            Err(fault) => {
+                cannot_check(tenant, domain, &fault);
+                self.database.domain_postpone(access, tenant, domain).await
             }
         }
-        Ok(due.len())
     }
 
     async fn check(&self, access: &Access, tenant: TenantId, domain: DomainId) -> Result<(), Fault> {
@@ -79,6 +100,11 @@ impl DomainWatch {
             checked => checked.map(drop),
         }
     }
+}
+
+fn cannot_check(tenant: TenantId, domain: DomainId, fault: &Fault) {
+    let fault = fault as &dyn std::error::Error;
+    tracing::error!(tenant.id = %tenant, domain.id = %domain, fault, "a domain cannot be checked");
 }
 
 /// Everything is published, but another account has proved the domain: said where the tenant looks for it.

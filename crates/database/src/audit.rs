@@ -98,6 +98,23 @@ impl Scoped<'_> {
 }
 
 impl Database {
+    /// Writes down what somebody does outside of these tables, before it is done.
+    pub async fn audit_note(
+        &self,
+        access: &Access,
+        action: &'static str,
+        object: String,
+        detail: Value,
+    ) -> Result<(), Fault> {
+        if !access.is_house() {
+            return Err(Fault::Forbidden);
+        }
+        let mut client = self.client(access).await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "write the audit").await?;
+        scoped.record(self, Change { action, tenant: None, object, detail }).await?;
+        scoped.commit().await
+    }
+
     /// Newest first; a tenant sees its own entries.
     pub async fn audit_list(&self, access: &Access, page: &PageRequest) -> Result<Page<AuditEntry>, Fault> {
         let mut client = self.client(access).await?;

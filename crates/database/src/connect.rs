@@ -93,16 +93,6 @@ impl Database {
         Ok(database)
     }
 
-    /// Whether PostgreSQL answers, for readiness.
-    pub async fn ping(&self) -> Result<(), Fault> {
-        let client = self.client(&OWN).await?;
-        client
-            .simple_query("SELECT 1")
-            .await
-            .map_err(|error| Fault::from_postgres("ask for a sign of life", error))?;
-        Ok(())
-    }
-
     /// How long one answer of PostgreSQL is waited for.
     pub(crate) fn patience(&self) -> Duration {
         self.0.patience

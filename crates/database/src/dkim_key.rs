@@ -2,7 +2,7 @@
 //!
 //! Rotation has three states (`registry::KeyState`): `dkim_key_rotate` makes `next` keys whose records the tenant
 //! publishes; the next check of the domain that finds them turns them `active` and the old ones `retiring`
-//! (`domain.rs`); retiring ones are deleted when no signed mail can be on its way any more.
+//! (`domain.rs`); `dkim_keys_retire` deletes those when no mail that they signed can be on its way any more.
 
 use crate::audit::Change;
 use crate::connect::Database;
@@ -16,6 +16,9 @@ use registry::{Access, DomainRecord, KeyState, RecordState};
 use serde_json::json;
 use tokio_postgres::Row;
 use zeroize::Zeroizing;
+
+/// Domains whose retired keys are removed in one go.
+const DOMAINS_MAX: u32 = 1_000;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct DkimKeyRow {
@@ -78,56 +81,45 @@ impl Database {
         Ok(made)
     }
 
-    /// Brings a key of the tenant's own, PKCS #8, already published under `selector`; it signs at once.
-    pub async fn dkim_key_import(
-        &self,
-        access: &Access,
-        tenant: TenantId,
-        domain: DomainId,
-        selector: &str,
-        pkcs8: &[u8],
-    ) -> Result<DkimKeyRow, Fault> {
-        let invalid =
-            |error: mail::dkim::KeyError| Fault::Invalid { field: "private_key", reason: error.to_string() };
-        if !mail::dkim::is_selector(selector) {
-            let reason = "not a DKIM selector".to_owned();
-            return Err(Fault::Invalid { field: "selector", reason });
+    /// Removes the keys that stopped signing before a time. Each domain is a change of its own. Returns how many went.
+    pub async fn dkim_keys_retire(&self, access: &Access, before: Timestamp) -> Result<u64, Fault> {
+        let old = "state = 'retiring' AND retired_at < $1";
+        let domains = {
+            let mut client = self.client(access).await?;
+            let scoped = self.scope(&mut client, access, None, Intent::Read, "find retired keys").await?;
+            let sql = format!(
+                "SELECT DISTINCT tenant_id, domain_id FROM dkim_keys WHERE {old} ORDER BY tenant_id LIMIT {DOMAINS_MAX}"
+            );
+            scoped.rows(&sql, &[&before.to_jiff()]).await?
+        };
+        let mut gone = 0;
+        for row in &domains {
+            let tenant = TenantId::from_uuid(column(row, "tenant_id")?);
+            let domain = DomainId::from_uuid(column(row, "domain_id")?);
+            let mut client = self.client(access).await?;
+            let scoped =
+                self.scope(&mut client, access, Some(tenant), Intent::Change, "remove retired keys").await?;
+            let sql = format!(
+                "DELETE FROM dkim_keys WHERE {old} AND tenant_id = $2 AND domain_id = $3 RETURNING selector"
+            );
+            let rows = scoped.rows(&sql, &[&before.to_jiff(), &tenant.uuid(), &domain.uuid()]).await?;
+            let selectors =
+                rows.iter().map(|row| column(row, "selector")).collect::<Result<Vec<String>, Fault>>()?;
+            // Another node was faster.
+            if selectors.is_empty() {
+                continue;
+            }
+            gone += selectors.len() as u64;
+            let change = Change {
+                action: "dkim_key.remove",
+                tenant: Some(tenant),
+                object: domain.to_string(),
+                detail: json!({ "selectors": selectors }),
+            };
+            scoped.record(self, change).await?;
+            scoped.commit().await?;
         }
-        let key = new_key_from(&SigningKey::from_pkcs8(pkcs8).map_err(invalid)?)?;
-        let mut client = self.client(access).await?;
-        let scoped =
-            self.scope(&mut client, access, Some(tenant), Intent::Change, "import a DKIM key").await?;
-        domain_must_exist(&scoped, tenant, domain).await?;
-        let sql = "UPDATE dkim_keys SET state = 'retiring'
-                   WHERE tenant_id = $1 AND domain_id = $2 AND algorithm = $3 AND state = 'active'";
-        scoped.execute(sql, &[&tenant.uuid(), &domain.uuid(), &key.algorithm.as_str()]).await?;
-        let row = dkim_key_insert(self, &scoped, (tenant, domain), &key, selector, KeyState::Active).await?;
-        scoped.record(self, change_of("dkim_key.import", tenant, &row)).await?;
-        scoped.commit().await?;
-        Ok(row)
-    }
-
-    /// Only of a key that does not sign: an active one is `InUse`.
-    pub async fn dkim_key_delete(
-        &self,
-        access: &Access,
-        tenant: TenantId,
-        domain: DomainId,
-        key: DkimKeyId,
-    ) -> Result<(), Fault> {
-        let mut client = self.client(access).await?;
-        let scoped =
-            self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a DKIM key").await?;
-        let sql = "SELECT * FROM dkim_keys WHERE tenant_id = $1 AND domain_id = $2 AND id = $3 FOR UPDATE";
-        let row = dkim_key_from(
-            &scoped.one("DKIM key", sql, &[&tenant.uuid(), &domain.uuid(), &key.uuid()]).await?,
-        )?;
-        if row.state == KeyState::Active {
-            return Err(Fault::InUse { what: "DKIM key" });
-        }
-        scoped.execute("DELETE FROM dkim_keys WHERE id = $1", &[&key.uuid()]).await?;
-        scoped.record(self, change_of("dkim_key.delete", tenant, &row)).await?;
-        scoped.commit().await
+        Ok(gone)
     }
 }
 
@@ -236,11 +228,6 @@ pub(crate) const fn dkim_binding(tenant: TenantId, key: DkimKeyId) -> Binding {
 async fn domain_must_exist(scoped: &Scoped<'_>, tenant: TenantId, domain: DomainId) -> Result<(), Fault> {
     let sql = "SELECT 1 FROM domains WHERE tenant_id = $1 AND id = $2";
     scoped.one("domain", sql, &[&tenant.uuid(), &domain.uuid()]).await.map(|_| ())
-}
-
-fn change_of(action: &'static str, tenant: TenantId, key: &DkimKeyRow) -> Change {
-    let detail = json!({ "domain": key.domain, "selector": key.selector, "algorithm": key.algorithm });
-    Change { action, tenant: Some(tenant), object: key.id.to_string(), detail }
 }
 
 fn algorithm_of(text: &str) -> Option<KeyAlgorithm> {

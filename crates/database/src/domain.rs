@@ -138,28 +138,6 @@ impl Database {
         scoped.commit().await
     }
 
-    /// An operator stops a domain, or lets it go back to its records.
-    pub async fn domain_set_state(
-        &self,
-        access: &Access,
-        tenant: TenantId,
-        domain: DomainId,
-        state: DomainState,
-    ) -> Result<DomainRow, Fault> {
-        if !access.is_house() {
-            return Err(Fault::Forbidden);
-        }
-        let mut client = self.client(access).await?;
-        let scoped =
-            self.scope(&mut client, access, Some(tenant), Intent::Change, "set a domain's state").await?;
-        let sql = "UPDATE domains SET state = $3 WHERE tenant_id = $1 AND id = $2 RETURNING id";
-        scoped.one("domain", sql, &[&tenant.uuid(), &domain.uuid(), &state.as_str()]).await?;
-        let row = domain_of(&scoped, tenant, domain).await?;
-        scoped.record(self, change_of("domain.state", &row)).await?;
-        scoped.commit().await?;
-        Ok(row)
-    }
-
     /// Takes the records as just checked; those that are not expected (any more) do not count, and one that was left
     /// out counts as unchecked. `Conflict { domain }` if another tenant proved the name first. A check
     /// that changes no state and no key leaves generation and audit alone: checks are many.
@@ -203,7 +181,7 @@ impl Database {
                 ],
             )
             .await?;
-        let promoted = promote_keys(&scoped, &before, records).await?;
+        let promoted = promote_keys(&scoped, &before, records, now).await?;
         let row = domain_of(&scoped, tenant, domain).await?;
         if state != before.state {
             self.tell_state(&scoped, &row).await?;
@@ -220,29 +198,6 @@ impl Database {
         }
         scoped.commit().await?;
         Ok(row)
-    }
-
-    /// Domains whose last check is older than `before`, the longest ago first. For the house's checker.
-    pub async fn domains_due(
-        &self,
-        access: &Access,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<(TenantId, DomainId)>, Fault> {
-        let mut client = self.client(access).await?;
-        let scoped = self.scope(&mut client, access, None, Intent::Read, "find domains to check").await?;
-        let rows = scoped
-            .rows(
-                "SELECT tenant_id, id FROM domains WHERE checked_at IS NULL OR checked_at < $1
-                 ORDER BY checked_at NULLS FIRST LIMIT $2",
-                &[&before.to_jiff(), &i64::from(limit)],
-            )
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok((TenantId::from_uuid(column(row, "tenant_id")?), DomainId::from_uuid(column(row, "id")?)))
-            })
-            .collect()
     }
 
     async fn tell_state(&self, scoped: &Scoped<'_>, row: &DomainRow) -> Result<(), Fault> {
@@ -339,6 +294,7 @@ async fn promote_keys(
     scoped: &Scoped<'_>,
     domain: &DomainRow,
     records: &[DomainRecord],
+    now: Timestamp,
 ) -> Result<bool, Fault> {
     let published = |key: &DkimKeyRow| {
         records.iter().any(|record| record.state == RecordState::Ok && record.value == key.public_record)
@@ -346,8 +302,8 @@ async fn promote_keys(
     let mut promoted = false;
     for key in domain.keys.iter().filter(|key| key.state == KeyState::Next && published(key)) {
         let of_kind: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-            &[&domain.tenant.uuid(), &domain.id.uuid(), &key.algorithm.as_str()];
-        let retire = "UPDATE dkim_keys SET state = 'retiring'
+            &[&domain.tenant.uuid(), &domain.id.uuid(), &key.algorithm.as_str(), &now.to_jiff()];
+        let retire = "UPDATE dkim_keys SET state = 'retiring', retired_at = $4
                       WHERE tenant_id = $1 AND domain_id = $2 AND algorithm = $3 AND state = 'active'";
         scoped.execute(retire, of_kind).await?;
         let promote = "UPDATE dkim_keys SET state = 'active' WHERE tenant_id = $1 AND id = $2";

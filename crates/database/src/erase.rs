@@ -1,4 +1,4 @@
-//! Taking away what is large: a tenant with everything that is its own, and messages whose time is over.
+//! Taking away what is large: a tenant with everything that is its own, and rows whose time is over.
 //!
 //! A tenant may have millions of rows and a message a hundred thousand recipients. So rows go in parts, each a
 //! transaction with a bounded number of them, children before their parents; what a cascade finds in the end is what
@@ -50,6 +50,46 @@ impl Database {
         self.messages_erase(access, sql, &[&bound, &before.to_jiff(), &i64::from(limit)]).await
     }
 
+    /// Removes events told before a time, with the calls they caused, at most `limit` of the oldest. Returns how many.
+    /// Events are looked at in their order, so that nothing but the oldest is read.
+    pub async fn event_forget(&self, access: &Access, before: Timestamp, limit: u32) -> Result<u64, Fault> {
+        let sql = "SELECT id FROM (SELECT id, at, seq FROM events ORDER BY seq LIMIT $2) AS oldest
+                   WHERE at < $1 ORDER BY seq";
+        let limit = i64::from(limit).min(ROWS_MAX);
+        let ids = self.ids(access, sql, &[&before.to_jiff(), &limit]).await?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let sql = "DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY
+                       (SELECT ctid FROM webhook_deliveries WHERE event_id = ANY ($1) LIMIT $2))";
+        self.drain(access, sql, &[&ids, &ROWS_MAX]).await?;
+        self.part(access, "DELETE FROM events WHERE id = ANY ($1)", &[&ids]).await
+    }
+
+    /// Removes the counts of days before that of `before`: what was used, and what became of it. Returns how many.
+    pub async fn counts_forget(&self, access: &Access, before: Timestamp) -> Result<u64, Fault> {
+        let mut gone = 0;
+        for sql in [
+            "DELETE FROM usage_days WHERE ctid = ANY (ARRAY
+                 (SELECT ctid FROM usage_days WHERE day < ($1::timestamptz AT TIME ZONE 'UTC')::date LIMIT $2))",
+            "DELETE FROM counters WHERE ctid = ANY (ARRAY
+                 (SELECT ctid FROM counters WHERE day < ($1::timestamptz AT TIME ZONE 'UTC')::date LIMIT $2))",
+        ] {
+            gone += self.drain(access, sql, &[&before.to_jiff(), &ROWS_MAX]).await?;
+        }
+        Ok(gone)
+    }
+
+    /// Removes kept answers of calls made before a time, and refresh tokens that have expired. Returns how many.
+    pub async fn idempotency_forget(&self, access: &Access, before: Timestamp) -> Result<u64, Fault> {
+        let sql = "DELETE FROM refresh_tokens WHERE ctid = ANY (ARRAY
+                       (SELECT ctid FROM refresh_tokens WHERE expires_at < $1 LIMIT $2))";
+        self.drain(access, sql, &[&self.now().to_jiff(), &ROWS_MAX]).await?;
+        let sql = "DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY
+                       (SELECT ctid FROM idempotency_keys WHERE created_at < $1 LIMIT $2))";
+        self.drain(access, sql, &[&before.to_jiff(), &ROWS_MAX]).await
+    }
+
     /// The messages that `which` finds. Returns how many that were.
     async fn messages_erase(
         &self,
@@ -57,12 +97,7 @@ impl Database {
         which: &str,
         parameters: Parameters<'_>,
     ) -> Result<u64, Fault> {
-        let ids = {
-            let mut client = self.client(access).await?;
-            let scoped = self.scope(&mut client, access, None, Intent::Read, "look for messages").await?;
-            let rows = scoped.rows(which, parameters).await?;
-            rows.iter().map(|row| column::<Uuid>(row, "id")).collect::<Result<Vec<_>, Fault>>()?
-        };
+        let ids = self.ids(access, which, parameters).await?;
         if ids.is_empty() {
             return Ok(0);
         }
@@ -78,10 +113,22 @@ impl Database {
         Ok(ids.len() as u64)
     }
 
-    /// A statement that takes at most `ROWS_MAX` rows away, again and again until there are no more.
-    async fn drain(&self, access: &Access, sql: &str, parameters: Parameters<'_>) -> Result<(), Fault> {
-        while self.part(access, sql, parameters).await? == ROWS_MAX as u64 {}
-        Ok(())
+    async fn ids(&self, access: &Access, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Uuid>, Fault> {
+        let mut client = self.client(access).await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Read, "look for old rows").await?;
+        scoped.rows(sql, parameters).await?.iter().map(|row| column(row, "id")).collect()
+    }
+
+    /// A statement that takes at most `ROWS_MAX` rows away, again and again until there are no more. Returns how many.
+    async fn drain(&self, access: &Access, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {
+        let mut gone = 0;
+        loop {
+            let part = self.part(access, sql, parameters).await?;
+            gone += part;
+            if part < ROWS_MAX as u64 {
+                return Ok(gone);
+            }
+        }
     }
 
     async fn part(&self, access: &Access, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {

@@ -41,32 +41,6 @@ impl Database {
         found.next = found.rows.last().map(|row| page.number_cursor(row.seq));
         Ok(found)
     }
-
-    pub async fn event_fetch(
-        &self,
-        access: &Access,
-        tenant: TenantId,
-        event: EventId,
-    ) -> Result<EventRow, Fault> {
-        let mut client = self.client(access).await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch an event").await?;
-        let sql = "SELECT * FROM events WHERE tenant_id = $1 AND id = $2";
-        event_from(&scoped.one("event", sql, &[&tenant.uuid(), &event.uuid()]).await?)
-    }
-
-    /// An event that no journal record causes, such as a test of a webhook.
-    pub async fn event_append(
-        &self,
-        access: &Access,
-        tenant: TenantId,
-        kind: EventKind,
-        data: Value,
-    ) -> Result<(), Fault> {
-        let mut client = self.client(access).await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "append an event").await?;
-        event_insert(self, &scoped, tenant, kind, data).await?;
-        scoped.commit().await
-    }
 }
 
 /// One event within a change of the registry.

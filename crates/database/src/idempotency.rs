@@ -109,17 +109,4 @@ impl Database {
         scoped.execute(sql, &[&access.actor().to_string(), &key]).await?;
         scoped.commit().await
     }
-
-    /// Forgets keys older than `age`, and refresh tokens that have expired. For the house's housekeeping.
-    pub async fn idempotency_forget(&self, access: &Access, age: Duration) -> Result<u64, Fault> {
-        let mut client = self.client(access).await?;
-        let scoped = self.scope(&mut client, access, None, Intent::Note, "forget old requests").await?;
-        let now = self.now();
-        let limit = now.as_millis().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-        let limit = mail::Timestamp::from_millis(limit).to_jiff();
-        let gone = scoped.execute("DELETE FROM idempotency_keys WHERE created_at < $1", &[&limit]).await?;
-        scoped.execute("DELETE FROM refresh_tokens WHERE expires_at < $1", &[&now.to_jiff()]).await?;
-        scoped.commit().await?;
-        Ok(gone)
-    }
 }

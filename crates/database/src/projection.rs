@@ -13,6 +13,7 @@ use crate::event::events_insert;
 use crate::projection_rows::{
     attempts_insert, messages_hold, messages_insert, recipients_insert, settlements_apply, tenants_hold,
 };
+use crate::quota::quota_warnings;
 use crate::scope::{Intent, Scoped, column};
 use mail::{ApiKeyId, CredentialId, DomainId, Event, MessageId, Outcome, StreamId, TenantId, Timestamp};
 use registry::{Access, DayCount};
@@ -113,6 +114,7 @@ impl Database {
         attempts_insert(&scoped, &batch.attempts).await?;
         settlements_apply(&scoped, &batch.settlements).await?;
         events_insert(&scoped, &batch.events, now).await?;
+        events_insert(&scoped, &quota_warnings(&scoped, &batch.messages, now).await?, now).await?;
         cursor_store(&scoped, &batch.cursor_name, &batch.position, now).await?;
         scoped.commit().await
     }

@@ -5,9 +5,10 @@
 //! lab it is the other way round: only loopback is connected to, whatever the DNS says.
 
 use crate::config::Config;
+use mail::network::is_public;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -71,39 +72,6 @@ fn choose_port_at_connect(socket: &Socket) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(four) => is_public_v4(four),
-        IpAddr::V6(six) => is_public_v6(six),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_broadcast()
-        || address.is_documentation()
-        || address.is_multicast()
-        || a == 0
-        // Shared address space (RFC 6598), protocol assignments (RFC 6890), benchmarking (RFC 2544), reserved.
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (b == 18 || b == 19))
-        || a >= 240;
-    !special
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    // Global unicast is 2000::/3 so far; inside it documentation, Teredo and 6to4, which hide IPv4 addresses.
-    let global = (0x2000..0x4000).contains(&segments[0]);
-    let documentation = segments[0] == 0x2001 && segments[1] == 0xdb8 || segments[0] == 0x3fff;
-    let tunnel = segments[0] == 0x2002 || segments[0] == 0x2001 && segments[1] == 0;
-    global && !documentation && !tunnel
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -139,6 +107,8 @@ mod tests {
             "::ffff:10.0.0.1",
             "2002:7f00:1::1",
             "64:ff9b::7f00:1",
+            "192.88.99.1",
+            "2001:10::1",
         ] {
             assert!(!allowed(address, &config), "{address}");
         }

@@ -1,7 +1,7 @@
 //! What others may ask a running egress: views, cancelling, holds. Questions go through a bounded channel.
 
 use crate::error::Fault;
-use mail::{EgressPath, MessageId};
+use mail::{EgressPath, MessageId, TenantId};
 use queue::control::{QueueTotals, QueueView, WaitingView};
 use shaping::{Hold, PathView};
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +20,7 @@ pub(crate) enum Request {
     Queues(usize, oneshot::Sender<Vec<QueueView>>),
     Totals(oneshot::Sender<QueueTotals>),
     Paths(oneshot::Sender<Vec<PathView>>),
+    Holds(TenantId, oneshot::Sender<bool>),
     Cancel(MessageId, oneshot::Sender<Result<usize, Fault>>),
     Hold(EgressPath, Hold, oneshot::Sender<()>),
     Resume(EgressPath, oneshot::Sender<()>),
@@ -42,6 +43,11 @@ impl EgressHandle {
 
     pub async fn paths(&self) -> Result<Vec<PathView>, Fault> {
         self.ask(Request::Paths).await
+    }
+
+    /// Whether anything of a tenant waits here or is being sent.
+    pub async fn holds(&self, tenant: TenantId) -> Result<bool, Fault> {
+        self.ask(|answer| Request::Holds(tenant, answer)).await
     }
 
     /// Takes a message back. Says how many recipients were still open, as far as it is known: a message that the

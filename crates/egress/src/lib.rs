@@ -38,3 +38,4 @@ pub use error::Fault;
 pub use handle::EgressHandle;
 pub use resolve::{Exchanger, Resolver, Route, Unresolved};
 pub use run::{EgressParts, start};
+pub use shaping::{Hold, PathView};

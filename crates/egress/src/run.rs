@@ -324,6 +324,7 @@ impl Run {
             Request::Queues(limit, answer) => drop(answer.send(dispatcher.queues(limit, now))),
             Request::Totals(answer) => drop(answer.send(dispatcher.queue.totals())),
             Request::Paths(answer) => drop(answer.send(dispatcher.paths(now))),
+            Request::Holds(tenant, answer) => drop(answer.send(dispatcher.queue.holds(tenant))),
             Request::Cancel(message, answer) => drop(answer.send(dispatcher.handle_cancel(message, now))),
             Request::Hold(path, hold, answer) => {
                 dispatcher.handle_hold(&path, hold, now);

@@ -3,6 +3,7 @@
 use crate::Fault;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Config {
     pub webhook_jitter_percent: u32,
     /// Networks that endpoints may be in although they are private or loopback; plain http is allowed there.
     pub webhook_allow_networks: Vec<IpNet>,
+    /// Name servers that are asked for the hosts of endpoints; empty means as the system does it. Set by the binary.
+    #[serde(skip)]
+    pub dns_servers: Vec<SocketAddr>,
 }
 
 impl Default for Config {
@@ -43,6 +47,7 @@ impl Default for Config {
             webhook_poll_ms: 500,
             webhook_jitter_percent: 10,
             webhook_allow_networks: Vec::new(),
+            dns_servers: Vec::new(),
         }
     }
 }

@@ -6,4 +6,6 @@ pub enum Fault {
     Config(&'static str),
     #[error("cannot make the HTTP client for webhooks")]
     Client(#[source] reqwest::Error),
+    #[error("cannot make a DNS resolver for webhooks")]
+    Resolver(#[source] hickory_resolver::net::NetError),
 }

@@ -8,7 +8,7 @@ use crate::project::{ACCESS, READER, position_of};
 use database::{Database, Fault};
 use mail::{CredentialId, TenantId, Timestamp};
 use registry::DayCount;
-use spool::{Accepted, Follower, Record, Spool};
+use spool::{Accepted, Follower, Position, Record, Spool};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -18,6 +18,12 @@ const RECORDS_MAX: usize = 1_000;
 const SILENCE: Duration = Duration::from_millis(100);
 
 type Counts = HashMap<(TenantId, Option<CredentialId>), u64>;
+
+/// How far the journal has been told: everything before is in the tables.
+pub async fn told_up_to(database: &Database, spool: &Spool) -> Result<Position, Fault> {
+    let cursor = database.cursor_fetch(&ACCESS, READER).await?;
+    Ok(position_of(cursor.as_deref(), spool.status().end))
+}
 
 /// Counts of the day of `now`, for `Usage::restore`.
 pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> Result<Vec<DayCount>, Fault> {

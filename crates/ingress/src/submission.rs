@@ -154,6 +154,12 @@ impl Submission {
         result
     }
 
+    /// Lets go of counts that no limit needs any more. Called now and then by housekeeping.
+    pub fn tidy(&self) {
+        let now = self.clock.timestamp();
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner).forget_idle(now);
+    }
+
     async fn take_in(self: &Arc<Submission>, offer: Offer) -> Result<Accepted, Denial> {
         let this = Arc::clone(self);
         let party = Party::Tenant(offer.sender.tenant());

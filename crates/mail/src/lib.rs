@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod event;
 pub mod ids;
 pub mod message;
+pub mod network;
 pub mod outcome;
 pub mod path;
 pub mod random;

@@ -7,6 +7,7 @@ mod cli;
 mod clock;
 mod config;
 mod data;
+mod delivery;
 mod demo;
 mod exit;
 mod housekeeping;

@@ -6,11 +6,12 @@
 
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::delivery::delivery;
 use crate::exit::Failure;
 use crate::housekeeping::Housekeeping;
 use crate::keepers::Keepers;
-use crate::secrets::Secrets;
-use crate::sections::{address, api_config, door_addresses, egress_config};
+use crate::secrets::{Secrets, session_keys};
+use crate::sections::{address, api_config, door_addresses, egress_config, events_config};
 use crate::signals::Signals;
 use anyhow::Context;
 use api::Readiness;
@@ -93,7 +94,7 @@ impl Node {
             snapshot: source.clone(),
             clock: parts.clock.clone(),
             random: parts.random.fork(),
-            config: parts.config.events.clone(),
+            config: events_config(&parts.config),
         };
         let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
         let (egress, delivery) = start_egress(&mut parts, &spool, recovery, &source, &stop.egress)?;
@@ -103,6 +104,7 @@ impl Node {
             ingress::IngressParts { submission: submission.clone(), tls: Some(tls), returned: None };
         let doors =
             Ingress::start(door_parts, listeners, stop.doors.clone()).context("cannot open the doors")?;
+        let housekeeping = housekeeping(&parts, (&database, &spool), &submission, &egress);
         let (mut http, mut api, mut watch) = (None, None, None);
         if let Some(counter) = counter {
             http = Some(counter.address);
@@ -118,7 +120,7 @@ impl Node {
             );
             api = Some(tokio::spawn(api::serve(listener, state, stop.doors.clone())));
         }
-        let housekeeping = tokio::spawn(housekeeping(&parts, &database).run(stop.doors.clone()));
+        let housekeeping = tokio::spawn(housekeeping.run(stop.doors.clone()));
         let addresses = doors.addresses();
         Ok(Node {
             database,
@@ -194,6 +196,7 @@ fn api_state(
         random: parts.random.fork(),
         readiness: readiness(spool.clone(), snapshots.clone()),
         metrics: Arc::new(move || metrics.render()),
+        delivery: delivery(egress.clone(), parts.clock.clone()),
         why: why_source(egress.clone()),
         cancel: cancel_source(egress),
     }
@@ -273,9 +276,20 @@ fn start_egress(
     egress::start(egress_parts, stop.clone()).context("cannot start delivery")
 }
 
-fn housekeeping(parts: &NodeParts, database: &Database) -> Housekeeping {
-    let config = parts.config.housekeeping.clone();
-    Housekeeping { database: database.clone(), clock: parts.clock.clone(), config }
+fn housekeeping(
+    parts: &NodeParts,
+    (database, spool): (&Database, &Spool),
+    submission: &Arc<Submission>,
+    egress: &egress::EgressHandle,
+) -> Housekeeping {
+    Housekeeping {
+        database: database.clone(),
+        spool: spool.clone(),
+        egress: egress.clone(),
+        submission: Arc::clone(submission),
+        clock: parts.clock.clone(),
+        config: parts.config.housekeeping.clone(),
+    }
 }
 
 /// What the API asks when somebody wants to know why a message waits.
@@ -343,19 +357,6 @@ async fn bind_http(config: &Config) -> anyhow::Result<tokio::net::TcpListener> {
     })?;
     tokio::net::TcpListener::bind(address).await.map_err(|error| {
         Failure::Unavailable(format!("cannot listen on {address} (listen.http): {error}")).into()
-    })
-}
-
-/// The key that signs operators' sessions: one file per installation, made at the first start.
-fn session_keys(config: &Config) -> anyhow::Result<api::TokenKeys> {
-    let path = config.node.data.join("keys/session.key");
-    if !path.exists() {
-        let key = api::TokenKeys::generate().context("cannot make the session key")?;
-        crate::authority::write(&path, &key, 0o600)?;
-    }
-    let key = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    api::TokenKeys::from_pkcs8(&key).with_context(|| {
-        format!("{} is damaged; remove it to make a new one (everybody logs in again)", path.display())
     })
 }
 

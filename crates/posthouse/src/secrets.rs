@@ -5,6 +5,7 @@
 //! a label each, so that no two uses share bytes. Losing the file means: every DKIM key must be rotated and every
 //! credential made anew; back it up apart from the database.
 
+use crate::config::Config;
 use anyhow::{Context, bail};
 use aws_lc_rs::hkdf;
 use base64::Engine;
@@ -76,6 +77,19 @@ impl Secrets {
         assert!(filled.is_ok(), "HKDF gives 32 octets");
         key
     }
+}
+
+/// The key that signs operators' sessions: one file per installation, made at the first start.
+pub fn session_keys(config: &Config) -> anyhow::Result<api::TokenKeys> {
+    let path = config.node.data.join("keys/session.key");
+    if !path.exists() {
+        let key = api::TokenKeys::generate().context("cannot make the session key")?;
+        crate::authority::write(&path, &key, 0o600)?;
+    }
+    let key = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    api::TokenKeys::from_pkcs8(&key).with_context(|| {
+        format!("{} is damaged; remove it to make a new one (everybody logs in again)", path.display())
+    })
 }
 
 #[cfg(test)]

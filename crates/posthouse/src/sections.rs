@@ -44,6 +44,12 @@ pub fn spool_directory(config: &Config) -> PathBuf {
     }
 }
 
+pub fn events_config(config: &Config) -> events::Config {
+    let mut settings = config.events.clone();
+    settings.dns_servers.clone_from(&config.dns.servers);
+    settings
+}
+
 pub fn api_config(config: &Config) -> api::Config {
     let mut settings = config.api.clone();
     settings.dns_servers.clone_from(&config.dns.servers);

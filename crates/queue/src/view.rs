@@ -95,6 +95,11 @@ impl Queue {
         lanes.iter().map(place).collect()
     }
 
+    /// Whether anything of a tenant waits or is being sent.
+    pub fn holds(&self, tenant: TenantId) -> bool {
+        self.flows.keys().any(|(_, flow)| flow.tenant == tenant)
+    }
+
     /// In constant time; a lane counts until its turn shows that it is empty.
     pub fn totals(&self) -> QueueTotals {
         let waiting = self.len() - self.ready - self.in_flight;

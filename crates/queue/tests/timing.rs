@@ -36,6 +36,19 @@ fn nothing_is_handed_out_a_microsecond_early() {
 }
 
 #[test]
+fn a_tenant_is_held_until_the_last_of_its_mail_is_settled() {
+    let mut house = House::new();
+    let (one, two) = (house.tenant(1), house.tenant(2));
+    house.insert_as(1, "a.example", 1, Urgency::Bulk, MINUTE);
+    assert!(house.queue.holds(one) && !house.queue.holds(two));
+    house.advance(MINUTE);
+    let delivery = deliver(&mut house.queue, house.now);
+    assert!(house.queue.holds(one));
+    house.queue.settle(delivery.ticket);
+    assert!(!house.queue.holds(one));
+}
+
+#[test]
 fn a_retry_counts_the_attempt_and_comes_back_when_it_is_due() {
     let mut house = House::new();
     house.insert(1, "a.example", 1);

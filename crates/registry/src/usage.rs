@@ -225,6 +225,17 @@ mod tests {
     }
 
     #[test]
+    fn the_tables_are_as_small_as_the_set_of_those_who_sent_today() {
+        let (plan, limits) = (Plan::default(), Limits::default());
+        let mut usage = Usage::new();
+        usage.charge((tenant(), &plan), Some((credential(), &limits)), 1, NOW).unwrap();
+        usage.forget_idle(NOW);
+        assert_eq!((usage.tenants.len(), usage.credentials.len()), (1, 1));
+        usage.forget_idle(NOW.saturating_add(Duration::from_secs(86_400)));
+        assert_eq!((usage.tenants.len(), usage.credentials.len()), (0, 0));
+    }
+
+    #[test]
     fn a_restart_is_not_a_new_day_and_old_counts_do_not_come_back() {
         let plan = Plan { per_day: Some(5), ..Plan::default() };
         let count = |day, recipients| DayCount { tenant: tenant(), credential: None, day, recipients };

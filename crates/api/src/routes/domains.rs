@@ -3,7 +3,7 @@
 //! `verify` asks the DNS now and answers the domain with its records as just checked. What the records mean for the
 //! domain is decided by `registry::domain_records`; here they are only looked up and handed over.
 
-use crate::auth::{Manage, Named, Read, Within};
+use crate::auth::{House, Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result};
 use crate::page::{Page, PageQuery, Query};
 use crate::problem::Problem;
@@ -202,6 +202,36 @@ pub async fn verify(
     let row = api.database().domain_fetch(&scope.access, scope.tenant, domain).await?;
     let records = api.dns().check(row.expected()).await;
     let row = api.database().domain_check(&scope.access, scope.tenant, domain, &records).await?;
+    Ok(Answer::ok(row.into()))
+}
+
+/// Stop a domain
+///
+/// Nothing is sent as it, whatever its records say, and its name stays taken. Operators only.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/domains/{domain}/suspend", tag = "domains", operation_id = "domain_suspend",
+    responses((status = 200, body = DomainShape, description = "the domain, suspended")))]
+pub async fn suspend(
+    State(api): State<Api>,
+    house: House<Manage>,
+    scope: Within<Manage>,
+    Named(domain): Named<DomainId>,
+) -> Result<Answer<DomainShape>> {
+    let row = api.database().domain_suspend(&house.access, scope.tenant, domain).await?;
+    Ok(Answer::ok(row.into()))
+}
+
+/// End the stop of a domain
+///
+/// It is pending until the next check finds its records. Operators only.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/domains/{domain}/release", tag = "domains", operation_id = "domain_release",
+    responses((status = 200, body = DomainShape, description = "the domain, pending")))]
+pub async fn release(
+    State(api): State<Api>,
+    house: House<Manage>,
+    scope: Within<Manage>,
+    Named(domain): Named<DomainId>,
+) -> Result<Answer<DomainShape>> {
+    let row = api.database().domain_release(&house.access, scope.tenant, domain).await?;
     Ok(Answer::ok(row.into()))
 }
 

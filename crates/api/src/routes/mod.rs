@@ -8,6 +8,7 @@ pub mod domains;
 pub mod events;
 pub mod messages;
 pub mod meta;
+pub mod paths;
 pub mod pools;
 pub mod quotas;
 pub mod sources;

@@ -28,7 +28,7 @@ async fn a_wrong_address_and_a_wrong_password_are_one_answer_and_too_many_must_w
     let (unknown, wrong) =
         (login("nobody@posthouse.test", PASSWORD).await, login(OPERATOR, "not the password").await);
     assert_eq!(wrong.problem(401), "bad_credential");
-    assert_eq!(unknown.bytes, wrong.bytes);
+    assert_eq!(unknown.said(), wrong.said());
     for _ in 0..7 {
         assert_eq!(login(OPERATOR, "not the password").await.problem(401), "bad_credential");
         house.clock.advance(Duration::from_secs(61));
@@ -207,7 +207,7 @@ async fn every_broken_credential_is_the_same_401() {
         let reply = house.call("GET", "/v1/tenants/self", bearer, None).await;
         assert_eq!(reply.problem(401), "bad_credential", "{bearer}");
         assert_eq!(reply.headers["www-authenticate"], "Bearer");
-        answers.push(reply.bytes);
+        answers.push(reply.said());
     }
     answers.dedup();
     assert_eq!(answers.len(), 1);

@@ -164,3 +164,52 @@ async fn a_claim_on_a_domain_of_another_tenant_stays_pending_and_says_why() {
     assert_eq!((&shown["state"], &shown["records"][0]["state"]), (&json!("pending"), &json!("mismatch")));
     assert!(shown["records"][0]["hint"].as_str().unwrap().starts_with("Another account"));
 }
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_do_not_keep_the_watch_from_the_others() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let broken = house.onboard(&operator, "a.example").await;
+    let client = house.onboard(&operator, "b.example").await;
+    for record in client.answer["domain"]["records"].as_array().unwrap() {
+        let text = |name: &str| record[name].as_str().unwrap();
+        house.dns.publish(text("host"), text("type"), text("value"));
+    }
+    // More of them than a pass takes, all of them due before the good one.
+    let admin = house.database.admin().await;
+    let sql = format!(
+        "UPDATE domains SET return_path = '' WHERE tenant_id = '{broken}';
+         INSERT INTO domains SELECT gen_random_uuid(), tenant_id, 'n' || n || '.example', state, ownership_token, '',
+             return_path_target, NULL, NULL, NULL, NULL, created_at
+             FROM domains, generate_series(1, 120) n WHERE tenant_id = '{broken}';
+         UPDATE domains SET checked_at = '2020-01-01' WHERE tenant_id <> '{broken}'",
+        broken = broken.id().uuid()
+    );
+    admin.batch_execute(&sql).await.unwrap();
+    let config = api::Config { dns_servers: vec![house.dns.address], ..Default::default() };
+    let dns = api::DnsChecker::new(&config).unwrap();
+    let watch = api::DomainWatch::new(house.database.database.clone(), dns, house.clock.clone(), &config);
+    let passes = [watch.pass().await.unwrap(), watch.pass().await.unwrap(), watch.pass().await.unwrap()];
+    assert_eq!(passes, [100, 22, 0]);
+    let path = client.path(&format!("/domains/{}", client.domain));
+    assert_eq!(house.call("GET", &path, &client.key, None).await.expect(200)["state"], "verified");
+}
+
+#[tokio::test]
+async fn an_operator_stops_a_domain_and_lets_it_go_and_its_tenant_may_not() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let operator = house.operator().await;
+    let path = client.path(&format!("/domains/{}", client.domain));
+    let call = |verb: &str, bearer: &str| {
+        let (path, bearer) = (format!("{path}/{verb}"), bearer.to_owned());
+        let house = &house;
+        async move { house.call("POST", &path, &bearer, None).await }
+    };
+    assert_eq!(call("suspend", &client.key).await.problem(403), "forbidden");
+    assert_eq!(call("suspend", &operator).await.expect(200)["state"], "suspended");
+    assert_eq!(call("verify", &client.key).await.expect(200)["state"], "suspended");
+    assert_eq!(call("release", &client.key).await.problem(403), "forbidden");
+    assert_eq!(call("release", &operator).await.expect(200)["state"], "pending");
+    assert_eq!(call("verify", &client.key).await.expect(200)["state"], "verified");
+}

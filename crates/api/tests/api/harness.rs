@@ -14,7 +14,7 @@ use mail::{Clock, Random, TenantId};
 use registry::{Access, PoolMember, Slug, Snapshot, Usage};
 use serde_json::{Value, json};
 use spool::{RealDisk, Spool};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use testkit::{ManualClock, TestDatabase};
 use tokio::task::JoinHandle;
@@ -103,8 +103,10 @@ impl House {
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {
+        let (method, path) = (request.method().as_str().to_lowercase(), request.uri().path().to_owned());
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let bytes = axum::body::to_bytes(body, 64 << 20).await.unwrap().to_vec();
+        documented(&method, &path, parts.status);
         Reply { status: parts.status, headers: parts.headers, bytes }
     }
 
@@ -182,6 +184,23 @@ impl House {
     }
 }
 
+/// Every answer of an operation is one that its documentation has.
+fn documented(method: &str, path: &str, status: StatusCode) {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(api::document);
+    let is_this = |template: &str| {
+        let (one, other) = (template.split('/'), path.split('/'));
+        one.clone().count() == other.clone().count()
+            && one.zip(other).all(|(expected, given)| expected.starts_with('{') || expected == given)
+    };
+    // The path with the fewest parameters is what the router takes.
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let found =
+        paths.iter().filter(|(template, _)| is_this(template)).min_by_key(|(t, _)| t.matches('{').count());
+    let Some(operation) = found.and_then(|(_, item)| item.get(method)) else { return };
+    let id = &operation["operationId"];
+    assert!(operation["responses"][status.as_str()].is_object(), "{id} answers {status}: not documented");
+}
+
 impl Client {
     pub fn id(&self) -> TenantId {
         self.tenant.parse().unwrap()
@@ -203,13 +222,20 @@ impl Reply {
         self.json()
     }
 
+    /// What was said, without the id of the request.
+    pub fn said(&self) -> Value {
+        let mut body = self.json();
+        body.as_object_mut().unwrap().remove("request_id");
+        body
+    }
+
     /// The code of a problem document of this status.
     #[track_caller]
     pub fn problem(&self, status: u16) -> String {
         let body = self.expect(status);
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(body["status"], status);
-        assert!(self.headers.contains_key("request-id"));
+        assert_eq!(body["request_id"], self.headers["request-id"].to_str().unwrap());
         body["code"].as_str().unwrap().to_owned()
     }
 
@@ -264,6 +290,7 @@ pub async fn state(config: Config) -> (AppState, Parts) {
         random: Random::from_number(9),
         readiness: Arc::new(Readiness::default),
         metrics: Arc::new(|| "posthouse_up 1\n".to_owned()),
+        delivery: api::Delivery::none(),
         why: Arc::new(|_| async { None }.boxed()),
         cancel: Arc::new(|_| async { Some(0) }.boxed()),
         config,

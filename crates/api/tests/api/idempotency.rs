@@ -146,7 +146,7 @@ async fn a_key_belongs_to_its_tenant_and_a_refusal_is_kept_too() {
     let first = house.call_with("POST", "/v1/tenants/self/streams", &a.key, Some(json!({})), &wrong).await;
     assert_eq!(first.problem(422), "invalid_fields");
     let second = house.call_with("POST", "/v1/tenants/self/streams", &a.key, Some(json!({})), &wrong).await;
-    assert_eq!((second.problem(422).as_str(), &second.bytes), ("invalid_fields", &first.bytes));
+    assert_eq!((second.problem(422).as_str(), second.said()), ("invalid_fields", first.said()));
     let long = "x".repeat(256);
     let reply = house
         .call_with("POST", "/v1/tenants/self/streams", &a.key, Some(body), &[("idempotency-key", &long)])

@@ -1,7 +1,10 @@
 //! Pools, sources, users, audit: the operator's.
 
 use crate::harness::House;
+use futures_util::FutureExt as _;
+use mail::{EgressPath, SiteName, SourceName};
 use serde_json::json;
+use std::sync::{Arc, Mutex};
 
 #[tokio::test]
 async fn a_source_in_a_pool_and_a_pool_in_a_stream_cannot_be_deleted() {
@@ -115,4 +118,56 @@ async fn the_audit_tells_who_changed_what_without_secrets() {
         !text.contains("ph_live_")
             && !text.contains(client.answer["smtp_credential"]["password"].as_str().unwrap())
     );
+}
+
+#[tokio::test]
+async fn an_operator_holds_a_path_with_a_reason_and_the_audit_knows() {
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (held, resumed) = (Arc::clone(&told), Arc::clone(&told));
+    let path = || EgressPath { source: SourceName::new("a1"), site: SiteName::new("mx.example") };
+    let house = House::with_state(api::Config::default(), |state| {
+        let none = api::Delivery::none();
+        state.delivery = api::Delivery {
+            paths: Arc::new(move || {
+                let hold = api::PathHold { reason: "listed".to_owned(), until: None };
+                let (open, window, rate_percent, dead_until) = (0, 4, 50, None);
+                let row =
+                    api::PathRow { path: path(), open, window, rate_percent, hold: Some(hold), dead_until };
+                async move { Some(vec![row]) }.boxed()
+            }),
+            hold: Arc::new(move |path, hold| {
+                held.lock().unwrap().push(format!("{path} {}", hold.reason));
+                async { Some(()) }.boxed()
+            }),
+            resume: Arc::new(move |path| {
+                resumed.lock().unwrap().push(path.to_string());
+                async { Some(()) }.boxed()
+            }),
+            ..none
+        };
+    })
+    .await;
+    let operator = house.operator().await;
+    let call = |path: &'static str, body| house.call("POST", path, &operator, Some(body));
+    let wrong = call("/v1/paths/hold", json!({"source": "a9", "site": "mx.example", "reason": "x"})).await;
+    assert_eq!(
+        (wrong.problem(422).as_str(), wrong.pointers()),
+        ("invalid_fields", vec!["/source".to_owned()])
+    );
+    let hold = json!({"source": "a1", "site": "MX.example", "reason": "listed"});
+    call("/v1/paths/hold", hold).await.expect(204);
+    call("/v1/paths/resume", json!({"source": "a1", "site": "mx.example"})).await.expect(204);
+    assert_eq!(*told.lock().unwrap(), ["a1->mx.example listed", "a1->mx.example"]);
+    let paths = house.call("GET", "/v1/paths", &operator, None).await.expect(200);
+    assert_eq!(paths["data"][0]["held"]["reason"], "listed");
+    assert_eq!(
+        house.call("GET", "/v1/paths?limit=0", &operator, None).await.problem(400),
+        "invalid_parameter"
+    );
+    // Nothing delivers in this house.
+    assert_eq!(house.call("GET", "/v1/queues", &operator, None).await.problem(503), "try_again_later");
+    let audit = house.call("GET", "/v1/audit", &operator, None).await.expect(200);
+    let actions = [&audit["data"][0]["action"], &audit["data"][1]["action"]];
+    assert_eq!(actions, ["path.resume", "path.hold"]);
+    assert_eq!(audit["data"][1]["detail"]["reason"], "listed");
 }

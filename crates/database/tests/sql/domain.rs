@@ -121,8 +121,6 @@ async fn a_rotation_waits_for_its_records_and_then_the_old_keys_retire() {
     assert!(next.iter().all(|key| key.state == KeyState::Next));
     let twice = database.dkim_key_rotate(&house, id, domain).await;
     assert!(matches!(twice, Err(Fault::Conflict { field: "dkim_keys" })));
-    let active = one.domain.keys[0].id;
-    assert!(matches!(database.dkim_key_delete(&house, id, domain, active).await, Err(Fault::InUse { .. })));
 
     let row = database.domain_fetch(&house, id, domain).await.unwrap();
     assert_eq!(row.expected().iter().filter(|r| r.purpose == Purpose::Dkim1 && r.required).count(), 1);
@@ -131,24 +129,48 @@ async fn a_rotation_waits_for_its_records_and_then_the_old_keys_retire() {
     assert_eq!(states, [KeyState::Retiring, KeyState::Retiring, KeyState::Active, KeyState::Active]);
     let events = database.event_list(&house, id, &PageRequest::first()).await.unwrap().rows;
     assert!(events.iter().any(|row| row.event.kind == EventKind::DkimRotated));
-    database.dkim_key_delete(&house, id, domain, active).await.unwrap();
+    // Before the time of the promotion nothing is removed, after it the two that retired are, and no other.
+    let promoted = one.tenant.created_at.saturating_add(Duration::from_secs(1));
+    assert_eq!(database.dkim_keys_retire(&house, promoted).await.unwrap(), 0);
+    let later = promoted.saturating_add(Duration::from_secs(1));
+    assert_eq!(database.dkim_keys_retire(&house, later).await.unwrap(), 2);
+    assert_eq!(database.dkim_keys_retire(&house, later).await.unwrap(), 0);
+    let row = database.domain_fetch(&house, id, domain).await.unwrap();
+    assert!(row.keys.len() == 2 && row.keys.iter().all(|key| key.state == KeyState::Active));
+}
+
+#[tokio::test]
+async fn a_suspended_domain_keeps_its_name_and_is_checked_again_when_it_is_released() {
+    let (test, one) = with_tenant().await;
+    let (database, house, id, domain) = (&test.database, house(), one.tenant.id, one.domain.id);
+    database.domain_check(&house, id, domain, &published(&one.domain, &[])).await.unwrap();
+    let mine = database.domain_suspend(&admin_of(id), id, domain).await;
+    assert!(matches!(mine, Err(Fault::Forbidden)));
+    let stopped = database.domain_suspend(&house, id, domain).await.unwrap();
+    assert_eq!(stopped.state, DomainState::Suspended);
+    let checked = database.domain_check(&house, id, domain, &published(&one.domain, &[])).await.unwrap();
+    assert_eq!(checked.state, DomainState::Suspended);
+    assert!(matches!(database.domain_delete(&admin_of(id), id, domain).await, Err(Fault::Forbidden)));
+    let entries = database.audit_verify(&house).await.unwrap().entries;
+    database.domain_suspend(&house, id, domain).await.unwrap();
+    assert_eq!(database.audit_verify(&house).await.unwrap().entries, entries);
+    assert_eq!(database.domain_release(&house, id, domain).await.unwrap().state, DomainState::Pending);
+    let checked = database.domain_check(&house, id, domain, &published(&one.domain, &[])).await.unwrap();
+    assert_eq!(checked.state, DomainState::Verified);
 }
 
 #[tokio::test]
 async fn a_private_key_does_not_lie_in_the_table_in_the_clear() {
     let (test, one) = with_tenant().await;
     let client = test.admin().await;
-    let key = mail::dkim::SigningKey::generate_ed25519().unwrap();
-    let pkcs8 = key.to_pkcs8().unwrap();
-    let imported =
-        test.database.dkim_key_import(&house(), one.tenant.id, one.domain.id, "mine", &pkcs8).await.unwrap();
-    assert_eq!(imported.public_record, key.public_record());
-    let sql = "SELECT sealed FROM dkim_keys WHERE id = $1";
-    let sealed: Vec<u8> = client.query_one(sql, &[&imported.id.uuid()]).await.unwrap().get(0);
-    assert!(!sealed.windows(16).any(|window| pkcs8.windows(16).any(|plain| plain == window)));
-    let garbage =
-        test.database.dkim_key_import(&house(), one.tenant.id, one.domain.id, "bad", b"no key").await;
-    assert!(matches!(garbage, Err(Fault::Invalid { field: "private_key", .. })));
+    let sql = "SELECT sealed FROM dkim_keys WHERE domain_id = $1";
+    for row in client.query(sql, &[&one.domain.id.uuid()]).await.unwrap() {
+        let sealed: Vec<u8> = row.get(0);
+        // PKCS #8 names its algorithm: RSA (RFC 8017) or Ed25519 (RFC 8410).
+        for name in [&b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"[..], b"\x30\x05\x06\x03\x2b\x65\x70"] {
+            assert!(!sealed.windows(name.len()).any(|window| window == name));
+        }
+    }
 }
 
 #[tokio::test]

@@ -101,3 +101,34 @@ async fn an_old_message_with_very_many_recipients_is_forgotten_in_parts() {
     let later = now.saturating_add(Duration::from_secs(1));
     assert_eq!(test.database.message_forget(&house(), later, 10).await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn old_events_go_with_their_calls_in_parts_and_young_ones_stay() {
+    let (test, one) = with_tenant().await;
+    let admin = test.admin().await;
+    fill(&test, one.tenant.id, 12_000).await;
+    admin.batch_execute("UPDATE events SET at = '2020-01-01' WHERE seq <= 11000").await.unwrap();
+    bound_deletes(&test, 5_000).await;
+    let before = mail::Timestamp::from_millis(1_600_000_000_000);
+    let forget = async || test.database.event_forget(&house(), before, 5_000).await.unwrap();
+    assert_eq!([forget().await, forget().await, forget().await, forget().await], [5_000, 5_000, 1_000, 0]);
+    assert_eq!(counted(&test).await, [12_000, 12_000, 1_000, 1_000]);
+}
+
+#[tokio::test]
+async fn counts_of_old_days_are_forgotten() {
+    let (test, one) = with_tenant().await;
+    let admin = test.admin().await;
+    let sql = format!(
+        "INSERT INTO usage_days SELECT '{tenant}', gen_random_uuid(), d, 1
+             FROM unnest(ARRAY['2020-01-01', '2020-01-02']::date[]) d, generate_series(1, 6000);
+         INSERT INTO counters VALUES ('{tenant}', gen_random_uuid(), '2020-01-01', 'accepted', 1),
+                                     ('{tenant}', gen_random_uuid(), '2020-01-02', 'accepted', 1)",
+        tenant = one.tenant.id.uuid()
+    );
+    admin.batch_execute(&sql).await.unwrap();
+    // The last millisecond of the second of January.
+    let before = mail::Timestamp::from_millis(1_578_009_599_999);
+    assert_eq!(test.database.counts_forget(&house(), before).await.unwrap(), 6_001);
+    assert_eq!(test.database.counts_forget(&house(), before).await.unwrap(), 0);
+}

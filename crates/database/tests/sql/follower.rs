@@ -137,7 +137,7 @@ async fn while_postgresql_is_away_the_last_snapshot_stays_and_afterwards_it_goes
     clock.advance(Duration::from_secs(60));
     assert!(handle.load().tenant(first).is_some());
     assert!(handle.age() >= Duration::from_secs(60));
-    let fault = database.ping().await.unwrap_err();
+    let fault = database.tenant_fetch(&house(), first).await.unwrap_err();
     assert!(fault.is_passing(), "{fault:?}");
 
     cluster.start();

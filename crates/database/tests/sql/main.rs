@@ -15,6 +15,7 @@ mod migrate;
 mod onboard;
 mod pool;
 mod projection;
+mod quota;
 mod stream;
 mod tenant;
 mod user;

@@ -11,7 +11,7 @@ use mail::{
 use registry::Usage;
 use std::time::Duration;
 
-fn message(one: &Onboarded, seed: u64) -> MessageNew {
+pub fn message(one: &Onboarded, seed: u64) -> MessageNew {
     let at = one.tenant.created_at;
     MessageNew {
         id: MessageId::mint(at, &mut Random::from_number(seed)),

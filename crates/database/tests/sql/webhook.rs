@@ -2,12 +2,13 @@
 
 use crate::fixture::*;
 use database::{
-    EndpointChange, EndpointNew, EndpointRow, Onboarded, PageRequest, WebhookEnd, WebhookResult,
+    Batch, EndpointChange, EndpointNew, EndpointRow, Onboarded, PageRequest, WebhookEnd, WebhookResult,
     WebhookWanted,
 };
-use mail::EventKind;
+use mail::{Event, EventId, EventKind, Random};
 use registry::EndpointState;
 use serde_json::json;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -20,7 +21,13 @@ async fn with_endpoint(kinds: Vec<EventKind>) -> (TestDatabase, Onboarded, Endpo
 }
 
 async fn append(test: &TestDatabase, one: &Onboarded, kind: EventKind) {
-    test.database.event_append(&house(), one.tenant.id, kind, json!({})).await.unwrap();
+    static SEED: AtomicU64 = AtomicU64::new(0);
+    let seed = SEED.fetch_add(1, Ordering::Relaxed);
+    let (tenant, timestamp) = (one.tenant.id, one.tenant.created_at);
+    let id = EventId::mint(timestamp, &mut Random::from_number(seed));
+    let events = vec![Event { id, kind, timestamp, tenant, data: json!({}) }];
+    let batch = Batch { events, cursor_name: "test".to_owned(), position: vec![1], ..Batch::default() };
+    test.database.projection_apply(&house(), &batch).await.unwrap();
 }
 
 fn wanted(limit: usize) -> WebhookWanted {

@@ -4,6 +4,7 @@
 //! deliveries; our internals stay inside.
 
 use super::guard::{Guard, GuardError};
+use super::names::Names;
 use super::sign::sign;
 use crate::{Config, Fault};
 use mail::{Event, Timestamp};
@@ -42,7 +43,8 @@ impl Caller {
     pub(crate) fn new(config: &Config) -> Result<Caller, Fault> {
         // The HTTP client takes the provider of the process. The binary has installed the same one before.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let guard = Guard::new(&config.webhook_allow_networks);
+        let names = Names::new(&config.dns_servers)?;
+        let guard = Guard::new(&config.webhook_allow_networks).with_names(names);
         let https = client(config, guard.clone())?;
         let http = client(config, guard.only_allowed_networks())?;
         Ok(Caller { guard, https, http })

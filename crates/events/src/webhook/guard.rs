@@ -1,14 +1,16 @@
 //! Where a webhook may go: public addresses only, unless the operator allows a network.
 //!
 //! A tenant chooses the URL, so without this every tenant could make us call our own database or a cloud's metadata
-//! service. The host is resolved here and nowhere else; if one of its addresses is not allowed the call is refused,
-//! and the connection goes to the addresses that were checked, so a name that changes its mind gains nothing.
-//! Redirects are never followed. Checked at every try, not only when the endpoint is made.
+//! service. The host is resolved here, asking whom `names.rs` says, and nowhere else; if one of its addresses is not
+//! allowed the call is refused, and the connection goes to the addresses that were checked, so a name that changes its
+//! mind gains nothing. Redirects are never followed. Checked at every try, not only when the endpoint is made.
 
+use super::names::Names;
 use ipnet::IpNet;
+use mail::network::is_public;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Octets of a URL.
@@ -38,6 +40,7 @@ pub enum GuardError {
 pub struct Guard {
     allow: Arc<[IpNet]>,
     public: Public,
+    names: Names,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +50,13 @@ enum Public {
 }
 
 impl Guard {
+    /// Looks names up as the system does.
     pub fn new(allow: &[IpNet]) -> Guard {
-        Guard { allow: allow.into(), public: Public::Allowed }
+        Guard { allow: allow.into(), public: Public::Allowed, names: Names::System }
+    }
+
+    pub(crate) fn with_names(self, names: Names) -> Guard {
+        Guard { names, ..self }
     }
 
     /// The same without the public internet: for plain http, which must stay inside allowed networks.
@@ -107,44 +115,10 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let checked = guard.check_all(found.collect())?;
+            let checked = guard.check_all(guard.names.look_up(name.as_str()).await?)?;
             Ok(Box::new(checked.into_iter()) as Addrs)
         })
     }
-}
-
-/// Whether an address is of the public internet (IANA special-purpose registries, November 2026).
-fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = match (a, b, c) {
-        // This network, private, loopback, multicast, reserved and broadcast.
-        (0 | 10 | 127 | 224.., _, _) => true,
-        (100, 64..=127, _) | (169, 254, _) | (172, 16..=31, _) | (192, 168, _) | (198, 18..=19, _) => true,
-        // Protocol assignments, documentation, 6to4 relays.
-        (192, 0, 0 | 2) | (192, 88, 99) | (198, 51, 100) | (203, 0, 113) => true,
-        _ => false,
-    };
-    !special
-}
-
-/// Only 2000::/3 is routed, and parts of it carry IPv4 addresses or are nobody's.
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    let global = segments[0] & 0xe000 == 0x2000;
-    let special = match (segments[0], segments[1]) {
-        // Protocol assignments with Teredo and ORCHID, documentation, 6to4.
-        (0x2001, 0..=0x01ff | 0x0db8) | (0x2002, _) | (0x3fff, 0..=0x0fff) => true,
-        _ => false,
-    };
-    global && !special
 }
 
 #[cfg(test)]
@@ -250,5 +224,17 @@ mod tests {
         let refused = Guard::new(&[]).resolve("localhost".parse().unwrap()).await;
         let error = refused.err().unwrap();
         assert_eq!(error.downcast_ref::<GuardError>(), Some(&GuardError::Address));
+    }
+
+    #[tokio::test]
+    async fn what_the_configured_servers_say_is_checked_too() {
+        let guard = async |address| {
+            let server = crate::webhook::names::tests::name_server_of(address).await;
+            Guard::new(&[]).with_names(Names::new(&[server]).unwrap())
+        };
+        let inside = guard([10, 0, 0, 1]).await.resolve("hooks.client.example".parse().unwrap()).await;
+        assert_eq!(inside.err().unwrap().downcast_ref::<GuardError>(), Some(&GuardError::Address));
+        let public = guard([192, 0, 43, 8]).await.resolve("hooks.client.example".parse().unwrap()).await;
+        assert_eq!(public.unwrap().next(), Some("192.0.43.8:0".parse().unwrap()));
     }
 }

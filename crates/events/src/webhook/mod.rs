@@ -7,6 +7,7 @@
 pub(crate) mod call;
 pub(crate) mod deliver;
 pub mod guard;
+pub(crate) mod names;
 pub(crate) mod retry;
 pub mod sign;
 pub(crate) mod turns;

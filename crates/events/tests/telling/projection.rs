@@ -113,7 +113,7 @@ async fn while_the_database_is_away_events_wait_and_nothing_is_lost() {
     // The journal goes on taking mail; nobody waits for the database.
     let during = house.accept(&["b@example.org"]).await;
     house.settle(before, 0, 1, Settlement::Delivered).await;
-    assert!(house.test.database.ping().await.is_err() && running.is_running());
+    assert!(house.test.database.usage_restore(&ACCESS).await.is_err() && running.is_running());
 
     server.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await.unwrap();
     let kinds = eventually(|| async {

@@ -12,6 +12,7 @@ use crate::world::{World, lock};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -23,6 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+/// Octets of what the framework says about a call that it refuses.
+const REJECTION_OCTETS_MAX: usize = 4096;
 
 /// What every handler is given.
 #[derive(Clone)]
@@ -77,8 +81,28 @@ fn router(control: Control) -> Router {
         .route("/stats", get(stats))
         .route("/reset", post(reset))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such call; GET / lists them"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this call does not take this method; GET / lists them",
+            )
+        })
         .layer(DefaultBodyLimit::max(octets_max))
+        .layer(map_response(as_problem))
         .with_state(control)
+}
+
+/// What the framework refuses before a handler sees it (a query that cannot be read, a body that is too large) it
+/// says in plain text; our callers are promised a problem.
+async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let is_text =
+        response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !is_text || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let said = axum::body::to_bytes(response.into_body(), REJECTION_OCTETS_MAX).await.unwrap_or_default();
+    Problem::new(status, String::from_utf8_lossy(&said)).into_response()
 }
 
 async fn index() -> Json<Value> {

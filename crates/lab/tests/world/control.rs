@@ -35,6 +35,25 @@ async fn a_wrong_call_is_answered_with_a_problem_that_helps() {
 }
 
 #[tokio::test]
+async fn what_no_handler_sees_is_a_problem_too() {
+    let running = start().await;
+    for (method, path, status) in [
+        ("GET", "/arrivals?zz=1", 400),
+        ("GET", "/arrivals?limit=many", 400),
+        ("GET", "/dns/faults/none?x", 404),
+        ("DELETE", "/arrivals", 405),
+    ] {
+        let url = format!("http://{}{path}", running.lab.control);
+        let response = running.http.request(method.parse().unwrap(), url).send().await.unwrap();
+        assert_eq!(response.status(), status, "{method} {path}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{method} {path}");
+        let problem: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!(problem["status"], status);
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn a_webhook_sink_records_calls_and_answers_as_told() {
     let running = start().await;
     let (status, sink) = running.call("POST", "/webhook-sink", None).await;

@@ -1,0 +1,56 @@
+//! What the API asks of the way out: what waits, how the paths stand, and to hold or resume one.
+//!
+//! Made by the binary out of the handle of egress; a node without delivery has `Delivery::none`. Each question is
+//! answered by this node alone, for the mail in its journal. None means that there is no delivery here, or that it has
+//! stopped.
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use mail::{EgressPath, Timestamp};
+use queue::control::{QueueTotals, QueueView};
+use std::sync::Arc;
+
+/// One egress path as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathRow {
+    pub path: EgressPath,
+    /// Connections that are open.
+    pub open: u32,
+    /// Connections that may be open.
+    pub window: u32,
+    /// What is left of the rule's rate after trouble.
+    pub rate_percent: u32,
+    pub hold: Option<PathHold>,
+    /// Set while the site cannot be reached.
+    pub dead_until: Option<Timestamp>,
+}
+
+/// Why a path is suspended, and until when; without a time until somebody resumes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathHold {
+    pub reason: String,
+    pub until: Option<Timestamp>,
+}
+
+type Answer<T> = BoxFuture<'static, Option<T>>;
+
+/// The questions, one function each.
+#[derive(Clone)]
+pub struct Delivery {
+    /// Totals, and so many of the fullest queues.
+    pub queues: Arc<dyn Fn(usize) -> Answer<(QueueTotals, Vec<QueueView>)> + Send + Sync>,
+    pub paths: Arc<dyn Fn() -> Answer<Vec<PathRow>> + Send + Sync>,
+    pub hold: Arc<dyn Fn(EgressPath, PathHold) -> Answer<()> + Send + Sync>,
+    pub resume: Arc<dyn Fn(EgressPath) -> Answer<()> + Send + Sync>,
+}
+
+impl Delivery {
+    pub fn none() -> Delivery {
+        Delivery {
+            queues: Arc::new(|_| async { None }.boxed()),
+            paths: Arc::new(|| async { None }.boxed()),
+            hold: Arc::new(|_, _| async { None }.boxed()),
+            resume: Arc::new(|_| async { None }.boxed()),
+        }
+    }
+}

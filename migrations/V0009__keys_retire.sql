@@ -1,0 +1,4 @@
+-- When a key stopped signing: some time later nothing is on its way that it signed, and it goes.
+ALTER TABLE dkim_keys ADD COLUMN retired_at timestamptz;
+UPDATE dkim_keys SET retired_at = now() WHERE state = 'retiring';
+CREATE INDEX dkim_keys_by_retirement ON dkim_keys (retired_at) WHERE state = 'retiring';
