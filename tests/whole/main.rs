@@ -9,3 +9,4 @@ mod house;
 mod refusals;
 mod running;
 mod story;
+mod telling;

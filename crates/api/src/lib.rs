@@ -36,6 +36,7 @@ mod state;
 mod steering;
 mod token;
 mod variables;
+mod waiting;
 mod watch;
 
 pub use config::Config;
@@ -43,6 +44,7 @@ pub use dns::DnsChecker;
 pub use error::Fault;
 pub use router::{document, router};
 pub use server::serve;
-pub use state::{AppState, Cancel, Readiness, Why};
+pub use state::{AppState, Cancel, Readiness, Reason, Why};
 pub use token::TokenKeys;
+pub use waiting::wait;
 pub use watch::DomainWatch;

@@ -7,12 +7,14 @@
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::front::Front;
 use crate::housekeeping::Housekeeping;
+use crate::readiness::Sources;
 use crate::secrets::Secrets;
-use crate::sections::{address, api_config, door_addresses, egress_config};
+use crate::sections::{api_config, door_addresses, egress_config};
 use crate::signals::Signals;
+use crate::telemetry;
 use anyhow::Context;
-use api::Readiness;
 use database::{Database, Follower, Keys, SnapshotHandle};
 use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
 use mail::{Clock, Random, Timestamp};
@@ -25,9 +27,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// A snapshot older than this is a reason in `/ready`: PostgreSQL has not answered for that long.
-const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// How long webhook calls under way may go on at the end; they are durable and made again.
 const EVENTS_WAIT: Duration = Duration::from_secs(5);
@@ -84,15 +83,13 @@ struct Keepers {
 
 impl Node {
     pub async fn start(mut parts: NodeParts) -> anyhow::Result<Node> {
+        let front = Front::bind(&parts.config, parts.with_api).await?;
         let keepers = Keepers::open(&mut parts).await?;
         let submission = start_submission(&mut parts, &keepers).await?;
         let stop = Stop::default();
-        // Every address is bound before anything runs: a port that is taken is found before mail moves.
-        let config = &parts.config;
-        let listeners =
-            Listeners::bind(door_addresses(config)?).map_err(|error| unavailable("cannot listen", error))?;
-        let http = if parts.with_api { Some(bind_http(config).await?) } else { None };
-        let http_address = http.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
+        // Every door is bound before anything runs: a port that is taken is found before mail moves.
+        let listeners = Listeners::bind(door_addresses(&parts.config)?)
+            .map_err(|error| unavailable("cannot listen", error))?;
         let Keepers { database, snapshots, follower, source, spool, recovery } = keepers;
         let (egress, delivery) = start_egress(&mut parts, &spool, recovery, &source, &stop.egress)?;
         let events_parts = events::EventsParts {
@@ -104,15 +101,7 @@ impl Node {
             config: parts.config.events.clone(),
         };
         let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
-        let delivery = watched(stop.egress.clone(), stop.died.clone(), async move {
-            match delivery.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "delivery ended with a fault")
-                }
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "delivery died"),
-            }
-        });
+        let delivery = watched(stop.egress.clone(), stop.died.clone(), reported(delivery));
         let events = watched(stop.events.clone(), stop.died.clone(), events.stopped());
         let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
             .await
@@ -121,23 +110,26 @@ impl Node {
             ingress::IngressParts { submission: submission.clone(), tls: Some(tls), returned: None };
         let doors =
             Ingress::start(door_parts, listeners, stop.doors.clone()).context("cannot open the doors")?;
-        let (api, watch) = match http {
+        let http = front.address();
+        let sources = sources(&spool, &snapshots, &stop);
+        let (api, watch) = match front.hand_over().await? {
             None => (None, None),
             Some(listener) => {
-                let keepers = (&database, &snapshots, &spool);
-                let state = api_state(&mut parts, keepers, submission, egress)?;
+                let state = api_state(&mut parts, &database, sources, (submission, egress))?;
                 let watch = domain_watch(&parts, &database)?;
                 let watch = tokio::spawn(watch.run(stop.doors.clone()));
                 (Some(tokio::spawn(api::serve(listener, state, stop.doors.clone()))), Some(watch))
             }
         };
+        // Ends with the process: samples are folded into their buckets although nobody may ever ask for them.
+        drop(tokio::spawn(telemetry::keep_up(parts.metrics.clone(), stop.events.clone())));
         let housekeeping = tokio::spawn(housekeeping(&parts, &database).run(stop.doors.clone()));
         let addresses = doors.addresses();
         Ok(Node {
             database,
             snapshots,
             addresses,
-            http: http_address,
+            http,
             spool,
             doors,
             delivery,
@@ -183,25 +175,33 @@ async fn start_submission(parts: &mut NodeParts, keepers: &Keepers) -> anyhow::R
     .context("cannot start the signing threads")
 }
 
+fn sources(spool: &Spool, snapshots: &Arc<SnapshotHandle>, stop: &Stop) -> Arc<Sources> {
+    Arc::new(Sources {
+        spool: spool.clone(),
+        snapshots: Arc::clone(snapshots),
+        died: stop.died.clone(),
+        stopping: stop.doors.clone(),
+    })
+}
+
 fn api_state(
     parts: &mut NodeParts,
-    (database, snapshots, spool): (&Database, &Arc<SnapshotHandle>, &Spool),
-    submission: Arc<Submission>,
-    egress: egress::EgressHandle,
+    database: &Database,
+    sources: Arc<Sources>,
+    (submission, egress): (Arc<Submission>, egress::EgressHandle),
 ) -> anyhow::Result<api::AppState> {
     let config = api_config(&parts.config);
-    let metrics = parts.metrics.clone();
     Ok(api::AppState {
         dns: api::DnsChecker::new(&config).context("cannot set up name lookups")?,
         config,
         database: database.clone(),
-        snapshots: snapshots.clone(),
+        snapshots: Arc::clone(&sources.snapshots),
         submission,
         tokens: session_keys(&parts.config)?,
         clock: parts.clock.clone(),
         random: parts.random.fork(),
-        readiness: readiness(spool.clone(), snapshots.clone()),
-        metrics: Arc::new(move || metrics.render()),
+        metrics: telemetry::rendering(&parts.metrics, &parts.config, Arc::clone(&sources)),
+        readiness: Arc::new(move || sources.look()),
         why: why_source(egress.clone()),
         cancel: cancel_source(egress),
     })
@@ -309,6 +309,16 @@ fn cancel_source(egress: egress::EgressHandle) -> api::Cancel {
     })
 }
 
+async fn reported(delivery: Delivery) {
+    match delivery.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "delivery ended with a fault");
+        }
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "delivery died"),
+    }
+}
+
 /// Waits for a worker; one that ends before it was told to is the end of the node.
 fn watched(
     told: CancellationToken,
@@ -353,15 +363,6 @@ async fn restored_usage(database: &Database, spool: &Spool, now: Timestamp) -> a
     Ok(usage)
 }
 
-async fn bind_http(config: &Config) -> anyhow::Result<tokio::net::TcpListener> {
-    let address = address("listen.http", &config.listen.http)?.ok_or_else(|| {
-        Failure::Configuration("listen.http is empty; leave out the role api instead".to_owned())
-    })?;
-    tokio::net::TcpListener::bind(address).await.map_err(|error| {
-        Failure::Unavailable(format!("cannot listen on {address} (listen.http): {error}")).into()
-    })
-}
-
 /// The key that signs operators' sessions: one file per installation, made at the first start.
 fn session_keys(config: &Config) -> anyhow::Result<api::TokenKeys> {
     let path = config.node.data.join("keys/session.key");
@@ -372,26 +373,5 @@ fn session_keys(config: &Config) -> anyhow::Result<api::TokenKeys> {
     let key = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     api::TokenKeys::from_pkcs8(&key).with_context(|| {
         format!("{} is damaged; remove it to make a new one (everybody logs in again)", path.display())
-    })
-}
-
-fn readiness(spool: Spool, snapshots: Arc<SnapshotHandle>) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
-    Arc::new(move || {
-        let mut reasons = Vec::new();
-        let status = spool.status();
-        if status.sealed {
-            reasons.push(
-                "the journal is sealed after a failed write or sync; restart when the disk is well"
-                    .to_owned(),
-            );
-        }
-        if status.full {
-            reasons.push("free space on the spool's disk has fallen to the reserve".to_owned());
-        }
-        let age = snapshots.age();
-        if age > SNAPSHOT_AGE_MAX {
-            reasons.push(format!("the registry was last read {} s ago; is PostgreSQL up?", age.as_secs()));
-        }
-        Readiness { reasons }
     })
 }
