@@ -8,6 +8,7 @@ mod clock;
 mod config;
 mod data;
 mod demo;
+mod doctor;
 mod exit;
 mod figures;
 mod front;
