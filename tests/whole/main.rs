@@ -10,5 +10,6 @@ mod running;
 mod serving;
 mod story;
 mod street;
+mod telling;
 
 use posthouse_tests::house;

@@ -38,6 +38,7 @@ mod state;
 mod steering;
 mod token;
 mod variables;
+mod waiting;
 mod watch;
 
 pub use config::Config;
@@ -46,6 +47,7 @@ pub use dns::DnsChecker;
 pub use error::Fault;
 pub use router::{document, router};
 pub use server::serve;
-pub use state::{AppState, Cancel, Readiness, Why};
+pub use state::{AppState, Cancel, Readiness, Reason, Why};
 pub use token::TokenKeys;
+pub use waiting::wait;
 pub use watch::DomainWatch;

@@ -34,8 +34,18 @@ pub type Cancel = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<usize>> + S
 /// Whether this node can do its work, and if not, why not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// One sentence each; empty means ready.
-    pub reasons: Vec<String>,
+    /// Empty means ready.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why a node is not ready.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Reason {
+    /// Stable, made for programs.
+    #[schema(value_type = String, example = "journal_sealed")]
+    pub code: &'static str,
+    /// A sentence for people.
+    pub detail: String,
 }
 
 /// What the binary hands to the API.

@@ -20,6 +20,7 @@ use spool::{Bodies, Position, Stored};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Hosts that one attempt speaks to beyond their greeting.
@@ -123,8 +124,16 @@ async fn serve(mut opened: Opened, session: u64, orders: &mut mpsc::Receiver<Ord
     }
 }
 
-/// One transaction. Says what came of it and whether another may follow.
+/// One transaction, measured. Says what came of it and whether another may follow.
 async fn deliver(link: &mut Link, order: Order, around: &Surroundings) -> (Cause, bool) {
+    let began = around.clock.instant();
+    let (cause, usable) = transact(link, order, around).await;
+    let took = around.clock.instant().saturating_since(began);
+    measured("transaction", word(matches!(cause, Cause::Delivered(_))), took);
+    (cause, usable)
+}
+
+async fn transact(link: &mut Link, order: Order, around: &Surroundings) -> (Cause, bool) {
     let stored = match around.bodies.message(Position::from_u64(order.position)).await {
         Ok(stored) => stored,
         Err(fault) => {
@@ -148,6 +157,16 @@ async fn deliver(link: &mut Link, order: Order, around: &Surroundings) -> (Cause
             Step::StartTls | Step::Ready => {}
         }
     }
+}
+
+/// What a part of an attempt took.
+fn measured(stage: &'static str, result: &'static str, took: Duration) {
+    metrics::histogram!("posthouse_egress_stage_seconds", "stage" => stage, "result" => result)
+        .record(took.as_secs_f64());
+}
+
+const fn word(done: bool) -> &'static str {
+    if done { "done" } else { "failed" }
 }
 
 fn lost() -> Cause {
@@ -243,7 +262,10 @@ async fn open_as(
 ) -> Result<Opened, Cause> {
     let (config, timeouts) = (&around.config, &job.destination.timeouts);
     let target = SocketAddr::new(address, config.smtp_port);
-    let stream = connect(job.source.address, target, config).await.map_err(Cause::NoConnection)?;
+    let begun = around.clock.instant();
+    let connected = connect(job.source.address, target, config).await;
+    measured("connect", word(connected.is_ok()), around.clock.instant().saturating_since(begun));
+    let stream = connected.map_err(Cause::NoConnection)?;
     let mut client = ClientConfig::new(job.source.ehlo.as_str(), tls);
     client.timeouts = timeouts.clone();
     let mut link = Link::new(stream, client, Arc::clone(&around.clock));
@@ -258,7 +280,9 @@ async fn open_as(
             Step::StartTls => {
                 let limit = timeouts.at(Stage::StartTls);
                 let connector = around.tls.connector(tls_mode(job));
+                let begun = around.clock.instant();
                 at.tls = link.start_tls(connector, server_name(host), limit).await;
+                measured("tls", word(at.tls.is_some()), around.clock.instant().saturating_since(begun));
             }
             Step::Ready if job.tls == TlsNeed::RequireTls && !link.offers_require_tls() => {
                 link.quit().await;

@@ -8,13 +8,15 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::delivery::delivery;
 use crate::exit::Failure;
+use crate::front::Front;
 use crate::housekeeping::Housekeeping;
 use crate::keepers::Keepers;
+use crate::readiness::Sources;
 use crate::secrets::{Secrets, session_keys};
-use crate::sections::{address, api_config, door_addresses, egress_config, events_config};
+use crate::sections::{api_config, door_addresses, egress_config, events_config};
 use crate::signals::Signals;
+use crate::telemetry;
 use anyhow::Context;
-use api::Readiness;
 use database::{Database, SnapshotHandle};
 use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
 use mail::{Clock, Random, Timestamp};
@@ -27,9 +29,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// A snapshot older than this is a reason in `/ready`: PostgreSQL has not answered for that long.
-const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// How long webhook calls under way may go on at the end; they are durable and made again.
 const EVENTS_WAIT: Duration = Duration::from_secs(5);
@@ -81,11 +80,12 @@ impl Node {
         let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
             .await
             .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;
-        let counter = if parts.with_api { Some(Counter::open(&parts.config).await?) } else { None };
-        let listeners = Listeners::bind(door_addresses(&parts.config)?)
-            .map_err(|error| unavailable("cannot listen", error))?;
+        let counter = if parts.with_api { Some(Counter::prepare(&parts.config)?) } else { None };
+        let front = Front::bind(&parts.config, parts.with_api).await?;
         let keepers = Keepers::open(&mut parts).await?;
         let submission = start_submission(&mut parts, &keepers).await?;
+        let listeners = Listeners::bind(door_addresses(&parts.config)?)
+            .map_err(|error| unavailable("cannot listen", error))?;
         let stop = Stop::default();
         let Keepers { database, snapshots, follower, source, spool, recovery } = keepers;
         let events_parts = events::EventsParts {
@@ -96,6 +96,8 @@ impl Node {
             random: parts.random.fork(),
             config: events_config(&parts.config),
         };
+        let http = front.address();
+        let listener = front.hand_over().await?;
         let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
         let (egress, delivery) = start_egress(&mut parts, &spool, recovery, &source, &stop.egress)?;
         let events = watched(stop.events.clone(), stop.died.clone(), events.stopped());
@@ -105,21 +107,18 @@ impl Node {
         let doors =
             Ingress::start(door_parts, listeners, stop.doors.clone()).context("cannot open the doors")?;
         let housekeeping = housekeeping(&parts, (&database, &spool), &submission, &egress);
-        let (mut http, mut api, mut watch) = (None, None, None);
-        if let Some(counter) = counter {
-            http = Some(counter.address);
-            let Counter { listener, config, dns: [dns, watch_dns], tokens, .. } = counter;
+        let (mut api, mut watch) = (None, None);
+        if let (Some(Counter { config, dns: [dns, watch_dns], tokens }), Some(listener)) = (counter, listener)
+        {
             let watcher = api::DomainWatch::new(database.clone(), watch_dns, parts.clock.clone(), &config);
             watch = Some(tokio::spawn(watcher.run(stop.doors.clone())));
-            let state = api_state(
-                &mut parts,
-                (config, dns, tokens),
-                (&database, &snapshots, &spool),
-                submission,
-                egress,
-            );
+            let sources = sources(&spool, &snapshots, &stop);
+            let state =
+                api_state(&mut parts, (config, dns, tokens), &database, sources, (submission, egress));
             api = Some(tokio::spawn(api::serve(listener, state, stop.doors.clone())));
         }
+        // Ends with the process: samples are folded into their buckets although nobody may ever ask for them.
+        drop(tokio::spawn(telemetry::keep_up(parts.metrics.clone(), stop.events.clone())));
         let housekeeping = tokio::spawn(housekeeping.run(stop.doors.clone()));
         let addresses = doors.addresses();
         Ok(Node {
@@ -157,8 +156,6 @@ async fn start_submission(parts: &mut NodeParts, keepers: &Keepers) -> anyhow::R
 
 /// What the API needs and may not get.
 struct Counter {
-    listener: tokio::net::TcpListener,
-    address: SocketAddr,
     config: api::Config,
     /// One for requests, one for the domains that are watched.
     dns: [api::DnsChecker; 2],
@@ -166,36 +163,42 @@ struct Counter {
 }
 
 impl Counter {
-    async fn open(config: &Config) -> anyhow::Result<Counter> {
-        let listener = bind_http(config).await?;
-        let address = listener.local_addr()?;
+    fn prepare(config: &Config) -> anyhow::Result<Counter> {
         let tokens = session_keys(config)?;
         let config = api_config(config);
         let dns = || api::DnsChecker::new(&config).context("cannot set up name lookups");
         let dns = [dns()?, dns()?];
-        Ok(Counter { listener, address, config, dns, tokens })
+        Ok(Counter { config, dns, tokens })
     }
+}
+
+fn sources(spool: &Spool, snapshots: &Arc<SnapshotHandle>, stop: &Stop) -> Arc<Sources> {
+    Arc::new(Sources {
+        spool: spool.clone(),
+        snapshots: Arc::clone(snapshots),
+        died: stop.died.clone(),
+        stopping: stop.doors.clone(),
+    })
 }
 
 fn api_state(
     parts: &mut NodeParts,
     (config, dns, tokens): (api::Config, api::DnsChecker, api::TokenKeys),
-    (database, snapshots, spool): (&Database, &Arc<SnapshotHandle>, &Spool),
-    submission: Arc<Submission>,
-    egress: egress::EgressHandle,
+    database: &Database,
+    sources: Arc<Sources>,
+    (submission, egress): (Arc<Submission>, egress::EgressHandle),
 ) -> api::AppState {
-    let metrics = parts.metrics.clone();
     api::AppState {
         dns,
         config,
         database: database.clone(),
-        snapshots: snapshots.clone(),
+        snapshots: Arc::clone(&sources.snapshots),
         submission,
         tokens,
         clock: parts.clock.clone(),
         random: parts.random.fork(),
-        readiness: readiness(spool.clone(), snapshots.clone()),
-        metrics: Arc::new(move || metrics.render()),
+        metrics: telemetry::rendering(&parts.metrics, &parts.config, Arc::clone(&sources)),
+        readiness: Arc::new(move || sources.look()),
         delivery: delivery(egress.clone(), parts.clock.clone()),
         why: why_source(egress.clone()),
         cancel: cancel_source(egress),
@@ -349,34 +352,4 @@ async fn restored_usage(database: &Database, spool: &Spool, now: Timestamp) -> a
     let counts = events::usage_today(database, spool, now).await;
     usage.restore(counts.map_err(|error| unavailable("cannot read what was used today", error))?);
     Ok(usage)
-}
-
-async fn bind_http(config: &Config) -> anyhow::Result<tokio::net::TcpListener> {
-    let address = address("listen.http", &config.listen.http)?.ok_or_else(|| {
-        Failure::Configuration("listen.http is empty; leave out the role api instead".to_owned())
-    })?;
-    tokio::net::TcpListener::bind(address).await.map_err(|error| {
-        Failure::Unavailable(format!("cannot listen on {address} (listen.http): {error}")).into()
-    })
-}
-
-fn readiness(spool: Spool, snapshots: Arc<SnapshotHandle>) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
-    Arc::new(move || {
-        let mut reasons = Vec::new();
-        let status = spool.status();
-        if status.sealed {
-            reasons.push(
-                "the journal is sealed after a failed write or sync; restart when the disk is well"
-                    .to_owned(),
-            );
-        }
-        if status.full {
-            reasons.push("free space on the spool's disk has fallen to the reserve".to_owned());
-        }
-        let age = snapshots.age();
-        if age > SNAPSHOT_AGE_MAX {
-            reasons.push(format!("the registry was last read {} s ago; is PostgreSQL up?", age.as_secs()));
-        }
-        Readiness { reasons }
-    })
 }

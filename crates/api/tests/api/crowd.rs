@@ -6,7 +6,8 @@ use axum::body::{Body, Bytes};
 use axum::http::Request;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 fn message() -> serde_json::Value {
     json!({"from": "a@mail.b.example", "to": "x@example.org", "subject": "s", "text": "t"})
