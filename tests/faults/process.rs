@@ -103,7 +103,6 @@ fn s6_a_door_without_descriptors_waits_quietly_and_opens_again() {
 }
 
 #[test]
-#[ignore = "the journal seals itself when there is no descriptor for the directory of a new segment"]
 fn s6_a_new_segment_without_descriptors_is_tried_again() {
     if !can_trace() {
         return;

@@ -144,8 +144,10 @@ impl Target {
         if postgres.get_application_name().is_none() {
             postgres.application_name("posthouse");
         }
-        let timeout = format!("-c statement_timeout={}", config.statement_ms_max);
-        let options = postgres.get_options().map_or(timeout.clone(), |given| format!("{given} {timeout}"));
+        // A segment of the journal goes when its events are in the tables: a commit that PostgreSQL could forget in a
+        // crash would forget them for good, whatever the server's default is.
+        let own = format!("-c statement_timeout={} -c synchronous_commit=on", config.statement_ms_max);
+        let options = postgres.get_options().map_or(own.clone(), |given| format!("{given} {own}"));
         postgres.options(options);
         let tls = match &config.ca_file {
             None => None,

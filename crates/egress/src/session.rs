@@ -265,7 +265,7 @@ async fn open_as(
     let begun = around.clock.instant();
     let connected = connect(job.source.address, target, config).await;
     measured("connect", word(connected.is_ok()), around.clock.instant().saturating_since(begun));
-    let stream = connected.map_err(Cause::NoConnection)?;
+    let stream = connected?;
     let mut client = ClientConfig::new(job.source.ehlo.as_str(), tls);
     client.timeouts = timeouts.clone();
     let mut link = Link::new(stream, client, Arc::clone(&around.clock));

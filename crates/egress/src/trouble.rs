@@ -28,6 +28,8 @@ pub enum Cause {
     Failed(Failure),
     /// Nothing connected, at no exchanger.
     NoConnection(String),
+    /// We have no descriptor or memory for a connection: the site has nothing to do with it.
+    Shortage,
     /// There is nowhere to go.
     Unresolved(Unresolved),
     /// The site has no address that the pool's addresses can reach.
@@ -89,6 +91,7 @@ fn is_about_tls(cause: &Cause) -> bool {
         }
         Cause::Delivered(_)
         | Cause::NoConnection(_)
+        | Cause::Shortage
         | Cause::Unresolved(_)
         | Cause::NoCommonFamily
         | Cause::Unreadable
@@ -110,6 +113,10 @@ fn judge_cause(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged
         Cause::NoCommonFamily => {
             let words = "the site has no address of a kind (IPv4, IPv6) that our addresses can reach";
             Found::soft("remote.down", "connect", words.to_owned()).judged(at, profiles, NEUTRAL)
+        }
+        Cause::Shortage => {
+            let words = "there is no connection to spare here just now; it is tried again";
+            Found::soft("unknown", "connect", words.to_owned()).judged(at, profiles, NEUTRAL)
         }
         Cause::Unreadable => {
             let words = "the stored message could not be read; it is tried again";

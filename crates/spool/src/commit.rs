@@ -156,11 +156,10 @@ impl Writer {
         metrics::histogram!("posthouse_spool_group_records").record(group.len() as f64);
         let synced = sync(&shared, &*active.file);
         synced.map_err(|source| Failure::Fatal(Fault::Sync { segment, source: Arc::new(source) }))?;
-        active.len = at;
-        if std::mem::take(&mut active.fresh) {
-            let synced = shared.disk.sync_directory(&shared.config.directory);
-            synced.map_err(|source| Failure::Fatal(Fault::Rotate { segment, source: Arc::new(source) }))?;
+        if active.fresh {
+            sync_entry(&shared, active)?;
         }
+        (active.len, active.fresh) = (at, false);
         self.octets_to_space_check = self.octets_to_space_check.saturating_sub(octets);
         Ok(positions)
     }
@@ -247,6 +246,15 @@ fn sync(shared: &Shared, file: &dyn DiskFile) -> io::Result<()> {
 }
 
 /// What is refused when there is no room. A copy only makes room when all of its segment is copied.
+/// Makes the directory entry of a new segment durable. Without a descriptor the directory is not even opened, so nothing
+/// was tried that a later success would hide: what was written is taken back, and the next group begins the segment.
+fn sync_entry(shared: &Shared, active: &Active) -> Result<(), Failure> {
+    let Err(error) = shared.disk.sync_directory(&shared.config.directory) else { return Ok(()) };
+    let passes = is_passing(&error) && active.file.truncate(0).is_ok();
+    let fault = Fault::Rotate { segment: active.segment, source: Arc::new(error) };
+    Err(if passes { Failure::Refused(fault) } else { Failure::Fatal(fault) })
+}
+
 fn is_message(entry: &Entry) -> bool {
     match &entry.logged {
         Logged::Record(record) => matches!(**record, Record::Accepted(_)),
