@@ -260,8 +260,10 @@ mod tests {
             tokio::task::yield_now().await;
         }
         // All sessions of the first end before their turn.
-        for job in &jobs {
+        for job in jobs {
             job.abort();
+            // Asking is not having ended: the thread must not be let go before that.
+            assert!(job.await.unwrap_err().is_cancelled());
         }
         drop(gate);
         assert_eq!(other.await.unwrap().unwrap(), 2);
