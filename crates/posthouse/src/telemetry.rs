@@ -51,7 +51,15 @@ pub fn start_logging(config: &Config) -> anyhow::Result<()> {
             builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init()
         }
     }
+    std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// A line like every other. Only a text that stands in the source is told: one made at run time may hold anything.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let text = panic.payload().downcast_ref::<&'static str>().copied();
+    tracing::error!(place = place.as_deref(), text, "a task panicked; this is a bug of ours");
 }
 
 /// Called once; the handle renders the text that `/metrics` serves.
