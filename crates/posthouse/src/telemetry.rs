@@ -66,7 +66,8 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let mut builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), figures::SECONDS)?
-        .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), figures::COUNTS)?;
+        .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), figures::COUNTS)?
+        .set_buckets_for_metric(Matcher::Suffix("_vs_bound".to_owned()), figures::RATIOS)?;
     for name in figures::LONG {
         builder = builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), figures::LONG_SECONDS)?;
     }
