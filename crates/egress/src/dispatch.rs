@@ -293,7 +293,10 @@ impl Dispatcher {
         match (polled, placement) {
             (None, _) => return false,
             (Some(Polled::Expired(delivery)), _) => self.expire(delivery, now),
-            (Some(Polled::Deliver(delivery)), Some(placement)) => self.send(delivery, placement, now),
+            (Some(Polled::Deliver(delivery)), Some(placement)) => {
+                crate::run::took_turn(&delivery);
+                self.send(delivery, placement, now);
+            }
             (Some(Polled::Deliver(_)), None) => unreachable!("the gate opens only with a placement"),
         }
         true

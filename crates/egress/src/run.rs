@@ -374,6 +374,13 @@ fn count(record: &OutcomeRecord) {
     }
 }
 
+/// What other tenants sent while this one waited, over what fairness allows them: never above 1.
+pub(crate) fn took_turn(delivery: &queue::Delivery) {
+    if let Some(turn) = delivery.turn {
+        metrics::histogram!("posthouse_sched_wait_vs_bound").record(turn.octets as f64 / turn.bound as f64);
+    }
+}
+
 /// From being due to the first attempt.
 fn first_attempt(attempt: u32, queued_ms: u64) {
     if attempt == 1 {

@@ -277,6 +277,7 @@ mod tests {
         // All sessions of the first end before their turn.
         for job in jobs {
             job.abort();
+            // Asking is not having ended: the thread must not be let go before that.
             assert!(job.await.unwrap_err().is_cancelled());
         }
         drop(gate);

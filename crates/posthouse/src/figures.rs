@@ -34,6 +34,9 @@ pub const LONG: &[&str] = &["posthouse_queued_seconds", "posthouse_events_lag_se
 /// Of numbers of things.
 pub const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
 
+/// Of a share of a bound.
+pub const RATIOS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 2.0];
+
 const fn figure(
     kind: Kind,
     name: &'static str,
@@ -102,6 +105,12 @@ pub const FIGURES: &[Figure] = &[
     figure(Counter, "posthouse_spool_copied_forward_octets_total", &[], "their octets"),
     figure(Gauge, "posthouse_queue_recipients", &["state"], "recipients waiting, ready and in_flight"),
     figure(Gauge, "posthouse_queue_lanes", &[], "lanes with mail: tenant, stream and site"),
+    figure(
+        Histogram,
+        "posthouse_sched_wait_vs_bound",
+        &[],
+        "what others sent while a tenant waited for its turn at a site, over the bound of fairness: never above 1",
+    ),
     figure(Gauge, "posthouse_egress_sessions", &[], "open sessions with sites"),
     figure(Histogram, "posthouse_queued_seconds", &[], "from being due to the first attempt"),
     figure(
@@ -224,11 +233,8 @@ mod tests {
     #[test]
     fn every_histogram_has_buckets_of_its_unit() {
         for figure in FIGURES.iter().filter(|figure| figure.kind == Histogram) {
-            assert!(
-                figure.name.ends_with("_seconds") || figure.name.ends_with("_records"),
-                "{}",
-                figure.name
-            );
+            let units = ["_seconds", "_records", "_vs_bound"];
+            assert!(units.iter().any(|unit| figure.name.ends_with(unit)), "{}", figure.name);
         }
         assert!(LONG.iter().all(|name| FIGURES.iter().any(|figure| figure.name == *name)));
     }

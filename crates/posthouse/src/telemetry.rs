@@ -55,14 +55,23 @@ pub fn start_logging(config: &Config) -> anyhow::Result<Flush> {
             builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init()
         }
     }
+    std::panic::set_hook(Box::new(log_panic));
     Ok(flush)
+}
+
+/// A line like every other. Only a text that stands in the source is told: one made at run time may hold anything.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let text = panic.payload().downcast_ref::<&'static str>().copied();
+    tracing::error!(place = place.as_deref(), text, "a task panicked; this is a bug of ours");
 }
 
 /// Called once; the handle renders the text that `/metrics` serves.
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let mut builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), figures::SECONDS)?
-        .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), figures::COUNTS)?;
+        .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), figures::COUNTS)?
+        .set_buckets_for_metric(Matcher::Suffix("_vs_bound".to_owned()), figures::RATIOS)?;
     for name in figures::LONG {
         builder = builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), figures::LONG_SECONDS)?;
     }

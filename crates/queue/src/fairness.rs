@@ -10,6 +10,10 @@
 //! Hence the bound: over any time in which two lanes always have something ready, what they sent differs, per unit
 //! of weight, by at most one quantum and one largest cost each. A lane that empties forgets credit and debt.
 //!
+//! A lane that waits for its turn so lets each lane that was there, or came meanwhile, send one grant and one largest
+//! cost in each round that it needs to pay what it owes: `bound` is that in octets, and what was really sent meanwhile is
+//! counted beside it, so that the promise can be watched on a node at work.
+//!
 //! Costs are bounded, so that a lane passes the front at most nine times without sending: picking is O(1).
 
 use std::collections::VecDeque;
@@ -25,6 +29,63 @@ pub(crate) const QUANTUM: i32 = TRANSACTION as i32;
 pub(crate) const WEIGHT_MAX: u32 = 100;
 
 pub(crate) type Ring = VecDeque<u32>;
+
+/// What other lanes sent at its outlet while one waited for its turn, and what they may have sent at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnWait {
+    pub octets: u64,
+    pub bound: u64,
+}
+
+/// What is known of an outlet's turns so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Turns {
+    /// Octets charged.
+    sent: u64,
+    /// Lanes that came into the ring.
+    joined: u64,
+    largest_charge: i32,
+    largest_grant: i32,
+}
+
+/// When a lane began to wait.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Since {
+    sent: u64,
+    joined: u64,
+    lanes: u64,
+    rounds: u64,
+}
+
+impl Turns {
+    pub(crate) fn join(&mut self) {
+        self.joined += 1;
+    }
+
+    pub(crate) fn granted(&mut self, grant: i32) {
+        self.largest_grant = self.largest_grant.max(grant);
+    }
+
+    pub(crate) fn charged(&mut self, charge: i32) {
+        self.sent += u64::from(charge.unsigned_abs());
+        self.largest_charge = self.largest_charge.max(charge);
+    }
+
+    /// A lane with this credit begins to wait, one of so many in the ring.
+    pub(crate) fn since(&self, lanes: usize, credit: i32, grant: i32) -> Since {
+        let owed = u64::from(credit.min(0).unsigned_abs());
+        let rounds = owed / u64::from(grant.unsigned_abs()) + 1;
+        Since { sent: self.sent, joined: self.joined, lanes: lanes as u64, rounds }
+    }
+
+    /// Its turn has come.
+    pub(crate) fn waited(&self, since: Since) -> TurnWait {
+        let lanes = since.lanes + self.joined - since.joined;
+        let each =
+            u64::from(self.largest_grant.unsigned_abs()) + u64::from(self.largest_charge.unsigned_abs());
+        TurnWait { octets: self.sent - since.sent, bound: since.rounds * lanes * each }
+    }
+}
 
 /// What the delivery of a message of so many octets to one recipient costs.
 pub const fn cost_of_turn(octets: u32) -> u32 {

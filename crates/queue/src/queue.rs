@@ -10,6 +10,7 @@
 //! Bounded by what is accepted: one slot a recipient (80 octets), 20 for its timer, about 40 to find its message.
 
 use crate::due::Due;
+use crate::fairness::TurnWait;
 use crate::lane::{Lane, Opening, Outlet};
 use crate::register::Register;
 use crate::slot::{Entry, Flow, NONE, Slot, State, TlsNeed, low_ms};
@@ -85,6 +86,8 @@ pub struct Delivery {
     pub flow: Flow,
     pub domain: Domain,
     pub site: SiteName,
+    /// How its lane waited for its turn; none if it was taken out of turn.
+    pub turn: Option<TurnWait>,
     pub(crate) due_ms: u32,
 }
 
@@ -301,7 +304,7 @@ impl Queue {
         self.tenants[tenant as usize].held = false;
         for lane in std::mem::take(&mut self.tenants[tenant as usize].parked) {
             let outlet = self.lanes.value(lane).outlet;
-            self.outlets.value_mut(outlet).ring.push_back(lane);
+            self.join(outlet, lane);
             self.list(outlet);
         }
     }

@@ -155,3 +155,29 @@ fn a_closed_site_does_not_stop_the_others_and_is_asked_once() {
     }
     assert_eq!((asked, sent), (1, 100));
 }
+
+#[test]
+fn nobody_waits_longer_for_a_turn_than_the_bound_says() {
+    let (mut house, mut random) = (House::new(), mail::Random::from_number(31));
+    for tenant in 0..20 {
+        let id = house.tenant(tenant);
+        house.queue.set_weight(id, 1 + tenant as u32 % 4 * 30);
+    }
+    let (mut worst, mut waits) = (0.0_f64, 0);
+    for _ in 0..30_000 {
+        if random.below(2) == 0 {
+            let cost = if random.below(20) == 0 { 900_000 } else { 1_000 + random.below(60_000) as u32 };
+            house.insert(random.below(20), "big.example", cost);
+            continue;
+        }
+        let Some(Polled::Deliver(delivery)) = house.queue.poll(house.now, &mut |_| Gate::Open) else {
+            continue;
+        };
+        let turn = delivery.turn.expect("it had its turn");
+        assert!(turn.octets <= turn.bound, "{turn:?}");
+        worst = worst.max(turn.octets as f64 / turn.bound as f64);
+        waits += 1;
+        house.queue.settle(delivery.ticket);
+    }
+    assert!(waits > 10_000 && worst > 0.05, "{waits} waits, at worst {worst} of the bound");
+}

@@ -61,9 +61,9 @@ pub fn table(findings: &[Finding]) -> String {
             State::Warning => "warning",
             State::Error => "ERROR",
         };
-        text.push_str(&format!("{state:<8} {check:<14} {found}\n"));
+        text.push_str(&format!("{state:<8} {check:<19} {found}\n"));
         if let Some(advice) = advice {
-            text.push_str(&format!("{:<23} → {advice}\n", ""));
+            text.push_str(&format!("{:<28} → {advice}\n", ""));
         }
     }
     text
@@ -104,6 +104,9 @@ mod tests {
     #[test]
     fn advice_stands_below_what_was_found() {
         let text = table(&[Finding::error(Trouble::Configuration, "tls", "it is over", "renew it")]);
-        assert_eq!(text, "ERROR    tls            it is over\n                        → renew it\n");
+        assert_eq!(
+            text,
+            "ERROR    tls                 it is over\n                             → renew it\n"
+        );
     }
 }
