@@ -111,23 +111,8 @@ impl Plot {
         self.spawn(self.command())
     }
 
-    /// `posthouse serve` on an external PostgreSQL, which the settings name; it says in its ready file where it is.
-    pub fn serve(&self) -> House {
-        let ready_file = self.path().join("ready.json");
-        let _ = std::fs::remove_file(&ready_file);
-        let mut command = Command::new(binary());
-        command.arg("serve").arg("--config").arg(self.path().join("posthouse.toml"));
-        command.arg("--ready-file").arg(&ready_file);
-        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).unwrap();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let ready = wait_for("the ready file", || {
-            let ended = child.try_wait().unwrap();
-            assert!(ended.is_none(), "posthouse ended before it was ready:\n{}", self.log());
-            serde_json::from_str(&std::fs::read_to_string(&ready_file).ok()?).ok()
-        });
-        House { child, ready, data: self.path().join("data"), http: web() }
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Waits until it is ready; the log is the failure's text if that never happens.
@@ -191,6 +176,11 @@ pub fn binary() -> PathBuf {
 }
 
 impl House {
+    /// One that was started in another way and is ready.
+    pub(crate) fn new(child: Child, ready: Value, data: PathBuf) -> House {
+        House { child, ready, data, http: web() }
+    }
+
     pub fn text(&self, pointer: &str) -> String {
         self.ready
             .pointer(pointer)

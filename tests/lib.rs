@@ -13,5 +13,6 @@ pub mod lab;
 pub mod ledger;
 pub mod load;
 pub mod postgres;
+mod serve;
 pub mod strace;
 pub mod volume;

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const DOMAIN: &str = "plain.example";
 /// Text to cut bodies from.
 const STOCK_OCTETS: usize = 2 << 20;
+/// Between two messages of a trickle.
+const TRICKLE: Duration = Duration::from_millis(50);
 /// A client whose connection failed waits this long.
 const RETRY: Duration = Duration::from_millis(25);
 
@@ -32,6 +34,8 @@ pub enum Shape {
     Mixed,
     /// 2 KB, one recipient.
     Small,
+    /// The same, at most twenty a second from each client: for faults that last.
+    Trickle,
 }
 
 pub struct Load {
@@ -114,6 +118,7 @@ fn speak_smtp(door: &Door, mut press: Press, ledger: &Ledger, stop: &AtomicBool)
             ledger.acknowledge(number, message);
         }
         ledger.told(told(began, code, "smtp"));
+        press.rest();
         match code {
             250 => session = Some(client),
             _ => let_pass(RETRY),
@@ -134,6 +139,7 @@ fn speak_http(door: &Door, mut press: Press, ledger: &Ledger, stop: &AtomicBool)
                 ledger.acknowledge(number, message);
             }
         }
+        press.rest();
         if told.code != 202 {
             let_pass(RETRY);
         }
@@ -157,11 +163,17 @@ impl Press {
         Press { name: name.to_owned(), sender: sender.to_owned(), shape, stock: stock(), state, count: 0 }
     }
 
+    fn rest(&self) {
+        if let Shape::Trickle = self.shape {
+            let_pass(TRICKLE);
+        }
+    }
+
     #[expect(clippy::should_implement_trait, reason = "it never ends")]
     pub fn next(&mut self) -> Message {
         let (octets, count) = match self.shape {
             Shape::Mixed => self.draw(),
-            Shape::Small => (2_048, 1),
+            Shape::Small | Shape::Trickle => (2_048, 1),
         };
         let id = format!("{}-{}", self.name, self.count);
         self.count += 1;

@@ -3,6 +3,8 @@
 //! `Outside` is a database of the test run's shared server; `Server` is a server for one test alone.
 
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use testkit::{Cluster, TestDatabase};
 use tokio::runtime::Runtime;
@@ -62,7 +64,10 @@ impl Server {
     pub fn start(name: &str) -> Server {
         let cluster = Cluster::own(name);
         let folder = std::env::temp_dir().join(format!("posthouse-{name}-{}", std::process::id()));
-        Server { cluster, folder }
+        let server = Server { cluster, folder };
+        // The servers of other tests may forget what they have just committed; this one is going to be stopped.
+        server.execute("ALTER ROLE postgres SET synchronous_commit = on");
+        server
     }
 
     /// The house makes the database itself.
@@ -90,6 +95,39 @@ impl Server {
             let _ = kill_process(*pid, Signal::STOP);
         }
         Paused(processes)
+    }
+
+    /// Ends the house's connections and takes every one that the server has until the list is dropped.
+    pub fn take_all_connections(&self) -> Vec<UnixStream> {
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'posthouse'";
+        let mut taken: Vec<UnixStream> = Vec::new();
+        // The server lets us in first, then we fill it: reserved places are for superusers, and that is what we are.
+        self.execute(kill);
+        while let Some(stream) = self.connect() {
+            taken.push(stream);
+        }
+        taken
+    }
+
+    /// A session of the superuser that does nothing; none if the server has no room.
+    fn connect(&self) -> Option<UnixStream> {
+        let mut stream = UnixStream::connect(self.folder.join(".s.PGSQL.5432")).ok()?;
+        // StartupMessage of protocol 3.0.
+        let parameters = b"user\0postgres\0database\0postgres\0\0";
+        let length = (8 + parameters.len()) as u32;
+        let start = [&length.to_be_bytes()[..], &196_608_u32.to_be_bytes(), parameters].concat();
+        stream.write_all(&start).ok()?;
+        let mut kind = [0];
+        stream.read_exact(&mut kind).ok()?;
+        // R: authenticated. E: too many clients.
+        (kind == *b"R").then_some(stream)
+    }
+
+    /// Runs a statement as the superuser.
+    pub fn execute(&self, sql: &str) {
+        let url = self.cluster.url("postgres");
+        let output = std::process::Command::new("psql").args(["-qAt", "-c", sql, &url]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// The postmaster, then its children.

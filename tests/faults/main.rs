@@ -5,9 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod database;
+mod disk;
 mod ends;
 mod kills;
 mod oracle;
+mod process;
 mod site;
 mod space;
 mod windows;

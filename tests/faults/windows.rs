@@ -177,10 +177,12 @@ fn d7_a_call_that_is_repeated_with_its_key_is_done_once() {
 #[test]
 fn d7_a_call_that_is_repeated_after_a_kill_is_done_once() {
     let mut site = Site::new();
+    let house = site.start();
+    let (tenant, _) = house.onboard("once", "once.example", "127.2.0.91");
+    house.kill();
     // A call that died with its process lets its twin in after this and five seconds.
     site.plot.set("api.request_seconds_max", "1");
     let mut house = site.start();
-    let (tenant, _) = house.onboard("once", "once.example", "127.2.0.91");
     let rounds = rounds(6, 100);
     for round in 0..rounds {
         let key = format!("killed-{round}");
@@ -205,9 +207,11 @@ fn d7_a_call_that_is_repeated_after_a_kill_is_done_once() {
 #[ignore = "a kill between the journal's commit and the keeping of the answer makes two messages of one key"]
 fn d7_a_call_that_was_done_and_whose_answer_was_not_kept_is_done_once() {
     let mut site = Site::new();
-    site.plot.set("api.request_seconds_max", "1");
     let house = site.start();
     let (tenant, _) = house.onboard("once", "once.example", "127.2.0.92");
+    house.kill();
+    site.plot.set("api.request_seconds_max", "1");
+    let house = site.start();
     site.database.execute(
         "CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3600); RETURN NEW; END';
          CREATE TRIGGER stall BEFORE UPDATE OF status ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION stall()",

@@ -4,9 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod fairness;
 mod refusals;
 mod running;
 mod serving;
 mod story;
+mod street;
+mod telling;
 
 use posthouse_tests::house;

@@ -118,3 +118,31 @@ fn a_deleted_tenant_is_shut_at_once_and_gone_when_its_mail_has_drained() {
     wait_for("the tenant to be erased", || (house.api("GET", &path, &operator, None).0 == 404).then_some(()));
     assert_eq!(house.stop().code(), Some(0));
 }
+
+#[test]
+fn the_lab_keeps_what_was_published_and_publishes_nothing_by_itself() {
+    let mut plot = Plot::new();
+    let elsewhere = plot.path().join("journal");
+    plot.set("spool.directory", elsewhere.to_str().unwrap());
+    let house = plot.start();
+    assert_eq!(house.text("/spool"), elsewhere.to_str().unwrap());
+    assert!(elsewhere.join("lock").exists() && !house.data.join("spool").exists());
+    let (tenant, _) = house.onboard("golf", "golf.example", "127.2.0.83");
+    let domain = format!("/v1/tenants/self/domains/{}", tenant.onboarding["domain"]["id"].as_str().unwrap());
+    let (status, body) = house.api("POST", &format!("{domain}/dkim-keys/rotate"), &tenant.key, None);
+    assert!((200..300).contains(&status), "{status} {body}");
+    assert_eq!(house.stop().code(), Some(0));
+
+    let house = plot.start();
+    let (status, checked) = house.api("POST", &format!("{domain}/verify"), &tenant.key, None);
+    assert_eq!((status, &checked["state"]), (200, &serde_json::json!("verified")), "{checked}");
+    let states: Vec<&str> = checked["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|record| record["purpose"].as_str().unwrap().starts_with("dkim"))
+        .map(|record| record["state"].as_str().unwrap())
+        .collect();
+    assert!(states.contains(&"ok") && states.contains(&"missing"), "{checked}");
+    assert_eq!(house.stop().code(), Some(0));
+}

@@ -97,3 +97,15 @@ fn a_node_in_production_begins_with_its_first_operator() {
     assert!(code == 65 && said.contains("operator add"), "{code}: {said}");
     assert_eq!(house.stop().code(), Some(0));
 }
+
+/// A start that fails before the end of its checks must not have begun to deliver.
+#[test]
+fn a_missing_certificate_is_found_before_mail_moves() {
+    let outside = Outside::new();
+    let mut plot = Plot::new();
+    settle(&mut plot, outside.url());
+    plot.set("tls.chain", plot.path().join("nowhere.pem").to_str().unwrap());
+    let (status, said) = plot.serve_in_vain();
+    assert!(status == Some(78) && said.contains("nowhere.pem"), "{status:?}: {said}");
+    assert!(!plot.path().join("data/spool").exists(), "the journal was opened");
+}

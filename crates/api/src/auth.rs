@@ -38,10 +38,13 @@ pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Ne
         Some(wait) => Problem::new(Kind::TooManyRequests, "too many requests with this credential")
             .with_retry_after(wait)
             .into_response(),
-        None => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
+        None => match api.requests().turn(&caller.access) {
+            Err(problem) => problem.into_response(),
+            Ok(_turn) => {
+                request.extensions_mut().insert(caller);
+                next.run(request).await
+            }
+        },
     };
     // draft-ietf-httpapi-ratelimit-headers-10.
     let policy = format!("\"requests\";q={};w={}", standing.quota, standing.window_seconds);

@@ -3,26 +3,27 @@
 //! Only calls with an `Idempotency-Key` are tasks of their own (`idempotency.rs`); everything else ends with its
 //! connection. Nothing is decided here. `server.rs` waits for what is still at work when the connections are gone.
 
-use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use crate::in_flight::{InFlight, Turn};
+use crate::problem::Problem;
+use registry::Access;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 /// Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Calls {
-    turns: Arc<Semaphore>,
+    turns: InFlight,
     tasks: TaskTracker,
 }
 
 impl Calls {
     pub fn new(calls_max: usize) -> Calls {
-        Calls { turns: Arc::new(Semaphore::new(calls_max)), tasks: TaskTracker::new() }
+        Calls { turns: InFlight::new(calls_max), tasks: TaskTracker::new() }
     }
 
-    /// Room for one more, if there is any. Nobody waits for it: a client that is told can come back.
-    pub fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.turns).try_acquire_owned().ok()
+    /// Room for one more of this caller, if there is any.
+    pub fn turn(&self, access: &Access) -> Result<Turn, Problem> {
+        self.turns.turn(access)
     }
 
     pub fn spawn<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {

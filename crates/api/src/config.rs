@@ -14,6 +14,8 @@ pub struct Config {
     pub message_body_octets_max: usize,
     /// Connections at the same time. When all places are taken, the one that has been idle longest makes room.
     pub connections_max: usize,
+    /// Requests at the same time. Tenants share them: one alone gets half, over its share it is told to come back.
+    pub requests_in_flight_max: usize,
     /// Connections of one address (IPv6: of one /64), with the same rule among themselves. A proxy in front of the API
     /// is one address.
     pub connections_per_address_max: usize,
@@ -35,7 +37,8 @@ pub struct Config {
     pub cookie_secure: bool,
     /// Seconds that a call waits for the same call that is still running.
     pub idempotency_wait_seconds: u64,
-    /// Calls with an `Idempotency-Key` at the same time; each is finished even if its client goes away.
+    /// Calls with an `Idempotency-Key` at the same time; each is finished even if its client goes away. Shared by
+    /// tenants like requests.
     pub idempotent_calls_max: usize,
     /// Messages of one batch call.
     pub batch_recipients_max: usize,
@@ -68,6 +71,7 @@ impl Default for Config {
             body_octets_max: 256 * 1024,
             message_body_octets_max: 70 * 1024 * 1024,
             connections_max: 1024,
+            requests_in_flight_max: 512,
             connections_per_address_max: 256,
             header_seconds_max: 30,
             request_seconds_max: 60,

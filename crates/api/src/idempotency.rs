@@ -10,7 +10,7 @@
 //! What may surprise: without the header nothing here touches the database, so sending goes on while it is away.
 
 use crate::auth::Caller;
-use crate::body::read;
+use crate::held::{carry, held, read_held};
 use crate::problem::{Kind, Problem};
 use crate::state::{Api, trouble};
 use aws_lc_rs::digest;
@@ -49,11 +49,13 @@ pub async fn once(State(api): State<Api>, request: Request, next: Next) -> Respo
 async fn run(api: &Api, key: String, request: Request, next: Next) -> Result<Response, Problem> {
     let access = request.extensions().get::<Caller>().map(|caller| caller.access.clone());
     let access = access.ok_or_else(Problem::internal)?;
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let turn = api.calls().turn(&access)?;
     // Reading is bounded by the largest body of any operation; the handler applies its own limit again.
-    let body = read(body, api.config().message_body_octets_max).await?;
+    let mut held = held(api, &access, &parts.extensions);
+    let body = read_held(&parts.headers, body, api.config().message_body_octets_max, &mut held).await?;
     let hash = fingerprint(&parts.method, parts.uri.path(), &body);
-    let turn = api.calls().turn().ok_or_else(Problem::unavailable)?;
+    carry(held, &mut parts.extensions);
     let call = Call { api: api.clone(), access, key, hash };
     let task = api.calls().spawn(async move {
         let _turn = turn;

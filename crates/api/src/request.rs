@@ -6,7 +6,7 @@
 use crate::problem::{Kind, Problem, with_request_id};
 use crate::state::Api;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use mail::RequestId;
@@ -31,12 +31,25 @@ pub async fn surround(State(api): State<Api>, request: Request, next: Next) -> R
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let status = response.status().as_u16();
-    let duration_ms = api.clock().instant().saturating_since(started).as_millis() as u64;
+    let took = api.clock().instant().saturating_since(started);
+    let duration_ms = took.as_millis() as u64;
     let route = route.as_deref().unwrap_or("none");
     tracing::info!(request.id = %id, %method, route, status, duration_ms, "request answered");
-    metrics::counter!("posthouse_api_requests_total", "route" => route.to_owned(), "status" => status.to_string())
+    let (route, method) = (route.to_owned(), known(&method));
+    metrics::histogram!("posthouse_api_request_seconds", "route" => route.clone(), "method" => method)
+        .record(took.as_secs_f64());
+    let status = status.to_string();
+    metrics::counter!("posthouse_api_requests_total", "route" => route, "method" => method, "status" => status)
         .increment(1);
+    metrics::gauge!("posthouse_api_requests_in_flight").set(api.requests().count() as f64);
     response
+}
+
+/// A client may make up a method; a label must not.
+fn known(method: &Method) -> &'static str {
+    let all =
+        [("GET", Method::GET), ("POST", Method::POST), ("PATCH", Method::PATCH), ("DELETE", Method::DELETE)];
+    all.iter().find(|(_, known)| known == method).map_or("other", |(word, _)| word)
 }
 
 /// A panic is a bug; the client gets an answer and the panic hook has logged it.

@@ -16,12 +16,12 @@ const PLACES_MAX: usize = 10_000;
 /// An escaped character is at most so much longer (`&quot;`).
 const ESCAPED_MAX: usize = 6;
 
-/// Refuses a call whose messages would be too large together.
-pub fn check(message: &SendMessage) -> Result<(), Problem> {
+/// Octets of the messages of a call. Refuses one whose messages would be too large together.
+pub fn check(message: &SendMessage) -> Result<usize, Problem> {
     check_within(message, CALL_OCTETS_MAX)
 }
 
-fn check_within(message: &SendMessage, octets_max: usize) -> Result<(), Problem> {
+fn check_within(message: &SendMessage, octets_max: usize) -> Result<usize, Problem> {
     let total = octets(message)?;
     if total > octets_max {
         let text = format!(
@@ -30,7 +30,7 @@ fn check_within(message: &SendMessage, octets_max: usize) -> Result<(), Problem>
         );
         return Err(Problem::new(Kind::BodyTooLarge, text));
     }
-    Ok(())
+    Ok(total)
 }
 
 fn octets(message: &SendMessage) -> Result<usize, Problem> {

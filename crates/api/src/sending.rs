@@ -4,12 +4,16 @@
 //! batch the accepted part stays accepted when a later message is refused (a quota ends somewhere), so the answer
 //! names the refused ones; if nothing at all was accepted, the first refusal is the answer.
 
-use crate::draft::Draft;
-use crate::problem::Problem;
+use crate::body::parse;
+use crate::draft::{Draft, Press};
+use crate::held::hold_all;
+use crate::problem::{FieldError, Problem};
+use crate::send_body::SendMessage;
+use crate::send_size;
 use crate::state::Api;
 use crate::steering::Asked;
 use futures_util::StreamExt as _;
-use ingress::{Accepted, Denial, Door, Offer};
+use ingress::{Accepted, Denial, Door, Held, Offer};
 use mail::MessageId;
 use registry::Sender;
 use serde::Serialize;
@@ -47,6 +51,27 @@ pub struct RefusedEntry {
 pub enum Form {
     Single,
     Batch,
+}
+
+/// Reads the messages of a JSON body. What they will be is held before any of it is made.
+pub fn drafts_of_json(
+    api: &Api,
+    sender: Sender,
+    body: &[u8],
+    held: &mut Held,
+) -> Result<(Vec<Draft>, (Form, Asked)), Problem> {
+    let mut message: SendMessage = parse(body, api)?;
+    let most = api.config().batch_recipients_max;
+    if message.recipients.len() > most {
+        let error = FieldError::new("/recipients", "too_many", format!("has more than {most} entries"));
+        return Err(Problem::invalid_fields(vec![error]));
+    }
+    let form = if message.recipients.is_empty() { Form::Single } else { Form::Batch };
+    let asked = Asked::resolve(&mut message, &api.snapshot(), sender, api.now())?;
+    hold_all(held, body.len() + send_size::check(&message)?)?;
+    let mut random = api.random();
+    let drafts = message.into_drafts(&mut Press { now: api.now(), random: &mut random })?;
+    Ok((drafts, (form, asked)))
 }
 
 pub async fn offer_all(

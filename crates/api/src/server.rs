@@ -25,6 +25,8 @@ use tower::ServiceExt as _;
 
 /// Between two attempts to accept when the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Attempts that fail in a row for one line in the log: one a second.
+const FAILURES_PER_LINE: u32 = 10;
 
 /// Serves until `shutdown` fires and every request in progress has ended or run out of time.
 pub async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) {
@@ -34,6 +36,7 @@ pub async fn serve(listener: TcpListener, state: AppState, shutdown: Cancellatio
     let connections = TaskTracker::new();
     let idle_max = Duration::from_secs(config.header_seconds_max);
     let door = Door { router, builder: builder(idle_max), idle_max, shutdown: shutdown.clone() };
+    let mut failures: u32 = 0;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -42,9 +45,15 @@ pub async fn serve(listener: TcpListener, state: AppState, shutdown: Cancellatio
         let (stream, peer) = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
+                Ok(accepted) => {
+                    failures = 0;
+                    accepted
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "the API cannot accept a connection");
+                    if failures.is_multiple_of(FAILURES_PER_LINE) {
+                        tracing::warn!(%error, "the API cannot accept a connection");
+                    }
+                    failures = failures.wrapping_add(1);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }

@@ -7,6 +7,7 @@ use crate::calls::Calls;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::dns::DnsChecker;
+use crate::in_flight::InFlight;
 use crate::limit::RequestRate;
 use crate::problem::Problem;
 use crate::schema::Schemas;
@@ -33,8 +34,18 @@ pub type Cancel = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<usize>> + S
 /// Whether this node can do its work, and if not, why not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// One sentence each; empty means ready.
-    pub reasons: Vec<String>,
+    /// Empty means ready.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why a node is not ready.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Reason {
+    /// Stable, made for programs.
+    #[schema(value_type = String, example = "journal_sealed")]
+    pub code: &'static str,
+    /// A sentence for people.
+    pub detail: String,
 }
 
 /// What the binary hands to the API.
@@ -65,6 +76,7 @@ struct Inner {
     rate: Mutex<RequestRate>,
     logins: Mutex<Throttle>,
     hashing: Semaphore,
+    requests: InFlight,
     calls: Calls,
     schemas: Schemas,
     document: Bytes,
@@ -89,6 +101,7 @@ impl Api {
             rate: Mutex::new(rate),
             logins: Mutex::new(logins),
             hashing: Semaphore::new(HASHES_MAX),
+            requests: InFlight::new(app.config.requests_in_flight_max),
             calls: Calls::new(app.config.idempotent_calls_max),
             schemas: published.schemas,
             document: published.document,
@@ -156,6 +169,11 @@ impl Api {
     /// Passwords that are being hashed now: 19 MiB each, so their number is bounded.
     pub fn hashing(&self) -> &Semaphore {
         &self.0.hashing
+    }
+
+    /// Requests that are being answered.
+    pub fn requests(&self) -> &InFlight {
+        &self.0.requests
     }
 
     /// Calls that go on although their client may be gone.

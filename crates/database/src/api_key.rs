@@ -65,7 +65,7 @@ impl Database {
         if exceeds(new.rights, access) || new.role.is_of_house() != tenant.is_none() {
             return Err(Fault::Forbidden);
         }
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, tenant, Intent::Change, "create an API key").await?;
         let bounds = Bounds { stream: new.stream, networks: &new.networks, expires_at: new.expires_at };
         scoped.expect_within_own(bounds).await?;
@@ -81,7 +81,7 @@ impl Database {
         tenant: Option<TenantId>,
         key: ApiKeyId,
     ) -> Result<ApiKeyRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, tenant, Intent::Read, "fetch an API key").await?;
         let sql = "SELECT * FROM api_keys WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2";
         api_key_from(&scoped.one("API key", sql, &[&tenant.map(TenantId::uuid), &key.uuid()]).await?)
@@ -93,7 +93,7 @@ impl Database {
         tenant: Option<TenantId>,
         page: &PageRequest,
     ) -> Result<Page<ApiKeyRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, tenant, Intent::Read, "list API keys").await?;
         let sql = "SELECT * FROM api_keys WHERE tenant_id IS NOT DISTINCT FROM $1 AND id < $2
                    ORDER BY id DESC LIMIT $3";
@@ -108,7 +108,7 @@ impl Database {
         tenant: Option<TenantId>,
         key: ApiKeyId,
     ) -> Result<(ApiKeyRow, Zeroizing<String>), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, tenant, Intent::Change, "rotate an API key").await?;
         let minted = self.keys().secrets.mint_api_key(key, &mut self.random());
         let sql = "UPDATE api_keys SET secret_mac = $3
@@ -134,7 +134,7 @@ impl Database {
         tenant: Option<TenantId>,
         key: ApiKeyId,
     ) -> Result<ApiKeyRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, tenant, Intent::Change, "revoke an API key").await?;
         let owner = tenant.map(TenantId::uuid);
         let sql = "SELECT * FROM api_keys WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2 FOR UPDATE";

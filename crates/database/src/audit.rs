@@ -109,7 +109,7 @@ impl Database {
         if !access.is_house() {
             return Err(Fault::Forbidden);
         }
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "write the audit").await?;
         scoped.record(self, Change { action, tenant: None, object, detail }).await?;
         scoped.commit().await
@@ -117,7 +117,7 @@ impl Database {
 
     /// Newest first; a tenant sees its own entries.
     pub async fn audit_list(&self, access: &Access, page: &PageRequest) -> Result<Page<AuditEntry>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list the audit").await?;
         let rows = scoped
             .rows(
@@ -134,7 +134,7 @@ impl Database {
         if !access.is_house() {
             return Err(Fault::Forbidden);
         }
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "verify the audit").await?;
         let head: Vec<u8> =
             column(&scoped.one("registry", "SELECT audit_head FROM registry", &[]).await?, "audit_head")?;

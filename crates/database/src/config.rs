@@ -12,7 +12,7 @@ pub struct Config {
     /// A PEM file with the authorities that PostgreSQL's certificate must come from. With it the connection is
     /// encrypted and checked; without it it is in the clear, which is right for a unix socket or the same host.
     pub ca_file: Option<PathBuf>,
-    /// Connections in the pool.
+    /// Connections in the pool. Tenants share three quarters of them, and the house has at most as many.
     pub connections_max: usize,
     /// How long a request waits for a free connection before it is answered with 503.
     pub wait_ms_max: u64,

@@ -7,9 +7,11 @@
 use crate::config::Config;
 use crate::error::Fault;
 use crate::migrate;
+use crate::places::{Places, Pooled};
 use crate::seal::Keys;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use mail::{Clock, Random, Timestamp};
+use registry::Access;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::future::Future;
@@ -24,12 +26,18 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// Notifications that may wait for the follower; more than one says nothing new.
 const NOTICES_MAX: usize = 16;
 
+/// What this file does for itself.
+const OWN: Access = Access::house("connect");
+
 /// All tables of the house.
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
 
 struct Inner {
     pool: Pool,
+    places: Arc<Places>,
+    /// How long a place is waited for.
+    wait: Duration,
     target: Target,
     keys: Keys,
     clock: Arc<dyn Clock>,
@@ -76,9 +84,12 @@ impl Database {
             .recycle_timeout(Some(wait))
             .build()
             .map_err(|error| Fault::Config(error.to_string()))?;
-        let database =
-            Database(Arc::new(Inner { pool, target, keys, clock, random: Mutex::new(random), patience }));
-        migrate::check(&*database.client().await?).await?;
+        let (places, random) = (Places::new(config.connections_max), Mutex::new(random));
+        let inner = Inner { pool, places, wait, target, keys, clock, random, patience };
+        let database = Database(Arc::new(inner));
+        let client = database.client(&OWN).await?;
+        migrate::check(&client).await?;
+        drop(client);
         Ok(database)
     }
 
@@ -87,12 +98,15 @@ impl Database {
         self.0.patience
     }
 
-    pub(crate) async fn client(&self) -> Result<Object, Fault> {
-        self.0
-            .pool
-            .get()
-            .await
-            .map_err(|error| Fault::Unavailable { trying: "connect", source: Box::new(error) })
+    /// A connection for one transaction of `access`, once it is its turn.
+    pub(crate) async fn client(&self, access: &Access) -> Result<Pooled, Fault> {
+        let place = tokio::time::timeout(self.0.wait, self.0.places.place(access)).await;
+        let place = place
+            .map_err(|elapsed| Fault::Unavailable { trying: "wait for a turn", source: Box::new(elapsed) })?;
+        let client = self.0.pool.get().await;
+        let client =
+            client.map_err(|error| Fault::Unavailable { trying: "connect", source: Box::new(error) })?;
+        Ok(Pooled { client, _place: place })
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -130,8 +144,10 @@ impl Target {
         if postgres.get_application_name().is_none() {
             postgres.application_name("posthouse");
         }
-        let timeout = format!("-c statement_timeout={}", config.statement_ms_max);
-        let options = postgres.get_options().map_or(timeout.clone(), |given| format!("{given} {timeout}"));
+        // A segment of the journal goes when its events are in the tables: a commit that PostgreSQL could forget in a
+        // crash would forget them for good, whatever the server's default is.
+        let own = format!("-c statement_timeout={} -c synchronous_commit=on", config.statement_ms_max);
+        let options = postgres.get_options().map_or(own.clone(), |given| format!("{given} {own}"));
         postgres.options(options);
         let tls = match &config.ca_file {
             None => None,

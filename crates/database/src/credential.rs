@@ -72,7 +72,7 @@ impl Database {
         tenant: TenantId,
         new: &CredentialNew,
     ) -> Result<(CredentialRow, Zeroizing<String>), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "create a credential").await?;
         let bounds = Bounds { stream: new.stream, networks: &new.networks, expires_at: new.expires_at };
@@ -89,7 +89,7 @@ impl Database {
         tenant: TenantId,
         credential: CredentialId,
     ) -> Result<CredentialRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a credential").await?;
         let sql = "SELECT * FROM credentials WHERE tenant_id = $1 AND id = $2";
@@ -102,7 +102,7 @@ impl Database {
         tenant: TenantId,
         page: &PageRequest,
     ) -> Result<Page<CredentialRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list credentials").await?;
         let sql = "SELECT * FROM credentials WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
         let rows = scoped.rows(sql, &[&tenant.uuid(), &page.before_id(), &page.fetch()]).await?;
@@ -116,7 +116,7 @@ impl Database {
         tenant: TenantId,
         credential: CredentialId,
     ) -> Result<(CredentialRow, Zeroizing<String>), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate a credential").await?;
         let minted = self.keys().secrets.mint_password(&mut self.random());
@@ -140,7 +140,7 @@ impl Database {
         tenant: TenantId,
         credential: CredentialId,
     ) -> Result<CredentialRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "revoke a credential").await?;
         let sql = "SELECT * FROM credentials WHERE tenant_id = $1 AND id = $2 FOR UPDATE";

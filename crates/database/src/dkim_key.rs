@@ -46,7 +46,7 @@ impl Database {
         tenant: TenantId,
         domain: DomainId,
     ) -> Result<Vec<DkimKeyRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list DKIM keys").await?;
         domain_must_exist(&scoped, tenant, domain).await?;
         dkim_keys_of(&scoped, tenant, domain).await
@@ -60,7 +60,7 @@ impl Database {
         domain: DomainId,
     ) -> Result<Vec<DkimKeyRow>, Fault> {
         let keys = new_keys().await?;
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate DKIM keys").await?;
         domain_must_exist(&scoped, tenant, domain).await?;
@@ -85,7 +85,7 @@ impl Database {
     pub async fn dkim_keys_retire(&self, access: &Access, before: Timestamp) -> Result<u64, Fault> {
         let old = "state = 'retiring' AND retired_at < $1";
         let domains = {
-            let mut client = self.client().await?;
+            let mut client = self.client(access).await?;
             let scoped = self.scope(&mut client, access, None, Intent::Read, "find retired keys").await?;
             let sql = format!(
                 "SELECT DISTINCT tenant_id, domain_id FROM dkim_keys WHERE {old} ORDER BY tenant_id LIMIT {DOMAINS_MAX}"
@@ -96,7 +96,7 @@ impl Database {
         for row in &domains {
             let tenant = TenantId::from_uuid(column(row, "tenant_id")?);
             let domain = DomainId::from_uuid(column(row, "domain_id")?);
-            let mut client = self.client().await?;
+            let mut client = self.client(access).await?;
             let scoped =
                 self.scope(&mut client, access, Some(tenant), Intent::Change, "remove retired keys").await?;
             let sql = format!(

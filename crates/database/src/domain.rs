@@ -80,7 +80,7 @@ impl Database {
         new: &DomainNew,
     ) -> Result<DomainRow, Fault> {
         let keys = new_keys().await?;
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "create a domain").await?;
         let domain = domain_insert(self, &scoped, tenant, new).await?;
         dkim_keys_insert(self, &scoped, (tenant, domain), &keys, KeyState::Active, &[]).await?;
@@ -96,7 +96,7 @@ impl Database {
         tenant: TenantId,
         domain: DomainId,
     ) -> Result<DomainRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a domain").await?;
         domain_of(&scoped, tenant, domain).await
     }
@@ -108,7 +108,7 @@ impl Database {
         tenant: TenantId,
         page: &PageRequest,
     ) -> Result<Page<DomainRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list domains").await?;
         let sql = "SELECT * FROM domains WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
         let rows = scoped.rows(sql, &[&tenant.uuid(), &page.before_id(), &page.fetch()]).await?;
@@ -126,7 +126,7 @@ impl Database {
         tenant: TenantId,
         domain: DomainId,
     ) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a domain").await?;
         let row = domain_of(&scoped, tenant, domain).await?;
         if row.state == DomainState::Suspended && !access.is_house() {
@@ -148,7 +148,7 @@ impl Database {
         domain: DomainId,
         records: &[DomainRecord],
     ) -> Result<DomainRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "check a domain").await?;
         let sql = "SELECT id FROM domains WHERE tenant_id = $1 AND id = $2 FOR UPDATE";
         scoped.one("domain", sql, &[&tenant.uuid(), &domain.uuid()]).await?;

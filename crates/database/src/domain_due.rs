@@ -18,7 +18,7 @@ impl Database {
         before: Timestamp,
         limit: u32,
     ) -> Result<Vec<(TenantId, DomainId)>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "find domains to check").await?;
         let rows = scoped
             .rows(
@@ -41,7 +41,7 @@ impl Database {
         tenant: TenantId,
         domain: DomainId,
     ) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "postpone a check").await?;
         let sql = "UPDATE domains SET checked_at = $3 WHERE tenant_id = $1 AND id = $2";
         scoped.execute(sql, &[&tenant.uuid(), &domain.uuid(), &self.now().to_jiff()]).await?;

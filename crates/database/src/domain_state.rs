@@ -47,7 +47,7 @@ impl Database {
         if !access.is_house() {
             return Err(Fault::Forbidden);
         }
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "stop a domain").await?;
         let changed = scoped.execute(sql, &[&tenant.uuid(), &domain.uuid()]).await?;
         let row = domain_of(&scoped, tenant, domain).await?;

@@ -57,7 +57,7 @@ impl Database {
         tenant: TenantId,
         new: &EndpointNew,
     ) -> Result<(EndpointRow, Zeroizing<String>), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "create an endpoint").await?;
         let (row, secret) = endpoint_insert(self, &scoped, tenant, new).await?;
@@ -72,7 +72,7 @@ impl Database {
         tenant: TenantId,
         endpoint: EndpointId,
     ) -> Result<EndpointRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch an endpoint").await?;
         endpoint_from(&row_of(&scoped, tenant, endpoint).await?)
     }
@@ -83,7 +83,7 @@ impl Database {
         tenant: TenantId,
         page: &PageRequest,
     ) -> Result<Page<EndpointRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list endpoints").await?;
         let sql = "SELECT * FROM endpoints WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
         let rows = scoped.rows(sql, &[&tenant.uuid(), &page.before_id(), &page.fetch()]).await?;
@@ -100,7 +100,7 @@ impl Database {
         if let Some(url) = &change.url {
             check_url(url)?;
         }
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "update an endpoint").await?;
         let kinds = change.kinds.as_deref().map(words);
@@ -125,7 +125,7 @@ impl Database {
         endpoint: EndpointId,
         reason: &str,
     ) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "disable an endpoint").await?;
         let sql = "UPDATE endpoints SET state = 'disabled', state_reason = $3
@@ -147,7 +147,7 @@ impl Database {
         tenant: TenantId,
         endpoint: EndpointId,
     ) -> Result<(EndpointRow, Zeroizing<String>), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate a secret").await?;
         let (secret, sealed) = new_secret(self, tenant, endpoint)?;
         let sql = "UPDATE endpoints SET secrets = ARRAY[$3::bytea, secrets[1]]
@@ -165,7 +165,7 @@ impl Database {
         tenant: TenantId,
         endpoint: EndpointId,
     ) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "delete an endpoint").await?;
         let row = endpoint_from(&row_of(&scoped, tenant, endpoint).await?)?;

@@ -114,7 +114,7 @@ impl Database {
     }
 
     async fn ids(&self, access: &Access, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Uuid>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "look for old rows").await?;
         scoped.rows(sql, parameters).await?.iter().map(|row| column(row, "id")).collect()
     }
@@ -132,7 +132,7 @@ impl Database {
     }
 
     async fn part(&self, access: &Access, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "erase rows").await?;
         let gone = scoped.execute(sql, parameters).await?;
         scoped.commit().await?;
@@ -140,7 +140,7 @@ impl Database {
     }
 
     async fn tenant_delete(&self, access: &Access, tenant: TenantId) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "erase a tenant").await?;
         let sql = "SELECT * FROM tenants WHERE id = $1 FOR UPDATE";
         expect_closing(tenant_from(&scoped.one("tenant", sql, &[&tenant.uuid()]).await?)?.status)?;

@@ -33,7 +33,7 @@ impl Database {
         tenant: TenantId,
         page: &PageRequest,
     ) -> Result<Page<EventRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list events").await?;
         let sql = "SELECT * FROM events WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
         let rows = scoped.rows(sql, &[&tenant.uuid(), &page.after_number(), &page.fetch()]).await?;

@@ -174,13 +174,16 @@ impl Follower {
 
     async fn refresh(&mut self) -> Result<(), Fault> {
         let database = self.database.clone();
-        let mut client = database.client().await?;
         let access = Access::house("follower");
+        let mut client = database.client(&access).await?;
         let scoped = database.scope(&mut client, &access, None, Intent::Read, "follow the registry").await?;
         let row = scoped.one("registry", "SELECT generation FROM registry", &[]).await?;
         let generation = Generation(column(&row, "generation")?);
         if !self.loaded || generation != self.handle.generation() {
+            let begun = database.clock().instant();
             let snapshot = self.read(&database, &scoped, generation).await?;
+            let took = database.clock().instant().saturating_since(begun);
+            metrics::histogram!("posthouse_snapshot_build_seconds").record(took.as_secs_f64());
             self.handle.current.store(Arc::new(snapshot));
             self.loaded = true;
         }

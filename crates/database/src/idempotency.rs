@@ -33,7 +33,7 @@ impl Database {
         request_hash: &[u8; 32],
         lease: Duration,
     ) -> Result<Begun, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "begin a request").await?;
         let (actor, now) = (access.actor().to_string(), self.now());
         let sql =
@@ -76,7 +76,7 @@ impl Database {
 
     /// The first request takes longer than its lease: nobody may take it for dead.
     pub async fn idempotency_renew(&self, access: &Access, key: &str, lease: Duration) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "go on with a request").await?;
         let until = self.now().saturating_add(lease).to_jiff();
         let sql =
@@ -93,7 +93,7 @@ impl Database {
         status: u16,
         body: &[u8],
     ) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "finish a request").await?;
         let status = i16::try_from(status).unwrap_or(500);
         let sql = "UPDATE idempotency_keys SET status = $3, body = $4 WHERE actor = $1 AND key = $2";
@@ -103,7 +103,7 @@ impl Database {
 
     /// Gives the key back, after an answer that should not be kept (5xx, 429).
     pub async fn idempotency_abandon(&self, access: &Access, key: &str) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "give up a request").await?;
         let sql = "DELETE FROM idempotency_keys WHERE actor = $1 AND key = $2 AND status IS NULL";
         scoped.execute(sql, &[&access.actor().to_string(), &key]).await?;

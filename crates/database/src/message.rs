@@ -105,7 +105,7 @@ impl Database {
         filter: &MessageFilter,
         page: &PageRequest,
     ) -> Result<Page<MessageRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list messages").await?;
         let rows = scoped
             .rows(
@@ -143,7 +143,7 @@ impl Database {
         tenant: TenantId,
         message: MessageId,
     ) -> Result<MessageRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a message").await?;
         let mut found = [message_of(&scoped, tenant, message).await?];
         recipients_fill(&scoped, &mut found).await?;
@@ -158,7 +158,7 @@ impl Database {
         tenant: TenantId,
         message: MessageId,
     ) -> Result<Vec<AttemptRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a timeline").await?;
         message_of(&scoped, tenant, message).await?;
         let sql = "SELECT * FROM attempts WHERE tenant_id = $1 AND message_id = $2 ORDER BY at, n, attempt LIMIT $3";
@@ -174,7 +174,7 @@ impl Database {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<CounterRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list counts").await?;
         let sql = "SELECT day::text AS day, stream_id, what, count FROM counters
                    WHERE tenant_id = $1 AND day BETWEEN ($2::timestamptz AT TIME ZONE 'UTC')::date

@@ -66,7 +66,7 @@ impl Database {
             return Err(Fault::Forbidden);
         }
         let keys = new_keys().await?;
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "onboard a tenant").await?;
 
         let new = TenantNew { name: onboarding.name.clone(), plan: onboarding.plan.clone() };

@@ -64,7 +64,7 @@ impl Database {
             None => None,
             Some(domain) => Some((domain, new_key(KeyAlgorithm::Rsa).await?)),
         };
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "create a pool").await?;
         let now = self.now();
         let id = PoolId::mint(now, &mut self.random());
@@ -95,13 +95,13 @@ impl Database {
     }
 
     pub async fn pool_fetch(&self, access: &Access, pool: PoolId) -> Result<PoolRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a pool").await?;
         pool_of(&scoped, pool).await
     }
 
     pub async fn pool_list(&self, access: &Access, page: &PageRequest) -> Result<Page<PoolRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list pools").await?;
         let sql = format!("{SELECT} WHERE p.id < $1 ORDER BY p.id DESC LIMIT $2");
         let rows = scoped.rows(&sql, &[&page.before_id(), &page.fetch()]).await?;
@@ -114,7 +114,7 @@ impl Database {
         pool: PoolId,
         change: &PoolChange,
     ) -> Result<PoolRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "update a pool").await?;
         scoped
             .one(
@@ -135,7 +135,7 @@ impl Database {
 
     /// `InUse` while a stream names it.
     pub async fn pool_delete(&self, access: &Access, pool: PoolId) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "delete a pool").await?;
         let gone = scoped.execute("DELETE FROM pools WHERE id = $1", &[&pool.uuid()]).await;
         if gone.map_err(|fault| fault.in_use("pool"))? == 0 {

@@ -104,7 +104,7 @@ pub struct Batch {
 impl Database {
     /// Writes a batch and the cursor, all or nothing.
     pub async fn projection_apply(&self, access: &Access, batch: &Batch) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "write the projection").await?;
         let now = self.now();
         tenants_hold(&scoped, batch).await?;
@@ -121,7 +121,7 @@ impl Database {
 
     /// Where a reader was; none before its first batch.
     pub async fn cursor_fetch(&self, access: &Access, name: &str) -> Result<Option<Vec<u8>>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a cursor").await?;
         let row = scoped.optional("SELECT position FROM cursors WHERE name = $1", &[&name]).await?;
         row.map(|row| column(&row, "position")).transpose()
@@ -129,7 +129,7 @@ impl Database {
 
     /// Today's counts, for `Usage::restore`.
     pub async fn usage_restore(&self, access: &Access) -> Result<Vec<DayCount>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch today's usage").await?;
         let today = self.now();
         let sql = "SELECT tenant_id, credential_id, recipients FROM usage_days

@@ -8,7 +8,8 @@
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::migrate::RUNTIME_ROLE;
-use deadpool_postgres::{Object, Transaction};
+use crate::places::Pooled;
+use deadpool_postgres::Transaction;
 use mail::TenantId;
 use registry::{Access, Right};
 use std::future::Future;
@@ -44,7 +45,7 @@ impl Database {
     /// Opens a transaction for `access`, held to `tenant` if one is named. `trying` is what a fault will say.
     pub(crate) async fn scope<'c>(
         &self,
-        client: &'c mut Object,
+        client: &'c mut Pooled,
         access: &Access,
         tenant: Option<TenantId>,
         intent: Intent,
@@ -107,6 +108,11 @@ impl Scoped<'_> {
     pub(crate) async fn execute(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {
         let statement = self.bounded(self.transaction.prepare_cached(sql)).await?;
         self.bounded(self.transaction.execute(&statement, parameters)).await
+    }
+
+    /// Settings for this transaction alone: statements without parameters and rows.
+    pub(crate) async fn batch(&self, sql: &str) -> Result<(), Fault> {
+        self.bounded(self.transaction.batch_execute(sql)).await
     }
 
     pub(crate) async fn commit(self) -> Result<(), Fault> {

@@ -30,7 +30,7 @@ impl Database {
         user: UserId,
         valid_for: Duration,
     ) -> Result<Zeroizing<String>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "issue a refresh token").await?;
         let family = Uuid::from_bytes(self.random().bytes());
         let token = self.refresh_insert(&scoped, family, user, valid_for).await?;
@@ -44,7 +44,7 @@ impl Database {
         token: &str,
         valid_for: Duration,
     ) -> Result<Refreshed, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "renew a refresh token").await?;
         let mac = self.keys().secrets.token_mac(token);
         let sql = "SELECT * FROM refresh_tokens WHERE mac = $1 FOR UPDATE";
@@ -70,7 +70,7 @@ impl Database {
 
     /// Log-out: the whole family ends. An unknown token changes nothing.
     pub async fn refresh_revoke(&self, access: &Access, token: &str) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "end a session").await?;
         let mac = self.keys().secrets.token_mac(token);
         let sql =

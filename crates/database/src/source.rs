@@ -26,7 +26,7 @@ pub struct SourceChange {
 
 impl Database {
     pub async fn source_create(&self, access: &Access, new: &SourceNew) -> Result<EgressSource, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "create a source").await?;
         let now = self.now();
         let row = scoped
@@ -51,7 +51,7 @@ impl Database {
     }
 
     pub async fn source_fetch(&self, access: &Access, source: SourceId) -> Result<EgressSource, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a source").await?;
         source_from(&scoped.one("source", "SELECT * FROM sources WHERE id = $1", &[&source.uuid()]).await?)
     }
@@ -61,7 +61,7 @@ impl Database {
         access: &Access,
         page: &PageRequest,
     ) -> Result<Page<EgressSource>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list sources").await?;
         let rows = scoped
             .rows(
@@ -78,7 +78,7 @@ impl Database {
         source: SourceId,
         change: &SourceChange,
     ) -> Result<EgressSource, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "update a source").await?;
         let row = scoped
             .one(
@@ -95,7 +95,7 @@ impl Database {
 
     /// `InUse` while a pool holds it.
     pub async fn source_delete(&self, access: &Access, source: SourceId) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "delete a source").await?;
         let gone = scoped.execute("DELETE FROM sources WHERE id = $1", &[&source.uuid()]).await;
         if gone.map_err(|fault| fault.in_use("source"))? == 0 {

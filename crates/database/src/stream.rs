@@ -38,7 +38,7 @@ impl Database {
         tenant: TenantId,
         new: &StreamNew,
     ) -> Result<Stream, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "create a stream").await?;
         let stream = stream_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("stream.create", &stream)).await?;
@@ -52,7 +52,7 @@ impl Database {
         tenant: TenantId,
         stream: StreamId,
     ) -> Result<Stream, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a stream").await?;
         stream_of(&scoped, tenant, stream).await
     }
@@ -63,7 +63,7 @@ impl Database {
         tenant: TenantId,
         page: &PageRequest,
     ) -> Result<Page<Stream>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list streams").await?;
         let rows = scoped
             .rows(
@@ -81,7 +81,7 @@ impl Database {
         stream: StreamId,
         change: &StreamChange,
     ) -> Result<Stream, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "update a stream").await?;
         let mut next = stream_of(&scoped, tenant, stream).await?;
         next.name = change.name.clone().unwrap_or(next.name);
@@ -115,7 +115,7 @@ impl Database {
         tenant: TenantId,
         stream: StreamId,
     ) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a stream").await?;
         let sql = "DELETE FROM streams WHERE tenant_id = $1 AND id = $2";
         let gone = scoped.execute(sql, &[&tenant.uuid(), &stream.uuid()]).await;

@@ -35,7 +35,7 @@ pub struct TenantChange {
 impl Database {
     /// Makes a tenant without anything that belongs to it. The API uses `tenant_onboard`.
     pub async fn tenant_create(&self, access: &Access, new: &TenantNew) -> Result<Tenant, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "create a tenant").await?;
         let tenant = tenant_insert(self, &scoped, new).await?;
         scoped.record(self, change_of("tenant.create", &tenant)).await?;
@@ -44,7 +44,7 @@ impl Database {
     }
 
     pub async fn tenant_fetch(&self, access: &Access, tenant: TenantId) -> Result<Tenant, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a tenant").await?;
         let row = scoped.one("tenant", "SELECT * FROM tenants WHERE id = $1", &[&tenant.uuid()]).await?;
         tenant_from(&row)
@@ -52,7 +52,7 @@ impl Database {
 
     /// Newest first. A tenant's access sees a list of one.
     pub async fn tenant_list(&self, access: &Access, page: &PageRequest) -> Result<Page<Tenant>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list tenants").await?;
         let rows = scoped
             .rows(
@@ -73,7 +73,7 @@ impl Database {
         if change.plan.is_some() && !access.is_house() {
             return Err(Fault::Forbidden);
         }
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "update a tenant").await?;
         let row = scoped
             .one(
@@ -103,7 +103,7 @@ impl Database {
         status: TenantStatus,
         reason: Option<&str>,
     ) -> Result<Tenant, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "set a tenant's status").await?;
         let row = scoped

@@ -52,7 +52,7 @@ impl Database {
             return Err(Fault::Invalid { field: "role", reason });
         }
         let hash = hash(new.password).await?;
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, new.tenant, Intent::Change, "create a user").await?;
         let now = self.now();
         let row = scoped
@@ -103,14 +103,14 @@ impl Database {
     }
 
     pub async fn user_fetch(&self, access: &Access, user: UserId) -> Result<UserRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a user").await?;
         user_from(&user_of(&scoped, user).await?)
     }
 
     /// Newest first; a tenant's access sees the tenant's people.
     pub async fn user_list(&self, access: &Access, page: &PageRequest) -> Result<Page<UserRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list users").await?;
         let sql = "SELECT * FROM users WHERE ($1::uuid IS NULL OR tenant_id = $1) AND id < $2
                    ORDER BY id DESC LIMIT $3";
@@ -126,7 +126,7 @@ impl Database {
         password: Zeroizing<String>,
     ) -> Result<UserRow, Fault> {
         let hash = hash(password).await?;
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "set a password").await?;
         let sql = "UPDATE users SET password_hash = $2, token_version = token_version + 1 WHERE id = $1 RETURNING *";
         let user = user_from(&scoped.one("user", sql, &[&user.uuid(), &hash]).await?)?;
@@ -139,7 +139,7 @@ impl Database {
 
     /// Disabled people cannot log in and all their tokens end.
     pub async fn user_disable(&self, access: &Access, user: UserId) -> Result<UserRow, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "disable a user").await?;
         // Locked, so that two operators cannot disable each other at the same time.
         let sql = "SELECT id FROM users WHERE role = 'operator' AND disabled_at IS NULL FOR UPDATE";
@@ -164,7 +164,7 @@ impl Database {
     }
 
     async fn user_by_email(&self, access: &Access, email: &str) -> Result<Option<(UserRow, String)>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "look for a user").await?;
         let row =
             scoped.optional("SELECT * FROM users WHERE email = $1", &[&email.trim().to_lowercase()]).await?;

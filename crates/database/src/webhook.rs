@@ -2,7 +2,8 @@
 //!
 //! A call is made in the transaction of its event (`event.rs`). `webhook_due` leases calls with SKIP LOCKED, so any
 //! number of deliverers share the queue; a lease that runs out is given to another, so a receiver may see a call
-//! twice and recognises it by `webhook-id`. When to try again is the caller's decision.
+//! twice and recognises it by `webhook-id`. When to try again is the caller's decision, and so is how much of one
+//! tenant or endpoint is leased at once: calls are taken in turn, however long the queue of one of them is.
 
 use crate::connect::Database;
 use crate::credential::time_from;
@@ -23,6 +24,21 @@ pub struct WebhookDue {
     pub event: EventRow,
     /// Tries so far.
     pub attempts: u32,
+}
+
+/// How many calls are leased, and of whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookWanted {
+    pub limit: usize,
+    /// Of one endpoint.
+    pub per_endpoint: usize,
+    /// Of one tenant that is not in `tenants`.
+    pub per_tenant: usize,
+    /// Of these.
+    pub tenants: Vec<(TenantId, usize)>,
+    /// Endpoints that have as much as they can use.
+    pub without: Vec<EndpointId>,
+    pub lease: Duration,
 }
 
 /// What came of a try.
@@ -65,31 +81,75 @@ pub struct WebhookDeliveryRow {
     pub created_at: Timestamp,
 }
 
+/// `waiting` steps from endpoint to endpoint through the index, so its cost is their number and not the length of their
+/// queues. The rows are locked last, found by their place, and what they say is looked at again then.
+const LEASE_SQL: &str = "
+    WITH RECURSIVE waiting AS (
+        (SELECT endpoint_id FROM webhook_deliveries WHERE state = 'pending' ORDER BY endpoint_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT d.endpoint_id FROM webhook_deliveries d
+                WHERE d.state = 'pending' AND d.endpoint_id > w.endpoint_id ORDER BY d.endpoint_id LIMIT 1)
+        FROM waiting w WHERE w.endpoint_id IS NOT NULL),
+    rooms AS (SELECT * FROM unnest($6::uuid[], $7::bigint[]) AS r (tenant_id, room)),
+    found AS (
+        SELECT p.tenant_id, d.*, coalesce(r.room, $5) AS room
+        FROM waiting w
+        JOIN endpoints p ON p.id = w.endpoint_id AND p.state = 'active'
+        LEFT JOIN rooms r ON r.tenant_id = p.tenant_id
+        CROSS JOIN LATERAL (
+            SELECT q.place_of_row, q.endpoint_id, q.due_at, row_number() OVER (ORDER BY q.due_at) AS place
+            FROM (SELECT ctid AS place_of_row, endpoint_id, due_at FROM webhook_deliveries
+                  WHERE endpoint_id = w.endpoint_id AND state = 'pending' AND due_at <= $1
+                    AND (lease_until IS NULL OR lease_until <= $1)
+                  ORDER BY due_at LIMIT $4) q) d
+        WHERE w.endpoint_id <> ALL ($8::uuid[]) AND coalesce(r.room, $5) > 0),
+    placed AS (
+        SELECT *, row_number() OVER (PARTITION BY tenant_id ORDER BY place, due_at) AS turn FROM found),
+    chosen AS (
+        SELECT place_of_row FROM placed WHERE turn <= room ORDER BY turn, due_at LIMIT $2),
+    due AS (
+        SELECT d.endpoint_id, d.event_id FROM webhook_deliveries d
+        JOIN chosen c ON c.place_of_row = d.ctid
+        WHERE d.state = 'pending' AND (d.lease_until IS NULL OR d.lease_until <= $1)
+        FOR UPDATE OF d SKIP LOCKED),
+    leased AS (
+        UPDATE webhook_deliveries d SET lease_until = $3 FROM due
+        WHERE d.endpoint_id = due.endpoint_id AND d.event_id = due.event_id
+        RETURNING d.endpoint_id, d.event_id, d.attempts, d.due_at)
+    SELECT l.endpoint_id, l.attempts, e.* FROM leased l JOIN events e ON e.id = l.event_id
+    ORDER BY l.due_at, e.seq";
+/// What the planner knows of a queue is always old: it would read the whole of it where a step through the index does.
+const BY_INDEX_SQL: &str =
+    "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+
 impl Database {
-    /// Calls to active endpoints that are due, the longest due first, leased for `lease`.
+    /// Calls to active endpoints that are due, leased. Tenants take turns, and the endpoints of a tenant; of one
+    /// endpoint the longest due come first.
     pub async fn webhook_due(
         &self,
         access: &Access,
-        limit: u32,
-        lease: Duration,
+        wanted: &WebhookWanted,
     ) -> Result<Vec<WebhookDue>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "lease webhook calls").await?;
+        scoped.batch(BY_INDEX_SQL).await?;
         let now = self.now();
+        let (tenants, rooms): (Vec<_>, Vec<_>) =
+            wanted.tenants.iter().map(|(tenant, room)| (tenant.uuid(), as_i64(*room))).unzip();
+        let without: Vec<_> = wanted.without.iter().map(|endpoint| endpoint.uuid()).collect();
         let rows = scoped
             .rows(
-                "WITH due AS (
-                     SELECT d.endpoint_id, d.event_id FROM webhook_deliveries d
-                     JOIN endpoints p ON p.id = d.endpoint_id AND p.state = 'active'
-                     WHERE d.state = 'pending' AND d.due_at <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
-                     ORDER BY d.due_at LIMIT $2 FOR UPDATE OF d SKIP LOCKED),
-                 leased AS (
-                     UPDATE webhook_deliveries d SET lease_until = $3 FROM due
-                     WHERE d.endpoint_id = due.endpoint_id AND d.event_id = due.event_id
-                     RETURNING d.endpoint_id, d.event_id, d.attempts, d.due_at)
-                 SELECT l.endpoint_id, l.attempts, e.* FROM leased l JOIN events e ON e.id = l.event_id
-                 ORDER BY l.due_at, e.seq",
-                &[&now.to_jiff(), &i64::from(limit), &now.saturating_add(lease).to_jiff()],
+                LEASE_SQL,
+                &[
+                    &now.to_jiff(),
+                    &as_i64(wanted.limit),
+                    &now.saturating_add(wanted.lease).to_jiff(),
+                    &as_i64(wanted.per_endpoint),
+                    &as_i64(wanted.per_tenant),
+                    &tenants,
+                    &rooms,
+                    &without,
+                ],
             )
             .await?;
         let due = rows
@@ -108,7 +168,7 @@ impl Database {
 
     /// Writes down what came of tries and gives the leases back.
     pub async fn webhook_done(&self, access: &Access, results: &[WebhookResult]) -> Result<(), Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "write webhook results").await?;
         let now = self.now();
         for result in results {
@@ -148,7 +208,7 @@ impl Database {
         endpoint: EndpointId,
         page: &PageRequest,
     ) -> Result<Page<WebhookDeliveryRow>, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Read, "list webhook calls").await?;
         let sql = "SELECT d.*, e.kind FROM webhook_deliveries d JOIN events e ON e.id = d.event_id
@@ -167,7 +227,7 @@ impl Database {
         endpoint: EndpointId,
         since: Option<Timestamp>,
     ) -> Result<u64, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Note, "replay webhook calls").await?;
         let sql =
@@ -188,7 +248,7 @@ impl Database {
         tenant: TenantId,
         endpoint: EndpointId,
     ) -> Result<EventId, Fault> {
-        let mut client = self.client().await?;
+        let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "test a webhook").await?;
         let sql = "SELECT 1 FROM endpoints WHERE tenant_id = $1 AND id = $2 FOR KEY SHARE";
         scoped.one("webhook", sql, &[&tenant.uuid(), &endpoint.uuid()]).await?;
@@ -206,6 +266,10 @@ impl Database {
         scoped.commit().await?;
         Ok(id)
     }
+}
+
+fn as_i64(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn delivery_from(row: &Row) -> Result<WebhookDeliveryRow, Fault> {

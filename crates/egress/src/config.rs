@@ -21,7 +21,7 @@ pub struct Config {
     pub dns_servers: Vec<SocketAddr>,
     /// One domain's mail exchangers with all their addresses must be known within this time.
     pub resolve_seconds_max: u64,
-    /// Look-ups at a time.
+    /// Look-ups at a time; one tenant has half of them at most.
     pub resolves_max: usize,
     /// Domains whose mail exchangers are remembered.
     pub domains_remembered_max: usize,
@@ -33,6 +33,9 @@ pub struct Config {
     /// Names of this house: mail exchangers with such a name are ourselves (RFC 5321 §5.1). Set by the binary.
     #[serde(skip)]
     pub own_names: Vec<String>,
+    /// Where this house takes mail from others: an exchanger there is ourselves too. Set by the binary.
+    #[serde(skip)]
+    pub own_door: Option<SocketAddr>,
     /// To open one TCP connection (Postfix: 30 s).
     pub connect_seconds_max: u64,
     /// Addresses of a site that are tried in one attempt.
@@ -95,6 +98,7 @@ impl Default for Config {
             route_seconds_max: 3600,
             resolve_failure_seconds: 60,
             own_names: Vec::new(),
+            own_door: None,
             connect_seconds_max: 30,
             addresses_per_attempt_max: 5,
             connections_max: 5_000,

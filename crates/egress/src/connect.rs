@@ -5,6 +5,7 @@
 //! lab it is the other way round: only loopback is connected to, whatever the DNS says.
 
 use crate::config::Config;
+use crate::trouble::Cause;
 use mail::network::is_public;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -21,14 +22,22 @@ pub(crate) fn is_allowed(address: IpAddr, config: &Config) -> bool {
     is_public(address) || config.allow_networks.iter().any(|network| network.contains(&address))
 }
 
-/// Connects from `source` to `target`. The error is in words for the tenant.
-pub(crate) async fn connect(
-    source: IpAddr,
-    target: SocketAddr,
-    config: &Config,
-) -> Result<TcpStream, String> {
-    let socket = bind(source, target)
-        .map_err(|error| format!("the local address {source} cannot be used: {error}"))?;
+/// Connects from `source` to `target`. The error is what to judge, in words for the tenant.
+pub(crate) async fn connect(source: IpAddr, target: SocketAddr, config: &Config) -> Result<TcpStream, Cause> {
+    let socket = bind(source, target).map_err(|error| match is_shortage(&error) {
+        true => Cause::Shortage,
+        false => Cause::NoConnection(format!("the local address {source} cannot be used: {error}")),
+    })?;
+    reach(socket, target, config).await.map_err(Cause::NoConnection)
+}
+
+/// Whether it is us who have nothing left to connect with.
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS];
+    error.raw_os_error().is_some_and(|code| shortages.contains(&code))
+}
+
+async fn reach(socket: TcpSocket, target: SocketAddr, config: &Config) -> Result<TcpStream, String> {
     let limit = Duration::from_secs(config.connect_seconds_max);
     match tokio::time::timeout(limit, socket.connect(target)).await {
         Ok(Ok(stream)) => {
@@ -115,6 +124,13 @@ mod tests {
         for address in ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"] {
             assert!(allowed(address, &config), "{address}");
         }
+    }
+
+    #[test]
+    fn what_we_lack_is_not_the_sites_fault() {
+        let is_shortage = |code| is_shortage(&io::Error::from_raw_os_error(code));
+        assert!(is_shortage(libc::EMFILE) && is_shortage(libc::ENOBUFS));
+        assert!(!is_shortage(libc::EADDRNOTAVAIL) && !is_shortage(libc::ECONNREFUSED));
     }
 
     #[test]

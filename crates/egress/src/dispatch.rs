@@ -17,9 +17,10 @@
 use crate::cancel::Cancelled;
 use crate::config::Config;
 use crate::gate::{Placement, Ways};
+use crate::look_ups::LookUps;
 use crate::record::Now;
 use crate::resolve::{Route, Unresolved};
-use crate::sessions::{FAST, Flying, Sessions};
+use crate::sessions::{Flying, Sessions};
 use crate::sites::{Destination, Sites};
 use crate::source;
 use crate::tenants::TenantState;
@@ -28,7 +29,7 @@ use mail::classify::Profiles;
 use mail::{Domain, Instant, MessageId, Random, TenantId, Timestamp};
 use queue::{Delivery, Entry, Flow, Gate, Polled, Queue, Schedule, TlsNeed, Urgency};
 use registry::{EgressSource, Snapshot, StreamKind};
-use shaping::{Feedback, Shaper, Signal};
+use shaping::Shaper;
 use spool::{Accepted, OutcomeRecord, RecipientState};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ const PICKS_MAX: usize = 256;
 /// How often unused state is looked for.
 const SWEEP: Duration = Duration::from_secs(600);
 
-pub(crate) struct Dispatcher {
+pub struct Dispatcher {
     pub(crate) queue: Queue,
     pub(crate) ways: Ways,
     pub(crate) schedule: Schedule,
@@ -47,16 +48,15 @@ pub(crate) struct Dispatcher {
     pub(crate) actions: VecDeque<Action>,
     pub(crate) cancelled: Cancelled,
     next_order: u64,
-    looking: usize,
     /// Picking stopped before the queue was asked for everything.
     more: bool,
-    draining: bool,
+    pub(crate) draining: bool,
     swept: Instant,
 }
 
 /// What the shell has to do, in this order.
 #[allow(clippy::large_enum_variant, reason = "most actions are records, and none lives long")]
-pub(crate) enum Action {
+pub enum Action {
     /// Answer with `handle_resolved`.
     Resolve(Domain),
     /// Start a session; its deliveries follow.
@@ -71,7 +71,7 @@ pub(crate) enum Action {
 }
 
 /// What a new session needs to know.
-pub(crate) struct Job {
+pub struct Job {
     pub session: u64,
     pub source: Arc<EgressSource>,
     pub destination: Arc<Destination>,
@@ -80,7 +80,7 @@ pub(crate) struct Job {
 
 /// One delivery, for the session.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Order {
+pub struct Order {
     pub number: u64,
     pub message: MessageId,
     pub position: u64,
@@ -89,7 +89,7 @@ pub(crate) struct Order {
 
 /// What a session tells.
 #[allow(clippy::large_enum_variant, reason = "nearly all events are reports")]
-pub(crate) enum Event {
+pub enum Event {
     Done {
         session: u64,
         order: u64,
@@ -101,7 +101,7 @@ pub(crate) enum Event {
     },
 }
 
-pub(crate) struct Report {
+pub struct Report {
     pub cause: Cause,
     pub at: Circumstances,
     pub started: Timestamp,
@@ -126,7 +126,7 @@ impl Dispatcher {
             snapshot,
             profiles,
             random,
-            look_ups: VecDeque::new(),
+            look_ups: LookUps::new(config.resolves_max),
             starved: HashMap::new(),
             reasons: HashMap::new(),
             wants_connection: false,
@@ -141,7 +141,6 @@ impl Dispatcher {
             actions: VecDeque::new(),
             cancelled,
             next_order: 0,
-            looking: 0,
             more: false,
             draining: false,
             swept: now,
@@ -171,7 +170,7 @@ impl Dispatcher {
     }
 
     pub fn handle_resolved(&mut self, domain: &Domain, answer: Result<Route, Unresolved>, now: Now) {
-        self.looking = self.looking.saturating_sub(1);
+        self.ways.look_ups.ended(domain);
         let site = self.ways.sites.resolved(domain, answer, &self.ways.profiles, now.instant);
         // What stands at its old site moves on by itself; what stands at this one is looked at with the new answer.
         self.queue.assign_site(domain, &site);
@@ -260,7 +259,7 @@ impl Dispatcher {
             recipient: state.recipient,
             attempt: state.attempt,
             expires: now.measured(accepted.expires_at),
-            cost: u32::try_from(accepted.size).unwrap_or(u32::MAX),
+            octets: u32::try_from(accepted.size).unwrap_or(u32::MAX),
         };
         let due = state.next_at.max(accepted.not_before).map_or(now.instant, |at| now.measured(at));
         self.know_tenant(flow.tenant);
@@ -294,7 +293,10 @@ impl Dispatcher {
         match (polled, placement) {
             (None, _) => return false,
             (Some(Polled::Expired(delivery)), _) => self.expire(delivery, now),
-            (Some(Polled::Deliver(delivery)), Some(placement)) => self.send(delivery, placement, now),
+            (Some(Polled::Deliver(delivery)), Some(placement)) => {
+                crate::run::took_turn(&delivery);
+                self.send(delivery, placement, now);
+            }
             (Some(Polled::Deliver(_)), None) => unreachable!("the gate opens only with a placement"),
         }
         true
@@ -324,56 +326,11 @@ impl Dispatcher {
             position: delivery.entry.position,
             recipient: delivery.entry.recipient,
         };
-        let Some(row) = self.ways.sessions.session_mut(session) else {
-            unreachable!("session {session} was just found")
-        };
-        row.given += 1;
-        row.idle_until = None;
-        row.orders.push_back(Flying { order: order.number, delivery, since: now.instant });
+        self.ways.sessions.load(session, Flying { order: order.number, delivery, since: now.instant });
         self.actions.push_back(Action::Deliver { session, order });
     }
 
-    fn done(&mut self, session: u64, order: u64, report: Report, now: Now) {
-        let Some(row) = self.ways.sessions.session_mut(session) else { return };
-        let Some(index) = row.orders.iter().position(|flying| flying.order == order) else { return };
-        let Some(flying) = row.orders.remove(index) else { return };
-        row.done += 1;
-        // It says itself when it is over.
-        row.closing |= !report.usable;
-        row.fast = report.duration < FAST && matches!(report.cause, Cause::Delivered(_));
-        let (path, empty, destination) =
-            (row.path.clone(), row.orders.is_empty(), Arc::clone(&row.destination));
-        let worn = row.given >= destination.limits.messages_per_connection;
-        let queued = flying.delivery.waited(flying.since);
-        self.land(flying.delivery, Some((path.clone(), queued)), report, now);
-        match empty {
-            true if worn || self.draining => self.close(session),
-            true => self.ways.sessions.rest(session, now.instant + self.ways.patience(&destination)),
-            false => {}
-        }
-        self.ways.sessions.list(session);
-        self.queue.reopen_site(&path.site);
-    }
-
-    fn closed(&mut self, session: u64, now: Now) {
-        let Some(row) = self.ways.sessions.remove(session) else { return };
-        if row.done == 0 {
-            // It ended without a word: whatever it was, the path does not work.
-            self.ways.shaper.learn(&row.path, Signal::Feedback(Feedback::Gone), now.instant);
-        }
-        for flying in row.orders.into_iter().rev() {
-            self.came_back(flying.delivery.flow.tenant);
-            self.give_back(flying.delivery, now);
-        }
-        self.ways.shaper.release(row.permit, now.instant);
-        self.queue.reopen_site(&row.path.site);
-        let family = row.destination.limits.family.map(|family| family.number);
-        for site in [None, family].into_iter().filter_map(|key| self.ways.feed(key)) {
-            self.queue.reopen_site(&site);
-        }
-    }
-
-    fn close(&mut self, session: u64) {
+    pub(crate) fn close(&mut self, session: u64) {
         let Some(row) = self.ways.sessions.session_mut(session) else { return };
         if !row.closing {
             row.closing = true;
@@ -383,9 +340,7 @@ impl Dispatcher {
 
     /// Starts look-ups, as many as may run at a time.
     fn look_up(&mut self) {
-        while self.looking < self.ways.config.resolves_max {
-            let Some(domain) = self.ways.look_ups.pop_front() else { return };
-            self.looking += 1;
+        while let Some(domain) = self.ways.look_ups.start() {
             self.actions.push_back(Action::Resolve(domain));
         }
     }

@@ -4,13 +4,14 @@
 //! address, does shaping allow it. A refusal is kept per outlet as the one reason, until the outlet opens again.
 
 use crate::config::Config;
+use crate::look_ups::LookUps;
 use crate::resolve::Route;
-use crate::sessions::Sessions;
+use crate::sessions::{LARGE, Sessions};
 use crate::sites::{Destination, Known, LookUp, Sites};
 use crate::source;
 use crate::trouble::Cause;
 use mail::classify::Profiles;
-use mail::{Domain, EgressPath, Instant, PoolId, Random, SiteName};
+use mail::{EgressPath, Instant, PoolId, Random, SiteName};
 use queue::control::Reason;
 use queue::{Candidate, Gate, TlsNeed};
 use registry::{EgressSource, Snapshot};
@@ -59,7 +60,7 @@ pub(crate) struct Ways {
     pub config: Arc<Config>,
     pub random: Random,
     /// Domains to look up.
-    pub look_ups: VecDeque<Domain>,
+    pub look_ups: LookUps,
     /// Sites that wait for a connection of this process (none), or of their provider.
     pub starved: HashMap<Option<u32>, Starved>,
     pub reasons: HashMap<(PoolId, TlsNeed, SiteName), Reason>,
@@ -70,7 +71,7 @@ pub(crate) struct Ways {
 
 impl Ways {
     pub fn place(&mut self, candidate: &Candidate<'_>, now: Instant) -> Result<Placement, Gate> {
-        let destination = match self.destination(candidate.domain, now) {
+        let destination = match self.destination(candidate, now) {
             Known::Destination(destination) => destination,
             Known::Nowhere(why) => return Ok(Placement::Judge(Cause::Unresolved(why))),
             Known::Pending => return self.refuse(candidate, Reason::Resolving, Gate::Shut),
@@ -80,6 +81,7 @@ impl Ways {
             return self.refuse(candidate, Reason::NoSource, Gate::Shut);
         }
         let mut barrier: Option<NotBefore> = None;
+        let mut aside: Option<NotBefore> = None;
         let mut reachable = false;
         for source in sources {
             if !reaches(&source, &destination.route) {
@@ -87,6 +89,15 @@ impl Ways {
             }
             reachable = true;
             let path = EgressPath { source: source.name.clone(), site: destination.route.site.clone() };
+            if let Err(found) = self.shaper.check_tenant(&path, candidate.tenant, now) {
+                aside = Some(sooner(aside, found));
+                continue;
+            }
+            if candidate.octets >= LARGE && self.would_crowd(&path, now) {
+                let barrier = NotBefore { barrier: Barrier::Window, at: Some(now + STARVED_LOOK) };
+                aside = Some(sooner(aside, barrier));
+                continue;
+            }
             match self.way(&path, candidate.tls, &source, &destination, now) {
                 Ok(placement) => return Ok(placement),
                 Err(found) => {
@@ -95,8 +106,13 @@ impl Ways {
                 }
             }
         }
-        let Some(barrier) = barrier.filter(|_| reachable) else {
+        if !reachable {
             return Ok(Placement::Judge(Cause::NoCommonFamily));
+        }
+        // A tenant that is held on one path may wait for another one; only if there is none it lets others pass.
+        let Some(barrier) = barrier else {
+            let until = aside.and_then(|aside| aside.at);
+            return Err(until.map_or(Gate::Shut, Gate::TenantUntil));
         };
         let gate = barrier.at.map_or(Gate::Shut, Gate::Until);
         let reason = match barrier.barrier {
@@ -139,6 +155,13 @@ impl Ways {
         Ok(Placement::Connect { permit, source, destination, tls })
     }
 
+    /// Whether one more large message would take the last connection of the path. It may keep it for minutes, and no
+    /// turn helps small mail that finds no connection: one of several is always left for that.
+    fn would_crowd(&self, path: &EgressPath, now: Instant) -> bool {
+        let window = self.shaper.window(path, now).unwrap_or(u32::MAX);
+        window >= 2 && self.sessions.large_on(path) + 1 >= window
+    }
+
     /// Sessions for other mail never end while there is some; mail with REQUIRETLS would wait for ever.
     fn want_checked(&mut self, path: EgressPath, tls: TlsNeed, barrier: &Barrier) {
         let taken = matches!(barrier, Barrier::Window | Barrier::Site | Barrier::Family);
@@ -172,10 +195,10 @@ impl Ways {
         }
     }
 
-    fn destination(&mut self, domain: &Domain, now: Instant) -> Known {
-        let (known, look_up) = self.sites.look(domain, now);
+    fn destination(&mut self, candidate: &Candidate<'_>, now: Instant) -> Known {
+        let (known, look_up) = self.sites.look(candidate.domain, now);
         if look_up == LookUp::Start {
-            self.look_ups.push_back(domain.clone());
+            self.look_ups.want(candidate.tenant, candidate.domain.clone());
         }
         known
     }

@@ -1,19 +1,80 @@
-//! What follows from an attempt: settled, tried again, or as if it had not been made. Pure.
+//! What follows from an attempt, for the session that made it and for the recipient: settled, tried again, or as if it had not been made. Pure.
 //!
 //! The second half of the Dispatcher. Every delivery that left the queue comes back through `land` or `give_back`,
 //! exactly once; its record is written before the queue forgets or re-schedules it.
 
 use crate::dispatch::{Action, Dispatcher, Report};
 use crate::record::{Now, Timing, attempted, settled};
+use crate::sessions::FAST;
 use crate::trouble::{Cause, Circumstances, Judged, Next, judge};
 use mail::EgressPath;
 use mail::classify::RetryHint;
 use queue::{Delivery, Retried};
+use shaping::{Feedback, Hold, Signal};
 use spool::Settlement;
 use std::sync::Arc;
 use std::time::Duration;
 
 impl Dispatcher {
+    pub(crate) fn done(&mut self, session: u64, order: u64, mut report: Report, now: Now) {
+        let Some(row) = self.ways.sessions.session_mut(session) else { return };
+        let Some(index) = row.orders.iter().position(|flying| flying.order == order) else { return };
+        let Some(flying) = row.orders.remove(index) else { return };
+        report.at.carried = row.done;
+        row.done += 1;
+        // It says itself when it is over.
+        row.closing |= !report.usable;
+        row.fast = report.duration < FAST && matches!(report.cause, Cause::Delivered(_));
+        let (path, empty, destination) =
+            (row.path.clone(), row.orders.is_empty(), Arc::clone(&row.destination));
+        let queued = flying.delivery.waited(flying.since);
+        let room = self.ways.sessions.unload(&path, &flying);
+        self.land(flying.delivery, Some((path.clone(), queued)), report, now);
+        let worn = self.is_worn(session, now);
+        match empty {
+            true if worn || self.draining => self.close(session),
+            true => self.ways.sessions.rest(session, now.instant + self.ways.patience(&destination)),
+            false => {}
+        }
+        self.ways.sessions.list(session);
+        match room {
+            true => self.queue.wake_site(&path.site),
+            false => self.queue.reopen_site(&path.site),
+        }
+    }
+
+    pub(crate) fn closed(&mut self, session: u64, now: Now) {
+        let Some(row) = self.ways.sessions.remove(session) else { return };
+        if row.done == 0 {
+            // It ended without a word: whatever it was, the path does not work.
+            self.ways.shaper.learn(&row.path, Signal::Feedback(Feedback::Gone), now.instant);
+        }
+        let mut room = false;
+        for flying in row.orders.into_iter().rev() {
+            room |= self.ways.sessions.unload(&row.path, &flying);
+            self.came_back(flying.delivery.flow.tenant);
+            self.give_back(flying.delivery, now);
+        }
+        self.ways.shaper.release(row.permit, now.instant);
+        match room {
+            true => self.queue.wake_site(&row.path.site),
+            false => self.queue.reopen_site(&row.path.site),
+        }
+        let family = row.destination.limits.family.map(|family| family.number);
+        for site in [None, family].into_iter().filter_map(|key| self.ways.feed(key)) {
+            self.queue.reopen_site(&site);
+        }
+    }
+
+    /// Whether a session has carried what its site takes over one connection, as far as that is known by now.
+    fn is_worn(&mut self, session: u64, now: Now) -> bool {
+        let Some(row) = self.ways.sessions.session_mut(session) else { return false };
+        if let Some(known) = self.ways.shaper.messages_per_connection(&row.path, now.instant) {
+            row.messages_max = row.messages_max.min(known);
+        }
+        row.given >= row.messages_max
+    }
+
     /// Judges an attempt and does what follows. `path` is none if no connection was needed.
     pub(crate) fn land(
         &mut self,
@@ -31,6 +92,11 @@ impl Dispatcher {
         let timing = Timing { source, at: report.started, duration: report.duration, queued };
         if let Some((path, _)) = &path {
             self.ways.shaper.learn(path, judged.signal.clone(), now.instant);
+            if let Some(time) = judged.tenant_pause {
+                let reason = judged.outcome.reply.as_ref().map(mail::Reply::to_line).unwrap_or_default();
+                let hold = Hold { until: Some(now.instant + time), reason };
+                self.ways.shaper.hold_tenant(path, delivery.flow.tenant, hold, now.instant);
+            }
         }
         match judged.next {
             Next::GiveBack => self.give_back(delivery, now),

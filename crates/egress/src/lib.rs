@@ -6,6 +6,8 @@
 
 pub mod config;
 pub mod resolve;
+#[doc(hidden)]
+pub mod stepped;
 
 mod cancel;
 mod connect;
@@ -15,6 +17,7 @@ mod gate;
 mod handle;
 mod landing;
 mod link;
+mod look_ups;
 mod record;
 mod run;
 mod session;

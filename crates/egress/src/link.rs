@@ -17,6 +17,8 @@ use tokio_rustls::client::TlsStream;
 /// Octets written at once.
 const BLOCK: usize = 64 * 1024;
 const READ: usize = 4 * 1024;
+/// For the end of TLS to be written.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Link {
     wire: Wire,
@@ -113,8 +115,8 @@ impl Link {
         self.machine.quit(self.clock.instant());
         while !matches!(self.next().await, Step::Closed) {}
         if let Wire::Tls(stream) = &mut self.wire {
-            // Nobody waits for the peer's close_notify.
-            let _ = stream.shutdown().await;
+            // Nobody waits for the peer's close_notify; one that does not even take ours must not keep the slot.
+            let _ = tokio::time::timeout(GOODBYE, stream.shutdown()).await;
         }
     }
 

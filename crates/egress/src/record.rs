@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The same moment on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Now {
+pub struct Now {
     pub instant: Instant,
     pub timestamp: Timestamp,
 }

@@ -204,6 +204,7 @@ impl Run {
         metrics::gauge!("posthouse_queue_recipients", "state" => "waiting").set(totals.waiting as f64);
         metrics::gauge!("posthouse_queue_recipients", "state" => "ready").set(totals.ready as f64);
         metrics::gauge!("posthouse_queue_recipients", "state" => "in_flight").set(totals.in_flight as f64);
+        metrics::gauge!("posthouse_queue_lanes").set(totals.lanes as f64);
         metrics::gauge!("posthouse_egress_sessions").set(self.orders.len() as f64);
     }
 
@@ -340,10 +341,50 @@ impl Run {
 
 fn count(record: &OutcomeRecord) {
     match record {
-        OutcomeRecord::Attempted(_) => metrics::counter!("posthouse_egress_deferred_total").increment(1),
+        OutcomeRecord::Attempted(attempted) => {
+            metrics::counter!("posthouse_egress_deferred_total").increment(1);
+            first_attempt(attempted.attempt, attempted.queued_ms);
+            tracing::debug!(
+                tenant.id = %attempted.tenant,
+                message.id = %attempted.message,
+                recipient = attempted.recipient,
+                site = %attempted.site,
+                attempt = attempted.attempt,
+                class = %attempted.outcome.class,
+                duration_ms = attempted.duration_ms,
+                "recipient deferred"
+            );
+        }
         OutcomeRecord::Settled(settled) => {
+            first_attempt(settled.attempt, settled.queued_ms);
+            tracing::debug!(
+                tenant.id = %settled.tenant,
+                message.id = %settled.message,
+                recipient = settled.recipient,
+                site = settled.site.as_ref().map(tracing::field::display),
+                attempt = settled.attempt,
+                class = settled.outcome.as_ref().map(|outcome| tracing::field::display(&outcome.class)),
+                duration_ms = settled.duration_ms,
+                settlement = settled.settlement.as_str(),
+                "recipient settled"
+            );
             metrics::counter!("posthouse_egress_settled_total", "settlement" => settled.settlement.as_str())
                 .increment(1);
         }
+    }
+}
+
+/// What other tenants sent while this one waited, over what fairness allows them: never above 1.
+pub(crate) fn took_turn(delivery: &queue::Delivery) {
+    if let Some(turn) = delivery.turn {
+        metrics::histogram!("posthouse_sched_wait_vs_bound").record(turn.octets as f64 / turn.bound as f64);
+    }
+}
+
+/// From being due to the first attempt.
+fn first_attempt(attempt: u32, queued_ms: u64) {
+    if attempt == 1 {
+        metrics::histogram!("posthouse_queued_seconds")
+            .record(Duration::from_millis(queued_ms).as_secs_f64());
     }
 }

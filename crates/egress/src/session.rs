@@ -20,8 +20,11 @@ use spool::{Bodies, Position, Stored};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// Hosts that one attempt speaks to beyond their greeting.
+const VISITS_MAX: u32 = 2;
 /// Hosts whose TLS is remembered as broken.
 const BROKEN_TLS_MAX: usize = 10_000;
 
@@ -53,31 +56,58 @@ pub(crate) async fn run(job: Job, mut orders: mpsc::Receiver<Order>, around: Arc
     // The dispatcher opens a session for a delivery, which follows at once.
     if let Some(first) = orders.recv().await {
         let started = Started::now(&around);
-        match open(&job, &around).await {
-            Ok(opened) => serve(opened, session, first, &mut orders, &around).await,
-            Err(failed) => started.tell(session, first, (failed.cause, false), failed.at, &around).await,
+        match begin(&job, first, &around).await {
+            Begun::Failed(failed) => {
+                started.tell(session, first, (failed.cause, false), failed.at, &around).await
+            }
+            Begun::Answered { opened, cause, usable, since } => {
+                since.tell(session, first, (cause, usable), opened.at.clone(), &around).await;
+                if usable {
+                    serve(*opened, session, &mut orders, &around).await;
+                }
+            }
         }
     }
     let _ = around.events.send(Event::Closed { session }).await;
 }
 
-async fn serve(
-    mut opened: Opened,
-    session: u64,
-    first: Order,
-    orders: &mut mpsc::Receiver<Order>,
-    around: &Surroundings,
-) {
-    let mut order = first;
-    loop {
-        let started = Started::now(around);
-        let (cause, usable) = deliver(&mut opened.link, order, around).await;
-        started.tell(session, order, (cause, usable), opened.at.clone(), around).await;
-        opened.at.warm = true;
-        if !usable {
-            return;
+/// What came of the first order.
+enum Begun {
+    Failed(Box<NotOpened>),
+    Answered { opened: Box<Opened>, cause: Cause, usable: bool, since: Started },
+}
+
+/// Opens a session and makes the first delivery. A host that greets and then breaks off before it can have the message
+/// must not hide the others: the next one is tried, once. One that refuses is believed, for all of the site.
+async fn begin(job: &Job, first: Order, around: &Surroundings) -> Begun {
+    let at =
+        Circumstances { egress: Some(job.source.address), tls_need: job.tls, ..Circumstances::default() };
+    let mut failed = Box::new(NotOpened { cause: Cause::NoCommonFamily, at });
+    let limit = around.config.addresses_per_attempt_max;
+    let exchangers = &job.destination.route.exchangers;
+    let mut hosts = targets(exchangers, job.source.address, job.session, limit).into_iter();
+    for visit in 1.. {
+        let Some(mut opened) = open(job, &mut hosts, &mut failed, around).await else { break };
+        let since = Started::now(around);
+        let (cause, usable) = deliver(&mut opened.link, first, around).await;
+        if broke_off(&cause) && visit < VISITS_MAX && hosts.len() > 0 {
+            failed = Box::new(NotOpened { cause, at: opened.at });
+            continue;
         }
-        order = tokio::select! {
+        return Begun::Answered { opened: Box::new(opened), cause, usable, since };
+    }
+    Begun::Failed(failed)
+}
+
+/// Whether the session ended without an answer, and without the message.
+fn broke_off(cause: &Cause) -> bool {
+    matches!(cause, Cause::Failed(Failure::Broken(Break { maybe_delivered: false, .. })))
+}
+
+async fn serve(mut opened: Opened, session: u64, orders: &mut mpsc::Receiver<Order>, around: &Surroundings) {
+    opened.at.warm = true;
+    loop {
+        let order = tokio::select! {
             biased;
             next = orders.recv() => match next {
                 Some(next) => next,
@@ -85,11 +115,25 @@ async fn serve(
             },
             () = opened.link.ended() => return,
         };
+        let started = Started::now(around);
+        let (cause, usable) = deliver(&mut opened.link, order, around).await;
+        started.tell(session, order, (cause, usable), opened.at.clone(), around).await;
+        if !usable {
+            return;
+        }
     }
 }
 
-/// One transaction. Says what came of it and whether another may follow.
+/// One transaction, measured. Says what came of it and whether another may follow.
 async fn deliver(link: &mut Link, order: Order, around: &Surroundings) -> (Cause, bool) {
+    let began = around.clock.instant();
+    let (cause, usable) = transact(link, order, around).await;
+    let took = around.clock.instant().saturating_since(began);
+    measured("transaction", word(matches!(cause, Cause::Delivered(_))), took);
+    (cause, usable)
+}
+
+async fn transact(link: &mut Link, order: Order, around: &Surroundings) -> (Cause, bool) {
     let stored = match around.bodies.message(Position::from_u64(order.position)).await {
         Ok(stored) => stored,
         Err(fault) => {
@@ -115,13 +159,23 @@ async fn deliver(link: &mut Link, order: Order, around: &Surroundings) -> (Cause
     }
 }
 
+/// What a part of an attempt took.
+fn measured(stage: &'static str, result: &'static str, took: Duration) {
+    metrics::histogram!("posthouse_egress_stage_seconds", "stage" => stage, "result" => result)
+        .record(took.as_secs_f64());
+}
+
+const fn word(done: bool) -> &'static str {
+    if done { "done" } else { "failed" }
+}
+
 fn lost() -> Cause {
     let broken = Break { stage: Stage::Mail, kind: BreakKind::Eof, maybe_delivered: false };
     Cause::Failed(Failure::Broken(broken))
 }
 
 /// One message for one recipient: each has a reverse-path of its own.
-fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
+pub(crate) fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
     let accepted = &stored.accepted;
     let recipient = accepted.recipients.get(recipient as usize)?;
     let envelope = Envelope {
@@ -140,22 +194,24 @@ fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
     Some(Transaction { envelope, raw: stored.body })
 }
 
-/// Tries addresses in the order of preference until a session is open.
-async fn open(job: &Job, around: &Surroundings) -> Result<Opened, Box<NotOpened>> {
-    let at =
-        Circumstances { egress: Some(job.source.address), tls_need: job.tls, ..Circumstances::default() };
-    let mut failed = Box::new(NotOpened { cause: Cause::NoCommonFamily, at });
-    let exchangers = &job.destination.route.exchangers;
-    let limit = around.config.addresses_per_attempt_max;
-    for (host, address) in targets(exchangers, job.source.address, job.session, limit) {
-        failed.at.mx = Some(host.to_owned());
+/// Tries what is left of `hosts` until a session is open. If none opens, `failed` has what counts most.
+async fn open(
+    job: &Job,
+    hosts: &mut impl Iterator<Item = (&str, IpAddr)>,
+    failed: &mut NotOpened,
+    around: &Surroundings,
+) -> Option<Opened> {
+    for (host, address) in hosts {
         match open_at(job, host, address, around).await {
-            Ok(opened) => return Ok(opened),
-            Err(cause) if counts_more(&cause, &failed.cause) => failed.cause = cause,
+            Ok(opened) => return Some(opened),
+            Err(cause) if counts_more(&cause, &failed.cause) => {
+                failed.cause = cause;
+                failed.at.mx = Some(host.to_owned());
+            }
             Err(_) => {}
         }
     }
-    Err(failed)
+    None
 }
 
 /// Whether what came of one host is to be judged, instead of what came of those before.
@@ -206,7 +262,10 @@ async fn open_as(
 ) -> Result<Opened, Cause> {
     let (config, timeouts) = (&around.config, &job.destination.timeouts);
     let target = SocketAddr::new(address, config.smtp_port);
-    let stream = connect(job.source.address, target, config).await.map_err(Cause::NoConnection)?;
+    let begun = around.clock.instant();
+    let connected = connect(job.source.address, target, config).await;
+    measured("connect", word(connected.is_ok()), around.clock.instant().saturating_since(begun));
+    let stream = connected?;
     let mut client = ClientConfig::new(job.source.ehlo.as_str(), tls);
     client.timeouts = timeouts.clone();
     let mut link = Link::new(stream, client, Arc::clone(&around.clock));
@@ -221,7 +280,9 @@ async fn open_as(
             Step::StartTls => {
                 let limit = timeouts.at(Stage::StartTls);
                 let connector = around.tls.connector(tls_mode(job));
+                let begun = around.clock.instant();
                 at.tls = link.start_tls(connector, server_name(host), limit).await;
+                measured("tls", word(at.tls.is_some()), around.clock.instant().saturating_since(begun));
             }
             Step::Ready if job.tls == TlsNeed::RequireTls && !link.offers_require_tls() => {
                 link.quit().await;

@@ -1,7 +1,8 @@
 //! The connections as the dispatcher sees them: which path, what they carry, which one can take more. Pure.
 //!
 //! A connection that is fast gets a few deliveries ahead, so that it never waits for us between two transactions; a
-//! slow one gets one at a time, so that nothing waits behind it while others are free. Idle ones are used last in,
+//! slow one gets one at a time, so that nothing waits behind it while others are free, and so does one that carries a
+//! large message. Idle ones are used last in,
 //! first out: what is too many ages and is closed.
 
 use crate::sites::Destination;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// Deliveries that a fast connection is given at once.
 pub(crate) const AHEAD: usize = 4;
+/// From this many octets on a message is large: it may keep its connection for minutes.
+pub(crate) const LARGE: u32 = 1024 * 1024;
 /// A transaction below this is fast.
 pub(crate) const FAST: Duration = Duration::from_millis(100);
 
@@ -25,6 +28,8 @@ pub(crate) struct Session {
     /// Whose mail it was opened for.
     pub tls: TlsNeed,
     pub orders: VecDeque<Flying>,
+    /// Deliveries that it may be given in all.
+    pub messages_max: u32,
     /// Deliveries given in all.
     pub given: u32,
     /// Deliveries that came back in all.
@@ -45,9 +50,17 @@ pub(crate) struct Flying {
     pub since: Instant,
 }
 
+impl Flying {
+    pub fn is_large(&self) -> bool {
+        self.delivery.entry.octets >= LARGE
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Sessions {
     rows: HashMap<u64, Session>,
+    /// Large messages that are under way, per path.
+    large: HashMap<EgressPath, u32>,
     /// Sessions that may have room, per path; checked when they are taken.
     room: HashMap<EgressPath, Vec<u64>>,
     /// The same of sessions that were opened for mail with REQUIRETLS.
@@ -58,10 +71,9 @@ pub(crate) struct Sessions {
 
 impl Session {
     fn has_room(&self) -> bool {
-        let places = if self.fast { AHEAD } else { 1 };
-        !self.closing
-            && self.orders.len() < places
-            && self.given < self.destination.limits.messages_per_connection
+        let ahead = self.fast && !self.orders.iter().any(Flying::is_large);
+        let places = if ahead { AHEAD } else { 1 };
+        !self.closing && self.orders.len() < places && self.given < self.messages_max
     }
 }
 
@@ -74,6 +86,7 @@ impl Sessions {
         self.next += 1;
         let session = Session {
             path: permit.path().clone(),
+            messages_max: permit.messages(),
             permit,
             destination,
             tls,
@@ -87,6 +100,36 @@ impl Sessions {
         };
         self.rows.insert(self.next, session);
         self.next
+    }
+
+    /// Gives a session a delivery.
+    pub fn load(&mut self, id: u64, flying: Flying) {
+        let Some(row) = self.rows.get_mut(&id) else { unreachable!("session {id} was just found") };
+        if flying.is_large() {
+            *self.large.entry(row.path.clone()).or_default() += 1;
+        }
+        row.given += 1;
+        row.idle_until = None;
+        row.orders.push_back(flying);
+    }
+
+    /// Takes a delivery back. Says whether that made room for another large message.
+    pub fn unload(&mut self, path: &EgressPath, flying: &Flying) -> bool {
+        if !flying.is_large() {
+            return false;
+        }
+        if let Some(count) = self.large.get_mut(path) {
+            *count -= 1;
+            if *count == 0 {
+                self.large.remove(path);
+            }
+        }
+        true
+    }
+
+    /// Large messages under way on `path`.
+    pub fn large_on(&self, path: &EgressPath) -> u32 {
+        self.large.get(path).copied().unwrap_or(0)
     }
 
     pub fn session_mut(&mut self, id: u64) -> Option<&mut Session> {

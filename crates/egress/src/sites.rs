@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// A route with what applies on it.
 #[derive(Debug)]
-pub(crate) struct Destination {
+pub struct Destination {
     pub route: Route,
     pub provider: Arc<str>,
     pub limits: Limits,

@@ -19,14 +19,17 @@ use smtp::client::{Break, BreakKind, Failure, Missing, Stage};
 use spool::Settlement;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What came of one attempt for one recipient.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Cause {
+pub enum Cause {
     Delivered(Reply),
     Failed(Failure),
     /// Nothing connected, at no exchanger.
     NoConnection(String),
+    /// We have no descriptor or memory for a connection: the site has nothing to do with it.
+    Shortage,
     /// There is nowhere to go.
     Unresolved(Unresolved),
     /// The site has no address that the pool's addresses can reach.
@@ -39,13 +42,15 @@ pub(crate) enum Cause {
 
 /// Where it was tried and how.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Circumstances {
+pub struct Circumstances {
     pub mx: Option<String>,
     pub egress: Option<IpAddr>,
     pub tls: Option<String>,
     pub provider: Option<Arc<str>>,
     /// The session had carried a message before this one.
     pub warm: bool,
+    /// How many messages before this one.
+    pub carried: u32,
     /// What the message asked of the connection.
     pub tls_need: TlsNeed,
 }
@@ -55,6 +60,8 @@ pub(crate) struct Judged {
     pub outcome: Outcome,
     pub next: Next,
     pub signal: Signal,
+    /// Mail of this tenant on this path rests for so long.
+    pub tenant_pause: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +91,7 @@ fn is_about_tls(cause: &Cause) -> bool {
         }
         Cause::Delivered(_)
         | Cause::NoConnection(_)
+        | Cause::Shortage
         | Cause::Unresolved(_)
         | Cause::NoCommonFamily
         | Cause::Unreadable
@@ -105,6 +113,10 @@ fn judge_cause(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged
         Cause::NoCommonFamily => {
             let words = "the site has no address of a kind (IPv4, IPv6) that our addresses can reach";
             Found::soft("remote.down", "connect", words.to_owned()).judged(at, profiles, NEUTRAL)
+        }
+        Cause::Shortage => {
+            let words = "there is no connection to spare here just now; it is tried again";
+            Found::soft("unknown", "connect", words.to_owned()).judged(at, profiles, NEUTRAL)
         }
         Cause::Unreadable => {
             let words = "the stored message could not be read; it is tried again";
@@ -129,7 +141,7 @@ fn delivered(reply: &Reply, at: &Circumstances) -> Judged {
     let mut outcome = found.outcome(at, ClassKind::Soft, Scope::Recipient, Class::stored("delivered"));
     outcome.verdict = Verdict::Delivered;
     outcome.reply = Some(reply.clone());
-    Judged { outcome, next: Next::Settle(Settlement::Delivered), signal: GOOD }
+    Judged { outcome, next: Next::Settle(Settlement::Delivered), signal: GOOD, tenant_pause: None }
 }
 
 fn refused(stage: Stage, reply: &Reply, at: &Circumstances, profiles: &Profiles) -> Judged {
@@ -139,7 +151,7 @@ fn refused(stage: Stage, reply: &Reply, at: &Circumstances, profiles: &Profiles)
     let about_us =
         matches!(stage, Stage::Greeting | Stage::Hello | Stage::StartTls | Stage::Auth | Stage::Reset);
     let verdict = if about_us { Verdict::Deferred } else { classified.verdict() };
-    let signal = signal_of(&classified, reply, about_us);
+    let signal = signal_of(&classified, reply, about_us, at.carried);
     let outcome = Outcome {
         verdict,
         class: classified.class,
@@ -156,23 +168,33 @@ fn refused(stage: Stage, reply: &Reply, at: &Circumstances, profiles: &Profiles)
     };
     let next = match verdict {
         Verdict::Failed => Next::Settle(final_settlement(outcome.kind)),
+        // It was the connection's turn to end: the next one takes the message.
+        Verdict::Deferred if matches!(signal, Signal::MessagesPerConnection(_)) => Next::GiveBack,
         Verdict::Deferred | Verdict::Delivered => Next::Retry(classified.retry),
     };
-    Judged { outcome, next, signal }
+    let tenant_pause = match classified.step {
+        Step::PauseTenant(time) => Some(time),
+        Step::None | Step::Multiply(_) | Step::Pause(_) | Step::ConnectionLess | Step::LearnPerConnection => {
+            None
+        }
+    };
+    Judged { outcome, next, signal, tenant_pause }
 }
 
-/// What a refusal says about its path. A single reply may stop a path only if the table says so.
-fn signal_of(classified: &Classified, reply: &Reply, about_us: bool) -> Signal {
+/// What a refusal says about its path. A single reply may stop a path only if the table says so. A site that refuses
+/// before there is mail is not there for us, however kind its words are.
+fn signal_of(classified: &Classified, reply: &Reply, about_us: bool, carried: u32) -> Signal {
+    let feedback = if about_us { Feedback::Gone } else { Feedback::Slower };
     match classified.step {
         Step::Pause(time) => Signal::Pause { time, reason: reply.to_line() },
         Step::ConnectionLess => Signal::FewerConnections,
         // Mild steps are what a window does by itself; only strong ones touch the rate.
-        Step::Multiply(factor) if factor <= 0.5 => Signal::LowerRate { percent: (factor * 100.0) as u32 },
-        Step::Multiply(_) => Signal::Feedback(Feedback::Slower),
-        Step::None | Step::LearnPerConnection | Step::PauseTenant(_) if about_us => {
-            Signal::Feedback(Feedback::Gone)
+        Step::Multiply(factor) if factor <= 0.5 => {
+            Signal::LowerRate { percent: (factor * 100.0) as u32, feedback }
         }
-        Step::LearnPerConnection => NEUTRAL,
+        Step::LearnPerConnection if carried > 0 => Signal::MessagesPerConnection(carried),
+        Step::Multiply(_) | Step::LearnPerConnection => Signal::Feedback(feedback),
+        Step::None | Step::PauseTenant(_) if about_us => Signal::Feedback(Feedback::Gone),
         Step::None | Step::PauseTenant(_) => match classified.scope {
             Scope::Recipient | Scope::Message => GOOD,
             Scope::Session | Scope::Path | Scope::Site => Signal::Feedback(Feedback::Slower),
@@ -296,7 +318,7 @@ impl Found {
             }
             Fate::Again => Next::Retry(None),
         };
-        Judged { outcome, next, signal }
+        Judged { outcome, next, signal, tenant_pause: None }
     }
 
     fn outcome(self, at: &Circumstances, kind: ClassKind, scope: Scope, class: Class) -> Outcome {

@@ -3,10 +3,13 @@
 
 use super::*;
 use mail::EnhancedStatus;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+static PROFILES: LazyLock<Profiles> = LazyLock::new(Profiles::shipped);
+
 fn reply(line: &str) -> Reply {
-    let (code, rest) = line.split_once(' ').unwrap();
+    let (code, rest) = line.split_once(' ').unwrap_or((line, ""));
     let (first, text) = rest.split_once(' ').unwrap_or((rest, ""));
     match EnhancedStatus::parse(first) {
         Some(enhanced) => Reply::new(code.parse().unwrap(), Some(enhanced), text),
@@ -16,7 +19,7 @@ fn reply(line: &str) -> Reply {
 
 fn refusal(stage: Stage, line: &str, provider: &str) -> Judged {
     let at = Circumstances { provider: Some(provider.into()), ..Circumstances::default() };
-    judge(&Cause::Failed(Failure::Refused { stage, reply: reply(line) }), &at, &Profiles::shipped())
+    judge(&Cause::Failed(Failure::Refused { stage, reply: reply(line) }), &at, &PROFILES)
 }
 
 fn breaking(stage: Stage, kind: BreakKind, warm: bool) -> Judged {
@@ -167,4 +170,66 @@ fn every_class_that_we_name_is_in_the_table() {
     ] {
         assert!(profiles.class(name).is_some(), "{name}");
     }
+}
+
+/// N3: every reply at every stage. Before there is mail a refusal is about us; after, 4yz waits and 5yz ends.
+#[test]
+fn every_reply_at_every_stage_leads_where_the_table_says() {
+    let again: [&str; 12] = [
+        "421 4.3.2 going down",
+        "421 4.4.2 timeout",
+        "450 4.2.1 mailbox busy",
+        "450 4.1.1 unknown for now",
+        "451 4.3.0 try again",
+        "451 4.4.3 directory lookup failed",
+        "452 4.2.2 over quota",
+        "452 4.3.1 out of space",
+        "454 4.7.0 TLS not available",
+        "455 4.5.4 parameter",
+        "450 no enhanced code",
+        "421",
+    ];
+    let ends = [
+        ("550 5.1.1 no such user", BOUNCED),
+        ("550 5.1.10 null MX", BOUNCED),
+        ("550 5.2.1 disabled", BOUNCED),
+        ("552 5.2.2 over quota", BOUNCED),
+        ("552 5.3.4 too large", FAILED),
+        ("550 5.4.6 routing loop", BOUNCED),
+        ("553 5.1.3 bad syntax", BOUNCED),
+        ("554 5.6.0 bad content", FAILED),
+        ("550 5.7.1 message refused as spam", FAILED),
+        ("550 5.7.26 unauthenticated", FAILED),
+        ("500 5.5.1 unknown command", FAILED),
+        ("503 5.5.1 bad sequence", FAILED),
+        ("530 5.7.0 authentication required", BOUNCED),
+        ("550 no enhanced code", BOUNCED),
+        ("554 no", BOUNCED),
+    ];
+    let stages = [Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Body, Stage::Final];
+    let mut wrong = Vec::new();
+    for stage in
+        [Stage::Greeting, Stage::Hello, Stage::StartTls, Stage::Auth, Stage::Reset].iter().chain(&stages)
+    {
+        let about_us = !stages.contains(stage);
+        let table = again.iter().map(|line| (*line, AGAIN)).chain(ends);
+        for (line, next) in table {
+            let judged = refusal(*stage, line, "other");
+            let expected = if about_us { AGAIN } else { next };
+            let same = match (judged.next, expected) {
+                (Next::Retry(_), Next::Retry(_)) => true,
+                (found, expected) => found == expected,
+            };
+            if !same {
+                wrong.push(format!(
+                    "{line} at {stage:?}: {:?} {}",
+                    judged.next,
+                    judged.outcome.class.as_str()
+                ));
+            }
+            // Nothing that a site says before there is mail is good news about it.
+            assert!(!about_us || judged.signal != GOOD, "{line} at {stage:?}");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

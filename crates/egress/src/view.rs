@@ -2,7 +2,7 @@
 
 use crate::dispatch::Dispatcher;
 use crate::record::Now;
-use mail::{EgressPath, MessageId, PoolId, SiteName};
+use mail::{EgressPath, MessageId, PoolId, SiteName, TenantId};
 use queue::control::{QueueView, Reason, WaitingView};
 use queue::{Standing, TlsNeed};
 use shaping::{Hold, PathView};
@@ -23,6 +23,9 @@ impl Dispatcher {
                 Standing::Waiting(at) => (Reason::Retry, Some(now.wall(at))),
                 Standing::Closed(at) => {
                     (self.reason((place.pool, place.flow.tls, &place.site)), at.map(|at| now.wall(at)))
+                }
+                Standing::Aside(at) => {
+                    (self.reason_aside(&place.site, place.flow.tenant, now), Some(now.wall(at)))
                 }
             };
             WaitingView {
@@ -51,6 +54,9 @@ impl Dispatcher {
                 Standing::TenantHeld => (Some(Reason::TenantHeld), None),
                 Standing::Closed(at) => {
                     (Some(self.reason((lane.pool, lane.tls, &lane.site))), at.map(|at| now.wall(at)))
+                }
+                Standing::Aside(at) => {
+                    (Some(self.reason_aside(&lane.site, lane.tenant, now)), Some(now.wall(at)))
                 }
                 Standing::Ready | Standing::Waiting(_) | Standing::InFlight => (None, None),
             };
@@ -81,7 +87,15 @@ impl Dispatcher {
 
     pub fn handle_resume(&mut self, path: &EgressPath) {
         self.ways.shaper.resume(path);
-        self.queue.reopen_site(&path.site);
+        self.queue.wake_site(&path.site);
+    }
+
+    /// Why a tenant steps aside at a site where others go on.
+    fn reason_aside(&self, site: &SiteName, tenant: TenantId, now: Now) -> Reason {
+        match self.ways.shaper.tenant_hold(site, tenant, now.instant) {
+            Some(hold) => Reason::Held(hold.reason.clone()),
+            None => Reason::Turn,
+        }
     }
 
     fn reason(&self, (pool, tls, site): (PoolId, TlsNeed, &SiteName)) -> Reason {

@@ -151,3 +151,29 @@ async fn many_messages_share_few_connections_and_all_arrive_once() {
     assert!(site.connections() <= 20, "{} connections", site.connections());
     house.stop().await;
 }
+
+/// With nothing in the way a message is on its way at once: nothing ticks between the journal and the connection.
+#[tokio::test]
+async fn from_the_queue_to_the_first_attempt_takes_no_time_worth_a_name() {
+    let (port, _keep) = free_port().await;
+    let site = good(19, port, TlsMode::None).await;
+    let mut house = House::new(port).await;
+    house.route("dest.example", 10, "mx.dest.example", site.address);
+    let mut worst = 0;
+    // A machine that is busy with other things gets a second try.
+    for _ in 0..2 {
+        let mut queued = Vec::new();
+        for _ in 0..200 {
+            house.send(&["a@dest.example"]).await;
+            queued.push(house.settled().await.queued_ms);
+        }
+        queued.sort_unstable();
+        worst = queued[197];
+        println!("{} ms p50, {worst} ms p99, {} ms at most", queued[100], queued[199]);
+        if worst <= 20 {
+            break;
+        }
+    }
+    assert!(worst <= 20, "{worst} ms");
+    house.stop().await;
+}

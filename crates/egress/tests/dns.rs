@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use egress::resolve::{DnsResolver, Resolver};
-use egress::{Route, Unresolved};
+use egress::{Config, Route, Unresolved};
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use mail::Domain;
 use std::net::SocketAddr;
@@ -41,6 +41,10 @@ fn answer(question: &str, kind: RecordType) -> (ResponseCode, Vec<RData>) {
         ("broken.example.", _) | ("servfail.example.", _) => return (ResponseCode::ServFail, vec![]),
         ("refused.example.", _) => return (ResponseCode::Refused, vec![]),
         ("gone.example." | "nowhere.example.", _) => return (ResponseCode::NXDomain, vec![]),
+        ("literal.example.", RecordType::MX) => vec![mx(10, "192.0.2.9.")],
+        ("loops.example.", RecordType::MX) => vec![mx(10, "a.two.example."), mx(20, "local.example.")],
+        ("near.example.", RecordType::MX) => vec![mx(10, "local.example."), mx(20, "b.two.example.")],
+        ("local.example.", RecordType::A) => vec![RData::A(A::new(127, 0, 0, 1))],
         _ => vec![],
     };
     (ResponseCode::NoError, found)
@@ -55,6 +59,9 @@ async fn server() -> SocketAddr {
             let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
             let mut message = Message::from_vec(&buffer[..length]).unwrap();
             let query = message.queries[0].clone();
+            if query.name().to_ascii().starts_with("silent") {
+                continue;
+            }
             let asked = query.name().clone();
             let (code, found) = answer(&asked.to_ascii().to_ascii_lowercase(), query.query_type());
             message.metadata.message_type = MessageType::Response;
@@ -73,6 +80,14 @@ async fn server() -> SocketAddr {
                 let soa = SOA::new(name("ns.example."), name("root.example."), 1, 60, 60, 60, 60);
                 message.add_authority(Record::from_rdata(name("example."), 60, RData::SOA(soa)));
             }
+            if asked.to_ascii().starts_with("lame") {
+                message.authorities.clear();
+                message.metadata.authoritative = false;
+                let ns = RData::NS(NS(name("a.root-servers.net.")));
+                message.add_authority(Record::from_rdata(Name::root(), 60, ns));
+            }
+            // Nobody listens on TCP.
+            message.metadata.truncation = asked.to_ascii().starts_with("long");
             message.edns = None;
             message.additionals.clear();
             socket.send_to(&message.to_vec().unwrap(), peer).await.unwrap();
@@ -82,7 +97,17 @@ async fn server() -> SocketAddr {
 }
 
 async fn resolve(domain: &str) -> Result<Route, Unresolved> {
-    let resolver = DnsResolver::new(&[server().await], &["MX.house.example".to_owned()]).unwrap();
+    resolve_with(domain, |_| {}).await
+}
+
+async fn resolve_with(domain: &str, change: impl FnOnce(&mut Config)) -> Result<Route, Unresolved> {
+    let mut config = Config {
+        dns_servers: vec![server().await],
+        own_names: vec!["MX.house.example".to_owned()],
+        ..Config::default()
+    };
+    change(&mut config);
+    let resolver = DnsResolver::new(&config).unwrap();
     resolver.resolve(&Domain::parse(domain).unwrap()).await
 }
 
@@ -106,7 +131,7 @@ async fn a_name_that_is_not_there_is_definite() {
 
 #[tokio::test]
 async fn a_server_that_fails_is_never_a_definite_answer() {
-    for domain in ["servfail.example", "refused.example", "unlucky.example"] {
+    for domain in ["servfail.example", "refused.example", "unlucky.example", "lame.example", "long.example"] {
         let answer = resolve(domain).await;
         assert!(matches!(answer, Err(Unresolved::Temporary(_))), "{domain}: {answer:?}");
     }
@@ -125,4 +150,33 @@ async fn without_mx_the_address_of_the_domain_counts_and_aliases_are_followed() 
     assert_eq!((route.exchangers[0].host.as_str(), route.site.as_str()), ("plain.example", "plain.example"));
     let route = resolve("alias.example").await.unwrap();
     assert_eq!(route.exchangers[0].addresses.len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_no_definite_answer_either() {
+    let began = tokio::time::Instant::now();
+    let answer = resolve_with("silent.example", |config| config.resolve_seconds_max = 1).await;
+    assert!(matches!(answer, Err(Unresolved::Temporary(_))), "{answer:?}");
+    assert!(began.elapsed() <= std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_address_in_place_of_an_exchanger_is_not_looked_up_and_not_called() {
+    assert_eq!(resolve("literal.example").await, Err(Unresolved::NoAddress));
+}
+
+/// RFC 5321 §5.1: we, and everything not preferred to us, by address as by name.
+#[tokio::test]
+async fn an_exchanger_at_our_own_door_is_ourselves() {
+    for door in ["127.0.0.1:25", "0.0.0.0:25"] {
+        let ours = |config: &mut Config| config.own_door = Some(door.parse().unwrap());
+        assert_eq!(resolve_with("near.example", ours).await, Err(Unresolved::Loop), "{door}");
+        assert_eq!(resolve_with("local.example", ours).await, Err(Unresolved::Loop), "{door}");
+        let route = resolve_with("loops.example", ours).await.unwrap();
+        assert_eq!(route.exchangers.len(), 1, "{door}");
+        assert!(resolve_with("two.example", ours).await.is_ok(), "{door}");
+    }
+    // In the lab mail goes to another port than ours, and exchangers have addresses of this host.
+    let elsewhere = |config: &mut Config| config.own_door = Some("0.0.0.0:2525".parse().unwrap());
+    assert!(resolve_with("near.example", elsewhere).await.is_ok());
 }

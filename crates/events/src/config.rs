@@ -17,7 +17,7 @@ pub struct Config {
     pub remembered_recipients_max: usize,
     /// Longest pause between attempts to reach a database that is down.
     pub database_backoff_ms_max: u64,
-    /// Webhook calls at the same time, all endpoints together.
+    /// Webhook calls at the same time, all endpoints together; tenants share them.
     pub webhook_calls_max: usize,
     /// Webhook calls at the same time to one endpoint.
     pub webhook_calls_per_endpoint_max: usize,

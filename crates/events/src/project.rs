@@ -17,7 +17,7 @@ use crate::parts::{Part, Place};
 use crate::rows::{BatchContexts, Entry, batch, rows_of};
 use crate::start::SnapshotSource;
 use database::Database;
-use mail::{MessageId, TenantId};
+use mail::{Clock, MessageId, TenantId};
 use registry::Access;
 use spool::{Attempted, Follower, Position, ReaderMark, Record, Settled, Spool};
 use std::collections::HashSet;
@@ -40,6 +40,7 @@ pub(crate) struct Projector {
     spool: Spool,
     database: Database,
     snapshot: SnapshotSource,
+    clock: Arc<dyn Clock>,
     config: Config,
     contexts: Contexts,
     /// Rows of the next transaction at most.
@@ -57,12 +58,13 @@ impl Projector {
         spool: Spool,
         database: Database,
         snapshot: SnapshotSource,
+        clock: Arc<dyn Clock>,
         config: Config,
         told: Arc<Notify>,
     ) -> Projector {
         let contexts = Contexts::new(config.remembered_recipients_max);
         let mark = spool.reader(READER);
-        Projector { spool, database, snapshot, config, contexts, rows_max: ROWS_MAX, mark, told }
+        Projector { spool, database, snapshot, clock, config, contexts, rows_max: ROWS_MAX, mark, told }
     }
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
@@ -130,6 +132,7 @@ impl Projector {
                     self.rows_max = (self.rows_max + ROWS_STEP).min(ROWS_MAX);
                     self.mark.past(position);
                     self.told.notify_one();
+                    self.lag(&entries[part.from.record..part.to.record]);
                     let records = part.to.record - part.from.record;
                     metrics::counter!("posthouse_events_records_total").increment(records as u64);
                 }
@@ -155,6 +158,21 @@ impl Projector {
             }
         }
         Ok(())
+    }
+
+    /// How long after they happened these records can be read by tenants.
+    fn lag(&self, entries: &[Entry]) {
+        let now = self.clock.timestamp();
+        let lag = metrics::histogram!("posthouse_events_lag_seconds");
+        for (_, record) in entries {
+            let at = match &**record {
+                Record::Accepted(accepted) => accepted.accepted_at,
+                Record::Attempted(attempted) => attempted.at,
+                Record::Settled(settled) => settled.at,
+                Record::Unknown { .. } => continue,
+            };
+            lag.record(now.saturating_since(at).as_secs_f64());
+        }
     }
 
     /// The message of every outcome in the batch: remembered, accepted in the batch itself, or from the database.

@@ -42,6 +42,7 @@ pub fn start(parts: EventsParts, shutdown: CancellationToken) -> Result<EventsHa
         parts.spool,
         parts.database.clone(),
         Arc::clone(&parts.snapshot),
+        Arc::clone(&parts.clock),
         parts.config.clone(),
         Arc::clone(&told),
     );

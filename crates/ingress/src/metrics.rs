@@ -27,6 +27,33 @@ pub(crate) fn submitted(door: &'static str, result: &Result<Accepted, Denial>, t
     }
 }
 
+/// What a part of accepting a message took.
+pub(crate) fn stage(stage: Stage, took: Duration) {
+    metrics::histogram!("posthouse_submission_stage_seconds", "stage" => stage.as_str())
+        .record(took.as_secs_f64());
+}
+
+/// The parts, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// For a signing thread.
+    Wait,
+    /// Checked, admitted, signed.
+    Sign,
+    /// Written and synced, with the others of its group.
+    Commit,
+}
+
+impl Stage {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Stage::Wait => "wait",
+            Stage::Sign => "sign",
+            Stage::Commit => "commit",
+        }
+    }
+}
+
 pub(crate) fn authenticated(result: Result<(), &Refusal>) {
     let outcome = match result {
         Ok(()) => "accepted",

@@ -84,10 +84,7 @@ impl Signers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             some => some,
         };
-        // The first half of the places is everybody's, so two are the least with which anything moves.
-        let state =
-            State { jobs: Turns::default(), places: Shares::new(queue_max.max(2) as u64), closed: false };
-        let queue = Arc::new(Queue { state: Mutex::new(state), work: Condvar::new(), freed: Notify::new() });
+        let queue = Queue::new(queue_max);
         let mut signers = Signers { queue: Arc::clone(&queue), threads: Vec::with_capacity(threads) };
         for number in 0..threads {
             let queue = Arc::clone(&queue);
@@ -96,6 +93,17 @@ impl Signers {
             signers.threads.push(thread.map_err(|source| Fault::Thread { number, source })?);
         }
         Ok(signers)
+    }
+
+    /// None of its own: `step` does the work. For simulations, where everything happens in one thread.
+    pub fn stepped(queue_max: usize) -> Signers {
+        Signers { queue: Queue::new(queue_max), threads: Vec::new() }
+    }
+
+    /// Does one job, here. False if none waits.
+    pub fn step(&self) -> bool {
+        let job = self.queue.lock().jobs.pop();
+        job.map(|(_, job)| job()).is_some()
     }
 
     /// Runs `job`, which is `party`'s, on one of the threads and gives back what it gave.
@@ -144,6 +152,13 @@ impl std::fmt::Debug for Signers {
 }
 
 impl Queue {
+    fn new(queue_max: usize) -> Arc<Queue> {
+        // The first half of the places is everybody's, so two are the least with which anything moves.
+        let state =
+            State { jobs: Turns::default(), places: Shares::new(queue_max.max(2) as u64), closed: false };
+        Arc::new(Queue { state: Mutex::new(state), work: Condvar::new(), freed: Notify::new() })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -262,6 +277,7 @@ mod tests {
         // All sessions of the first end before their turn.
         for job in jobs {
             job.abort();
+            // Asking is not having ended: the thread must not be let go before that.
             assert!(job.await.unwrap_err().is_cancelled());
         }
         drop(gate);

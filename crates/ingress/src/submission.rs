@@ -11,7 +11,7 @@
 
 use crate::config::Config;
 use crate::error::{Denial, Fault};
-use crate::metrics;
+use crate::metrics::{self, Stage};
 use crate::octets::{Held, Octets};
 use crate::prepare::{self, Parcel, Prepared, Workshop};
 use crate::signer::Signers;
@@ -101,6 +101,21 @@ impl Submission {
     /// Starts the signing threads.
     pub fn start(parts: SubmissionParts) -> Result<Arc<Submission>, Fault> {
         let signers = Signers::start(parts.config.signing_threads, parts.config.signing_queue_max)?;
+        Ok(Submission::with(parts, signers))
+    }
+
+    /// Without threads: nothing is checked or signed but by `step`. For simulations in one thread.
+    pub fn stepped(parts: SubmissionParts) -> Arc<Submission> {
+        let signers = Signers::stepped(parts.config.signing_queue_max);
+        Submission::with(parts, signers)
+    }
+
+    /// Checks and signs one message that waits for it. False if none does.
+    pub fn step(&self) -> bool {
+        self.signers.step()
+    }
+
+    fn with(parts: SubmissionParts, signers: Signers) -> Arc<Submission> {
         let header_limits = HeaderLimits {
             octets_max: parts.config.session.header_octets_max,
             line_octets_max: parts.config.session.text_line_octets_max,
@@ -111,7 +126,7 @@ impl Submission {
             fields_max: header_limits.fields_max + OWN_FIELDS_MAX,
             ..header_limits
         };
-        Ok(Arc::new(Submission {
+        Arc::new(Submission {
             octets: Octets::new(parts.config.limits.octets_in_flight_max),
             intake: parts.intake,
             snapshot: parts.snapshot,
@@ -124,14 +139,26 @@ impl Submission {
             header_limits,
             outgoing_limits,
             signers,
-        }))
+        })
     }
 
     /// Takes the responsibility for a message, or says why not.
     pub async fn accept(self: &Arc<Submission>, offer: Offer) -> Result<Accepted, Denial> {
-        let (began, door) = (self.clock.instant(), offer.door.as_str());
+        let (began, door, tenant) = (self.clock.instant(), offer.door.as_str(), offer.sender.tenant());
         let result = self.take_in(offer).await;
-        metrics::submitted(door, &result, self.clock.instant().saturating_since(began));
+        let took = self.clock.instant().saturating_since(began);
+        metrics::submitted(door, &result, took);
+        let duration_ms = took.as_millis() as u64;
+        match &result {
+            Ok(Accepted { message, .. }) => {
+                tracing::debug!(tenant.id = %tenant, message.id = %message, door, duration_ms, "message accepted");
+            }
+            Err(Denial::Refusal(refusal)) => {
+                let code = refusal.problem_code();
+                tracing::debug!(tenant.id = %tenant, door, code, duration_ms, "message refused");
+            }
+            Err(Denial::Fault(_)) => {}
+        }
         metrics::octets_in_flight(self.octets.held());
         if let Err(Denial::Fault(fault)) = &result {
             tracing::error!(error = fault as &dyn std::error::Error, "a message could not be accepted");
@@ -148,9 +175,19 @@ impl Submission {
     async fn take_in(self: &Arc<Submission>, offer: Offer) -> Result<Accepted, Denial> {
         let this = Arc::clone(self);
         let party = Party::Tenant(offer.sender.tenant());
-        let prepared = self.signers.run(party, move || this.admit_and_prepare(&offer)).await??;
-        let message = prepared.record.message;
-        match self.intake.append(prepared.record, prepared.raw).await {
+        let asked = self.clock.instant();
+        let job = move || {
+            let begun = this.clock.instant();
+            metrics::stage(Stage::Wait, begun.saturating_since(asked));
+            let prepared = this.admit_and_prepare(&offer);
+            metrics::stage(Stage::Sign, this.clock.instant().saturating_since(begun));
+            prepared
+        };
+        let prepared = self.signers.run(party, job).await??;
+        let (message, signed) = (prepared.record.message, self.clock.instant());
+        let appended = self.intake.append(prepared.record, prepared.raw).await;
+        metrics::stage(Stage::Commit, self.clock.instant().saturating_since(signed));
+        match appended {
             Ok(committed) => Ok(Accepted { message, committed }),
             Err(spool::Fault::TooLarge { .. }) => {
                 Err(Refusal::new(RefusalKind::MessageTooLarge, "the message is too large to be stored here")
@@ -254,6 +291,11 @@ impl Submission {
     /// What is in flight of this tenant: to be held before a message is read, and until it is answered.
     pub fn hold_octets(&self, party: Party) -> Held {
         self.octets.hold(party)
+    }
+
+    /// Octets in flight, of everybody.
+    pub fn octets_held(&self) -> u64 {
+        self.octets.held()
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

@@ -37,6 +37,15 @@ pub enum Command {
     Operator(OperatorCommand),
     /// Check a configuration file and print every mistake with its line
     CheckConfig(CheckConfig),
+    /// Look at this host and its configuration, and say what to do
+    ///
+    /// Checks the configuration, the data directory and its disk, descriptors, clock, ports, certificate, name servers,
+    /// PostgreSQL, the addresses of the registry, and the node if one runs here. Changes nothing. Each line is ok,
+    /// warning or ERROR; below it stands what to do.
+    ///
+    /// Exit code 0 if nothing stands in the way, else that of the first error: 78 the configuration or certificate, 73
+    /// the data directory, 69 anything else.
+    Doctor(Doctor),
     /// Look into the journal on the disk, also while a node runs; nothing is changed
     #[command(subcommand)]
     Spool(SpoolCommand),
@@ -118,6 +127,19 @@ pub struct OperatorPerson {
 pub struct CheckConfig {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The configuration of the node; every key has a default
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The node's data directory, instead of node.data
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// One object with all findings, for programs
     #[arg(long)]
     pub json: bool,
 }

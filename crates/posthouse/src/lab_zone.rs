@@ -1,14 +1,16 @@
 //! The operator's own zone in the lab's DNS.
 //!
 //! The lab forgets its records when it stops, and nobody publishes the platform's keys for the operator there. So with
-//! `up --lab`, and only then, the platform's DKIM records of all pools and the records of domains that are already
-//! verified are built into it at the start, and new ones whenever the registry changes.
+//! `up --lab`, and only then, the platform's DKIM records of all pools, and what a tenant had published before (the
+//! records that were found right when they were last checked), are built into it at the start, and new pools' whenever
+//! the registry changes.
 
 use crate::node::unavailable;
 use database::{Database, PageRequest, SnapshotHandle};
 use lab::LabHandle;
 use lab::dns::Publication;
-use registry::{Access, DomainState};
+use mail::TenantId;
+use registry::{Access, RecordState};
 use std::collections::HashSet;
 
 /// Publishes what there is already; to be called before anybody can ask for it.
@@ -51,7 +53,7 @@ impl Zone {
     }
 }
 
-/// The records of every domain that is verified already.
+/// Every record of a tenant's domain that was there when it was last looked for.
 async fn domains(database: &Database) -> anyhow::Result<Vec<Publication>> {
     let house = Access::house("publish in the lab");
     let mut records = Vec::new();
@@ -62,20 +64,35 @@ async fn domains(database: &Database) -> anyhow::Result<Vec<Publication>> {
             .await
             .map_err(|error| unavailable("cannot list tenants", error))?;
         for tenant in &tenants.rows {
-            let list = database.domain_list(&house, tenant.id, &PageRequest::first()).await;
-            let list = list.map_err(|error| unavailable("cannot list domains", error))?;
-            let proved = list
-                .rows
-                .iter()
-                .filter(|row| matches!(row.state, DomainState::Verified | DomainState::Degraded));
-            for record in proved.flat_map(|row| &row.records) {
-                let kind = record.kind.as_str().to_owned();
-                records.push(publication(record.host.clone(), kind, record.value.clone()));
-            }
+            add_records(database, &house, tenant.id, &mut records).await?;
         }
         match tenants.next {
             Some(cursor) => page = PageRequest::new(None, Some(&cursor))?,
             None => return Ok(records),
+        }
+    }
+}
+
+async fn add_records(
+    database: &Database,
+    house: &Access,
+    tenant: TenantId,
+    records: &mut Vec<Publication>,
+) -> anyhow::Result<()> {
+    let mut page = PageRequest::first();
+    loop {
+        let domains = database
+            .domain_list(house, tenant, &page)
+            .await
+            .map_err(|error| unavailable("cannot list domains", error))?;
+        let published = domains.rows.iter().flat_map(|row| &row.records);
+        for record in published.filter(|record| record.state == RecordState::Ok) {
+            let kind = record.kind.as_str().to_owned();
+            records.push(publication(record.host.clone(), kind, record.value.clone()));
+        }
+        match domains.next {
+            Some(cursor) => page = PageRequest::new(None, Some(&cursor))?,
+            None => return Ok(()),
         }
     }
 }

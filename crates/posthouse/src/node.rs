@@ -8,13 +8,16 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::delivery::delivery;
 use crate::exit::Failure;
+use crate::front::Front;
 use crate::housekeeping::Housekeeping;
+use crate::keepers::Keepers;
+use crate::readiness::Sources;
 use crate::secrets::{Secrets, session_keys};
-use crate::sections::{address, api_config, door_addresses, egress_config, events_config};
+use crate::sections::{api_config, door_addresses, egress_config, events_config};
 use crate::signals::Signals;
+use crate::telemetry;
 use anyhow::Context;
-use api::Readiness;
-use database::{Database, Follower, Keys, SnapshotHandle};
+use database::{Database, SnapshotHandle};
 use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
 use mail::{Clock, Random, Timestamp};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -26,9 +29,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// A snapshot older than this is a reason in `/ready`: PostgreSQL has not answered for that long.
-const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// How long webhook calls under way may go on at the end; they are durable and made again.
 const EVENTS_WAIT: Duration = Duration::from_secs(5);
@@ -73,73 +73,59 @@ struct Stop {
     died: CancellationToken,
 }
 
-/// What everything else stands on: the registry and the journal, open.
-struct Keepers {
-    database: Database,
-    snapshots: Arc<SnapshotHandle>,
-    follower: JoinHandle<()>,
-    source: ingress::SnapshotSource,
-    spool: Spool,
-    recovery: spool::Recovery,
-}
-
 impl Node {
+    /// Whatever can fail is made first, and mail moves only when nothing is left to fail or to wait for: a start that
+    /// is given up leaves no delivery in flight.
     pub async fn start(mut parts: NodeParts) -> anyhow::Result<Node> {
+        let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
+            .await
+            .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;
+        let counter = if parts.with_api { Some(Counter::prepare(&parts.config)?) } else { None };
+        let front = Front::bind(&parts.config, parts.with_api).await?;
         let keepers = Keepers::open(&mut parts).await?;
         let submission = start_submission(&mut parts, &keepers).await?;
+        let listeners = Listeners::bind(door_addresses(&parts.config)?)
+            .map_err(|error| unavailable("cannot listen", error))?;
         let stop = Stop::default();
-        // Every address is bound before anything runs: a port that is taken is found before mail moves.
-        let config = &parts.config;
-        let listeners =
-            Listeners::bind(door_addresses(config)?).map_err(|error| unavailable("cannot listen", error))?;
-        let http = if parts.with_api { Some(bind_http(config).await?) } else { None };
-        let http_address = http.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
         let Keepers { database, snapshots, follower, source, spool, recovery } = keepers;
-        let (egress, delivery) = start_egress(&mut parts, &spool, recovery, &source, &stop.egress)?;
         let events_parts = events::EventsParts {
             spool: spool.clone(),
             database: database.clone(),
-            snapshot: source,
+            snapshot: source.clone(),
             clock: parts.clock.clone(),
             random: parts.random.fork(),
             config: events_config(&parts.config),
         };
+        let http = front.address();
+        let listener = front.hand_over().await?;
         let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
-        let delivery = watched(stop.egress.clone(), stop.died.clone(), async move {
-            match delivery.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "delivery ended with a fault")
-                }
-                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "delivery died"),
-            }
-        });
+        let (egress, delivery) = start_egress(&mut parts, &spool, recovery, &source, &stop.egress)?;
         let events = watched(stop.events.clone(), stop.died.clone(), events.stopped());
-        let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
-            .await
-            .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;
+        let delivery = watched(stop.egress.clone(), stop.died.clone(), told(delivery));
         let door_parts =
             ingress::IngressParts { submission: submission.clone(), tls: Some(tls), returned: None };
         let doors =
             Ingress::start(door_parts, listeners, stop.doors.clone()).context("cannot open the doors")?;
         let housekeeping = housekeeping(&parts, (&database, &spool), &submission, &egress);
-        let (api, watch) = match http {
-            None => (None, None),
-            Some(listener) => {
-                let keepers = (&database, &snapshots, &spool);
-                let state = api_state(&mut parts, keepers, submission, egress)?;
-                let watch = domain_watch(&parts, &database)?;
-                let watch = tokio::spawn(watch.run(stop.doors.clone()));
-                (Some(tokio::spawn(api::serve(listener, state, stop.doors.clone()))), Some(watch))
-            }
-        };
+        let (mut api, mut watch) = (None, None);
+        if let (Some(Counter { config, dns: [dns, watch_dns], tokens }), Some(listener)) = (counter, listener)
+        {
+            let watcher = api::DomainWatch::new(database.clone(), watch_dns, parts.clock.clone(), &config);
+            watch = Some(tokio::spawn(watcher.run(stop.doors.clone())));
+            let sources = sources(&spool, &snapshots, &stop);
+            let state =
+                api_state(&mut parts, (config, dns, tokens), &database, sources, (submission, egress));
+            api = Some(tokio::spawn(api::serve(listener, state, stop.doors.clone())));
+        }
+        // Ends with the process: samples are folded into their buckets although nobody may ever ask for them.
+        drop(tokio::spawn(telemetry::keep_up(parts.metrics.clone(), stop.events.clone())));
         let housekeeping = tokio::spawn(housekeeping.run(stop.doors.clone()));
         let addresses = doors.addresses();
         Ok(Node {
             database,
             snapshots,
             addresses,
-            http: http_address,
+            http,
             spool,
             doors,
             delivery,
@@ -150,23 +136,6 @@ impl Node {
             follower,
             stop,
         })
-    }
-}
-
-impl Keepers {
-    async fn open(parts: &mut NodeParts) -> anyhow::Result<Keepers> {
-        let clock: Arc<dyn Clock> = parts.clock.clone();
-        let keys = Keys::from_master(&parts.secrets.derive("database"));
-        let database = Database::connect(&parts.config.database, keys, clock.clone(), parts.random.fork())
-            .await
-            .map_err(|error| unavailable("cannot use the database", error))?;
-        let (snapshots, follower) = Follower::start(database.clone(), &parts.config.database)
-            .await
-            .map_err(|error| unavailable("cannot read the registry", error))?;
-        let held = Arc::clone(&snapshots);
-        let source: ingress::SnapshotSource = Arc::new(move || held.load());
-        let (spool, recovery) = open_spool(&parts.config, clock).await?;
-        Ok(Keepers { database, snapshots, follower, source, spool, recovery })
     }
 }
 
@@ -185,29 +154,55 @@ async fn start_submission(parts: &mut NodeParts, keepers: &Keepers) -> anyhow::R
     .context("cannot start the signing threads")
 }
 
+/// What the API needs and may not get.
+struct Counter {
+    config: api::Config,
+    /// One for requests, one for the domains that are watched.
+    dns: [api::DnsChecker; 2],
+    tokens: api::TokenKeys,
+}
+
+impl Counter {
+    fn prepare(config: &Config) -> anyhow::Result<Counter> {
+        let tokens = session_keys(config)?;
+        let config = api_config(config);
+        let dns = || api::DnsChecker::new(&config).context("cannot set up name lookups");
+        let dns = [dns()?, dns()?];
+        Ok(Counter { config, dns, tokens })
+    }
+}
+
+fn sources(spool: &Spool, snapshots: &Arc<SnapshotHandle>, stop: &Stop) -> Arc<Sources> {
+    Arc::new(Sources {
+        spool: spool.clone(),
+        snapshots: Arc::clone(snapshots),
+        died: stop.died.clone(),
+        stopping: stop.doors.clone(),
+    })
+}
+
 fn api_state(
     parts: &mut NodeParts,
-    (database, snapshots, spool): (&Database, &Arc<SnapshotHandle>, &Spool),
-    submission: Arc<Submission>,
-    egress: egress::EgressHandle,
-) -> anyhow::Result<api::AppState> {
-    let config = api_config(&parts.config);
-    let metrics = parts.metrics.clone();
-    Ok(api::AppState {
-        dns: api::DnsChecker::new(&config).context("cannot set up name lookups")?,
+    (config, dns, tokens): (api::Config, api::DnsChecker, api::TokenKeys),
+    database: &Database,
+    sources: Arc<Sources>,
+    (submission, egress): (Arc<Submission>, egress::EgressHandle),
+) -> api::AppState {
+    api::AppState {
+        dns,
         config,
         database: database.clone(),
-        snapshots: snapshots.clone(),
+        snapshots: Arc::clone(&sources.snapshots),
         submission,
-        tokens: session_keys(&parts.config)?,
+        tokens,
         clock: parts.clock.clone(),
         random: parts.random.fork(),
-        readiness: readiness(spool.clone(), snapshots.clone()),
-        metrics: Arc::new(move || metrics.render()),
+        metrics: telemetry::rendering(&parts.metrics, &parts.config, Arc::clone(&sources)),
+        readiness: Arc::new(move || sources.look()),
         delivery: delivery(egress.clone(), parts.clock.clone()),
         why: why_source(egress.clone()),
         cancel: cancel_source(egress),
-    })
+    }
 }
 
 impl Node {
@@ -268,8 +263,7 @@ fn start_egress(
     stop: &CancellationToken,
 ) -> anyhow::Result<(egress::EgressHandle, Delivery)> {
     let config = egress_config(&parts.config);
-    let resolver = egress::resolve::DnsResolver::new(&config.dns_servers, &config.own_names)
-        .context("cannot set up name lookups")?;
+    let resolver = egress::resolve::DnsResolver::new(&config).context("cannot set up name lookups")?;
     let egress_parts = egress::EgressParts {
         config,
         profiles: Arc::new(mail::classify::Profiles::shipped()),
@@ -299,12 +293,6 @@ fn housekeeping(
         clock: parts.clock.clone(),
         config: parts.config.housekeeping.clone(),
     }
-}
-
-fn domain_watch(parts: &NodeParts, database: &Database) -> anyhow::Result<api::DomainWatch> {
-    let config = api_config(&parts.config);
-    let dns = api::DnsChecker::new(&config).context("cannot set up name lookups")?;
-    Ok(api::DomainWatch::new(database.clone(), dns, parts.clock.clone(), &config))
 }
 
 /// What the API asks when somebody wants to know why a message waits.
@@ -337,6 +325,17 @@ fn watched(
     })
 }
 
+/// The end of delivery, in the log if it is not the one we asked for.
+async fn told(delivery: Delivery) {
+    match delivery.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "delivery ended with a fault");
+        }
+        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "delivery died"),
+    }
+}
+
 fn ended(name: &'static str, outcome: Result<(), tokio::task::JoinError>) {
     if let Err(error) = outcome {
         tracing::error!(error = &error as &dyn std::error::Error, task = name, "a task died");
@@ -348,51 +347,9 @@ pub fn unavailable(what: &str, error: impl std::error::Error + Send + Sync + 'st
     Failure::Unavailable(format!("{what}: {:#}", anyhow::Error::from(error))).into()
 }
 
-async fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Spool, spool::Recovery)> {
-    let mut settings = config.spool.clone();
-    if settings.directory.as_os_str().is_empty() {
-        settings.directory = config.node.data.join("spool");
-    }
-    let directory = settings.directory.clone();
-    // Recovery reads every segment: seconds with a large spool, and no business of the network threads.
-    let opened =
-        tokio::task::spawn_blocking(move || Spool::open(settings, Arc::new(spool::RealDisk), clock)).await?;
-    opened.map_err(|error| unavailable(&format!("cannot open the journal in {}", directory.display()), error))
-}
-
 async fn restored_usage(database: &Database, spool: &Spool, now: Timestamp) -> anyhow::Result<Usage> {
     let mut usage = Usage::new();
     let counts = events::usage_today(database, spool, now).await;
     usage.restore(counts.map_err(|error| unavailable("cannot read what was used today", error))?);
     Ok(usage)
-}
-
-async fn bind_http(config: &Config) -> anyhow::Result<tokio::net::TcpListener> {
-    let address = address("listen.http", &config.listen.http)?.ok_or_else(|| {
-        Failure::Configuration("listen.http is empty; leave out the role api instead".to_owned())
-    })?;
-    tokio::net::TcpListener::bind(address).await.map_err(|error| {
-        Failure::Unavailable(format!("cannot listen on {address} (listen.http): {error}")).into()
-    })
-}
-
-fn readiness(spool: Spool, snapshots: Arc<SnapshotHandle>) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
-    Arc::new(move || {
-        let mut reasons = Vec::new();
-        let status = spool.status();
-        if status.sealed {
-            reasons.push(
-                "the journal is sealed after a failed write or sync; restart when the disk is well"
-                    .to_owned(),
-            );
-        }
-        if status.full {
-            reasons.push("free space on the spool's disk has fallen to the reserve".to_owned());
-        }
-        let age = snapshots.age();
-        if age > SNAPSHOT_AGE_MAX {
-            reasons.push(format!("the registry was last read {} s ago; is PostgreSQL up?", age.as_secs()));
-        }
-        Readiness { reasons }
-    })
 }

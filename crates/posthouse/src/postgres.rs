@@ -28,6 +28,8 @@ const START_WAIT: Duration = Duration::from_secs(60);
 const STOP_WAIT: Duration = Duration::from_secs(5);
 /// Between two attempts to start a server that does not start.
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
+/// At a start, a larger log becomes the old one.
+const LOG_OCTETS_MAX: u64 = 1 << 20;
 const POLL: Duration = Duration::from_millis(20);
 const USER: &str = "posthouse";
 pub const DATABASE: &str = "posthouse";
@@ -205,7 +207,7 @@ fn spawn(
     socket: &Path,
     account: Option<&Account>,
 ) -> anyhow::Result<Child> {
-    let log = fs::File::create(directory.join("server.log")).context("cannot create the PostgreSQL log")?;
+    let log = server_log(directory).context("cannot create the PostgreSQL log")?;
     let mut command = command(&binaries.postgres, account, directory);
     command
         .arg("-D")
@@ -228,6 +230,15 @@ fn spawn(
         });
     }
     command.spawn().with_context(|| format!("cannot run {}", binaries.postgres.display()))
+}
+
+/// Written on, so that why a server died is still there after the next one has started; one old file is kept.
+fn server_log(directory: &Path) -> std::io::Result<fs::File> {
+    let path = directory.join("server.log");
+    if fs::metadata(&path).is_ok_and(|file| file.len() > LOG_OCTETS_MAX) {
+        fs::rename(&path, directory.join("server.log.1"))?;
+    }
+    fs::OpenOptions::new().create(true).append(true).open(path)
 }
 
 fn wait_until_ready(child: &mut Child, data: &Path, directory: &Path) -> anyhow::Result<()> {

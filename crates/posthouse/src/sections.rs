@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use ingress::Addresses;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 pub fn door_addresses(config: &Config) -> anyhow::Result<Addresses> {
     Ok(Addresses {
@@ -30,7 +31,17 @@ pub fn egress_config(config: &Config) -> egress::Config {
     let mut settings = config.egress.clone();
     settings.dns_servers.clone_from(&config.dns.servers);
     settings.own_names = vec![config.node.hostname.to_string(), config.node.return_path_host.to_string()];
+    // What is no address was refused when the configuration was read.
+    settings.own_door = config.listen.inbound.parse().ok();
     settings
+}
+
+/// Where the journal is.
+pub fn spool_directory(config: &Config) -> PathBuf {
+    match config.spool.directory.as_os_str().is_empty() {
+        true => config.node.data.join("spool"),
+        false => config.spool.directory.clone(),
+    }
 }
 
 pub fn events_config(config: &Config) -> events::Config {

@@ -1,12 +1,22 @@
 //! What the process says about itself: log lines on standard error, metrics for Prometheus.
 //!
 //! Log lines are for people by default and JSON with `log.format = "json"`. Metrics are collected by one recorder and
-//! rendered by the API on request. A log that cannot be written is lost, never waited for by the mail path:
-//! standard error is written by `tracing` directly and errors are ignored.
+//! rendered by the API on request. A log that cannot be written is lost, never waited for by the mail path
+//! (`log_writer.rs`).
 
+use crate::figures;
+use crate::log_writer::{self, Flush};
+use crate::process;
+use crate::readiness::{self, Sources};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// Between two times that samples are folded into buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,6 +24,8 @@ pub struct Config {
     /// Which lines are written: a level, or `target=level` pairs as `tracing` knows them.
     pub filter: String,
     pub format: Format,
+    /// Lines that may wait for standard error; what comes while it takes none is dropped and counted.
+    pub lines_waiting_max: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,30 +37,72 @@ pub enum Format {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { filter: "info".to_owned(), format: Format::Text }
+        Config { filter: "info".to_owned(), format: Format::Text, lines_waiting_max: 8_192 }
     }
 }
 
-/// Bounds of the latency histograms, in seconds.
-const SECONDS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-
-/// Called once, first thing.
-pub fn start_logging(config: &Config) -> anyhow::Result<()> {
+/// Called once, first thing. What it returns is kept until the end, and waits for the last lines then.
+#[must_use = "the last lines are lost without it"]
+pub fn start_logging(config: &Config) -> anyhow::Result<Flush> {
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|error| anyhow::anyhow!("log.filter = \"{}\" cannot be used: {error}", config.filter))?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let (writer, flush) = log_writer::start(config.lines_waiting_max, std::io::stderr())?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
     match config.format {
         Format::Text => builder.with_target(false).init(),
-        Format::Json => builder.json().init(),
+        // Fields at the top, where whoever collects lines looks for them.
+        Format::Json => {
+            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init()
+        }
     }
-    Ok(())
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(flush)
+}
+
+/// A line like every other. Only a text that stands in the source is told: one made at run time may hold anything.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let text = panic.payload().downcast_ref::<&'static str>().copied();
+    tracing::error!(place = place.as_deref(), text, "a task panicked; this is a bug of ours");
 }
 
 /// Called once; the handle renders the text that `/metrics` serves.
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
-    let builder =
-        PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?;
-    Ok(builder.install_recorder()?)
+    let mut builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), figures::SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_records".to_owned()), figures::COUNTS)?
+        .set_buckets_for_metric(Matcher::Suffix("_vs_bound".to_owned()), figures::RATIOS)?;
+    for name in figures::LONG {
+        builder = builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), figures::LONG_SECONDS)?;
+    }
+    let handle = builder.install_recorder()?;
+    figures::describe();
+    Ok(handle)
+}
+
+/// What `/metrics` serves: what was recorded, and what is only known when somebody asks.
+pub fn rendering(
+    handle: &PrometheusHandle,
+    config: &crate::config::Config,
+    sources: Arc<Sources>,
+) -> Arc<dyn Fn() -> String + Send + Sync> {
+    let (handle, data) = (handle.clone(), config.node.data.clone());
+    let reserve = config.spool.reserve_octets;
+    Arc::new(move || {
+        process::measure();
+        readiness::measure(&sources.look());
+        metrics::gauge!("posthouse_spool_disk_reserve_octets").set(reserve as f64);
+        if let Ok(space) = rustix::fs::statvfs(&data) {
+            let free = space.f_bavail.saturating_mul(space.f_frsize);
+            metrics::gauge!("posthouse_spool_disk_free_octets").set(free as f64);
+        }
+        handle.render()
+    })
+}
+
+/// Folds samples into buckets now and then: the recorder keeps every one until somebody asks, and nobody may.
+pub async fn keep_up(handle: PrometheusHandle, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+        handle.run_upkeep();
+    }
 }

@@ -1,5 +1,5 @@
 //! When each slot must be looked at next: a binary heap that can also move and remove, exact to the microsecond. The
-//! same holds the times of closed outlets, by their numbers.
+//! same holds the times of closed outlets and of lanes that step aside, by their numbers.
 //!
 //! A slot has at most one time here: it becomes due, or it expires. A timing wheel would be O(1) but either rounds
 //! or cascades, and stale timers of delivered mail would stay in it until they expire, days later. Here a delivered
@@ -21,6 +21,11 @@ impl Due {
     /// The earliest time and its slot.
     pub fn first(&self) -> Option<(Instant, u32)> {
         self.heap.first().copied()
+    }
+
+    /// Every slot that has a time.
+    pub fn slots(&self) -> impl Iterator<Item = u32> {
+        self.heap.iter().map(|(_, slot)| *slot)
     }
 
     pub fn at(&self, slot: u32) -> Option<Instant> {
@@ -141,7 +146,7 @@ mod tests {
         };
         let message = MessageId::mint(at, &mut random);
         let expires = now + Duration::from_secs(90_000);
-        let entry = Entry { message, position: 0, recipient: 0, attempt: 0, expires, cost: 1 };
+        let entry = Entry { message, position: 0, recipient: 0, attempt: 0, expires, octets: 1 };
         let (domain, site) = (Domain::parse("a.example").unwrap(), SiteName::new("a.example"));
         queue.insert(entry, &flow, Destination { pool, domain: &domain, site: &site }, now, now);
         for second in 0..1_000 {

@@ -3,7 +3,7 @@
 //! Limits of a site are per address we send from, and a pool is the set of addresses a stream may use; so lanes that
 //! compete for the same connections are those of one pool at one site. Lanes exist only while something is ready.
 
-use crate::fairness::Ring;
+use crate::fairness::{Ring, Since, Turns};
 use crate::slot::{NONE, Slot, TlsNeed, Urgency};
 use mail::{Instant, PoolId};
 
@@ -20,6 +20,8 @@ pub(crate) struct Lane {
     /// Octets this tenant may still send in this round; below zero after a large message.
     pub credit: i32,
     pub len: u32,
+    /// When it began to wait for its turn.
+    pub since: Since,
     lists: [List; 2],
     last_served: Urgency,
 }
@@ -40,6 +42,7 @@ pub(crate) struct Outlet {
     pub tls: TlsNeed,
     pub site: u32,
     pub ring: Ring,
+    pub turns: Turns,
     pub opening: Opening,
     /// Already in the rotation.
     pub listed: bool,
@@ -48,7 +51,15 @@ pub(crate) struct Outlet {
 impl Lane {
     pub fn new(outlet: u32, tenant: u32) -> Lane {
         let empty = List { head: NONE, tail: NONE };
-        Lane { outlet, tenant, credit: 0, len: 0, lists: [empty; 2], last_served: Urgency::Bulk }
+        Lane {
+            outlet,
+            tenant,
+            credit: 0,
+            len: 0,
+            since: Since::default(),
+            lists: [empty; 2],
+            last_served: Urgency::Bulk,
+        }
     }
 
     /// The slot whose turn it is: the kind that was not served last, if it has something.

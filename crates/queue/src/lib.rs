@@ -18,6 +18,7 @@ mod slot;
 mod turn;
 mod view;
 
+pub use fairness::{TurnWait, cost_of_turn};
 pub use queue::{Candidate, Delivery, Destination, Gate, Polled, Queue, Retried, Ticket};
 pub use retry::Schedule;
 pub use slot::{Entry, Flow, TlsNeed, Urgency};

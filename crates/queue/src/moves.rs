@@ -22,6 +22,8 @@ impl Queue {
             for outlet in &outlets {
                 self.open(*outlet);
             }
+            // A hold at the old site says nothing about the new one.
+            self.step_back_at(&outlets);
             // Its users are its outlets, this domain, and the other domains there.
             if self.sites.users(old) as usize > outlets.len() + 1 {
                 self.take_out(&outlets, |slot| slot.domain == domain);
@@ -61,9 +63,26 @@ impl Queue {
         }
     }
 
+    /// Tenants that step aside at `site` are asked about again too. Takes time by how many do anywhere.
+    pub fn wake_site(&mut self, site: &SiteName) {
+        let Some(number) = self.sites.find(site) else { return };
+        let outlets = self.sites.value(number).clone();
+        self.step_back_at(&outlets);
+        self.reopen_site(site);
+    }
+
+    fn step_back_at(&mut self, outlets: &[u32]) {
+        let is_there = |lane: &u32| outlets.contains(&self.lanes.value(*lane).outlet);
+        let lanes: Vec<u32> = self.resting.slots().filter(is_there).collect();
+        for lane in lanes {
+            self.step_back(lane);
+        }
+    }
+
     /// Ask the gate again about everything.
     pub fn reopen_all(&mut self) {
         let outlets: Vec<u32> = self.outlets.keys().map(|(outlet, _)| outlet).collect();
+        self.step_back_at(&outlets);
         for outlet in outlets {
             self.open(outlet);
         }
@@ -78,7 +97,8 @@ impl Queue {
         }
         let parked = self.tenants.iter().flat_map(|tenant| &tenant.parked);
         let of_these: HashSet<u32> = outlets.iter().copied().collect();
-        lanes.extend(parked.filter(|lane| of_these.contains(&self.lanes.value(**lane).outlet)));
+        let aside = parked.copied().chain(self.resting.slots());
+        lanes.extend(aside.filter(|lane| of_these.contains(&self.lanes.value(*lane).outlet)));
         for lane in lanes {
             let mut leaving = Vec::new();
             for kind in [Urgency::Prompt, Urgency::Bulk] {

@@ -10,6 +10,7 @@
 //! Bounded by what is accepted: one slot a recipient (80 octets), 20 for its timer, about 40 to find its message.
 
 use crate::due::Due;
+use crate::fairness::TurnWait;
 use crate::lane::{Lane, Opening, Outlet};
 use crate::register::Register;
 use crate::slot::{Entry, Flow, NONE, Slot, State, TlsNeed, low_ms};
@@ -40,6 +41,8 @@ pub struct Queue {
     pub(crate) rotation: VecDeque<u32>,
     /// When outlets open by themselves; one time an outlet at most.
     pub(crate) wakeups: Due,
+    /// When lanes that step aside stand in their ring again.
+    pub(crate) resting: Due,
     pub(crate) ready: u64,
     pub(crate) in_flight: u64,
 }
@@ -83,6 +86,8 @@ pub struct Delivery {
     pub flow: Flow,
     pub domain: Domain,
     pub site: SiteName,
+    /// How its lane waited for its turn; none if it was taken out of turn.
+    pub turn: Option<TurnWait>,
     pub(crate) due_ms: u32,
 }
 
@@ -113,6 +118,8 @@ pub struct Candidate<'a> {
     pub tenant: TenantId,
     pub stream: StreamId,
     pub message: MessageId,
+    /// Octets.
+    pub octets: u32,
 }
 
 /// The answer to: may this outlet send now?
@@ -120,6 +127,8 @@ pub struct Candidate<'a> {
 pub enum Gate {
     Open,
     Until(Instant),
+    /// This tenant steps aside until then; the others go on.
+    TenantUntil(Instant),
     /// Not before `reopen_site`.
     Shut,
 }
@@ -203,12 +212,15 @@ impl Queue {
                 let Some((lane, slot, kind)) = self.front(outlet) else { continue };
                 match gate(&self.candidate(slot)) {
                     Gate::Open => return Some(Polled::Deliver(self.serve(outlet, lane, slot, kind))),
+                    Gate::TenantUntil(at) if at > now => self.step_aside(outlet, lane, at),
                     Gate::Until(at) if at > now => {
                         self.outlets.value_mut(outlet).opening = Opening::Until(at);
                         self.wakeups.set(outlet, at);
                     }
                     // A time that is over already must not spin: look again when something changes.
-                    Gate::Until(_) | Gate::Shut => self.outlets.value_mut(outlet).opening = Opening::Shut,
+                    Gate::Until(_) | Gate::TenantUntil(_) | Gate::Shut => {
+                        self.outlets.value_mut(outlet).opening = Opening::Shut;
+                    }
                 }
             }
             if !more {
@@ -222,12 +234,8 @@ impl Queue {
         if !self.rotation.is_empty() {
             return Some(Instant::ZERO);
         }
-        let due = self.due.first().map(|(at, _)| at);
-        let wakeup = self.wakeups.first().map(|(at, _)| at);
-        match (due, wakeup) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        }
+        let times = [&self.due, &self.wakeups, &self.resting];
+        times.into_iter().filter_map(Due::first).map(|(at, _)| at).min()
     }
 
     /// It is over: delivered, failed, expired, cancelled.
@@ -296,7 +304,7 @@ impl Queue {
         self.tenants[tenant as usize].held = false;
         for lane in std::mem::take(&mut self.tenants[tenant as usize].parked) {
             let outlet = self.lanes.value(lane).outlet;
-            self.outlets.value_mut(outlet).ring.push_back(lane);
+            self.join(outlet, lane);
             self.list(outlet);
         }
     }
@@ -312,6 +320,7 @@ impl Queue {
             tenant: flow.tenant,
             stream: flow.stream,
             message: row.entry.message,
+            octets: row.entry.octets,
         }
     }
 

@@ -88,10 +88,6 @@ impl<K: Clone + Eq + Hash, R> Register<K, R> {
         rows.filter_map(|(number, row)| row.as_ref().map(|row| (number as u32, &row.key)))
     }
 
-    pub fn rows(&self) -> impl Iterator<Item = &R> {
-        self.rows.iter().flatten().map(|row| &row.value)
-    }
-
     pub fn find(&self, key: &K) -> Option<u32> {
         self.numbers.get(key).copied()
     }

@@ -19,8 +19,8 @@ pub struct Entry {
     pub attempt: u32,
     /// From here on it is only good for saying that it expired.
     pub expires: Instant,
-    /// What one attempt costs, in octets; see `fairness.rs` for its bounds.
-    pub cost: u32,
+    /// Size of the message; what a turn costs is made of it (`fairness.rs`).
+    pub octets: u32,
 }
 
 /// Whose mail it is, of which kind, and which addresses it is to leave from.

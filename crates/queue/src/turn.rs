@@ -3,7 +3,7 @@
 //! The inner half of `queue.rs`: outlets come and go with their lanes, lanes come and go with what is ready in them,
 //! and both are cleaned up only when their turn comes. Nothing here asks the gate.
 
-use crate::fairness::{charge, grant};
+use crate::fairness::{Turns, cost_of_turn, grant};
 use crate::lane::{Lane, Opening, Outlet};
 use crate::queue::{Course, Delivery, Queue, Ticket};
 use crate::slot::{Flow, NONE, State, TlsNeed, Urgency};
@@ -23,6 +23,9 @@ impl Queue {
     pub(crate) fn wake(&mut self, now: Instant) -> (Option<u32>, bool) {
         while let Some((_, outlet)) = self.wakeups.first().filter(|(at, _)| *at <= now) {
             self.open(outlet);
+        }
+        while let Some((_, lane)) = self.resting.first().filter(|(at, _)| *at <= now) {
+            self.step_back(lane);
         }
         for _ in 0..DUE_PER_POLL {
             match self.due.first() {
@@ -61,7 +64,9 @@ impl Queue {
                 }
                 Some((slot, kind)) => {
                     if lane.credit <= 0 {
-                        lane.credit += grant(tenant.weight);
+                        let grant = grant(tenant.weight);
+                        lane.credit += grant;
+                        self.outlets.value_mut(outlet).turns.granted(grant);
                     }
                     if lane.credit > 0 {
                         return Some((lane_number, slot, kind));
@@ -73,12 +78,19 @@ impl Queue {
     }
 
     pub(crate) fn serve(&mut self, outlet: u32, lane: u32, slot: u32, kind: Urgency) -> Delivery {
-        let cost = charge(self.slots[slot as usize].entry.cost);
+        let cost = cost_of_turn(self.slots[slot as usize].entry.octets) as i32;
         let row = self.lanes.value_mut(lane);
         row.credit -= cost;
         row.served(kind);
-        let spent = row.credit <= 0;
-        let delivery = self.hand_out(slot);
+        let (spent, credit, since) = (row.credit <= 0, row.credit, row.since);
+        let weight = self.tenants[row.tenant as usize].weight;
+        let place = self.outlets.value_mut(outlet);
+        let wait = place.turns.waited(since);
+        place.turns.charged(cost);
+        let since = place.turns.since(place.ring.len(), credit, grant(weight));
+        self.lanes.value_mut(lane).since = since;
+        let mut delivery = self.hand_out(slot);
+        delivery.turn = Some(wait);
         if self.lanes.value(lane).len == 0 {
             self.outlets.value_mut(outlet).ring.pop_front();
             self.retire(lane);
@@ -89,6 +101,20 @@ impl Queue {
             self.list(outlet);
         }
         delivery
+    }
+
+    /// Takes the lane at the front of `outlet` out of its ring until `at`. It keeps what it has, credit included.
+    pub(crate) fn step_aside(&mut self, outlet: u32, lane: u32, at: Instant) {
+        self.outlets.value_mut(outlet).ring.pop_front();
+        self.resting.set(lane, at);
+        self.list(outlet);
+    }
+
+    pub(crate) fn step_back(&mut self, lane: u32) {
+        self.resting.remove(lane);
+        let outlet = self.lanes.value(lane).outlet;
+        self.outlets.value_mut(outlet).ring.push_back(lane);
+        self.list(outlet);
     }
 
     pub(crate) fn hand_out(&mut self, slot: u32) -> Delivery {
@@ -105,6 +131,7 @@ impl Queue {
             flow: *self.flows.key(row.flow),
             domain: self.domains.key(row.domain).clone(),
             site: self.sites.key(*self.domains.value(row.domain)).clone(),
+            turn: None,
             due_ms: row.due_ms,
         }
     }
@@ -123,7 +150,7 @@ impl Queue {
             None => {
                 self.outlets.retain(outlet);
                 let lane = self.lanes.acquire(&(outlet, tenant), || Lane::new(outlet, tenant));
-                self.outlets.value_mut(outlet).ring.push_back(lane);
+                self.join(outlet, lane);
                 lane
             }
         };
@@ -138,11 +165,28 @@ impl Queue {
         self.list(outlet);
     }
 
+    /// A lane comes into the ring of its outlet, behind all others.
+    pub(crate) fn join(&mut self, outlet: u32, lane: u32) {
+        let row = self.lanes.value_mut(lane);
+        let weight = self.tenants[row.tenant as usize].weight;
+        let place = self.outlets.value_mut(outlet);
+        place.turns.join();
+        place.ring.push_back(lane);
+        row.since = place.turns.since(place.ring.len(), row.credit, grant(weight));
+    }
+
     /// A new outlet. It belongs to its lanes: the first one is made right after, the last one takes it along.
     fn found_outlet(&mut self, pool: PoolId, tls: TlsNeed, site: u32) -> u32 {
         self.sites.retain(site);
-        let make =
-            || Outlet { pool, tls, site, ring: VecDeque::new(), opening: Opening::Open, listed: false };
+        let make = || Outlet {
+            pool,
+            tls,
+            site,
+            ring: VecDeque::new(),
+            turns: Turns::default(),
+            opening: Opening::Open,
+            listed: false,
+        };
         let outlet = self.outlets.acquire(&(pool, tls, site), make);
         self.outlets.disown(outlet);
         let outlets = self.sites.value_mut(site);

@@ -19,6 +19,8 @@ pub enum Standing {
     Closed(Option<Instant>),
     /// In a lane whose tenant is held.
     TenantHeld,
+    /// In a lane that steps aside until then.
+    Aside(Instant),
     InFlight,
 }
 
@@ -72,13 +74,14 @@ impl Queue {
 
     /// The lanes that hold something, at most `limit` of them, the fullest first.
     pub fn lanes(&self, limit: usize) -> Vec<LanePlace> {
-        let mut lanes: Vec<_> = self.lanes.rows().filter(|lane| lane.len > 0).collect();
-        lanes.sort_unstable_by_key(|lane| std::cmp::Reverse(lane.len));
+        let numbers = self.lanes.keys().map(|(number, _)| (number, self.lanes.value(number)));
+        let mut lanes: Vec<_> = numbers.filter(|(_, lane)| lane.len > 0).collect();
+        lanes.sort_unstable_by_key(|(_, lane)| std::cmp::Reverse(lane.len));
         lanes.truncate(limit);
-        let place = |lane: &&crate::lane::Lane| {
+        let place = |(number, lane): &(u32, &crate::lane::Lane)| {
             let outlet = self.outlets.value(lane.outlet);
             let tenant = &self.tenants[lane.tenant as usize];
-            let standing = if tenant.held { Standing::TenantHeld } else { standing(outlet.opening) };
+            let standing = self.lane_standing(*number);
             let site = self.sites.key(outlet.site).clone();
             LanePlace {
                 tenant: tenant.id,
@@ -103,12 +106,13 @@ impl Queue {
         QueueTotals { waiting, ready: self.ready, in_flight: self.in_flight, lanes: self.lanes.len() }
     }
 
-    fn lane_standing(&self, lane: u32) -> Standing {
-        let lane = self.lanes.value(lane);
+    fn lane_standing(&self, number: u32) -> Standing {
+        let lane = self.lanes.value(number);
         if self.tenants[lane.tenant as usize].held {
             return Standing::TenantHeld;
         }
-        standing(self.outlets.value(lane.outlet).opening)
+        let standing = || standing(self.outlets.value(lane.outlet).opening);
+        self.resting.at(number).map_or_else(standing, Standing::Aside)
     }
 }
 

@@ -236,6 +236,67 @@ fn a_held_tenant_gets_nothing_out_and_everything_back_when_it_is_resumed() {
 }
 
 #[test]
+fn a_tenant_that_steps_aside_lets_the_others_pass_and_is_asked_about_again_at_its_time() {
+    let mut house = House::new();
+    let aside = house.insert(1, "a.example", 1);
+    house.insert(2, "a.example", 1);
+    house.insert(2, "a.example", 1);
+    let (held, until) = (house.tenant(1), house.now + MINUTE);
+    let mut asked = 0;
+    let mut gate = |candidate: &Candidate<'_>| {
+        asked += u32::from(candidate.tenant == held);
+        if candidate.tenant == held { Gate::TenantUntil(until) } else { Gate::Open }
+    };
+    for _ in 0..2 {
+        let Some(Polled::Deliver(delivery)) = house.queue.poll(house.now, &mut gate) else {
+            panic!("it is open")
+        };
+        assert_eq!(delivery.flow.tenant, house.tenant(2));
+        house.queue.settle(delivery.ticket);
+    }
+    assert_eq!(house.queue.poll(house.now, &mut gate), None);
+    assert_eq!((asked, house.queue.next_wakeup()), (1, Some(until)));
+    assert_eq!(house.queue.places(aside)[0].standing, Standing::Aside(until));
+    assert_eq!(house.queue.lanes(9)[0].standing, Standing::Aside(until));
+    // An opening of the site for the others changes nothing for it; one for everybody does.
+    house.queue.reopen_site(&SiteName::new("a.example"));
+    assert_eq!(house.queue.poll(house.now, &mut |_| panic!("nobody is there")), None);
+    house.queue.wake_site(&SiteName::new("a.example"));
+    assert_eq!(house.queue.poll(house.now, &mut |_| Gate::TenantUntil(until)), None);
+    let delivery = deliver(&mut house.queue, until);
+    assert_eq!(delivery.entry.message, aside);
+    house.queue.settle(delivery.ticket);
+    assert_eq!((house.queue.next_wakeup(), house.queue.totals()), (None, Default::default()));
+}
+
+#[test]
+fn what_stands_aside_expires_is_cancelled_and_moves_like_everything() {
+    let mut house = House::new();
+    let [cancelled, moves] = ["a.example", "b.example"].map(|domain| house.insert(1, domain, 1));
+    let site = SiteName::new("mx.example");
+    for domain in ["a.example", "b.example"] {
+        house.queue.assign_site(&Domain::parse(domain).unwrap(), &site);
+    }
+    let until = house.now + MINUTE * 600;
+    let mut gate = |_: &Candidate<'_>| Gate::TenantUntil(until);
+    assert_eq!(house.queue.poll(house.now, &mut gate), None);
+    for delivery in house.queue.cancel(cancelled) {
+        house.queue.settle(delivery.ticket);
+    }
+    let new = SiteName::new("new.example");
+    house.queue.assign_site(&Domain::parse("b.example").unwrap(), &new);
+    assert_eq!(house.queue.places(moves)[0].standing, Standing::Ready);
+    assert_eq!(house.queue.poll(house.now, &mut gate), None);
+    let expires = house.now + Duration::from_secs(100_000);
+    match open(&mut house.queue, expires) {
+        Some(Polled::Expired(delivery)) => house.queue.settle(delivery.ticket),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(open(&mut house.queue, expires), None);
+    assert!(house.queue.is_empty() && house.queue.next_wakeup().is_none());
+}
+
+#[test]
 fn cancelling_takes_out_what_waits_and_marks_what_is_in_flight() {
     let mut house = House::new();
     let message = MessageId::from_uuid(house.tenant(3).uuid());
@@ -274,8 +335,9 @@ fn a_long_random_life_ends_with_nothing_left() {
                 inserted += 1;
             }
             3..5 => {
-                let polled = house.queue.poll(house.now, &mut |_| match random.below(3) {
+                let polled = house.queue.poll(house.now, &mut |_| match random.below(4) {
                     0 => Gate::Shut,
+                    3 => Gate::TenantUntil(house.now + MINUTE),
                     1 => Gate::Until(house.now + MINUTE),
                     _ => Gate::Open,
                 });

@@ -9,11 +9,17 @@ pub struct Permit {
     pub(crate) path: EgressPath,
     /// The family whose connections it counts among.
     pub(crate) family: Option<u32>,
+    pub(crate) messages: u32,
 }
 
 impl Permit {
     pub fn path(&self) -> &EgressPath {
         &self.path
+    }
+
+    /// Messages that the connection may carry.
+    pub fn messages(&self) -> u32 {
+        self.messages
     }
 }
 
@@ -50,7 +56,7 @@ impl Barrier {
             Barrier::Family => "all connections that the provider allows this address are in use".to_owned(),
             Barrier::ConnectionRate => "the rate of new connections is used up".to_owned(),
             Barrier::MessageRate => "the rate of messages is used up".to_owned(),
-            Barrier::Dead => "the site did not answer; it will be probed again".to_owned(),
+            Barrier::Dead => "the site did not answer or took nothing; it will be probed again".to_owned(),
             Barrier::Held(why) => why.clone(),
         }
     }

@@ -7,12 +7,12 @@
 //! State is kept per path while it is in use and for an hour after; `sweep` forgets the rest, so that what is kept
 //! is bounded by the paths that carry mail.
 
-use crate::hold::Hold;
+use crate::hold::{Hold, TenantHolds};
 use crate::pace::{Pace, Rate};
 use crate::permit::{Barrier, NotBefore, Permit};
 use crate::rule::Limits;
 use crate::window::{Feedback, Window};
-use mail::{EgressPath, Instant, SiteName, SourceName};
+use mail::{EgressPath, Instant, SiteName, SourceName, TenantId};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
@@ -26,6 +26,8 @@ const RECOVERY_PERCENT: u32 = 6;
 const RATE_PERCENT_MIN: u32 = 1;
 /// Messages may come early by the share of this time; connections by the initial window.
 const MESSAGE_BURST_TIME: Duration = Duration::from_secs(1);
+/// How long it is believed that a site takes so many messages over one connection and no more.
+const MESSAGES_BELIEVED: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Default)]
 pub struct Shaper {
@@ -34,6 +36,7 @@ pub struct Shaper {
     sites: HashMap<SiteName, u32>,
     /// Open connections per source and family.
     families: HashMap<(SourceName, u32), u32>,
+    tenant_holds: TenantHolds,
 }
 
 /// What an outcome says about its path.
@@ -45,7 +48,11 @@ pub enum Signal {
     /// Too fast: this many per cent of the present rate of messages.
     LowerRate {
         percent: u32,
+        /// What it says about the site besides.
+        feedback: Feedback,
     },
+    /// So many messages went over the connection, and the site takes no more over one.
+    MessagesPerConnection(u32),
     /// Leave us alone for a while.
     Pause {
         time: Duration,
@@ -73,6 +80,8 @@ struct PathState {
     rate_percent: u32,
     rate_moved: Instant,
     hold: Option<Hold>,
+    /// What the site takes over one connection, as it has shown, and until when that is believed.
+    messages_learned: Option<(u32, Instant)>,
     open: u32,
     used: Instant,
 }
@@ -104,11 +113,12 @@ impl Shaper {
             pace.count(now);
         }
         state.open += 1;
+        let messages = state.messages_per_connection(now);
         *self.sites.entry(path.site.clone()).or_default() += 1;
         if let Some(key) = family {
             *self.families.entry(key).or_default() += 1;
         }
-        Ok(Permit { path: path.clone(), family: limits.family.map(|family| family.number) })
+        Ok(Permit { path: path.clone(), family: limits.family.map(|family| family.number), messages })
     }
 
     /// One more message over a connection that is open already.
@@ -132,16 +142,24 @@ impl Shaper {
         let Some(state) = self.paths.get_mut(path) else { return };
         match signal {
             Signal::Feedback(feedback) => state.window.feedback(feedback, state.open, now),
-            Signal::FewerConnections => state.window.shrink(),
-            Signal::LowerRate { percent } => {
+            // With one connection there is nothing to take away but that one.
+            Signal::FewerConnections if state.open <= 1 => {
+                state.window.feedback(Feedback::Gone, state.open, now);
+            }
+            Signal::FewerConnections => state.window.shrink(state.open, now),
+            Signal::MessagesPerConnection(messages) => {
+                let known = state.messages_per_connection(now);
+                state.messages_learned = Some((known.min(messages.max(1)), now + MESSAGES_BELIEVED));
+            }
+            Signal::LowerRate { percent, feedback } => {
                 state.rate_percent = (state.rate_percent * percent.min(100) / 100).max(RATE_PERCENT_MIN);
                 state.rate_moved = now;
                 state.apply_rates();
-                state.window.feedback(Feedback::Slower, state.open, now);
+                state.window.feedback(feedback, state.open, now);
             }
             Signal::Pause { time, reason } => {
                 // No wave at the end of a pause: it starts again with one connection.
-                state.window.collapse();
+                state.window.collapse(now + time);
                 state.suspend(Hold { until: Some(now + time), reason });
             }
         }
@@ -164,8 +182,37 @@ impl Shaper {
         self.state(path, limits, now).suspend(hold);
     }
 
-    /// Ends a hold, and lets a dead path be probed at once.
+    /// Suspends the mail of one tenant on a path; the others go on.
+    pub fn hold_tenant(&mut self, path: &EgressPath, tenant: TenantId, hold: Hold, now: Instant) {
+        self.tenant_holds.suspend(path, tenant, hold, now);
+    }
+
+    /// Whether the mail of `tenant` may go on `path`; asked before `admit`.
+    pub fn check_tenant(&self, path: &EgressPath, tenant: TenantId, now: Instant) -> Result<(), NotBefore> {
+        match self.tenant_holds.on(path, tenant, now) {
+            Some(hold) => Err(NotBefore { barrier: Barrier::Held(hold.reason.clone()), at: hold.until }),
+            None => Ok(()),
+        }
+    }
+
+    /// Why the mail of `tenant` for `site` is suspended, if it is.
+    pub fn tenant_hold(&self, site: &SiteName, tenant: TenantId, now: Instant) -> Option<&Hold> {
+        self.tenant_holds.at_site(site, tenant, now)
+    }
+
+    /// Connections that a path may have open, as far as it is known.
+    pub fn window(&self, path: &EgressPath, now: Instant) -> Option<u32> {
+        self.paths.get(path).map(|state| state.window.size(now))
+    }
+
+    /// Messages that a connection of a path may carry, by what is known now.
+    pub fn messages_per_connection(&self, path: &EgressPath, now: Instant) -> Option<u32> {
+        self.paths.get(path).map(|state| state.messages_per_connection(now))
+    }
+
+    /// Ends a hold, those of single tenants too, and lets a dead path be probed at once.
     pub fn resume(&mut self, path: &EgressPath) {
+        self.tenant_holds.resume(path);
         if let Some(state) = self.paths.get_mut(path) {
             state.hold = None;
             state.window.wake();
@@ -174,6 +221,7 @@ impl Shaper {
 
     /// Forgets paths that carried nothing for an hour and are not held.
     pub fn sweep(&mut self, now: Instant) {
+        self.tenant_holds.sweep(now);
         self.paths.retain(|_, state| {
             let held = state.hold.as_ref().is_some_and(|hold| !hold.is_over(now));
             let busy = state.open > 0 || state.window.wakes(now).is_some();
@@ -228,6 +276,7 @@ impl PathState {
             rate_percent: 100,
             rate_moved: now,
             hold: None,
+            messages_learned: None,
             open: 0,
             used: now,
         };
@@ -246,6 +295,13 @@ impl PathState {
             Some(at) => Err(NotBefore { barrier: Barrier::Dead, at: Some(at) }),
             None => Ok(()),
         }
+    }
+
+    fn messages_per_connection(&self, now: Instant) -> u32 {
+        let learned = self.messages_learned.filter(|(_, until)| *until > now);
+        learned.map_or(self.limits.messages_per_connection, |(most, _)| {
+            most.min(self.limits.messages_per_connection)
+        })
     }
 
     fn suspend(&mut self, hold: Hold) {

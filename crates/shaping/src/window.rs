@@ -30,6 +30,13 @@ use std::time::Duration;
 
 /// One connection, in the unit of the accounts.
 const ONE: u32 = 1_000_000;
+/// How long it is believed that a site takes no more connections than it said, at first and at most.
+const BELIEF_FIRST: Duration = Duration::from_secs(10 * 60);
+const BELIEF_MAX: Duration = Duration::from_secs(4 * 3600);
+/// So many answers in a row that want less than one connection are a wish for none.
+const WISHES_MAX: u32 = 10;
+/// After a rest the window no more than doubles in this time, however fast the answers come.
+const RAMP_STEP: Duration = Duration::from_secs(10);
 
 /// What one answer, or its absence, says about the site as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +72,18 @@ pub struct Window {
     gone: u32,
     /// Failures in a row that found nobody home.
     failures: u32,
+    /// Answers in a row that wanted less although there was one connection only.
+    wishes: u32,
     /// Dead until then.
     wakes: Option<Instant>,
     /// How long it will be dead the next time.
     pause: Duration,
+    /// The most that the site took when it said that there are too many, and until when one more is not tried.
+    ceiling: Option<(u32, Instant)>,
+    /// How long the next ceiling will be believed.
+    belief: Duration,
+    /// After a rest, until the window is full again: its size when the present step of the ramp began, and when.
+    ramp: Option<(u32, Instant)>,
 }
 
 impl Window {
@@ -81,8 +96,12 @@ impl Window {
             trouble: 0,
             gone: 0,
             failures: 0,
+            wishes: 0,
             wakes: None,
             pause: rule.pause_first,
+            ceiling: None,
+            belief: BELIEF_FIRST,
+            ramp: None,
         }
     }
 
@@ -109,8 +128,8 @@ impl Window {
     /// Takes one answer into account. `busy` is how many connections are open, the one that answered among them.
     pub fn feedback(&mut self, feedback: Feedback, busy: u32, now: Instant) {
         match feedback {
-            Feedback::Good => self.good(busy),
-            Feedback::Slower => self.slower(),
+            Feedback::Good => self.good(busy, now),
+            Feedback::Slower => self.slower(now),
             Feedback::Gone => self.nobody_home(now),
             Feedback::Neutral => {}
         }
@@ -122,18 +141,27 @@ impl Window {
         self.size = self.size.clamp(1, rule.limit.max(1));
     }
 
-    /// One connection less at once, because the site said that there are too many.
-    pub fn shrink(&mut self) {
-        self.size = (self.size - 1).max(1);
+    /// The site said that there are too many: it takes one less than are `open` now.
+    pub fn shrink(&mut self, open: u32, now: Instant) {
+        self.size = self.size.min(open).saturating_sub(1).max(1);
         self.success = 0;
         self.trouble = 0;
+        // Others of the same cohort that hear it too say it once.
+        let believed = self.ceiling.is_some_and(|(_, until)| until > now);
+        if !believed {
+            self.belief =
+                if self.ceiling.is_some() { (self.belief * 2).min(BELIEF_MAX) } else { BELIEF_FIRST };
+        }
+        self.ceiling = Some((self.size, now + self.belief));
     }
 
-    /// Down to one connection, because the site asked for a pause: what it took before says nothing about after.
-    pub fn collapse(&mut self) {
+    /// Down to one connection until `end`, because the site asked for a pause: what it took before says nothing about
+    /// after.
+    pub fn collapse(&mut self, end: Instant) {
         self.size = 1;
         self.success = 0;
         self.trouble = 0;
+        self.ramp = Some((1, end));
     }
 
     /// Somebody knows that a dead site is back: probe it now.
@@ -142,9 +170,13 @@ impl Window {
         self.pause = self.rule.pause_first;
     }
 
-    fn good(&mut self, busy: u32) {
+    fn good(&mut self, busy: u32, now: Instant) {
         self.somebody_home();
-        self.wakes = None;
+        self.wishes = 0;
+        if self.wakes.take().is_some_and(|wakes| wakes > now) {
+            // Somebody is home before we thought; the ramp begins here.
+            self.ramp = Some((1, now));
+        }
         self.pause = self.rule.pause_first;
         // An idle window proves nothing by its size.
         if busy.saturating_mul(2) < self.size {
@@ -155,8 +187,39 @@ impl Window {
         if self.success + ONE / self.size / 2 >= ONE {
             self.success = 0;
             self.trouble = 0;
-            self.size = (self.size + 1).min(self.rule.limit.max(1));
+            self.grow(now);
         }
+    }
+
+    fn grow(&mut self, now: Instant) {
+        let limit = match self.ceiling {
+            Some((most, until)) if until > now => self.rule.limit.min(most),
+            // A whole cohort above it: the site takes more now.
+            Some((most, _)) if self.size > most => {
+                self.ceiling = None;
+                self.rule.limit
+            }
+            Some(_) | None => self.rule.limit,
+        };
+        let limit = self.ramp_limit(now).min(limit).max(self.size);
+        self.size = (self.size + 1).min(limit).clamp(1, self.rule.limit.max(1));
+        if self.size >= self.rule.limit {
+            self.ramp = None;
+        }
+    }
+
+    /// A site that is back is met by everything that waited for it, and fast answers would open all doors at once.
+    fn ramp_limit(&mut self, now: Instant) -> u32 {
+        let Some((mut size, mut since)) = self.ramp else { return u32::MAX };
+        if since > now {
+            // What was under way when the pause began proves nothing about its end.
+            return size;
+        }
+        if now.saturating_since(since) >= RAMP_STEP {
+            (size, since) = (self.size, now);
+            self.ramp = Some((size, since));
+        }
+        size.saturating_mul(2)
     }
 
     fn somebody_home(&mut self) {
@@ -164,8 +227,15 @@ impl Window {
         self.failures = 0;
     }
 
-    fn slower(&mut self) {
+    fn slower(&mut self, now: Instant) {
         self.somebody_home();
+        if self.wakes(now).is_some() {
+            return;
+        }
+        self.wishes = if self.size == 1 { self.wishes + 1 } else { 0 };
+        if self.wishes >= WISHES_MAX {
+            return self.rest(now);
+        }
         self.trouble += ONE / self.size;
         if self.trouble + ONE / self.size / 2 >= ONE {
             self.trouble = 0;
@@ -185,147 +255,19 @@ impl Window {
         if self.gone + ONE / self.size / 2 < ONE && self.failures < self.rule.failures_max {
             return;
         }
+        self.rest(now);
+    }
+
+    fn rest(&mut self, now: Instant) {
         self.wakes = Some(now + self.pause);
+        self.collapse(now + self.pause);
         self.pause = (self.pause * 2).min(self.rule.pause_max);
-        self.size = 1;
-        self.success = 0;
-        self.trouble = 0;
+        // The probe's answer alone decides whether it rests again.
+        self.wishes = WISHES_MAX - 1;
         self.somebody_home();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Instant = Instant::from_micros(1_000_000_000);
-
-    fn rule() -> WindowRule {
-        WindowRule {
-            initial: 5,
-            limit: 20,
-            failures_max: 100,
-            pause_first: Duration::from_secs(60),
-            pause_max: Duration::from_secs(300),
-        }
-    }
-
-    fn times(window: &mut Window, feedback: Feedback, count: u32, now: Instant) {
-        for _ in 0..count {
-            let busy = window.size;
-            window.feedback(feedback, busy, now);
-        }
-    }
-
-    #[test]
-    fn a_window_never_leaves_its_limits() {
-        let mut window = Window::new(rule());
-        times(&mut window, Feedback::Good, 10_000, NOW);
-        assert_eq!(window.size(NOW), 20);
-        times(&mut window, Feedback::Slower, 10_000, NOW);
-        assert_eq!(window.size(NOW), 1);
-        assert_eq!(Window::new(WindowRule { initial: 0, limit: 0, ..rule() }).size(NOW), 1);
-    }
-
-    #[test]
-    fn a_dead_path_is_left_alone_and_woken_with_one_probe_after_a_doubling_pause() {
-        let mut window = Window::new(rule());
-        times(&mut window, Feedback::Gone, 5, NOW);
-        assert_eq!((window.size(NOW), window.wakes(NOW)), (0, Some(NOW + Duration::from_secs(60))));
-        // The rest of the cohort comes in late and changes nothing.
-        times(&mut window, Feedback::Gone, 20, NOW);
-        assert_eq!(window.wakes(NOW), Some(NOW + Duration::from_secs(60)));
-        let mut now = NOW;
-        for seconds in [60, 120, 240, 300, 300] {
-            assert_eq!(window.wakes(now), Some(now + Duration::from_secs(seconds)));
-            now = now + Duration::from_secs(seconds);
-            assert_eq!(window.size(now), 1, "one probe");
-            window.feedback(Feedback::Gone, 1, now);
-        }
-        now = now + Duration::from_secs(300);
-        window.feedback(Feedback::Good, 1, now);
-        assert_eq!((window.size(now), window.wakes(now)), (2, None));
-        times(&mut window, Feedback::Gone, 2, now);
-        assert_eq!(window.wakes(now), Some(now + Duration::from_secs(60)), "success ended the doubling");
-    }
-
-    #[test]
-    fn so_many_failures_in_a_row_are_enough_although_the_window_is_larger() {
-        let mut window = Window::new(WindowRule { failures_max: 3, ..rule() });
-        times(&mut window, Feedback::Gone, 2, NOW);
-        // Somebody is home.
-        times(&mut window, Feedback::Slower, 1, NOW);
-        times(&mut window, Feedback::Gone, 2, NOW);
-        assert_eq!(window.wakes(NOW), None);
-        times(&mut window, Feedback::Gone, 1, NOW);
-        assert_eq!(window.wakes(NOW), Some(NOW + Duration::from_secs(60)));
-    }
-
-    #[test]
-    fn one_success_in_a_cohort_keeps_the_path_alive() {
-        let mut window = Window::new(rule());
-        for _ in 0..50 {
-            times(&mut window, Feedback::Gone, 2, NOW);
-            times(&mut window, Feedback::Good, 1, NOW);
-            assert!(window.wakes(NOW).is_none());
-        }
-    }
-
-    #[test]
-    fn a_cohort_of_success_opens_one_more_connection_and_a_cohort_of_trouble_closes_one() {
-        let mut window = Window::new(rule());
-        times(&mut window, Feedback::Good, 4, NOW);
-        assert_eq!(window.size(NOW), 5);
-        times(&mut window, Feedback::Good, 1, NOW);
-        assert_eq!(window.size(NOW), 6);
-        times(&mut window, Feedback::Good, 6, NOW);
-        assert_eq!(window.size(NOW), 7);
-        times(&mut window, Feedback::Slower, 6, NOW);
-        assert_eq!(window.size(NOW), 7);
-        times(&mut window, Feedback::Slower, 1, NOW);
-        assert_eq!(window.size(NOW), 6);
-    }
-
-    #[test]
-    fn mixed_answers_do_not_make_it_flap() {
-        let mut window = Window::new(rule());
-        let mut moves = 0;
-        for _ in 0..1_000 {
-            let before = window.size(NOW);
-            times(&mut window, Feedback::Good, 1, NOW);
-            times(&mut window, Feedback::Slower, 1, NOW);
-            moves += u32::from(window.size(NOW) != before);
-        }
-        assert!(moves <= 500 && (3..=8).contains(&window.size(NOW)), "{moves} moves, {}", window.size(NOW));
-    }
-
-    #[test]
-    fn a_window_that_is_not_used_does_not_grow() {
-        let mut window = Window::new(rule());
-        for _ in 0..1_000 {
-            window.feedback(Feedback::Good, 2, NOW);
-        }
-        assert_eq!(window.size(NOW), 5);
-        window.feedback(Feedback::Neutral, 5, NOW);
-        assert!(window.is_untouched());
-    }
-
-    #[test]
-    fn too_many_connections_costs_one_at_once() {
-        let mut window = Window::new(rule());
-        window.shrink();
-        assert_eq!(window.size(NOW), 4);
-        for _ in 0..10 {
-            window.shrink();
-        }
-        assert_eq!(window.size(NOW), 1);
-    }
-
-    #[test]
-    fn a_new_rule_keeps_what_was_learned() {
-        let mut window = Window::new(rule());
-        times(&mut window, Feedback::Good, 200, NOW);
-        window.set_rule(WindowRule { limit: 9, ..rule() });
-        assert_eq!(window.size(NOW), 9);
-    }
-}
+#[path = "window_tests.rs"]
+mod tests;

@@ -74,7 +74,7 @@ fn a_lowered_rate_comes_back_by_a_quarter_an_hour() {
     let limits = Limits { message_rate: Rate::new(10, Duration::from_secs(1)), ..limits() };
     let (mut shaper, path) = (Shaper::new(), path("a", "s"));
     assert!(shaper.admit_message(&path, &limits, NOW).is_ok());
-    shaper.learn(&path, Signal::LowerRate { percent: 50 }, NOW);
+    shaper.learn(&path, Signal::LowerRate { percent: 50, feedback: Feedback::Slower }, NOW);
     let percent = |shaper: &Shaper| shaper.paths(NOW).next().unwrap().rate_percent;
     assert_eq!(percent(&shaper), 50);
     let sent = |shaper: &mut Shaper, from: Instant| {
@@ -164,4 +164,56 @@ fn unused_paths_are_forgotten_after_an_hour_unless_held() {
     assert_eq!(shaper.len(), 100);
     shaper.sweep(NOW + Duration::from_secs(3601));
     assert_eq!(shaper.len(), 1);
+}
+
+#[test]
+fn too_many_connections_where_there_is_one_is_nobody_home() {
+    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    // Two at first, because the window is two.
+    for seconds in [60, 120, 240] {
+        let permit = shaper.admit(&path, &limits(), NOW + Duration::from_secs(2 * seconds)).unwrap();
+        shaper.learn(&path, Signal::FewerConnections, NOW + Duration::from_secs(2 * seconds));
+        shaper.learn(&path, Signal::FewerConnections, NOW + Duration::from_secs(2 * seconds));
+        shaper.release(permit, NOW + Duration::from_secs(2 * seconds));
+        let refused = shaper.admit(&path, &limits(), NOW + Duration::from_secs(2 * seconds)).unwrap_err();
+        assert_eq!(refused.barrier, Barrier::Dead);
+        assert_eq!(refused.at, Some(NOW + Duration::from_secs(3 * seconds)));
+    }
+}
+
+#[test]
+fn what_a_site_takes_over_one_connection_is_learned_for_a_day_and_never_exceeds_the_rule() {
+    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    let messages = |shaper: &mut Shaper, now| {
+        let permit = shaper.admit(&path, &limits(), now).unwrap();
+        let messages = permit.messages();
+        shaper.release(permit, now);
+        messages
+    };
+    assert_eq!(messages(&mut shaper, NOW), 10);
+    shaper.learn(&self::path("a", "s"), Signal::MessagesPerConnection(3), NOW);
+    shaper.learn(&self::path("a", "s"), Signal::MessagesPerConnection(50), NOW);
+    assert_eq!(messages(&mut shaper, NOW), 3);
+    assert_eq!(messages(&mut shaper, NOW + Duration::from_secs(24 * 3600)), 10);
+}
+
+#[test]
+fn a_hold_of_one_tenant_is_about_that_tenant_and_that_path_and_ends_by_itself() {
+    let (mut shaper, mut random) = (Shaper::new(), Random::from_number(8));
+    let at = mail::Timestamp::from_millis(1);
+    let (held, other) = (mail::TenantId::mint(at, &mut random), mail::TenantId::mint(at, &mut random));
+    let (path, time) = (path("a", "s"), Duration::from_secs(300));
+    let hold = |time| Hold { until: Some(NOW + time), reason: "complaints".to_owned() };
+    shaper.hold_tenant(&path, held, hold(time), NOW);
+    // A shorter one does not shorten it.
+    shaper.hold_tenant(&path, held, hold(time / 2), NOW);
+    let refused = shaper.check_tenant(&path, held, NOW).unwrap_err();
+    assert_eq!(refused, NotBefore { barrier: Barrier::Held("complaints".to_owned()), at: Some(NOW + time) });
+    assert_eq!(shaper.tenant_hold(&path.site, held, NOW), Some(&hold(time)));
+    assert_eq!(shaper.check_tenant(&path, other, NOW), Ok(()));
+    assert_eq!(shaper.check_tenant(&self::path("b", "s"), held, NOW), Ok(()));
+    assert_eq!(shaper.check_tenant(&path, held, NOW + time), Ok(()));
+    shaper.hold_tenant(&path, held, hold(time * 3), NOW + time);
+    shaper.resume(&path);
+    assert_eq!(shaper.check_tenant(&path, held, NOW + time), Ok(()));
 }

@@ -65,6 +65,8 @@ fn write_text(out: &mut BytesMut, text: &str) {
 pub enum ReplyError {
     LineTooLong,
     TooManyLines,
+    /// All its lines together.
+    TooLong,
     NoCode,
     /// The lines of one reply have different codes.
     CodeChanged,
@@ -74,13 +76,15 @@ pub enum ReplyError {
 pub struct ReplyReader {
     line_octets_max: usize,
     lines_max: usize,
+    octets_max: usize,
     code: Option<ReplyCode>,
     lines: Vec<String>,
+    octets: usize,
 }
 
 impl ReplyReader {
-    pub fn new(line_octets_max: usize, lines_max: usize) -> ReplyReader {
-        ReplyReader { line_octets_max, lines_max, code: None, lines: Vec::new() }
+    pub fn new(line_octets_max: usize, lines_max: usize, octets_max: usize) -> ReplyReader {
+        ReplyReader { line_octets_max, lines_max, octets_max, code: None, lines: Vec::new(), octets: 0 }
     }
 
     /// Reads from the beginning of `octets`: a whole reply if its last line is there, and how many octets were used.
@@ -123,12 +127,19 @@ impl ReplyReader {
         if self.lines.len() >= self.lines_max {
             return Err(ReplyError::TooManyLines);
         }
-        self.lines.push(printable(text));
+        let text = printable(text);
+        // What is kept, which is up to three times as long as what came.
+        self.octets += text.len();
+        if self.octets > self.octets_max {
+            return Err(ReplyError::TooLong);
+        }
+        self.lines.push(text);
         Ok(last)
     }
 
     fn finish(&mut self) -> Option<Reply> {
         let mut lines = std::mem::take(&mut self.lines);
+        self.octets = 0;
         let code = self.code.take()?;
         let status = lines.first().and_then(|line| leading_status(line, code));
         if let Some((status, _)) = status {
@@ -165,7 +176,7 @@ mod tests {
     use super::*;
 
     fn read(text: &[u8]) -> Result<(Option<Reply>, usize), ReplyError> {
-        ReplyReader::new(100, 3).read(text)
+        ReplyReader::new(100, 3, 150).read(text)
     }
 
     #[test]
@@ -184,6 +195,10 @@ mod tests {
         assert_eq!(read(b"250-a\r\n251 b\r\n").unwrap_err(), ReplyError::CodeChanged);
         assert_eq!(read(b"250-a\r\n250-b\r\n250-c\r\n250 d\r\n").unwrap_err(), ReplyError::TooManyLines);
         assert_eq!(read(&[b'2'; 100]).unwrap_err(), ReplyError::LineTooLong);
+        let long = |octet: u8, count| [b"250-".as_slice(), &vec![octet; count], b"\r\n"].concat().repeat(3);
+        assert!(read(&long(b'x', 50)).unwrap().0.is_none());
+        assert_eq!(read(&long(b'x', 51)).unwrap_err(), ReplyError::TooLong);
+        assert_eq!(read(&long(0xff, 17)).unwrap_err(), ReplyError::TooLong);
     }
 
     #[test]
@@ -196,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_reply_may_come_in_pieces() {
-        let mut reader = ReplyReader::new(100, 3);
+        let mut reader = ReplyReader::new(100, 3, 150);
         let text = b"250-a\r\n250 b\r\n";
         let (reply, used) = reader.read(&text[..9]).unwrap();
         assert!(reply.is_none() && used == 7);

@@ -6,7 +6,7 @@
 use crate::record::Logged;
 use crate::segment::{FRAME_HEADER_OCTETS, FrameHeader, Read, read_over_errors};
 use crate::shared::Shared;
-use crate::{Accepted, Fault, Position, Record, wire};
+use crate::{Accepted, Fault, Position, Record, stepped, wire};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,12 +32,10 @@ impl Bodies {
         if let Some(stored) = self.0.cache().get(position) {
             return Ok(stored);
         }
-        let shared = Arc::clone(&self.0);
-        let read = tokio::task::spawn_blocking(move || {
-            at_its_place(&shared, position, |place| read_message(&shared, place))
-        });
-        // The task ends unfinished only when the runtime shuts down.
-        read.await.unwrap_or(Err(Fault::Closed))
+        stepped::read(&self.0, move |shared| {
+            at_its_place(shared, position, |place| read_message(shared, place))
+        })
+        .await
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::is_passing;
 use crate::queue::{Answer, Copies, Copy, End, Entry, Group};
 use crate::record::Logged;
 use crate::segment::{SEGMENT_HEADER, file_name};
-use crate::shared::Shared;
+use crate::shared::{Mode, Shared};
 use crate::{DiskFile, Fault, Position, Record, wire};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -60,23 +60,33 @@ impl Writer {
         // Should this thread panic, nobody must go on waiting for it or believe that the journal works.
         let seal_on_panic = SealOnPanic(Arc::clone(&self.shared));
         let shared = Arc::clone(&self.shared);
-        while let Some(Group { copies, mut entries }) = shared.queue.take(&shared.config, self.last_accepts) {
-            self.last_accepts = entries.iter().filter(|entry| is_message(entry)).count();
-            if let Some(copies) = copies {
-                // In front: a copy says what is settled by everything that lies before it.
-                entries.splice(0..0, self.copied(copies));
-            }
-            if shared.queue.ended() == Some(End::Sealed) {
-                refuse(entries, &Fault::Sealed);
-                continue;
-            }
-            let group = self.without_room_refuse_messages(entries);
-            if !group.is_empty() {
-                self.commit(group);
-            }
+        while let Some(group) = shared.queue.take(&shared.config, self.last_accepts) {
+            self.take_in(group);
         }
         shared.ended_for_good();
         drop(seal_on_panic);
+    }
+
+    /// One group, if something waits. Says whether it did.
+    pub(crate) fn step(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let group = shared.queue.take_now(&shared.config);
+        group.map(|group| self.take_in(group)).is_some()
+    }
+
+    fn take_in(&mut self, Group { copies, mut entries }: Group) {
+        self.last_accepts = entries.iter().filter(|entry| is_message(entry)).count();
+        if let Some(copies) = copies {
+            // In front: a copy says what is settled by everything that lies before it.
+            entries.splice(0..0, self.copied(copies));
+        }
+        if self.shared.queue.ended() == Some(End::Sealed) {
+            return refuse(entries, &Fault::Sealed);
+        }
+        let group = self.without_room_refuse_messages(entries);
+        if !group.is_empty() {
+            self.commit(group);
+        }
     }
 
     fn commit(&mut self, mut group: Vec<Entry>) {
@@ -146,11 +156,10 @@ impl Writer {
         metrics::histogram!("posthouse_spool_group_records").record(group.len() as f64);
         let synced = sync(&shared, &*active.file);
         synced.map_err(|source| Failure::Fatal(Fault::Sync { segment, source: Arc::new(source) }))?;
-        active.len = at;
-        if std::mem::take(&mut active.fresh) {
-            let synced = shared.disk.sync_directory(&shared.config.directory);
-            synced.map_err(|source| Failure::Fatal(Fault::Rotate { segment, source: Arc::new(source) }))?;
+        if active.fresh {
+            sync_entry(&shared, active)?;
         }
+        (active.len, active.fresh) = (at, false);
         self.octets_to_space_check = self.octets_to_space_check.saturating_sub(octets);
         Ok(positions)
     }
@@ -206,7 +215,9 @@ impl Writer {
             return;
         }
         self.shared.queue.put_back(outcomes);
-        self.shared.queue.rest(FULL_PAUSE);
+        if self.shared.mode == Mode::Threads {
+            self.shared.queue.rest(FULL_PAUSE);
+        }
     }
 
     /// Below the reserve only completion records are written.
@@ -235,6 +246,15 @@ fn sync(shared: &Shared, file: &dyn DiskFile) -> io::Result<()> {
 }
 
 /// What is refused when there is no room. A copy only makes room when all of its segment is copied.
+/// Makes the directory entry of a new segment durable. Without a descriptor the directory is not even opened, so nothing
+/// was tried that a later success would hide: what was written is taken back, and the next group begins the segment.
+fn sync_entry(shared: &Shared, active: &Active) -> Result<(), Failure> {
+    let Err(error) = shared.disk.sync_directory(&shared.config.directory) else { return Ok(()) };
+    let passes = is_passing(&error) && active.file.truncate(0).is_ok();
+    let fault = Fault::Rotate { segment: active.segment, source: Arc::new(error) };
+    Err(if passes { Failure::Refused(fault) } else { Failure::Fatal(fault) })
+}
+
 fn is_message(entry: &Entry) -> bool {
     match &entry.logged {
         Logged::Record(record) => matches!(**record, Record::Accepted(_)),

@@ -8,7 +8,7 @@ use crate::record::Logged;
 use crate::segment::{self, Found, Scan};
 use crate::shared::Shared;
 use crate::trim::Place;
-use crate::{Fault, Position, Record, wire};
+use crate::{Fault, Position, Record, stepped, wire};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -92,11 +92,10 @@ impl Follower {
     }
 
     async fn read(&mut self, end: Position, max: usize) -> Result<Batch, Fault> {
-        let (shared, scan) = (Arc::clone(&self.shared), self.scan.take());
+        let scan = self.scan.take();
         let task = Task { cursor: self.cursor, end, max, missed: self.missed };
-        let read = tokio::task::spawn_blocking(move || read_batch(&shared, scan, task));
-        // The task ends unfinished only when the runtime shuts down.
-        match read.await.unwrap_or(Err(Fault::Closed)) {
+        let read = stepped::read(&self.shared, move |shared| read_batch(shared, scan, task));
+        match read.await {
             Ok((batch, scan, cursor)) => {
                 if self.cursor == Position::START && cursor.segment() > 1 {
                     self.missed = Some(Missed { from: self.cursor, to: cursor, until: end });

@@ -30,10 +30,11 @@ pub(crate) enum Copied {
     NotNow,
 }
 
-/// Copies what waits in `segment`, group by group, with pauses that keep to the configured speed. Blocking.
-pub(crate) fn copy_forward(shared: &Shared, segment: u32) -> Copied {
+/// Copies what waits in `segment`, group by group, with pauses that keep to the configured speed. Blocking; `commit`
+/// has a group written if no thread does.
+pub(crate) fn copy_forward(shared: &Shared, segment: u32, commit: &mut dyn FnMut()) -> Copied {
     let survivors = Survivors::new(shared, segment);
-    match survivors.and_then(|mut survivors| survivors.copy_all()) {
+    match survivors.and_then(|mut survivors| survivors.copy_all(commit)) {
         Ok(()) if shared.ledger().segments.get(&segment).is_none_or(|state| state.open == 0) => Copied::All,
         // What waits was not found where it should lie, or is damaged.
         Ok(()) => Copied::Stuck,
@@ -64,24 +65,25 @@ impl Survivors<'_> {
         Ok(Survivors { shared, file, scan, segment })
     }
 
-    fn copy_all(&mut self) -> Result<(), Fault> {
+    fn copy_all(&mut self, commit: &mut dyn FnMut()) -> Result<(), Fault> {
         let limit = u64::from(self.shared.config.copy_forward_group_octets_max);
         let (mut copies, mut octets) = (Vec::new(), 0);
         while let Some(copy) = self.next().map_err(|error| Fault::read(self.segment, error))? {
             octets += (copy.accepted.len() + copy.body.len()) as u64;
             copies.push(copy);
             if octets >= limit {
-                self.append(std::mem::take(&mut copies), std::mem::take(&mut octets))?;
+                self.append(std::mem::take(&mut copies), std::mem::take(&mut octets), commit)?;
             }
         }
-        if copies.is_empty() { Ok(()) } else { self.append(copies, octets) }
+        if copies.is_empty() { Ok(()) } else { self.append(copies, octets, commit) }
     }
 
     /// Returns when the copies are durable and known.
-    fn append(&self, copies: Vec<Copy>, octets: u64) -> Result<(), Fault> {
+    fn append(&self, copies: Vec<Copy>, octets: u64, commit: &mut dyn FnMut()) -> Result<(), Fault> {
         let messages = copies.len() as u64;
         let (answer, answered) = oneshot::channel();
         self.shared.queue.push_copies(Copies { copies, answer })?;
+        commit();
         // The sender is dropped unanswered only if the commit thread is gone.
         answered.blocking_recv().unwrap_or(Err(Fault::Sealed))?;
         metrics::counter!("posthouse_spool_copied_forward_total").increment(messages);

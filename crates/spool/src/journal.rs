@@ -8,7 +8,8 @@ use crate::commit::Writer;
 use crate::follow::Recent;
 use crate::loading::{Loader, Loading, Progress};
 use crate::queue::{End, Queue};
-use crate::shared::{Shared, Tip};
+use crate::shared::{Mode, Shared, Tip};
+use crate::stepped::Steps;
 use crate::trim::{Keeper, Marks};
 use crate::{
     Bodies, Config, Disk, Fault, Follower, Intake, Outcomes, Position, ReaderMark, Recovery, recover,
@@ -24,7 +25,7 @@ use tokio::sync::{Semaphore, watch};
 /// The journal of this process. Cheap to clone; give out the narrower handles where they do.
 #[derive(Clone)]
 pub struct Spool {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     threads: Arc<Threads>,
 }
 
@@ -69,9 +70,21 @@ impl Spool {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Spool, Recovery), Fault> {
+        let (spool, steps, recovery) = Spool::open_as(Mode::Threads, config, disk, clock)?;
+        spool.threads.start(steps)?;
+        Ok((spool, recovery))
+    }
+
+    pub(crate) fn open_as(
+        mode: Mode,
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Spool, Steps, Recovery), Fault> {
         config.check()?;
         let recovered = recover::take_up(&config, &disk)?;
         let shared = Arc::new(Shared {
+            mode,
             queue: Queue::default(),
             intake_turns: Arc::new(Semaphore::new(config.in_flight_octets_max as usize)),
             outcome_turns: Arc::new(Semaphore::new(config.outcomes_in_flight_max as usize)),
@@ -91,15 +104,10 @@ impl Spool {
         let writer = Writer::new(Arc::clone(&shared), recovered.active, recovered.next_segment);
         let keeper = Keeper::new(Arc::clone(&shared));
         let loader = Loader::new(Arc::clone(&shared), recovered.segments, recovered.last);
-        let running = Running {
-            commit: thread("spool-commit", move || writer.run(), &shared)?,
-            trim: thread("spool-trim", move || keeper.run(), &shared)?,
-            load: thread("spool-load", move || loader.run(), &shared)?,
-            _lock: recovered.lock,
-        };
+        let steps = Steps { writer, keeper, loader: Some(loader), _lock: recovered.lock };
         let recovery = Recovery::new(&shared, recovered.torn, recovered.end);
-        let threads = Arc::new(Threads { shared: Arc::clone(&shared), running: Mutex::new(Some(running)) });
-        Ok((Spool { shared, threads }, recovery))
+        let threads = Arc::new(Threads { shared: Arc::clone(&shared), running: Mutex::new(None) });
+        Ok((Spool { shared, threads }, steps, recovery))
     }
 
     /// The right to accept messages: for `ingress` only.
@@ -179,6 +187,17 @@ impl Spool {
 }
 
 impl Threads {
+    fn start(&self, Steps { writer, keeper, loader, _lock }: Steps) -> Result<(), Fault> {
+        let running = Running {
+            commit: thread("spool-commit", move || writer.run(), &self.shared)?,
+            trim: thread("spool-trim", move || keeper.run(), &self.shared)?,
+            load: thread("spool-load", move || loader.map_or((), Loader::run), &self.shared)?,
+            _lock,
+        };
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        Ok(())
+    }
+
     fn stop(&self) {
         self.shared.close();
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -29,6 +29,7 @@ mod recover;
 mod rewrite;
 mod segment;
 mod shared;
+mod stepped;
 mod trim;
 mod wire;
 
@@ -47,4 +48,5 @@ pub use position::Position;
 pub use quarantine::Quarantined;
 pub use record::{Accepted, Attempted, OutcomeRecord, RecipientRecord, Record, Settled, Settlement};
 pub use recover::{RecipientState, Recovery, Torn, Unsettled, UnsettledMessages};
+pub use stepped::Steps;
 pub use trim::ReaderMark;

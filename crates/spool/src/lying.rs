@@ -280,7 +280,8 @@ impl Disk for LyingDisk {
 
 impl DiskFile for LyingFile {
     fn write_all_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let mut octets: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let mut octets = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
+        slices.iter().for_each(|slice| octets.extend_from_slice(slice));
         let offset = offset as usize;
         let mut world = lock(&self.world);
         world.operate()?;

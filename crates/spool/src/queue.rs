@@ -178,6 +178,11 @@ impl Queue {
         waiting.group(config)
     }
 
+    /// A group of what waits now, without sleeping.
+    pub(crate) fn take_now(&self, config: &Config) -> Option<Group> {
+        self.lock().group(config)
+    }
+
     /// Sleeps without taking anything, unless the queue has ended.
     pub(crate) fn rest(&self, time: Duration) {
         let waiting = self.lock();

@@ -30,7 +30,16 @@ pub(crate) struct Tip {
     pub(crate) ended: Option<End>,
 }
 
+/// Who does the writing, removing and reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Threads,
+    /// Whoever opened it, by hand (`stepped.rs`).
+    Stepped,
+}
+
 pub(crate) struct Shared {
+    pub(crate) mode: Mode,
     pub(crate) config: Config,
     pub(crate) disk: Arc<dyn Disk>,
     /// For measuring only.

@@ -143,11 +143,13 @@ impl Marks {
         state.resting = true;
         self.bell.notify_all();
         let state = self.bell.wait_while(state, |state| !state.look && !state.closed);
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        (state.look, state.resting) = (false, false);
-        let by_readers = state.readers.values().map(|mark| mark.segment()).min().unwrap_or(u32::MAX);
-        let by_followers = state.followers.values().copied().min().unwrap_or(u32::MAX);
-        (!state.closed).then_some(Needed { by_readers, by_followers })
+        state.unwrap_or_else(PoisonError::into_inner).needed()
+    }
+
+    /// The same without waiting: None also if nothing changed.
+    fn look_now(&self) -> Option<Needed> {
+        let mut state = self.lock();
+        if state.look { state.needed() } else { None }
     }
 
     /// Sleeps, unless the journal ends.
@@ -166,6 +168,15 @@ impl Marks {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn needed(&mut self) -> Option<Needed> {
+        (self.look, self.resting) = (false, false);
+        let by_readers = self.readers.values().map(|mark| mark.segment()).min().unwrap_or(u32::MAX);
+        let by_followers = self.followers.values().copied().min().unwrap_or(u32::MAX);
+        (!self.closed).then_some(Needed { by_readers, by_followers })
     }
 }
 
@@ -221,16 +232,27 @@ impl Keeper {
 
     pub(crate) fn run(self) {
         while let Some(needed) = self.0.marks.wait() {
-            let pause = self.work(needed);
-            self.0.measure();
-            match pause {
-                Pause::UntilTheBell => {}
-                Pause::ForGood => return self.0.marks.close(),
-            }
+            self.work_and_measure(needed, &mut || {});
         }
     }
 
-    fn work(&self, needed: Needed) -> Pause {
+    /// What has to be done now. `commit` has what was queued written.
+    pub(crate) fn step(&self, commit: &mut dyn FnMut()) {
+        if let Some(needed) = self.0.marks.look_now() {
+            self.work_and_measure(needed, commit);
+        }
+    }
+
+    fn work_and_measure(&self, needed: Needed, commit: &mut dyn FnMut()) {
+        let pause = self.work(needed, commit);
+        self.0.measure();
+        match pause {
+            Pause::UntilTheBell => {}
+            Pause::ForGood => self.0.marks.close(),
+        }
+    }
+
+    fn work(&self, needed: Needed, commit: &mut dyn FnMut()) -> Pause {
         loop {
             let step = next_step(&self.0.ledger(), needed, &self.0.config);
             match step {
@@ -249,7 +271,7 @@ impl Keeper {
                         return Pause::ForGood;
                     }
                 },
-                Step::CopyForward(segment) => match copy_forward(&self.0, segment) {
+                Step::CopyForward(segment) => match copy_forward(&self.0, segment, commit) {
                     Copied::All => tracing::debug!(segment, "what waited in a segment was copied forward"),
                     Copied::Stuck => {
                         tracing::warn!(

@@ -24,6 +24,8 @@ cargo xtask check             formatting, lints and the rules of the house (test
 cargo xtask crash [ROUNDS] [--row ROW]
                               the long form of a row of docs/RELIABILITY.md, with an optimised binary: D1 unless told,
                               which is 200 kills under load; `--row S4`, `--row all`
+cargo xtask sim --seed N      one world of tests/simulation, line by line; with `--seeds COUNT` that many from seed N (or 1)
+                              on, failures only
 cargo xtask bench [OPTIONS]   speed beside Postfix in the same run (`--rounds N --count N --skip-postfix`, rows `road`,
                               `latency`, `waiting`); installs Postfix and OpenDKIM; some ten minutes
 cargo xtask config            write config/posthouse.toml anew from the defaults in the code
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "check" => test::check(),
         "crash" => test::crash(&rest),
+        "sim" => test::sim(&rest),
         "bench" => test::bench(&rest),
         "config" => test::rewrite("config"),
         "openapi" => test::rewrite("openapi"),

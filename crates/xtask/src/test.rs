@@ -31,7 +31,11 @@ pub fn run(rest: &[String]) -> Outcome {
     run_step(cargo().args(["build", "--locked", "--package", "posthouse"]))?;
     let mut command = cargo();
     command.args(["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]);
-    command.env("PATH", path_with(&nextest, &python)).env("POSTHOUSE_TEST_PYTHON", &python).args(rest);
+    command
+        .env("PATH", path_with(&nextest, &python))
+        .env("POSTHOUSE_TEST_PYTHON", &python)
+        .env("POSTHOUSE_TEST_COMPLETE", "1")
+        .args(rest);
     run_step(&mut command)
 }
 
@@ -64,6 +68,20 @@ pub fn crash(rest: &[String]) -> Outcome {
     command.args(["--", "--nocapture", "--test-threads=1"]);
     command.env("POSTHOUSE_CRASH_ROUNDS", rounds);
     command.env("POSTHOUSE_TEST_BINARY", target().join("release/posthouse"));
+    run_step(&mut command)
+}
+
+pub fn sim(rest: &[String]) -> Outcome {
+    let mut command = cargo();
+    command.args(["test", "--locked", "--package", "posthouse-tests", "--test", "simulation", "asked_for"]);
+    command.args(["--", "--ignored", "--nocapture"]);
+    for pair in rest.chunks(2) {
+        match pair {
+            [name, number] if name == "--seed" => command.env("POSTHOUSE_SIM_SEED", number),
+            [name, number] if name == "--seeds" => command.env("POSTHOUSE_SIM_SEEDS", number),
+            _ => return Err("the options of sim are --seed N and --seeds COUNT".to_owned()),
+        };
+    }
     run_step(&mut command)
 }
 

@@ -4,12 +4,13 @@
 //! journal's reader has written, a moment behind; `why` alone asks the queue itself.
 
 use crate::auth::{Named, Read, Submit, Within, peer_of};
-use crate::body::{Answer, Result, content_type, parse, read};
-use crate::draft::{Draft, Press, raw_draft};
+use crate::body::{Answer, Result, content_type};
+use crate::draft::raw_draft;
+use crate::held::{held, read_held};
 use crate::page::{Page, Query, request};
-use crate::problem::{FieldError, Kind, Problem};
+use crate::problem::{Kind, Problem};
 use crate::send_body::SendMessage;
-use crate::sending::{Form, SendAnswer, offer_all};
+use crate::sending::{Form, SendAnswer, drafts_of_json, offer_all};
 use crate::state::Api;
 use crate::steering::{Asked, stream_named};
 use axum::extract::{Request, State};
@@ -191,13 +192,15 @@ pub async fn send(
         .ok_or_else(|| Problem::new(Kind::Forbidden, "this credential may not send"))?;
     let peer = peer_of(&request);
     let kind = content_type(request.headers()).to_ascii_lowercase();
-    let body = read(request.into_body(), api.config().message_body_octets_max).await?;
+    let (parts, body) = request.into_parts();
+    let mut held = held(&api, &scope.access, &parts.extensions);
+    let body = read_held(&parts.headers, body, api.config().message_body_octets_max, &mut held).await?;
     let (drafts, form) = match kind.as_str() {
         "message/rfc822" => {
             let draft = raw_draft(&body, None, Vec::new(), Steering::default())?;
             (vec![draft], (Form::Single, Asked::default()))
         }
-        "application/json" => drafts_of_json(&api, sender, &body)?,
+        "application/json" => drafts_of_json(&api, sender, &body, &mut held)?,
         _ => {
             let detail = "send application/json or message/rfc822";
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
@@ -205,20 +208,6 @@ pub async fn send(
     };
     let answer = offer_all(&api, sender, peer, drafts, form).await?;
     Ok(Answer::accepted(answer))
-}
-
-fn drafts_of_json(api: &Api, sender: Sender, body: &[u8]) -> Result<(Vec<Draft>, (Form, Asked))> {
-    let mut message: SendMessage = parse(body, api)?;
-    let most = api.config().batch_recipients_max;
-    if message.recipients.len() > most {
-        let error = FieldError::new("/recipients", "too_many", format!("has more than {most} entries"));
-        return Err(Problem::invalid_fields(vec![error]));
-    }
-    let form = if message.recipients.is_empty() { Form::Single } else { Form::Batch };
-    let asked = Asked::resolve(&mut message, &api.snapshot(), sender, api.now())?;
-    let mut random = api.random();
-    let drafts = message.into_drafts(&mut Press { now: api.now(), random: &mut random })?;
-    Ok((drafts, (form, asked)))
 }
 
 /// Search messages

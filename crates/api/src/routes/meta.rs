@@ -3,7 +3,7 @@
 //! No credential is needed and nothing of a tenant is told. `/metrics` has no tenant, domain or address in its labels.
 
 use crate::body::Answer;
-use crate::state::Api;
+use crate::state::{Api, Readiness, Reason};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -28,8 +28,8 @@ pub struct Health {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReadyAnswer {
     ready: bool,
-    /// Why not, one sentence each.
-    reasons: Vec<String>,
+    /// Why not; empty if it is.
+    reasons: Vec<Reason>,
 }
 
 /// Is the process alive?
@@ -43,7 +43,12 @@ pub async fn health() -> Answer<Health> {
     responses((status = 200, body = ReadyAnswer, description = "ready"),
         (status = 503, body = ReadyAnswer, description = "not ready, with the reasons")))]
 pub async fn ready(State(api): State<Api>) -> Answer<ReadyAnswer> {
-    let reasons = api.readiness().reasons;
+    answer(api.readiness())
+}
+
+/// 503 if there is any reason.
+pub fn answer(readiness: Readiness) -> Answer<ReadyAnswer> {
+    let reasons = readiness.reasons;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Answer(status, ReadyAnswer { ready: reasons.is_empty(), reasons })
 }

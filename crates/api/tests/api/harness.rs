@@ -30,6 +30,7 @@ pub struct House {
     pub database: TestDatabase,
     pub spool: Spool,
     pub snapshots: Arc<SnapshotHandle>,
+    submission: Arc<Submission>,
     follower: JoinHandle<()>,
     _directory: tempfile::TempDir,
 }
@@ -63,6 +64,11 @@ impl House {
     pub async fn with_state(config: Config, change: impl FnOnce(&mut AppState)) -> House {
         let (mut state, parts) = state(config).await;
         change(&mut state);
+        House::of(state, parts)
+    }
+
+    fn of(state: AppState, parts: Parts) -> House {
+        let submission = Arc::clone(&state.submission);
         let Parts { dns, clock, database, spool, snapshots, follower, directory } = parts;
         House {
             router: api::router(state),
@@ -71,9 +77,24 @@ impl House {
             database,
             spool,
             snapshots,
+            submission,
             follower,
             _directory: directory,
         }
+    }
+
+    /// With so many octets of messages in flight at most.
+    pub async fn open_with_octets(octets_in_flight_max: usize) -> House {
+        let limits = ingress::Limits { octets_in_flight_max, ..Default::default() };
+        let (mut state, parts) = state(Config::default()).await;
+        let clock = Arc::clone(&parts.clock) as Arc<dyn Clock>;
+        state.submission = submission(&parts.spool, &parts.snapshots, clock, limits);
+        House::of(state, parts)
+    }
+
+    /// Octets of messages in flight.
+    pub fn octets_held(&self) -> u64 {
+        self.submission.octets_held()
     }
 
     /// From now on the snapshot stays as it is.
@@ -261,7 +282,7 @@ pub async fn state(config: Config) -> (AppState, Parts) {
     };
     let state = AppState {
         database,
-        submission: submission(&spool, &snapshots, Arc::clone(&clock)),
+        submission: submission(&spool, &snapshots, Arc::clone(&clock), ingress::Limits::default()),
         snapshots: Arc::clone(&snapshots),
         tokens: TokenKeys::from_pkcs8(&TokenKeys::generate().unwrap()).unwrap(),
         dns: DnsChecker::new(&config).unwrap(),
@@ -316,7 +337,12 @@ async fn seed(database: &Database) {
     database.operator_ensure(OPERATOR, PASSWORD.to_owned().into()).await.unwrap();
 }
 
-fn submission(spool: &Spool, snapshots: &Arc<SnapshotHandle>, clock: Arc<dyn Clock>) -> Arc<Submission> {
+fn submission(
+    spool: &Spool,
+    snapshots: &Arc<SnapshotHandle>,
+    clock: Arc<dyn Clock>,
+    limits: ingress::Limits,
+) -> Arc<Submission> {
     let snapshots = Arc::clone(snapshots);
     let snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync> = Arc::new(move || snapshots.load());
     let parts = SubmissionParts {
@@ -327,7 +353,7 @@ fn submission(spool: &Spool, snapshots: &Arc<SnapshotHandle>, clock: Arc<dyn Clo
         clock,
         random: Random::from_number(8),
         hostname: mail::Domain::parse("mx.posthouse.test").unwrap(),
-        config: ingress::Config { signing_threads: 1, ..Default::default() },
+        config: ingress::Config { signing_threads: 1, limits, ..Default::default() },
     };
     Submission::start(parts).unwrap()
 }

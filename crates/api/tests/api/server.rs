@@ -22,7 +22,7 @@ struct Running {
 async fn running(config: Config, reasons: &'static [&'static str]) -> Running {
     let (mut state, parts) = state(config).await;
     state.readiness = std::sync::Arc::new(|| api::Readiness {
-        reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+        reasons: reasons.iter().map(|code| api::Reason { code, detail: "it is so".to_owned() }).collect(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
@@ -40,9 +40,13 @@ async fn ask(address: SocketAddr, request: &str) -> String {
 
 #[tokio::test]
 async fn a_node_that_is_not_ready_says_why() {
-    let running = running(Config::default(), &["the journal is sealed"]).await;
+    let running = running(Config::default(), &["journal_sealed"]).await;
     let answer = ask(running.address, "GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("the journal is sealed"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503")
+            && answer.contains(r#"{"code":"journal_sealed","detail":"it is so"}"#),
+        "{answer}"
+    );
     running.shutdown.cancel();
     timeout(PATIENCE, running.task).await.unwrap().unwrap();
 }

@@ -185,7 +185,15 @@ async fn an_endpoint_that_is_deleted_meanwhile_costs_only_its_own_calls() {
     apply_against(&test, &batch(&one), &deleting).await.unwrap();
     let events = test.database.event_list(&house(), one.tenant.id, &PageRequest::first()).await.unwrap().rows;
     assert_eq!(events.len(), 2);
-    let due = test.database.webhook_due(&house(), 10, Duration::from_secs(60)).await.unwrap();
+    let wanted = database::WebhookWanted {
+        limit: 10,
+        per_endpoint: 10,
+        per_tenant: 10,
+        tenants: Vec::new(),
+        without: Vec::new(),
+        lease: Duration::from_secs(60),
+    };
+    let due = test.database.webhook_due(&house(), &wanted).await.unwrap();
     assert_eq!(due.iter().map(|call| call.endpoint).collect::<Vec<_>>(), [stays.id; 2]);
 }
 

@@ -3,6 +3,7 @@
 use crate::fixture::*;
 use database::{
     Batch, EndpointChange, EndpointNew, EndpointRow, Onboarded, PageRequest, WebhookEnd, WebhookResult,
+    WebhookWanted,
 };
 use mail::{Event, EventId, EventKind, Random};
 use registry::EndpointState;
@@ -29,6 +30,23 @@ async fn append(test: &TestDatabase, one: &Onboarded, kind: EventKind) {
     test.database.projection_apply(&house(), &batch).await.unwrap();
 }
 
+fn wanted(limit: usize) -> WebhookWanted {
+    let (tenants, without) = (Vec::new(), Vec::new());
+    WebhookWanted { limit, per_endpoint: limit, per_tenant: limit, tenants, without, lease: LEASE }
+}
+
+/// So many calls to an endpoint, due since the beginning of time.
+async fn long_queue(test: &TestDatabase, endpoint: &EndpointRow, calls: i32) {
+    let sql = "WITH e AS (
+                   INSERT INTO events (id, tenant_id, kind, at, data)
+                   SELECT gen_random_uuid(), $1, 'message.delivered', to_timestamp(0), '{}'
+                   FROM generate_series(1, $3) RETURNING id)
+               INSERT INTO webhook_deliveries (endpoint_id, event_id, tenant_id, state, due_at, created_at)
+               SELECT $2, id, $1, 'pending', to_timestamp(0), to_timestamp(0) FROM e";
+    let admin = test.admin().await;
+    admin.execute(sql, &[&endpoint.tenant.uuid(), &endpoint.id.uuid(), &calls]).await.unwrap();
+}
+
 fn result(due: &database::WebhookDue, end: WebhookEnd) -> WebhookResult {
     let (endpoint, event) = (due.endpoint, due.event.event.id);
     WebhookResult { endpoint, event, end, status: Some(500), error: None, duration_ms: 5 }
@@ -40,14 +58,14 @@ async fn a_leased_call_is_nobody_elses_until_the_lease_runs_out() {
     append(&test, &one, EventKind::MessageBounced).await;
     append(&test, &one, EventKind::MessageDelivered).await;
     let database = &test.database;
-    let first = database.webhook_due(&house(), 1, LEASE).await.unwrap();
-    let second = database.webhook_due(&house(), 10, LEASE).await.unwrap();
+    let first = database.webhook_due(&house(), &wanted(1)).await.unwrap();
+    let second = database.webhook_due(&house(), &wanted(10)).await.unwrap();
     assert_eq!((first.len(), second.len()), (1, 1));
     assert_ne!(first[0].event, second[0].event);
     assert_eq!(first[0].endpoint, endpoint.id);
-    assert!(database.webhook_due(&house(), 10, LEASE).await.unwrap().is_empty());
+    assert!(database.webhook_due(&house(), &wanted(10)).await.unwrap().is_empty());
     test.clock.advance(Duration::from_secs(61));
-    assert_eq!(database.webhook_due(&house(), 10, LEASE).await.unwrap().len(), 2);
+    assert_eq!(database.webhook_due(&house(), &wanted(10)).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -55,16 +73,16 @@ async fn a_failed_try_comes_back_when_it_said_and_an_end_is_an_end() {
     let (test, one, endpoint) = with_endpoint(Vec::new()).await;
     append(&test, &one, EventKind::MessageBounced).await;
     let database = &test.database;
-    let due = database.webhook_due(&house(), 10, LEASE).await.unwrap();
+    let due = database.webhook_due(&house(), &wanted(10)).await.unwrap();
     let again = one.tenant.created_at.saturating_add(Duration::from_secs(5));
     database.webhook_done(&house(), &[result(&due[0], WebhookEnd::Again(again))]).await.unwrap();
-    assert!(database.webhook_due(&house(), 10, LEASE).await.unwrap().is_empty());
+    assert!(database.webhook_due(&house(), &wanted(10)).await.unwrap().is_empty());
     test.clock.advance(Duration::from_secs(5));
-    let due = database.webhook_due(&house(), 10, LEASE).await.unwrap();
+    let due = database.webhook_due(&house(), &wanted(10)).await.unwrap();
     assert_eq!(due[0].attempts, 1);
     database.webhook_done(&house(), &[result(&due[0], WebhookEnd::Failed)]).await.unwrap();
     test.clock.advance(Duration::from_secs(3600));
-    assert!(database.webhook_due(&house(), 10, LEASE).await.unwrap().is_empty());
+    assert!(database.webhook_due(&house(), &wanted(10)).await.unwrap().is_empty());
 
     let own = admin_of(one.tenant.id);
     let page = database
@@ -76,7 +94,7 @@ async fn a_failed_try_comes_back_when_it_said_and_an_end_is_an_end() {
         ("failed", 2, Some(500))
     );
     assert_eq!(database.webhook_replay(&own, one.tenant.id, endpoint.id, None).await.unwrap(), 1);
-    let due = database.webhook_due(&house(), 10, LEASE).await.unwrap();
+    let due = database.webhook_due(&house(), &wanted(10)).await.unwrap();
     database.webhook_done(&house(), &[result(&due[0], WebhookEnd::Delivered)]).await.unwrap();
     assert_eq!(database.webhook_replay(&own, one.tenant.id, endpoint.id, None).await.unwrap(), 0);
 }
@@ -87,22 +105,63 @@ async fn only_wanted_kinds_are_queued_and_a_paused_endpoint_waits() {
     let two = onboard(&test.database, "Two", "two.example").await;
     append(&test, &one, EventKind::MessageDelivered).await;
     append(&test, &two, EventKind::MessageBounced).await;
-    assert!(test.database.webhook_due(&house(), 10, LEASE).await.unwrap().is_empty());
+    assert!(test.database.webhook_due(&house(), &wanted(10)).await.unwrap().is_empty());
     let set = async |state| {
         let change = EndpointChange { state: Some(state), ..EndpointChange::default() };
         test.database.endpoint_update(&house(), one.tenant.id, endpoint.id, &change).await.unwrap();
     };
     set(EndpointState::Paused).await;
     append(&test, &one, EventKind::MessageBounced).await;
-    assert!(test.database.webhook_due(&house(), 10, LEASE).await.unwrap().is_empty());
+    assert!(test.database.webhook_due(&house(), &wanted(10)).await.unwrap().is_empty());
     set(EndpointState::Active).await;
-    assert_eq!(test.database.webhook_due(&house(), 10, LEASE).await.unwrap().len(), 1);
+    assert_eq!(test.database.webhook_due(&house(), &wanted(10)).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_test_goes_to_its_endpoint_whatever_it_wants() {
     let (test, one, endpoint) = with_endpoint(vec![EventKind::MessageBounced]).await;
     let id = test.database.webhook_test(&admin_of(one.tenant.id), one.tenant.id, endpoint.id).await.unwrap();
-    let due = test.database.webhook_due(&house(), 10, LEASE).await.unwrap();
+    let due = test.database.webhook_due(&house(), &wanted(10)).await.unwrap();
     assert_eq!((due.len(), due[0].event.event.id, due[0].event.event.kind), (1, id, EventKind::WebhookTest));
+}
+
+#[tokio::test]
+async fn a_long_queue_of_one_endpoint_hides_neither_its_neighbours_nor_other_tenants() {
+    let (test, one, first) = with_endpoint(Vec::new()).await;
+    let two = onboard(&test.database, "Two", "two.example").await;
+    let new = |url: &str| EndpointNew { url: url.to_owned(), kinds: Vec::new() };
+    let create =
+        async |tenant, url| test.database.endpoint_create(&house(), tenant, &new(url)).await.unwrap().0;
+    let second = create(one.tenant.id, "https://b.example/").await;
+    let other = create(two.tenant.id, "https://c.example/").await;
+    long_queue(&test, &first, 20_000).await;
+    append(&test, &one, EventKind::MessageDelivered).await;
+    append(&test, &two, EventKind::MessageDelivered).await;
+    let due = test.database.webhook_due(&house(), &wanted(3)).await.unwrap();
+    let mut endpoints: Vec<_> = due.iter().map(|call| call.endpoint).collect();
+    endpoints.sort();
+    let mut all = [first.id, second.id, other.id];
+    all.sort();
+    assert_eq!(endpoints, all);
+}
+
+#[tokio::test]
+async fn no_more_of_an_endpoint_or_a_tenant_is_leased_than_was_wanted() {
+    let (test, one, first) = with_endpoint(Vec::new()).await;
+    let two = onboard(&test.database, "Two", "two.example").await;
+    let new = EndpointNew { url: "https://c.example/".to_owned(), kinds: Vec::new() };
+    let (other, _) = test.database.endpoint_create(&house(), two.tenant.id, &new).await.unwrap();
+    long_queue(&test, &first, 100).await;
+    long_queue(&test, &other, 100).await;
+    let counts = async |wanted: WebhookWanted| {
+        let due = test.database.webhook_due(&house(), &wanted).await.unwrap();
+        let of = |id| due.iter().filter(|call| call.endpoint == id).count();
+        (of(first.id), of(other.id))
+    };
+    assert_eq!(counts(WebhookWanted { per_endpoint: 7, ..wanted(50) }).await, (7, 7));
+    assert_eq!(counts(WebhookWanted { per_tenant: 5, ..wanted(50) }).await, (5, 5));
+    assert_eq!(counts(WebhookWanted { tenants: vec![(one.tenant.id, 0)], ..wanted(9) }).await, (0, 9));
+    assert_eq!(counts(WebhookWanted { tenants: vec![(one.tenant.id, 2)], ..wanted(9) }).await, (2, 7));
+    assert_eq!(counts(WebhookWanted { without: vec![other.id], ..wanted(9) }).await, (9, 0));
+    assert_eq!(counts(wanted(10)).await, (5, 5));
 }

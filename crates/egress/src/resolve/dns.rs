@@ -4,6 +4,7 @@
 //! else are not, and mail waits for them (never a bounce). The number of look-ups for one domain is bounded by
 //! `mx.rs`, their time by the caller.
 
+use crate::config::Config;
 use crate::error::Fault;
 use crate::resolve::{Exchanger, Record, Resolver, Resolving, Route, Unresolved, plan};
 use hickory_resolver::TokioResolver;
@@ -12,7 +13,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use mail::Domain;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// Addresses of one host that are kept.
@@ -23,6 +24,8 @@ const LIFETIME_DEFAULT: Duration = Duration::from_secs(300);
 pub struct DnsResolver {
     resolver: TokioResolver,
     own: Vec<String>,
+    /// Our own address for mail from others, if exchangers are spoken to on that port.
+    own_door: Option<IpAddr>,
 }
 
 enum Found<T> {
@@ -33,19 +36,23 @@ enum Found<T> {
 }
 
 impl DnsResolver {
-    /// Asks `servers`, or those of the system if there are none. `own`: names of this house, see `plan`.
-    pub fn new(servers: &[SocketAddr], own: &[String]) -> Result<DnsResolver, Fault> {
+    /// Asks the servers of the configuration, or those of the system if there are none.
+    pub fn new(config: &Config) -> Result<DnsResolver, Fault> {
+        let servers = &config.dns_servers;
         let builder = if servers.is_empty() {
             TokioResolver::builder_tokio().map_err(Fault::Resolver)?
         } else {
-            let config = ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect());
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+            let asked = ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect());
+            TokioResolver::builder_with_config(asked, TokioRuntimeProvider::default())
         };
         let mut options = ResolverOpts::default();
-        options.timeout = Duration::from_secs(3);
+        // Two questions in vain leave time for what comes after them.
+        options.timeout = Duration::from_secs(config.resolve_seconds_max) / 3;
         options.attempts = 2;
         let resolver = builder.with_options(options).build().map_err(Fault::Resolver)?;
-        Ok(DnsResolver { resolver, own: own.iter().map(|name| name.to_ascii_lowercase()).collect() })
+        let own = config.own_names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let own_door = config.own_door.filter(|door| door.port() == config.smtp_port).map(|door| door.ip());
+        Ok(DnsResolver { resolver, own, own_door })
     }
 
     async fn route(&self, domain: &Domain) -> Result<Route, Unresolved> {
@@ -70,11 +77,28 @@ impl DnsResolver {
                 Err(failure) => trouble = Some(failure),
             }
         }
+        // The same rule as for our names: ourselves, and everything not preferred to us, would come back to us.
+        let ours = exchangers.iter().filter(|one| one.addresses.iter().any(|address| self.is_own(*address)));
+        if let Some(limit) = ours.map(|one| one.preference).min() {
+            exchangers.retain(|one| one.preference < limit);
+            if exchangers.is_empty() {
+                return Err(Unresolved::Loop);
+            }
+        }
         if !exchangers.is_empty() {
             return Ok(Route { site: plan.site, exchangers, lifetime });
         }
         // RFC 5321 §5.1: a domain without MX and without address has no mail; anything unclear waits.
         Err(trouble.unwrap_or(if implicit { Unresolved::NoSuchDomain } else { Unresolved::NoAddress }))
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        match self.own_door {
+            // Every address of this host: those are the ones that a socket can be bound to.
+            Some(door) if door.is_unspecified() => UdpSocket::bind((address, 0)).is_ok(),
+            Some(door) => door == address,
+            None => false,
+        }
     }
 
     async fn mx(&self, domain: &Domain) -> Result<Found<Vec<Record>>, Unresolved> {
@@ -132,12 +156,15 @@ impl DnsResolver {
     }
 }
 
-/// Whether "no records" hides a failing server: only NOERROR says that a name has none.
+/// Whether "no records" hides a failing server: only NOERROR says that a name has none, and not if it only says who
+/// else to ask (RFC 2308 §2.2): a server that is lame for the domain knows nothing of it.
 fn failed(error: &NetError) -> bool {
     use hickory_resolver::net::DnsError;
     use hickory_resolver::proto::op::ResponseCode;
     match error {
-        NetError::Dns(DnsError::NoRecordsFound(none)) => none.response_code != ResponseCode::NoError,
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            none.response_code != ResponseCode::NoError || (none.soa.is_none() && none.ns.is_some())
+        }
         _ => true,
     }
 }

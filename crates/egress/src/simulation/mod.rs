@@ -7,13 +7,14 @@
 
 mod cancel;
 mod house;
+mod polite;
 mod ways;
 mod worlds;
 
 use crate::config::Config;
 use crate::dispatch::{Action, Dispatcher, Event, Order, Report};
 use crate::record::Now;
-use crate::resolve::{Exchanger, Route};
+use crate::resolve::{Exchanger, Route, Unresolved};
 use crate::trouble::{Cause, Circumstances};
 use house::Ids;
 use mail::classify::Profiles;
@@ -41,6 +42,10 @@ struct Model {
     broken: u64,
     /// Nobody answers between these.
     down: Option<(Duration, Duration)>,
+    /// What it says in place of a greeting while it is down.
+    down_words: Option<&'static str>,
+    /// Messages over one connection; then it says so and closes.
+    messages_max: usize,
 }
 
 enum Happening {
@@ -57,6 +62,7 @@ struct Line {
     open: bool,
     busy: bool,
     closing: bool,
+    served: usize,
 }
 
 struct World {
@@ -70,6 +76,12 @@ struct World {
     records: Vec<(Duration, OutcomeRecord)>,
     most_lines: HashMap<String, usize>,
     attempts_while_down: u32,
+    /// When each connection was begun.
+    opened: Vec<Duration>,
+    /// What the site says to these messages.
+    refused: HashMap<MessageId, Reply>,
+    /// How long these messages take.
+    slow: HashMap<MessageId, Duration>,
     /// Which message was given to a connection opened for what.
     carried: Vec<(MessageId, TlsNeed)>,
     ids: Ids,
@@ -78,7 +90,16 @@ struct World {
 impl Default for Model {
     fn default() -> Model {
         let pace = Duration::from_millis(50);
-        Model { pace, connections_max: 1000, deferred: 0, bounced: 0, broken: 0, down: None }
+        Model {
+            pace,
+            connections_max: 1000,
+            deferred: 0,
+            bounced: 0,
+            broken: 0,
+            down: None,
+            down_words: None,
+            messages_max: 1000,
+        }
     }
 }
 
@@ -105,6 +126,9 @@ impl World {
             records: Vec::new(),
             most_lines: HashMap::new(),
             attempts_while_down: 0,
+            opened: Vec::new(),
+            refused: HashMap::new(),
+            slow: HashMap::new(),
             carried: Vec::new(),
             ids,
         }
@@ -141,7 +165,11 @@ impl World {
     fn act(&mut self) {
         while let Some(action) = self.dispatcher.poll_action() {
             match action {
-                Action::Resolve(domain) => self.later(Duration::from_millis(5), Happening::Resolved(domain)),
+                Action::Resolve(domain) => {
+                    let dead = domain.as_str().starts_with("dead");
+                    let time = if dead { Duration::from_secs(10) } else { Duration::from_millis(5) };
+                    self.later(time, Happening::Resolved(domain));
+                }
                 Action::Connect(job) => {
                     let site = job.destination.route.site.as_str().to_owned();
                     let line = Line {
@@ -151,7 +179,9 @@ impl World {
                         open: false,
                         busy: false,
                         closing: false,
+                        served: 0,
                     };
+                    self.opened.push(self.clock);
                     self.lines.insert(job.session, line);
                     let open = self.lines.values().filter(|line| line.site == site).count();
                     let most = self.most_lines.entry(site).or_default();
@@ -199,7 +229,8 @@ impl World {
             return;
         }
         line.busy = true;
-        let pace = self.model(&self.lines[&session].site).pace;
+        let slow = line.orders.front().and_then(|order| self.slow.get(&order.message)).copied();
+        let pace = slow.unwrap_or_else(|| self.model(&self.lines[&session].site).pace);
         self.later(pace, Happening::Served(session));
     }
 
@@ -207,8 +238,11 @@ impl World {
         let now = self.now();
         match happening {
             Happening::Resolved(domain) => {
-                let route = route(&format!("mx.{domain}"));
-                self.dispatcher.handle_resolved(&domain, Ok(route), now);
+                let answer = match domain.as_str().starts_with("dead") {
+                    true => Err(Unresolved::Temporary("no answer".to_owned())),
+                    false => Ok(route(&format!("mx.{domain}"))),
+                };
+                self.dispatcher.handle_resolved(&domain, answer, now);
             }
             Happening::Opened(session) => self.opened(session),
             Happening::Served(session) => self.served(session),
@@ -223,10 +257,15 @@ impl World {
         let open = self.lines.values().filter(|line| line.site == site && line.open).count();
         if down {
             self.attempts_while_down += 1;
-            self.fail(session, Cause::NoConnection("no answer".to_owned()));
+            self.fail(
+                session,
+                match model.down_words {
+                    Some(words) => refusal(Stage::Greeting, 421, words),
+                    None => Cause::NoConnection("no answer".to_owned()),
+                },
+            );
         } else if open >= model.connections_max {
-            let reply = Reply::new(421, None, "too many connections");
-            self.fail(session, Cause::Failed(Failure::Refused { stage: Stage::Greeting, reply }));
+            self.fail(session, refusal(Stage::Greeting, 421, "too many connections"));
         } else {
             self.lines.get_mut(&session).unwrap().open = true;
             self.serve(session);
@@ -245,18 +284,22 @@ impl World {
 
     fn served(&mut self, session: u64) {
         let model = self.model(&self.lines[&session].site);
+        let line = &self.lines[&session];
+        if line.served >= model.messages_max {
+            return self.fail(session, refusal(Stage::Mail, 421, "Too many messages in this session"));
+        }
         let drawn = self.random.below(1000);
-        let refused = |code, text| {
-            Cause::Failed(Failure::Refused { stage: Stage::Rcpt, reply: Reply::new(code, None, text) })
-        };
-        let cause = if drawn < model.broken {
+        let own = line.orders.front().and_then(|order| self.refused.get(&order.message)).cloned();
+        let cause = if let Some(reply) = own {
+            Cause::Failed(Failure::Refused { stage: Stage::Rcpt, reply })
+        } else if drawn < model.broken {
             Cause::Failed(Failure::Broken(Break {
                 stage: Stage::Data,
                 kind: BreakKind::Eof,
                 maybe_delivered: false,
             }))
         } else if drawn < model.broken + model.deferred {
-            refused(450, "not now")
+            refusal(Stage::Rcpt, 450, "not now")
         } else if drawn < model.broken + model.deferred + model.bounced {
             Cause::Failed(Failure::Refused {
                 stage: Stage::Rcpt,
@@ -270,6 +313,7 @@ impl World {
         }
         let line = self.lines.get_mut(&session).unwrap();
         line.busy = false;
+        line.served += 1;
         let order = line.orders.pop_front().unwrap();
         self.tell(session, order, cause, true);
         self.serve(session);
@@ -308,6 +352,10 @@ impl World {
             assert!(*most <= 10, "{most} connections to {site}");
         }
     }
+}
+
+fn refusal(stage: Stage, code: u16, words: &str) -> Cause {
+    Cause::Failed(Failure::Refused { stage, reply: Reply::new(code, None, words) })
 }
 
 fn route(host: &str) -> Route {

@@ -20,6 +20,7 @@ fn a_bad_day_at_many_sites_loses_nothing_and_settles_everything_once() {
                 bounced: world.random.below(100),
                 broken: world.random.below(100),
                 down: (site % 3 == 0).then_some((Duration::from_secs(10), HOUR)),
+                ..Model::default()
             };
             world.models.insert(format!("mx.d{site}.example"), model);
         }

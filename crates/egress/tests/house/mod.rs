@@ -175,10 +175,19 @@ impl House {
     }
 
     pub async fn send_with(&mut self, recipients: &[&str], change: impl FnOnce(&mut Accepted)) -> MessageId {
-        let now = self.clock.timestamp();
-        let message = MessageId::mint(now, &mut self.random);
         let body =
             Bytes::from_static(b"From: a@client.example\r\nSubject: hello\r\n\r\n.dots\r\nare kept\r\n");
+        self.send_body(recipients, body, change).await
+    }
+
+    pub async fn send_body(
+        &mut self,
+        recipients: &[&str],
+        body: Bytes,
+        change: impl FnOnce(&mut Accepted),
+    ) -> MessageId {
+        let now = self.clock.timestamp();
+        let message = MessageId::mint(now, &mut self.random);
         let reverse_path = |number| ReversePath::parse(&format!("b+{number}@rp.client.example")).unwrap();
         let recipient = |(number, text): (usize, &&str)| RecipientRecord {
             forward_path: ForwardPath::parse(text).unwrap(),

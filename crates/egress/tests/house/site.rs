@@ -158,8 +158,13 @@ pub fn certificate(host: &str) -> (TlsAcceptor, String) {
 pub enum Say {
     Line(&'static str),
     Owned(String),
+    Octets(&'static [u8]),
     /// Closes without a word.
     Close,
+    /// Closes its half, and goes on reading.
+    HalfClose,
+    /// Says this, reads nothing more and leaves the connection open.
+    Deaf(&'static str),
     /// Says this and closes.
     Last(&'static str),
     /// Says nothing any more, and leaves the connection open.
@@ -192,6 +197,26 @@ async fn follow_script(stream: TcpStream, number: u32, site: Site, script: fn(u3
             let reply = match script(number, &command) {
                 Say::Line(text) => text.to_owned(),
                 Say::Owned(text) => text,
+                Say::Octets(octets) => {
+                    let _ = stream.write_all(octets).await;
+                    line.clear();
+                    let mut raw = Vec::new();
+                    // What follows need not be text.
+                    if !matches!(stream.read_until(b'\n', &mut raw).await, Ok(1..)) {
+                        return;
+                    }
+                    line = String::from_utf8_lossy(&raw).into_owned();
+                    continue;
+                }
+                Say::HalfClose => {
+                    let _ = stream.shutdown().await;
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                    return;
+                }
+                Say::Deaf(text) => {
+                    let _ = stream.write_all(format!("{text}\r\n").as_bytes()).await;
+                    return std::future::pending().await;
+                }
                 Say::Close => return,
                 Say::Silence => return std::future::pending().await,
                 Say::Last(text) => {

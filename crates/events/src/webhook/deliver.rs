@@ -1,26 +1,24 @@
 //! The deliverer: takes due calls from the table, makes them, writes down what came of them.
 //!
-//! Bounded three times: calls under way in all, calls under way to one endpoint, and calls of one endpoint that are
-//! held here for their turn. While an endpoint that answers has its hands full, nothing more is claimed: it will be
-//! done in a moment. An endpoint that fails or is slow is not waited for: what is claimed beyond its share is let go
-//! and is due again when its lease ends, so a dead receiver with a long queue keeps nobody else waiting.
+//! Whose call is next, and how many there may be of whom, is decided in `turns.rs`; this is the loop around it. A dead
+//! receiver with a long queue keeps nobody else waiting.
 //!
 //! A claimed call that is never answered for, because this process died, is due again when its lease ends, too; the
 //! receiver sees the same `webhook-id`.
 
 use super::call::{Answer, Caller};
 use super::retry::pause_after;
+use super::turns::{Health, Limits, Turns};
 use crate::Config;
 use crate::start::SnapshotSource;
-use database::{Database, WebhookDue, WebhookEnd, WebhookResult};
+use database::{Database, WebhookDue, WebhookEnd, WebhookResult, WebhookWanted};
 use mail::{Clock, EndpointId, Random, TenantId};
 use registry::{Access, EndpointState};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 const ACCESS: Access = Access::house("webhook delivery");
@@ -30,11 +28,6 @@ const UNKNOWN_PAUSE_MIN: Duration = Duration::from_secs(5);
 const UNKNOWN_PAUSE_MAX: Duration = Duration::from_secs(600);
 /// Tries to write down a result before the lease is left to run out.
 const RESULT_TRIES: u32 = 5;
-/// Calls of one endpoint that are held here, those under way included, for each that may be under way.
-const HELD_PER_TURN: usize = 16;
-/// An endpoint that takes longer to answer is not waited for.
-const SLOW: Duration = Duration::from_secs(1);
-
 pub(crate) struct Deliverer {
     pub database: Database,
     pub snapshot: SnapshotSource,
@@ -55,115 +48,100 @@ struct Worker {
     jitter_percent: u32,
 }
 
-/// One endpoint's share of the work. Every call under way or waiting holds a clone, so the count of clones is the
-/// count of calls, even if one of them panics.
-struct Share {
-    turns: Semaphore,
-    /// The last answer was none, or not a good one, or is late.
-    unwell: AtomicBool,
+/// Calls under way, and whose each of them is, even if it panics.
+#[derive(Default)]
+struct Calls {
+    tasks: JoinSet<Health>,
+    endpoints: HashMap<Id, EndpointId>,
 }
-
-type Shares = HashMap<EndpointId, Arc<Share>>;
 
 impl Deliverer {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        let mut calls: JoinSet<()> = JoinSet::new();
-        let mut shares = Shares::new();
+        let mut calls = Calls::default();
+        let mut turns = Turns::new(self.limits());
         let mut poll = tokio::time::interval(Duration::from_millis(self.config.webhook_poll_ms));
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let told = Arc::clone(&self.told);
-        // Whether the last answer of the table left something there: then there may be more.
-        let mut more = false;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                _ = poll.tick() => more = true,
-                () = told.notified() => more = true,
-                Some(ended) = calls.join_next() => log_panic(ended),
+                _ = poll.tick() => turns.told(),
+                () = told.notified() => turns.told(),
+                Some(ended) = calls.tasks.join_next_with_id() => calls.ended(ended, &mut turns),
             }
-            while let Some(ended) = calls.try_join_next() {
-                log_panic(ended);
+            while let Some(ended) = calls.tasks.try_join_next_with_id() {
+                calls.ended(ended, &mut turns);
             }
+            self.begin(&mut calls, &mut turns);
             // Never dropped half way: what was claimed would wait for the end of its lease.
-            while more && !shutdown.is_cancelled() {
-                let room = self.room(&mut shares);
-                if room == 0 {
-                    break;
-                }
-                let due = self.due(room).await;
-                more = !due.is_empty();
-                due.into_iter().for_each(|call| self.begin(call, &mut calls, &mut shares));
+            while let Some(wanted) = turns.wanted().filter(|_| !shutdown.is_cancelled()) {
+                let due = self.due(&wanted).await;
+                turns.claim(&wanted, due, self.clock.instant());
+                self.begin(&mut calls, &mut turns);
             }
+            metrics::gauge!("posthouse_webhook_calls", "state" => "under_way").set(turns.under_way() as f64);
+            metrics::gauge!("posthouse_webhook_calls", "state" => "claimed").set(turns.waiting() as f64);
         }
         // Calls under way are finished; those that wait their turn stay in the table.
-        shares.values().for_each(|share| share.turns.close());
-        while let Some(ended) = calls.join_next().await {
-            log_panic(ended);
+        turns.stop();
+        while let Some(ended) = calls.tasks.join_next_with_id().await {
+            calls.ended(ended, &mut turns);
         }
     }
 
-    /// How many calls may be claimed now. Shares without calls are forgotten.
-    fn room(&self, shares: &mut Shares) -> usize {
-        shares.retain(|_, share| held(share) > 0);
-        let per_endpoint = self.config.webhook_calls_per_endpoint_max;
-        let under_way: usize = shares.values().map(|share| held(share).min(per_endpoint)).sum();
-        let room = self.config.webhook_calls_max.saturating_sub(under_way);
-        let about_done =
-            |share: &Arc<Share>| held(share) >= per_endpoint && !share.unwell.load(Ordering::Relaxed);
-        // A handful at a time would cost a transaction for each call.
-        if shares.values().any(about_done) || room * 4 < self.config.webhook_calls_max { 0 } else { room }
+    fn limits(&self) -> Limits {
+        let lease = self.config.webhook_lease();
+        Limits {
+            calls_max: self.config.webhook_calls_max,
+            calls_per_endpoint_max: self.config.webhook_calls_per_endpoint_max,
+            lease,
+            // The lease of a call may not end before the call does.
+            patience: lease.saturating_sub(self.config.webhook_timeout() * 2),
+        }
     }
 
-    /// Claims up to `room` calls. None while the database is away: the poll asks again.
-    async fn due(&self, room: usize) -> Vec<WebhookDue> {
-        let limit = u32::try_from(room).unwrap_or(u32::MAX);
-        let due = self.database.webhook_due(&ACCESS, limit, self.config.webhook_lease()).await;
-        due.unwrap_or_else(|fault| {
+    /// Claims what is wanted. Nothing while the database is away: the poll asks again.
+    async fn due(&self, wanted: &WebhookWanted) -> Vec<WebhookDue> {
+        self.database.webhook_due(&ACCESS, wanted).await.unwrap_or_else(|fault| {
             tracing::debug!(error = &fault as &dyn std::error::Error, "cannot fetch due webhook calls");
             Vec::new()
         })
     }
 
-    fn begin(&mut self, due: WebhookDue, calls: &mut JoinSet<()>, shares: &mut Shares) {
-        let limit = self.config.webhook_calls_per_endpoint_max;
-        let new = || Arc::new(Share { turns: Semaphore::new(limit), unwell: AtomicBool::new(false) });
-        let share = Arc::clone(shares.entry(due.endpoint).or_insert_with(new));
-        if held(&share) > limit * HELD_PER_TURN {
-            return;
+    fn begin(&mut self, calls: &mut Calls, turns: &mut Turns) {
+        while let Some(due) = turns.next(self.clock.instant()) {
+            let worker = Worker {
+                database: self.database.clone(),
+                clock: Arc::clone(&self.clock),
+                caller: self.caller.clone(),
+                snapshot: Arc::clone(&self.snapshot),
+                random: self.random.fork(),
+                jitter_percent: self.config.webhook_jitter_percent,
+            };
+            let endpoint = due.endpoint;
+            let task = calls.tasks.spawn(worker.work(due));
+            calls.endpoints.insert(task.id(), endpoint);
         }
-        let worker = Worker {
-            database: self.database.clone(),
-            clock: Arc::clone(&self.clock),
-            caller: self.caller.clone(),
-            snapshot: Arc::clone(&self.snapshot),
-            random: self.random.fork(),
-            jitter_percent: self.config.webhook_jitter_percent,
-        };
-        let patience = self.config.webhook_lease().saturating_sub(self.config.webhook_timeout() * 2);
-        let claimed = self.clock.instant();
-        calls.spawn(async move {
-            let Ok(_turn) = share.turns.acquire().await else { return };
-            // Its lease may end before the call does: whoever claims it next makes it.
-            if worker.clock.instant().saturating_since(claimed) <= patience {
-                worker.work(due, &share.unwell).await;
-            }
-        });
     }
 }
 
-/// Calls that hold this share, besides the map.
-fn held(share: &Arc<Share>) -> usize {
-    Arc::strong_count(share) - 1
-}
-
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(error = &error as &dyn std::error::Error, "a webhook call died");
+impl Calls {
+    fn ended(&mut self, ended: Result<(Id, Health), JoinError>, turns: &mut Turns) {
+        let (id, health) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a webhook call died");
+                (error.id(), Health::Silent)
+            }
+        };
+        if let Some(endpoint) = self.endpoints.remove(&id) {
+            turns.ended(endpoint, health);
+        }
     }
 }
 
 impl Worker {
-    async fn work(mut self, due: WebhookDue, unwell: &AtomicBool) {
+    async fn work(mut self, due: WebhookDue) -> Health {
         let begun = self.clock.instant();
         let now = self.clock.timestamp();
         let endpoint = (self.snapshot)().endpoint(due.endpoint).cloned();
@@ -176,17 +154,7 @@ impl Worker {
                 (None, WebhookEnd::Later(now.saturating_add(pause)))
             }
             Some(endpoint) => {
-                let caller = self.caller.clone();
-                let call = caller.call(&endpoint, event, now);
-                tokio::pin!(call);
-                let answer = match tokio::time::timeout(SLOW, &mut call).await {
-                    Ok(answer) => answer,
-                    Err(_) => {
-                        unwell.store(true, Ordering::Relaxed);
-                        call.await
-                    }
-                };
-                unwell.store(!matches!(answer, Answer::Taken(_)), Ordering::Relaxed);
+                let answer = self.caller.call(&endpoint, event, now).await;
                 let end = self.end(&answer, due.attempts.saturating_add(1));
                 (Some(answer), end)
             }
@@ -209,6 +177,10 @@ impl Worker {
         self.write_down(&result).await;
         if answer == Some(Answer::Gone) {
             self.disable(due.endpoint, event.tenant).await;
+        }
+        match answer {
+            Some(Answer::Broken(_)) => Health::Silent,
+            Some(Answer::Taken(_) | Answer::Gone | Answer::Refused(_)) | None => Health::Answers,
         }
     }
 

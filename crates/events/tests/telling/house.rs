@@ -177,6 +177,36 @@ impl House {
         self.test.database.event_list(&ACCESS, self.tenant.tenant.id, &page).await.unwrap().rows
     }
 
+    /// Another tenant with so many endpoints and so many calls that are due, spread over them.
+    pub async fn neighbour(&self, url: &str, endpoints: usize, calls: i32) {
+        let onboarding = Onboarding {
+            name: DisplayName::parse("Neighbour").unwrap(),
+            domain: Domain::parse("news.neighbour.example").unwrap(),
+            plan: Plan::default(),
+            pool: None,
+            webhook: None,
+        };
+        let target = Domain::parse("rp.posthouse.example").unwrap();
+        let defaults =
+            OnboardingDefaults { return_path_target: target, pool: Slug::parse("default").unwrap() };
+        let tenant =
+            self.test.database.tenant_onboard(&ACCESS, &onboarding, &defaults).await.unwrap().tenant.id;
+        for _ in 0..endpoints {
+            let new = EndpointNew { url: url.to_string(), kinds: Vec::new() };
+            self.test.database.endpoint_create(&ACCESS, tenant, &new).await.unwrap();
+        }
+        let sql = "WITH p AS (SELECT id, row_number() OVER () AS n FROM endpoints WHERE tenant_id = $1),
+                        e AS (INSERT INTO events (id, tenant_id, kind, at, data)
+                              SELECT gen_random_uuid(), $1, 'message.delivered', to_timestamp(0), '{}'
+                              FROM generate_series(1, $2) RETURNING id),
+                        numbered AS (SELECT id, row_number() OVER () AS n FROM e)
+                   INSERT INTO webhook_deliveries (endpoint_id, event_id, tenant_id, state, due_at, created_at)
+                   SELECT p.id, numbered.id, $1, 'pending', to_timestamp(0), to_timestamp(0)
+                   FROM numbered JOIN p ON p.n = 1 + numbered.n % $3";
+        let admin = self.test.admin().await;
+        admin.execute(sql, &[&tenant.uuid(), &calls, &(endpoints as i64)]).await.unwrap();
+    }
+
     /// Waits until there are so many events, and gives their kinds.
     pub async fn kinds(&self, count: usize) -> Vec<EventKind> {
         eventually(|| async { (self.events().await.len() >= count).then_some(()) }).await;

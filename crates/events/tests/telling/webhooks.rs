@@ -191,3 +191,30 @@ async fn a_receiver_that_answers_gets_a_long_queue_without_a_pause() {
     assert_eq!(ids.len(), 300);
     running.stop().await;
 }
+
+/// How long a call takes from the acceptance of its message: what nine in ten of forty stay below.
+async fn nine_in_ten(house: &House, receiver: &Receiver) -> Duration {
+    let mut took = Vec::new();
+    for n in 0..40 {
+        let before = receiver.ids().len();
+        let began = tokio::time::Instant::now();
+        house.accept(&[&format!("r{n}@example.org")]).await;
+        eventually(|| async { (receiver.ids().len() > before).then_some(()) }).await;
+        took.push(began.elapsed());
+    }
+    took.sort();
+    took[35]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_calls_of_a_neighbour_that_hang_delay_nobody_else() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    let house = House::new(Some(url.clone())).await;
+    let running = house.start(Config { webhook_timeout_ms_max: 3_000, ..loopback() });
+    let alone = nine_in_ten(&house, &receiver).await;
+    house.neighbour(&url.replace("/hook", "/slow"), 40, 100_000).await;
+    let beside = nine_in_ten(&house, &receiver).await;
+    // Far less than one timeout, or one round of the neighbour's; a busy machine is no failure.
+    assert!(beside < alone * 6 / 5 + Duration::from_millis(250), "{alone:?} alone, {beside:?} beside");
+    running.stop().await;
+}

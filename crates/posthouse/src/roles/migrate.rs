@@ -16,7 +16,7 @@ pub fn run(options: &Migrate) -> anyhow::Result<()> {
         )
         .into());
     }
-    crate::telemetry::start_logging(&config.log)?;
+    let _log = crate::telemetry::start_logging(&config.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let applied = runtime.block_on(database::migrate(&config.database)).map_err(|error| {
         let error = anyhow::Error::from(error);

@@ -1,6 +1,7 @@
 //! What the binary can be: one file per subcommand.
 
 mod check_config;
+mod doctor;
 mod lab;
 mod migrate;
 mod operator;
@@ -20,6 +21,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Migrate(options) => migrate::run(&options),
         Command::Operator(command) => operator::run(&command),
         Command::CheckConfig(options) => check_config::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
         Command::Spool(command) => spool::run(&command),
         Command::Lab(command) => lab::run(command),
     }

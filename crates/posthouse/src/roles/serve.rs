@@ -9,6 +9,7 @@ use crate::node::{Node, NodeParts};
 use crate::ready::Ready;
 use crate::roles::up::os_random;
 use crate::secrets::Secrets;
+use crate::sections::spool_directory;
 use crate::signals::Signals;
 use crate::{nofile, telemetry};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
         .map_err(|error| Failure::Configuration(format!("the configuration cannot be used\n{error}")))?;
     let with_api = check_roles(&options.role)?;
     check_complete(&config)?;
-    telemetry::start_logging(&config.log)?;
+    let _log = telemetry::start_logging(&config.log)?;
     nofile::raise();
     let metrics = telemetry::start_metrics()?;
     let data = DataDirectory::open(&config.node.data)?;
@@ -38,7 +39,7 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
         let mut signals = Signals::new()?;
         let (chain, key) = (config.tls.chain.clone(), config.tls.key.clone());
         let clock = Arc::new(SystemClock::new());
-        let spool = config.node.data.join("spool");
+        let spool = spool_directory(&config);
         let parts = NodeParts { config, secrets, clock, random, metrics, chain, key, with_api };
         let Some(node) = signals.unless_asked(Node::start(parts)).await.transpose()? else { return Ok(()) };
         if let Some(file) = &options.ready_file {

@@ -11,10 +11,12 @@ use crate::data::DataDirectory;
 use crate::demo;
 use crate::exit::Failure;
 use crate::lab_zone::Zone;
+use crate::log_writer::Flush;
 use crate::node::{Node, NodeParts, unavailable};
 use crate::postgres::{self, Server};
 use crate::ready::{Lab as ReadyLab, Operator, Ready};
 use crate::secrets::Secrets;
+use crate::sections::spool_directory;
 use crate::signals::Signals;
 use crate::{authority, nofile, screen, telemetry};
 use anyhow::Context;
@@ -42,7 +44,7 @@ struct Ground {
 }
 
 pub fn run(options: &Up) -> anyhow::Result<()> {
-    let (mut ground, server) = prepare(options)?;
+    let (mut ground, server, _log) = prepare(options)?;
     if let Some(server) = &server {
         ground.config.database.url = server.url(postgres::DATABASE);
     }
@@ -55,7 +57,7 @@ pub fn run(options: &Up) -> anyhow::Result<()> {
     outcome
 }
 
-fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>)> {
+fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>, Flush)> {
     let mut config = Config::load(options.config.as_deref())
         .map_err(|error| Failure::Configuration(format!("the configuration cannot be used\n{error}")))?;
     if let Some(data) = &options.data {
@@ -64,7 +66,7 @@ fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>)> {
     if let Some(url) = &options.database {
         config.database.url.clone_from(url);
     }
-    telemetry::start_logging(&config.log)?;
+    let log = telemetry::start_logging(&config.log)?;
     nofile::raise();
     let metrics = telemetry::start_metrics()?;
     let data = DataDirectory::open(&config.node.data)?;
@@ -89,7 +91,7 @@ fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>)> {
         ),
         false => None,
     };
-    Ok((Ground { config, data, secrets, clock, random, authority, operator, metrics }, server))
+    Ok((Ground { config, data, secrets, clock, random, authority, operator, metrics }, server, log))
 }
 
 /// The one place where randomness comes from the operating system.
@@ -139,39 +141,8 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
     };
     // Whoever changes their mind meanwhile need not wait: nothing has been accepted yet.
     let Some(node) = signals.unless_asked(start_node(&mut ground)).await.transpose()? else { return Ok(()) };
-    let password = Zeroizing::new(ground.operator.password.clone());
-    node.database
-        .operator_ensure(&ground.operator.email, password)
-        .await
-        .map_err(|error| unavailable("cannot make the operator", error))?;
-    let mut ready = ready(&ground, &node, lab.as_ref());
-    if let (Some(lab), Some(inbound)) = (&lab, node.addresses.inbound) {
-        lab.set_inbound(inbound)?;
-    }
-    let mut zone = match &lab {
-        Some(lab) => Some(Zone::open(&node.database, lab).await?),
-        None => None,
-    };
-    let keep_zone = async {
-        match (&mut zone, &lab) {
-            (Some(zone), Some(lab)) => zone.keep(&node.database, &node.snapshots, lab).await,
-            _ => std::future::pending().await,
-        }
-    };
-    let open_for_use = async {
-        if ready.lab.is_some() {
-            let file = ground.data.path().join("keys/demo.json");
-            let demo = signals.unless_asked(demo::ensure(&ready, &file)).await;
-            let Some(demo) = demo.transpose()? else { return Ok(()) };
-            ready.demo = Some(demo);
-        }
-        announce(options, &ground, &ready)?;
-        node.until_the_end(&mut signals).await
-    };
-    let ended = tokio::select! {
-        ended = open_for_use => ended,
-        () = keep_zone => unreachable!("the zone is kept for ever"),
-    };
+    // From here on mail is under way: whatever happens, what is in flight gets its end.
+    let ended = open_for_use(options, &ground, &node, lab.as_ref(), &mut signals).await;
     forget(options, ground.data.path());
     node.stop().await;
     stop_lab.cancel();
@@ -179,6 +150,42 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
         lab.stopped().await;
     }
     ended
+}
+
+/// What `up` adds to a node, and then the node's life.
+async fn open_for_use(
+    options: &Up,
+    ground: &Ground,
+    node: &Node,
+    lab: Option<&LabHandle>,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let password = Zeroizing::new(ground.operator.password.clone());
+    node.database
+        .operator_ensure(&ground.operator.email, password)
+        .await
+        .map_err(|error| unavailable("cannot make the operator", error))?;
+    let mut ready = ready(ground, node, lab);
+    let Some(lab) = lab else {
+        announce(options, ground, &ready)?;
+        return node.until_the_end(signals).await;
+    };
+    if let Some(inbound) = node.addresses.inbound {
+        lab.set_inbound(inbound)?;
+    }
+    let mut zone = Zone::open(&node.database, lab).await?;
+    let live = async {
+        let file = ground.data.path().join("keys/demo.json");
+        let demo = signals.unless_asked(demo::ensure(&ready, &file)).await;
+        let Some(demo) = demo.transpose()? else { return Ok(()) };
+        ready.demo = Some(demo);
+        announce(options, ground, &ready)?;
+        node.until_the_end(signals).await
+    };
+    tokio::select! {
+        ended = live => ended,
+        () = zone.keep(&node.database, &node.snapshots, lab) => unreachable!("the zone is kept for ever"),
+    }
 }
 
 /// The database at the schema of this version, and the node on it.
@@ -211,6 +218,10 @@ async fn start_lab(ground: &mut Ground, stop: CancellationToken) -> anyhow::Resu
     ground.config.dns.servers = vec![lab.dns];
     ground.config.egress.smtp_port = lab.smtp_port;
     ground.config.egress.lab_loopback_only = true;
+    // Complaints of the lab's providers come back to our own door.
+    if ground.config.ingress.headers.complaint_domain.is_none() {
+        ground.config.ingress.headers.complaint_domain = Some(ground.config.node.return_path_host.clone());
+    }
     let loopback: [ipnet::IpNet; 2] = [
         ipnet::IpNet::new_assert(IpAddr::from([127, 0, 0, 0]), 8),
         ipnet::IpNet::new_assert(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16]), 128),
@@ -230,7 +241,7 @@ fn ready(ground: &Ground, node: &Node, lab: Option<&LabHandle>) -> Ready {
         operator: Some(ground.operator.clone()),
         database: Some(ground.config.database.url.clone()),
         lab,
-        ..Ready::of(node, ground.config.node.data.join("spool"))
+        ..Ready::of(node, spool_directory(&ground.config))
     }
 }
 

@@ -54,20 +54,20 @@ impl House {
         self.now = self.now + time;
     }
 
-    pub fn insert(&mut self, tenant: u64, domain: &str, cost: u32) -> MessageId {
-        self.insert_as(tenant, domain, cost, Urgency::Bulk, Duration::ZERO)
+    pub fn insert(&mut self, tenant: u64, domain: &str, octets: u32) -> MessageId {
+        self.insert_as(tenant, domain, octets, Urgency::Bulk, Duration::ZERO)
     }
 
     pub fn insert_as(
         &mut self,
         tenant: u64,
         domain: &str,
-        cost: u32,
+        octets: u32,
         urgency: Urgency,
         due: Duration,
     ) -> MessageId {
         let message = MessageId::mint(Timestamp::from_millis(5), &mut self.random);
-        self.insert_recipient(message, 0, tenant, domain, cost, urgency, due);
+        self.insert_recipient(message, 0, tenant, domain, octets, urgency, due);
         message
     }
 
@@ -78,12 +78,12 @@ impl House {
         recipient: u32,
         tenant: u64,
         domain: &str,
-        cost: u32,
+        octets: u32,
         urgency: Urgency,
         due: Duration,
     ) {
         let expires = self.now + Duration::from_secs(3600);
-        let entry = Entry { message, position: 0, recipient, attempt: 0, expires, cost };
+        let entry = Entry { message, position: 0, recipient, attempt: 0, expires, octets };
         let flow = Flow {
             tenant: self.tenant(tenant),
             stream: self.stream,

@@ -36,6 +36,7 @@ pub(super) fn on_reply(delivery: &mut Delivery, reply: Reply, site: &mut Site) -
             for part in stuff(&delivery.transaction.raw) {
                 site.send_text(part);
             }
+            site.await_final();
             delivery.expected.push_back(Expected::Final);
         }
         354 => {

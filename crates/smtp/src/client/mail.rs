@@ -118,8 +118,9 @@ impl Delivery {
         match self.expected.front() {
             Some(expected) => {
                 let stage = stage_of(*expected, site);
-                // While blocks are written `handle_written` shortens this to the time between two of them.
-                site.wait_at(if stage == Stage::Body { Stage::Final } else { stage });
+                // While blocks are written `handle_written` begins this anew for each, and at last for the answer.
+                let together = stage == Stage::Body && site.blocks.is_empty();
+                site.wait_at(if together { Stage::Final } else { stage });
                 State::Delivering(self)
             }
             None => self.report(site),
@@ -285,7 +286,7 @@ fn stage_of(expected: Expected, site: &Site) -> Stage {
         Expected::Mail => Stage::Mail,
         Expected::Rcpt(_) => Stage::Rcpt,
         Expected::Data => Stage::Data,
-        Expected::Final if site.blocks.is_empty() => Stage::Final,
+        Expected::Final if !site.is_unsaid() => Stage::Final,
         Expected::Final | Expected::Abandoned => Stage::Body,
     }
 }

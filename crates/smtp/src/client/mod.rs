@@ -6,7 +6,8 @@
 //! business, not the shell's.
 //!
 //! A result says only what the site said and where it broke. What follows from it, for whom and for how long, is
-//! decided elsewhere. What may surprise: after the final dot a broken session means "maybe delivered" (RFC 1047).
+//! decided elsewhere. A site that answers what it has not been asked is out of step, and nothing that it says is taken for
+//! an answer any more. What may surprise: after the final dot a broken session means "maybe delivered" (RFC 1047).
 
 mod auth;
 mod data;
@@ -36,6 +37,8 @@ pub struct ClientConfig {
     /// A line of a reply, with its CRLF. RFC 5321 §4.5.3.1.5 allows 512; some sites write more.
     pub reply_line_octets_max: usize,
     pub reply_lines_max: usize,
+    /// The text of all lines of a reply.
+    pub reply_octets_max: usize,
 }
 
 #[derive(Clone)]
@@ -64,6 +67,7 @@ impl ClientConfig {
             login: None,
             reply_line_octets_max: 4096,
             reply_lines_max: 100,
+            reply_octets_max: 32 * 1024,
         }
     }
 }

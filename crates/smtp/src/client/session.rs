@@ -23,7 +23,8 @@ pub struct Session {
 impl Session {
     /// The connection is open (and encrypted, with implicit TLS); the greeting has not come.
     pub fn new(config: ClientConfig, now: Instant) -> Session {
-        let reader = ReplyReader::new(config.reply_line_octets_max, config.reply_lines_max);
+        let reader =
+            ReplyReader::new(config.reply_line_octets_max, config.reply_lines_max, config.reply_octets_max);
         let site = Site::new(config, now);
         Session { state: State::Greeting, site, reader, waiting: BytesMut::new(), said_close: false }
     }
@@ -108,11 +109,8 @@ impl Session {
     }
 
     pub fn poll_action(&mut self) -> Option<Action> {
-        if !self.site.out.is_empty() {
-            return Some(Action::Send(self.site.out.split().freeze()));
-        }
-        if let Some(block) = self.site.blocks.pop_front() {
-            return Some(Action::Send(block));
+        if let Some(octets) = self.site.hand_out() {
+            return Some(Action::Send(octets));
         }
         if let Some(action) = self.site.actions.pop_front() {
             return Some(action);
@@ -162,6 +160,11 @@ impl Session {
                 Ok((reply, taken)) => {
                     used += taken;
                     let Some(reply) = reply else { break };
+                    // RFC 5321 §3.8: only a 421 may come at any time.
+                    if !self.site.was_asked() && reply.code.as_u16() != 421 {
+                        self.handle_break(BreakKind::Protocol);
+                        return octets.len();
+                    }
                     let state = mem::replace(&mut self.state, State::Closed);
                     self.state = state.on_reply(reply, &mut self.site);
                 }
@@ -189,5 +192,39 @@ impl Session {
             // RFC 3207 §4.2: what came in clear behind the 220 is not known any more.
             self.waiting.clear();
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::client::ClientTls;
+    use ::mail::{Envelope, ForwardPath, Recipient, ReversePath};
+
+    /// A site that takes the beginning of a long message and reads no further (N9).
+    #[test]
+    fn each_block_of_a_long_message_has_the_time_of_a_block_and_its_answer_that_of_an_answer() {
+        let (mut session, now) =
+            (Session::new(ClientConfig::new("out.example", ClientTls::Never), Instant::ZERO), Instant::ZERO);
+        session.handle_bytes(b"220 mx\r\n", now);
+        while session.poll_action().is_some() {}
+        session.handle_bytes(b"250 mx\r\n", now);
+        let recipient = Recipient::new(ForwardPath::parse("b@example.org").unwrap());
+        let envelope = Envelope::new(ReversePath::Null, vec![recipient]);
+        session.deliver(Transaction { envelope, raw: "x".repeat(900_000).into() }, now);
+        for reply in ["250 ok", "250 ok", "354 go"] {
+            while session.poll_action().is_some() {}
+            session.handle_bytes(format!("{reply}\r\n").as_bytes(), now);
+        }
+        let (block, answer) =
+            (session.site.config.timeouts.at(Stage::Body), session.site.config.timeouts.at(Stage::Final));
+        let mut now = now;
+        while session.poll_action().is_some() {
+            assert_eq!(session.poll_timeout(), Some(now + block));
+            now = now + block / 2;
+            session.handle_written(now);
+        }
+        assert_eq!(session.poll_timeout(), Some(now + answer));
     }
 }

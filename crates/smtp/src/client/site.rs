@@ -15,6 +15,10 @@ pub(super) struct Site {
     pub config: ClientConfig,
     pub now: Instant,
     pub out: BytesMut,
+    /// Commands and messages in `out` and `blocks` that have an answer.
+    said: usize,
+    /// Answers to what was handed out, that have not come.
+    owed: usize,
     /// What follows `out`.
     pub blocks: VecDeque<Bytes>,
     /// What follows the octets.
@@ -33,6 +37,9 @@ impl Site {
             config,
             now,
             out: BytesMut::new(),
+            said: 0,
+            // The greeting.
+            owed: 1,
             blocks: VecDeque::new(),
             actions: VecDeque::new(),
             offer: Offer::default(),
@@ -53,6 +60,31 @@ impl Site {
             self.out.extend_from_slice(part.as_bytes());
         }
         self.out.extend_from_slice(b"\r\n");
+        self.said += 1;
+    }
+
+    /// The message itself has an answer, and no command is said for it.
+    pub fn await_final(&mut self) {
+        self.said += 1;
+    }
+
+    /// The next octets for the shell. From here on their answers may come.
+    pub fn hand_out(&mut self) -> Option<Bytes> {
+        let octets = if self.out.is_empty() { self.blocks.pop_front()? } else { self.out.split().freeze() };
+        self.owed += std::mem::take(&mut self.said);
+        Some(octets)
+    }
+
+    /// Whether something that has an answer was not handed out yet.
+    pub fn is_unsaid(&self) -> bool {
+        self.said > 0 || !self.blocks.is_empty()
+    }
+
+    /// Takes a reply into account. False if there is nothing that it could be the answer to.
+    pub fn was_asked(&mut self) -> bool {
+        let asked = self.owed > 0;
+        self.owed = self.owed.saturating_sub(1);
+        asked
     }
 
     pub fn send_text(&mut self, text: Bytes) {
@@ -78,6 +110,8 @@ impl Site {
             Failure::Missing(_) => true,
             Failure::Broken(_) => false,
         };
+        // What was about to be said has its answer.
+        self.out.clear();
         if polite {
             self.say(&["QUIT"]);
         }

@@ -99,6 +99,26 @@ async fn what_a_failed_sync_left_in_the_page_cache_is_written_anew_at_the_next_s
 }
 
 #[tokio::test]
+async fn what_a_failed_sync_left_in_the_page_cache_is_made_durable_on_a_full_disk_too() {
+    let disk = LyingDisk::new();
+    let (spool, _) = open(&config(), &disk);
+    append(&spool, 0..3).await;
+    disk.fail_sync(1, Times::Once);
+    assert!(spool.intake().append(message(3, 1), body(3)).await.is_err());
+    drop(spool);
+    let disk = disk.kill();
+    // There is no room for a second copy of the segment, so it is used as it is.
+    disk.set_capacity(Some(disk.used()));
+    let (spool, recovery) = open(&config(), &disk);
+    let seen = unsettled(&spool, recovery).await.len();
+    drop(spool);
+    for seed in 0..10 {
+        let (_, recovery) = open(&config(), &disk.crash(&mut Random::from_number(seed)));
+        assert_eq!((recovery.unsettled.len(), recovery.quarantined().len()), (seen, 0), "seed {seed}");
+    }
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_mail_and_goes_on_when_there_is_room() {
     let disk = LyingDisk::new();
     let (spool, _) = open(&config(), &disk);

@@ -1,0 +1,44 @@
+//! A look at PostgreSQL for whoever sets up a node: does it answer, how fast, and is the schema ours?
+//!
+//! Changes nothing and opens no pool. What stands in the way comes back as the same faults that a start would end with.
+
+use crate::config::Config;
+use crate::connect::Target;
+use crate::error::Fault;
+use crate::migrate;
+use mail::Clock;
+use std::time::Duration;
+
+/// Answers that are timed; the middle one counts.
+const ANSWERS: usize = 5;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examination {
+    pub version: String,
+    /// Connections that the server allows, to everybody together.
+    pub connections_max: usize,
+    /// From a question to its answer.
+    pub latency: Duration,
+}
+
+/// Looks at the server that the configuration names.
+pub async fn examine(config: &Config, clock: &dyn Clock) -> Result<Examination, Fault> {
+    let single = Target::new(config).await?.open().await?;
+    let fault = |error| Fault::from_postgres("examine the server", error);
+    let sql = "SELECT current_setting('server_version') AS version, current_setting('max_connections')::int AS most";
+    let row = single.client.query_one(sql, &[]).await.map_err(fault)?;
+    let mut took = Vec::with_capacity(ANSWERS);
+    for _ in 0..ANSWERS {
+        let asked = clock.instant();
+        single.client.simple_query("SELECT 1").await.map_err(fault)?;
+        took.push(clock.instant().saturating_since(asked));
+    }
+    took.sort();
+    migrate::check(&single.client).await?;
+    Ok(Examination {
+        version: row.get("version"),
+        connections_max: usize::try_from(row.get::<_, i32>("most")).unwrap_or(0),
+        latency: took[ANSWERS / 2],
+    })
+}

@@ -1,0 +1,46 @@
+//! What everything else of a node stands on, opened in this order: the registry, then the journal.
+
+use crate::config::Config;
+use crate::node::{NodeParts, unavailable};
+use crate::sections::spool_directory;
+use database::{Database, Follower, Keys, SnapshotHandle};
+use mail::Clock;
+use spool::Spool;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// What everything else stands on: the registry and the journal, open.
+pub struct Keepers {
+    pub database: Database,
+    pub snapshots: Arc<SnapshotHandle>,
+    pub follower: JoinHandle<()>,
+    pub source: ingress::SnapshotSource,
+    pub spool: Spool,
+    pub recovery: spool::Recovery,
+}
+
+impl Keepers {
+    pub async fn open(parts: &mut NodeParts) -> anyhow::Result<Keepers> {
+        let clock: Arc<dyn Clock> = parts.clock.clone();
+        let keys = Keys::from_master(&parts.secrets.derive("database"));
+        let database = Database::connect(&parts.config.database, keys, clock.clone(), parts.random.fork())
+            .await
+            .map_err(|error| unavailable("cannot use the database", error))?;
+        let (snapshots, follower) = Follower::start(database.clone(), &parts.config.database)
+            .await
+            .map_err(|error| unavailable("cannot read the registry", error))?;
+        let held = Arc::clone(&snapshots);
+        let source: ingress::SnapshotSource = Arc::new(move || held.load());
+        let (spool, recovery) = open_spool(&parts.config, clock).await?;
+        Ok(Keepers { database, snapshots, follower, source, spool, recovery })
+    }
+}
+
+async fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Spool, spool::Recovery)> {
+    let settings = spool::Config { directory: spool_directory(config), ..config.spool.clone() };
+    let directory = settings.directory.clone();
+    // Recovery reads every segment: seconds with a large spool, and no business of the network threads.
+    let opened =
+        tokio::task::spawn_blocking(move || Spool::open(settings, Arc::new(spool::RealDisk), clock)).await?;
+    opened.map_err(|error| unavailable(&format!("cannot open the journal in {}", directory.display()), error))
+}

@@ -1,0 +1,132 @@
+//! Whether this node takes mail and moves it, and if not, why not: what `/ready` answers.
+//!
+//! Each reason has a code that does not change and a sentence for people. Nothing here waits for anybody: everything is
+//! known already or asked of the kernel. A disk that only comes near its reserve, or a slow PostgreSQL, is no reason: an
+//! alert is the right place for what still works (`docs/OPERATING.md`).
+
+use crate::nofile::RESERVED;
+use crate::process::{self, Descriptors};
+use api::{Readiness, Reason};
+use database::SnapshotHandle;
+use spool::Spool;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// PostgreSQL has not answered for that long: what was changed meanwhile is not in force here.
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// What a node looks at.
+pub struct Sources {
+    pub spool: Spool,
+    pub snapshots: Arc<SnapshotHandle>,
+    /// Cancelled when a worker ended before it was told to.
+    pub died: CancellationToken,
+    pub stopping: CancellationToken,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    stopping: bool,
+    died: bool,
+    sealed: bool,
+    full: bool,
+    snapshot_age: Duration,
+    descriptors: Option<Descriptors>,
+}
+
+impl Sources {
+    pub fn look(&self) -> Readiness {
+        let status = self.spool.status();
+        judge(Facts {
+            stopping: self.stopping.is_cancelled(),
+            died: self.died.is_cancelled(),
+            sealed: status.sealed,
+            full: status.full,
+            snapshot_age: self.snapshots.age(),
+            descriptors: process::descriptors(),
+        })
+    }
+}
+
+/// While the journal is read and the registry is fetched.
+pub fn loading() -> Readiness {
+    let detail = "the node is starting: it reads its journal and the registry".to_owned();
+    Readiness { reasons: vec![Reason { code: "loading", detail }] }
+}
+
+fn judge(facts: Facts) -> Readiness {
+    let mut reasons = Vec::new();
+    let mut add = |holds: bool, code: &'static str, detail: String| {
+        if holds {
+            reasons.push(Reason { code, detail });
+        }
+    };
+    add(facts.stopping, "stopping", "the node was asked to stop".to_owned());
+    let died = "delivery or events ended by themselves; the log says why, and the node stops";
+    add(facts.died, "worker_died", died.to_owned());
+    let sealed = "the journal is sealed after a failed write or sync; restart when the disk is well";
+    add(facts.sealed, "journal_sealed", sealed.to_owned());
+    let full = "free space on the spool's disk has fallen to the reserve (spool.reserve_octets)";
+    add(facts.full, "disk_full", full.to_owned());
+    let age = facts.snapshot_age;
+    let old = format!("the registry was last read {} s ago; is PostgreSQL up?", age.as_secs());
+    add(age > SNAPSHOT_AGE_MAX, "registry_old", old);
+    if let Some(Descriptors { open, max }) = facts.descriptors {
+        let few = format!(
+            "{open} of {max} file descriptors are in use and the last {RESERVED} are kept; raise the limit \
+             (LimitNOFILE=)"
+        );
+        add(open.saturating_add(RESERVED) > max, "descriptors_low", few);
+    }
+    Readiness { reasons }
+}
+
+/// Sets the gauges of readiness.
+pub fn measure(readiness: &Readiness) {
+    const CODES: [&str; 6] =
+        ["stopping", "worker_died", "journal_sealed", "disk_full", "registry_old", "descriptors_low"];
+    metrics::gauge!("posthouse_ready").set(if readiness.reasons.is_empty() { 1.0 } else { 0.0 });
+    for code in CODES {
+        let holds = readiness.reasons.iter().any(|reason| reason.code == code);
+        metrics::gauge!("posthouse_not_ready", "reason" => code).set(if holds { 1.0 } else { 0.0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WELL: Facts = Facts {
+        stopping: false,
+        died: false,
+        sealed: false,
+        full: false,
+        snapshot_age: Duration::from_secs(1),
+        descriptors: Some(Descriptors { open: 100, max: 1_024 }),
+    };
+
+    fn codes(facts: Facts) -> Vec<&'static str> {
+        judge(facts).reasons.iter().map(|reason| reason.code).collect()
+    }
+
+    #[test]
+    fn every_trouble_has_its_code_and_all_are_told_at_once() {
+        assert!(codes(WELL).is_empty());
+        assert_eq!(codes(Facts { stopping: true, ..WELL }), ["stopping"]);
+        assert_eq!(codes(Facts { died: true, ..WELL }), ["worker_died"]);
+        assert_eq!(codes(Facts { sealed: true, full: true, ..WELL }), ["journal_sealed", "disk_full"]);
+        assert_eq!(codes(Facts { snapshot_age: Duration::from_secs(6), ..WELL }), ["registry_old"]);
+        let few = Some(Descriptors { open: 900, max: 1_024 });
+        assert_eq!(codes(Facts { descriptors: few, ..WELL }), ["descriptors_low"]);
+        assert!(codes(Facts { descriptors: None, ..WELL }).is_empty());
+        assert_eq!(loading().reasons[0].code, "loading");
+    }
+
+    #[test]
+    fn a_sentence_says_what_to_do() {
+        let facts = Facts { snapshot_age: Duration::from_secs(63), ..WELL };
+        assert_eq!(judge(facts).reasons[0].detail, "the registry was last read 63 s ago; is PostgreSQL up?");
+    }
+}

@@ -1,0 +1,175 @@
+//! PostgreSQL as it is in bad nights: restarted (P1), silent (P2), without room for one more connection or with a lock
+//! that somebody forgot (P3). Mail goes on; what the tables say afterwards is neither less nor more than what happened.
+
+use crate::site::Site;
+use posthouse_tests::arrivals::Arrivals;
+use posthouse_tests::client::Door;
+use posthouse_tests::house::{House, Plot, let_pass, now_ms, rounds, wait_for};
+use posthouse_tests::lab::Lab;
+use posthouse_tests::ledger::{Ledger, Told};
+use posthouse_tests::load::{Load, Mix, Shape};
+use posthouse_tests::postgres::Server;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MIX: Mix = Mix { smtp: 3, http: 1 };
+
+/// A plot that uses this server and this lab.
+fn plot(server: &Server, lab: &Lab) -> Plot {
+    let mut plot = Plot::new().with_database(&server.url());
+    plot.settle_in(lab);
+    plot.set("egress.retry_seconds", "[1]");
+    plot.set("egress.limits.messages_per_second", "0");
+    plot
+}
+
+/// Submission does not notice: every answer is good, and none is late.
+fn all_good(answers: &[Told], what: &str) {
+    let bad: Vec<_> = answers.iter().filter(|told| !matches!(told.code, 250 | 202)).collect();
+    assert!(bad.is_empty(), "{what}: {:?}", &bad[..bad.len().min(5)]);
+    let slowest = answers.iter().map(|told| told.took_ms).max().unwrap_or(0);
+    assert!(slowest < 5_000, "{what}: an answer took {slowest} ms");
+}
+
+/// Milliseconds until a read of the tables succeeds again.
+fn until_read(house: &House, key: &str) -> u64 {
+    let began = now_ms();
+    wait_for("the API to read its tables again", || {
+        (house.api("GET", "/v1/tenants/self/messages?limit=1", key, None).0 == 200).then_some(())
+    });
+    now_ms() - began
+}
+
+/// While the tables cannot be read the API says so, and when to come again.
+fn says_unavailable(house: &House, key: &str) {
+    let url = format!("{}/v1/tenants/self/messages?limit=1", house.text("/api"));
+    let answer = posthouse_tests::house::web().get(url).bearer_auth(key).send().unwrap();
+    assert_eq!(answer.status().as_u16(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+}
+
+#[test]
+fn p1_restarts_of_postgresql_under_load_lose_nothing_and_count_nothing_twice() {
+    let (server, lab) = (Server::start("p1"), Lab::start());
+    let plot = plot(&server, &lab);
+    let house = plot.start_in(&lab);
+    let (tenant, _) = house.onboard("papa", "papa.example", "127.2.0.104");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let load = Load::start(&Door::of(&house, &tenant), &ledger, MIX, Shape::Trickle);
+    let (rounds, mut longest) = (rounds(5, 20), 0);
+    for round in 0..rounds {
+        let_pass(Duration::from_millis(200 + round as u64 * 97 % 300));
+        server.stop_immediately();
+        says_unavailable(&house, &tenant.key);
+        let before = ledger.acknowledged();
+        wait_for("mail to be accepted without a database", || {
+            (ledger.acknowledged() > before + 4).then_some(())
+        });
+        server.start_again();
+        longest = longest.max(until_read(&house, &tenant.key));
+        arrivals.collect(&lab);
+    }
+    load.finish();
+    all_good(&ledger.answers(), "while PostgreSQL restarts");
+    let verdict = ledger.settle(&house, &lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "P1: {rounds} immediate stops under load: {} acknowledged, 0 refused, 0 lost, 0 twice, usage exact; the API back \
+         at most {longest} ms after the start",
+        verdict.messages
+    );
+    assert!(longest <= 10_000);
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn p2_a_silent_postgresql_stops_no_mail() {
+    let (server, lab) = (Server::start("p2"), Lab::start());
+    let plot = plot(&server, &lab);
+    let house = plot.start_in(&lab);
+    let (tenant, _) = house.onboard("quiet", "silence.example", "127.2.0.105");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let load = Load::start(&Door::of(&house, &tenant), &ledger, MIX, Shape::Trickle);
+    wait_for("mail", || (ledger.acknowledged() > 10).then_some(()));
+    let paused = server.pause();
+    let began = now_ms();
+    let read = house.api("GET", "/v1/tenants/self/messages?limit=1", &tenant.key, None).0;
+    let refused_after = now_ms() - began;
+    assert_eq!(read, 503);
+    let before = ledger.acknowledged();
+    wait_for("mail in the silence", || (ledger.acknowledged() > before + 10).then_some(()));
+    wait_for("readiness to say so", || (house.api("GET", "/ready", "", None).0 == 503).then_some(()));
+    drop(paused);
+    let back = until_read(&house, &tenant.key);
+    load.finish();
+    all_good(&ledger.answers(), "while PostgreSQL is silent");
+    let verdict = ledger.settle(&house, &lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "P2: PostgreSQL silent for {} s: {} acknowledged, 0 refused, 0 lost, 0 twice; a read was refused after \
+         {refused_after} ms, answered {back} ms after the end",
+        (now_ms() - began) / 1_000,
+        verdict.messages
+    );
+    assert!(back <= 10_000);
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn p3_a_forgotten_lock_stops_no_mail_and_no_call_for_long() {
+    let site = Site::new();
+    let house = site.start();
+    let (tenant, _) = house.onboard("lock", "lock.example", "127.2.0.106");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Trickle);
+    wait_for("mail", || (ledger.acknowledged() > 10).then_some(()));
+    let held = site.database.hold("LOCK TABLE messages, tenants IN ACCESS EXCLUSIVE MODE");
+    let began = now_ms();
+    let read = house.api("GET", "/v1/tenants/self/messages?limit=1", &tenant.key, None).0;
+    let refused_after = now_ms() - began;
+    assert_eq!(read, 503);
+    let before = ledger.acknowledged();
+    wait_for("mail beside the lock", || (ledger.acknowledged() > before + 10).then_some(()));
+    drop(held);
+    let back = until_read(&house, &tenant.key);
+    load.finish();
+    all_good(&ledger.answers(), "while a lock is held");
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "P3: a lock on two tables: {} acknowledged, 0 refused, 0 lost, 0 twice; a read was refused after {refused_after} \
+         ms, answered {back} ms after the end",
+        verdict.messages
+    );
+    assert!(refused_after <= 15_000 && back <= 10_000);
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn p3_a_server_without_a_free_connection_stops_no_mail() {
+    let (server, lab) = (Server::start("p3"), Lab::start());
+    let plot = plot(&server, &lab);
+    let house = plot.start_in(&lab);
+    let (tenant, _) = house.onboard("crowd", "crowd.example", "127.2.0.107");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let load = Load::start(&Door::of(&house, &tenant), &ledger, MIX, Shape::Trickle);
+    wait_for("mail", || (ledger.acknowledged() > 10).then_some(()));
+    // Others take every connection there is, those that the house loses now as well.
+    let crowd = server.take_all_connections();
+    let before = ledger.acknowledged();
+    wait_for("mail in the crowd", || (ledger.acknowledged() > before + 20).then_some(()));
+    let taken = crowd.len();
+    drop(crowd);
+    let back = until_read(&house, &tenant.key);
+    load.finish();
+    all_good(&ledger.answers(), "while no connection is free");
+    let verdict = ledger.settle(&house, &lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "P3: {taken} foreign connections, none left: {} acknowledged, 0 refused, 0 lost, 0 twice; tables read {back} ms \
+         after",
+        verdict.messages
+    );
+    assert!(back <= 10_000);
+    assert_eq!(house.stop().code(), Some(0));
+}

@@ -1,0 +1,253 @@
+//! What the process itself may lack: descriptors (S6), somebody who reads its log (S14), directories that are as they
+//! should be (S15).
+
+use crate::site::Site;
+use posthouse_tests::arrivals::Arrivals;
+use posthouse_tests::client::Door;
+use posthouse_tests::house::{House, let_pass, now_ms, wait_for};
+use posthouse_tests::ledger::Ledger;
+use posthouse_tests::load::{Load, Mix, Shape};
+use posthouse_tests::strace::{Injection, can_trace};
+use posthouse_tests::volume::{Volume, open_to_all};
+use rustix::process::geteuid;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+const MIX: Mix = Mix { smtp: 4, http: 2 };
+
+fn has_accepted(ledger: &Ledger, more: usize) {
+    let before = ledger.acknowledged();
+    wait_for("mail to be accepted", || (ledger.acknowledged() >= before + more).then_some(()));
+}
+
+/// Milliseconds until a client that comes now has its message acknowledged.
+fn until_served(door: &Door, ledger: &Arc<Ledger>) -> u64 {
+    let began = now_ms();
+    let load = Load::start(door, ledger, Mix { smtp: 1, http: 1 }, Shape::Small);
+    has_accepted(ledger, 2);
+    load.finish();
+    now_ms() - began
+}
+
+/// Seconds of CPU so far, of all threads.
+fn cpu_seconds(house: &House) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", house.pid().as_raw_nonzero())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    // utime and stime, in hundredths of a second.
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+#[test]
+fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
+    let mut site = Site::new();
+    site.plot.start_through(&["prlimit", "--nofile=256:256"]);
+    // Addresses are not what is short here.
+    site.plot.set("ingress.limits.connections_per_address_max", "1000");
+    // A socket that could not be made counts as a site that did not answer, and that is left alone for a while.
+    site.plot.set("egress.dead_seconds_first", "1");
+    let house = site.start();
+    let (tenant, _) = house.onboard("few", "few.example", "127.2.0.99");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let door = site.door(&house, &tenant);
+    // The first segment has its name before descriptors run out.
+    until_served(&door, &ledger);
+    let load = Load::start(&door, &ledger, Mix { smtp: 390, http: 10 }, Shape::Small);
+    let_pass(Duration::from_secs(3));
+    load.finish();
+    let again = until_served(&door, &ledger);
+    let codes = ledger.codes();
+    assert!(codes.keys().all(|(_, code)| matches!(code, 0 | 202 | 250 | 400..500 | 503)), "{codes:?}");
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "S6: 400 clients and 256 descriptors: {} acknowledged, 0 lost, 0 twice, served {again} ms after; {codes:?}",
+        verdict.messages
+    );
+    assert!(again <= 5_000);
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn s6_a_door_without_descriptors_waits_quietly_and_opens_again() {
+    if !can_trace() {
+        return;
+    }
+    let site = Site::new();
+    let house = site.start();
+    let (tenant, _) = house.onboard("quiet", "quiet.example", "127.2.0.100");
+    let (ledger, door) = (Arc::new(Ledger::default()), site.door(&house, &tenant));
+    let lines = || site.plot.log().lines().filter(|line| line.contains("cannot accept")).count();
+    let injection = Injection::attach(house.pid(), &["accept4:error=EMFILE"]);
+    let load = Load::start(&door, &ledger, MIX, Shape::Small);
+    let (before, began) = (cpu_seconds(&house), now_ms());
+    let_pass(Duration::from_secs(5));
+    let share = (cpu_seconds(&house) - before) / ((now_ms() - began) as f64 / 1_000.0);
+    let logged = lines();
+    drop(injection);
+    let again = now_ms();
+    has_accepted(&ledger, 4);
+    let again = now_ms() - again;
+    load.finish();
+    println!(
+        "S6: EMFILE at every accept for 5 s: {:.0} % CPU, {logged} log lines, open {again} ms after",
+        share * 100.0
+    );
+    assert!(share <= 0.20, "{share} of a CPU while nothing can be accepted");
+    // One a second for each of the three doors and the API.
+    assert!(logged <= 5 * 4, "{logged} log lines in 5 s");
+    assert!(again <= 5_000);
+    ledger.settle(&house, &site.lab, &mut Arrivals::new(), &[]);
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn s6_a_new_segment_without_descriptors_is_tried_again() {
+    if !can_trace() {
+        return;
+    }
+    let mut site = Site::new();
+    site.plot.set("spool.segment_octets_max", "65536");
+    let house = site.start();
+    let (tenant, _) = house.onboard("turn", "turn.example", "127.2.0.108");
+    let ledger = Arc::new(Ledger::default());
+    // Every second one: the file of a segment is made, and its directory cannot be opened to be synced.
+    let injection = Injection::attach(house.pid(), &["openat:error=EMFILE:when=2+2"]);
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+    let_pass(Duration::from_secs(2));
+    drop(injection);
+    has_accepted(&ledger, 40);
+    load.finish();
+    let verdict = ledger.settle(&house, &site.lab, &mut Arrivals::new(), &[]);
+    println!("S6: EMFILE at every second open: {} acknowledged, 0 lost, 0 twice", verdict.messages);
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn s14_a_log_that_nobody_reads_stops_no_mail() {
+    let mut site = Site::new();
+    site.plot.set("log.filter", "\"trace\"");
+    site.plot.set("log.lines_waiting_max", "100");
+    let mut command = site.plot.command();
+    // The pipe's other end is open and never read: it is full after 64 KiB.
+    command.stderr(Stdio::piped());
+    let mut house = site.plot.spawn(command);
+    house.ready["lab"] = site.lab.ready.clone();
+    let (tenant, _) = house.onboard("mute", "mute.example", "127.2.0.101");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+    has_accepted(&ledger, 100);
+    load.finish();
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    let dropped = house.metric("posthouse_log_lines_dropped_total");
+    println!(
+        "S14: a log that nobody reads: {} acknowledged and delivered, {dropped} lines dropped",
+        verdict.messages
+    );
+    assert!(dropped > 0.0);
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn s14_a_log_on_a_full_disk_stops_no_mail() {
+    let Some(volume) = Volume::ext4(8, None) else { return };
+    let mut site = Site::new();
+    site.plot.set("log.filter", "\"debug\"");
+    let mut command = site.plot.command();
+    command.stderr(std::fs::File::create(volume.path.join("log")).unwrap());
+    let ballast = volume.leave(0);
+    let mut house = site.plot.spawn(command);
+    house.ready["lab"] = site.lab.ready.clone();
+    let (tenant, _) = house.onboard("brim", "brim.example", "127.2.0.102");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+    has_accepted(&ledger, 100);
+    load.finish();
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    println!("S14: a log on a full disk: {} acknowledged and delivered", verdict.messages);
+    assert_eq!(house.stop().code(), Some(0));
+    std::fs::remove_file(ballast).unwrap();
+}
+
+/// How a start on this data directory ends, and what it says.
+fn refusal(site: &Site, data: &Path) -> (Option<i32>, String) {
+    let output = site.plot.command_on(data).stderr(Stdio::piped()).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// One line that says it, besides the log.
+fn sentence(said: &str) -> &str {
+    let mut lines = said.lines().filter(|line| line.starts_with("posthouse: "));
+    let line = lines.next().unwrap_or_else(|| panic!("no sentence: {said}"));
+    assert!(lines.next().is_none() && !said.contains("panicked"), "{said}");
+    line
+}
+
+#[test]
+fn s15_a_directory_that_cannot_be_used_is_said_in_one_line() {
+    let mut site = Site::new();
+    let place = site.plot.path().to_path_buf();
+    let file = place.join("a-file");
+    std::fs::write(&file, "not a directory").unwrap();
+    let (code, said) = refusal(&site, &file);
+    assert_eq!(code, Some(73), "{said}");
+    assert!(sentence(&said).contains("a-file"), "{said}");
+
+    let dangling = place.join("dangling");
+    std::os::unix::fs::symlink(place.join("nowhere/at/all"), &dangling).unwrap();
+    let (code, said) = refusal(&site, &dangling);
+    assert_eq!(code, Some(73), "{said}");
+    assert!(sentence(&said).contains("dangling"), "{said}");
+
+    let data = place.join("with-a-file-for-a-spool");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("spool"), "not a directory").unwrap();
+    let (code, said) = refusal(&site, &data);
+    assert_eq!(code, Some(69), "{said}");
+    assert!(sentence(&said).contains("spool"), "{said}");
+
+    if !geteuid().is_root() {
+        return println!("skipped: other owners need root");
+    }
+    // Somebody else's directory, as seen by a user without rights.
+    let foreign = place.join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    open_to_all(&place);
+    site.plot.start_through(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    let (code, said) = refusal(&site, &foreign);
+    assert_eq!(code, Some(73), "{said}");
+    assert!(sentence(&said).contains("foreign"), "{said}");
+    println!(
+        "S15: a file, a dangling link, a file for a spool and a foreign directory are refused in one line each"
+    );
+}
+
+#[test]
+fn s15_a_journal_whose_directory_vanishes_refuses_for_the_time_being() {
+    let mut site = Site::new();
+    site.plot.set("spool.segment_octets_max", "65536");
+    let house = site.start();
+    let (tenant, _) = house.onboard("vanish", "vanish.example", "127.2.0.103");
+    let ledger = Arc::new(Ledger::default());
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+    has_accepted(&ledger, 20);
+    let spool = house.data.join("spool");
+    assert!(Command::new("mv").arg(&spool).arg(house.data.join("moved")).status().unwrap().success());
+    let status = house.ended();
+    load.finish();
+    assert_eq!(status.code(), Some(69));
+    let codes = ledger.codes();
+    assert!(codes.keys().all(|(_, code)| matches!(code, 0 | 202 | 250 | 400..500 | 503)), "{codes:?}");
+    // Whoever took it brings it back: nothing is lost.
+    let data = site.plot.path().join("data");
+    assert!(Command::new("mv").arg(data.join("moved")).arg(&spool).status().unwrap().success());
+    let house = site.start();
+    let cut = posthouse_tests::ledger::Cut { from_ms: 0, to_ms: now_ms() };
+    let verdict = ledger.settle(&house, &site.lab, &mut Arrivals::new(), &[cut]);
+    println!(
+        "S15: the journal's directory taken away: exit 69, {codes:?}, {} acknowledged, 0 lost",
+        verdict.messages
+    );
+    assert_eq!(house.stop().code(), Some(0));
+}
