@@ -1,6 +1,6 @@
 //! What a node says about itself: every figure of the manual and no other, and a log without anybody's mail in it.
 
-use crate::house::{House, Plot, Tenant, wait_for};
+use crate::house::{House, Plot, Tenant, binary, wait_for};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -114,6 +114,7 @@ fn the_manual_and_the_node_agree_about_every_figure_and_the_log_holds_nobodys_ma
     assert!(last.borrow().contains("le=\"0.0005\""), "latencies have buckets");
     assert!(!last.borrow().contains(CANARY));
 
+    doctor_finds_the_node(&plot, &house);
     let secrets: Vec<String> = secrets(&house, &tenant);
     assert_eq!(house.stop().code(), Some(0));
     let log = plot.log();
@@ -141,6 +142,23 @@ fn the_manual_and_the_node_agree_about_every_figure_and_the_log_holds_nobodys_ma
             |line: &&Value| line["message"] == message && fields.iter().all(|field| !line[*field].is_null());
         assert!(lines.iter().any(|line| is_whole(&line)), "no line says `{message}` with {fields:?}");
     }
+}
+
+fn doctor_finds_the_node(plot: &Plot, house: &House) {
+    let mut doctor = Command::new(binary());
+    doctor.args(["doctor", "--json", "--config"]).arg(plot.path().join("posthouse.toml"));
+    doctor.arg("--data").arg(&house.data);
+    doctor.env("POSTHOUSE__DNS__SERVERS", format!("[\"{}\"]", house.text("/lab/dns")));
+    doctor.env("POSTHOUSE__DATABASE__URL", house.text("/database"));
+    let output = doctor.output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = |check: &str, text: &str| {
+        let findings = told["findings"].as_array().unwrap();
+        findings.iter().any(|row| row["check"] == check && row["found"].as_str().unwrap().contains(text))
+    };
+    assert_eq!((output.status.code(), &told["ok"]), (Some(0), &Value::Bool(true)), "{told:#}");
+    assert!(found("node", "is ready"), "{told:#}");
+    assert!(found("postgresql", "answers in") && found("sources", "127.2.0.81 is on this host"), "{told:#}");
 }
 
 /// What was shown once and must never be seen again.
