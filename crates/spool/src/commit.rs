@@ -245,7 +245,6 @@ fn sync(shared: &Shared, file: &dyn DiskFile) -> io::Result<()> {
     synced
 }
 
-/// What is refused when there is no room. A copy only makes room when all of its segment is copied.
 /// Makes the directory entry of a new segment durable. Without a descriptor the directory is not even opened, so nothing
 /// was tried that a later success would hide: what was written is taken back, and the next group begins the segment.
 fn sync_entry(shared: &Shared, active: &Active) -> Result<(), Failure> {
@@ -255,6 +254,7 @@ fn sync_entry(shared: &Shared, active: &Active) -> Result<(), Failure> {
     Err(if passes { Failure::Refused(fault) } else { Failure::Fatal(fault) })
 }
 
+/// What is refused when there is no room. A copy only makes room when all of its segment is copied.
 fn is_message(entry: &Entry) -> bool {
     match &entry.logged {
         Logged::Record(record) => matches!(**record, Record::Accepted(_)),
