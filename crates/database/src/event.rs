@@ -24,19 +24,35 @@ pub struct EventRow {
     pub event: Event,
 }
 
+const LIST: &str = "SELECT * FROM events WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+
+/// Times follow the numbers, but for moments: a minute earlier nothing is left out. The place is looked for from the end,
+/// which costs as much as there is to be read.
+const LIST_SINCE: &str = "
+    WITH place AS (
+        SELECT seq FROM events WHERE tenant_id = $1 AND at < $4::timestamptz - interval '1 minute'
+        ORDER BY seq DESC LIMIT 1)
+    SELECT * FROM events
+    WHERE tenant_id = $1 AND seq > greatest($2, coalesce((SELECT seq FROM place), 0)) AND at >= $4
+    ORDER BY seq LIMIT $3";
+
 impl Database {
-    /// Oldest first, from the cursor on. The last page's rows carry `seq`, so a reader can go on later; `next` is
+    /// Oldest first, from the cursor on, and if asked only what happened since. The last page's rows carry `seq`, so a reader can go on later; `next` is
     /// always given when there was a row, because events never end.
     pub async fn event_list(
         &self,
         access: &Access,
         tenant: TenantId,
         page: &PageRequest,
+        since: Option<Timestamp>,
     ) -> Result<Page<EventRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list events").await?;
-        let sql = "SELECT * FROM events WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
-        let rows = scoped.rows(sql, &[&tenant.uuid(), &page.after_number(), &page.fetch()]).await?;
+        let (tenant, after, fetch) = (tenant.uuid(), page.after_number(), page.fetch());
+        let rows = match since.map(Timestamp::to_jiff) {
+            None => scoped.rows(LIST, &[&tenant, &after, &fetch]).await?,
+            Some(since) => scoped.rows(LIST_SINCE, &[&tenant, &after, &fetch, &since]).await?,
+        };
         let mut found = page.finish(rows, event_from, |row| page.number_cursor(row.seq))?;
         found.next = found.rows.last().map(|row| page.number_cursor(row.seq));
         Ok(found)

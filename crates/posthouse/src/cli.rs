@@ -3,6 +3,7 @@
 //! Exit codes follow sysexits(3): 64 wrong usage, 65 bad input, 69 something needed is unavailable, 73 a file cannot
 //! be made, 78 wrong configuration. Everything that prints takes `--json`.
 
+use crate::remote::{Remote, login, nouns};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -46,6 +47,37 @@ pub enum Command {
     /// Exit code 0 if nothing stands in the way, else that of the first error: 78 the configuration or certificate, 73
     /// the data directory, 69 anything else.
     Doctor(Doctor),
+    /// Tenants: onboard, limit, pause, delete
+    Tenant(Remote<nouns::Tenant>),
+    /// Sending domains and their DNS records and keys
+    Domain(Remote<nouns::Domain>),
+    /// SMTP users of a tenant
+    Credential(Remote<nouns::Credential>),
+    /// API keys of a tenant
+    ApiKey(Remote<nouns::ApiKey>),
+    /// Sets of addresses that mail leaves from
+    Pool(Remote<nouns::Pool>),
+    /// Addresses that mail leaves from
+    Source(Remote<nouns::Source>),
+    /// Where a tenant's events are sent
+    Webhook(Remote<nouns::Webhook>),
+    /// Send a message, and see what became of it
+    Message(Remote<nouns::Message>),
+    /// What is due, why it does not move, and holds
+    Queue(Remote<nouns::Queue>),
+    /// What happened, as a list and as it happens
+    Event(Remote<nouns::Event>),
+    /// Log in to an API, for the commands that call it
+    ///
+    /// Asks for address and password (or reads the password from standard input) and keeps the login for this user.
+    Login(login::Login),
+    /// End the login that is kept, here and there
+    Logout(login::Logout),
+    /// Print a script that completes these commands in a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Look into the journal on the disk, also while a node runs; nothing is changed
     #[command(subcommand)]
     Spool(SpoolCommand),

@@ -17,6 +17,8 @@ pub enum Failure {
     #[error("{0}")]
     CannotCreate(String),
     #[error("{0}")]
+    NotPermitted(String),
+    #[error("{0}")]
     Configuration(String),
 }
 
@@ -27,6 +29,7 @@ impl Failure {
             Failure::Input(_) => 65,
             Failure::Unavailable(_) => 69,
             Failure::CannotCreate(_) => 73,
+            Failure::NotPermitted(_) => 77,
             Failure::Configuration(_) => 78,
         }
     }

@@ -23,6 +23,7 @@ mod postgres;
 mod process;
 mod readiness;
 mod ready;
+mod remote;
 mod roles;
 mod screen;
 mod secrets;

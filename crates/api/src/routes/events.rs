@@ -5,12 +5,12 @@
 
 use crate::auth::{Read, Within};
 use crate::body::{Answer, Result};
-use crate::page::{Page, PageQuery, Query};
+use crate::page::{Page, Query, request};
 use crate::state::Api;
 use axum::extract::State;
 use mail::{Event, EventId, EventKind, TenantId, Timestamp};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
@@ -29,17 +29,34 @@ pub struct EventShape {
     data: serde_json::Value,
 }
 
+/// From which event on.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// Rows wanted, 1 to 200; 50 if absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only what happened at or after this time.
+    #[param(value_type = Option<String>, format = "date-time")]
+    since: Option<Timestamp>,
+}
+
 /// Read events
 ///
-/// Oldest first, from the cursor on. Keep `next_cursor` and ask again: events never end.
-#[utoipa::path(get, path = "/v1/tenants/{tenant}/events", tag = "events", operation_id = "event_list", params(PageQuery),
+/// Oldest first, from the cursor on; without a cursor from `since` on, or from the oldest that is kept. Keep
+/// `next_cursor` and ask again: events never end.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/events", tag = "events", operation_id = "event_list", params(EventQuery),
     responses((status = 200, body = Page<EventShape>, description = "a page of events")))]
 pub async fn list(
     State(api): State<Api>,
     scope: Within<Read>,
-    Query(query): Query<PageQuery>,
+    Query(query): Query<EventQuery>,
 ) -> Result<Answer<Page<EventShape>>> {
-    let page = api.database().event_list(&scope.access, scope.tenant, &query.request()?).await?;
+    let page = request(query.limit, query.cursor.as_deref())?;
+    let page = api.database().event_list(&scope.access, scope.tenant, &page, query.since).await?;
     let mut page = Page::of(page, |row| EventShape::from(row.event));
     page.next_cursor = page.next_cursor.or(query.cursor);
     Ok(Answer::ok(page))

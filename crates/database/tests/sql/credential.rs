@@ -57,7 +57,7 @@ async fn a_rotated_password_ends_the_old_one_and_a_revoked_credential_leaves_the
     assert_eq!(test.database.credential_revoke(&house(), tenant, id).await.unwrap(), revoked);
     let rotated = test.database.credential_rotate(&house(), tenant, id).await;
     assert!(matches!(rotated, Err(Fault::NotFound("credential"))));
-    let events = test.database.event_list(&house(), tenant, &PageRequest::first()).await.unwrap().rows;
+    let events = test.database.event_list(&house(), tenant, &PageRequest::first(), None).await.unwrap().rows;
     assert!(events.iter().any(|row| row.event.kind == EventKind::CredentialRevoked));
     follower.abort();
 }

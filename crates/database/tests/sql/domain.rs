@@ -68,7 +68,7 @@ async fn a_domain_is_verified_without_dmarc_but_not_without_ownership_key_or_ret
     let row = test.database.domain_check(&house(), id, domain, &records).await.unwrap();
     assert_eq!(row.state, DomainState::Verified);
     assert!(row.verified_at.is_some());
-    let events = test.database.event_list(&house(), id, &PageRequest::first()).await.unwrap().rows;
+    let events = test.database.event_list(&house(), id, &PageRequest::first(), None).await.unwrap().rows;
     assert_eq!(events.last().unwrap().event.kind, EventKind::DomainVerified);
 }
 
@@ -127,7 +127,7 @@ async fn a_rotation_waits_for_its_records_and_then_the_old_keys_retire() {
     let row = database.domain_check(&house, id, domain, &published(&row, &[])).await.unwrap();
     let states: Vec<KeyState> = row.keys.iter().map(|key| key.state).collect();
     assert_eq!(states, [KeyState::Retiring, KeyState::Retiring, KeyState::Active, KeyState::Active]);
-    let events = database.event_list(&house, id, &PageRequest::first()).await.unwrap().rows;
+    let events = database.event_list(&house, id, &PageRequest::first(), None).await.unwrap().rows;
     assert!(events.iter().any(|row| row.event.kind == EventKind::DkimRotated));
     // Before the time of the promotion nothing is removed, after it the two that retired are, and no other.
     let promoted = one.tenant.created_at.saturating_add(Duration::from_secs(1));

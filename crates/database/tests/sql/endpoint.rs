@@ -51,7 +51,7 @@ async fn a_disabled_endpoint_tells_the_tenant_once_and_is_set_active_again() {
         (disabled.state, disabled.state_reason.as_deref()),
         (EndpointState::Disabled, Some("410 Gone"))
     );
-    let events = test.database.event_list(&house(), tenant, &PageRequest::first()).await.unwrap().rows;
+    let events = test.database.event_list(&house(), tenant, &PageRequest::first(), None).await.unwrap().rows;
     assert_eq!(events.iter().filter(|row| row.event.kind == EventKind::WebhookDisabled).count(), 1);
     let active = EndpointChange { state: Some(EndpointState::Active), ..EndpointChange::default() };
     let row = test.database.endpoint_update(&house(), tenant, row.id, &active).await.unwrap();

@@ -7,6 +7,7 @@ mod credential;
 mod domain;
 mod endpoint;
 mod erase;
+mod event;
 mod fixture;
 mod follower;
 mod idempotency;

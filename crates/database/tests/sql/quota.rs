@@ -19,7 +19,7 @@ async fn apply(test: &TestDatabase, messages: Vec<MessageNew>) {
 }
 
 async fn warnings(test: &TestDatabase, one: &Onboarded) -> Vec<Event> {
-    let page = test.database.event_list(&house(), one.tenant.id, &PageRequest::first()).await.unwrap();
+    let page = test.database.event_list(&house(), one.tenant.id, &PageRequest::first(), None).await.unwrap();
     let events = page.rows.into_iter().map(|row| row.event);
     events.filter(|event| event.kind == EventKind::TenantQuotaWarning).collect()
 }

@@ -174,7 +174,7 @@ impl House {
     /// All events of the tenant, oldest first.
     pub async fn events(&self) -> Vec<EventRow> {
         let page = PageRequest::new(Some(200), None).unwrap();
-        self.test.database.event_list(&ACCESS, self.tenant.tenant.id, &page).await.unwrap().rows
+        self.test.database.event_list(&ACCESS, self.tenant.tenant.id, &page, None).await.unwrap().rows
     }
 
     /// Another tenant with so many endpoints and so many calls that are due, spread over them.

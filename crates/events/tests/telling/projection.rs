@@ -118,7 +118,8 @@ async fn while_the_database_is_away_events_wait_and_nothing_is_lost() {
     server.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await.unwrap();
     let kinds = eventually(|| async {
         let page = database::PageRequest::first();
-        let rows = house.test.database.event_list(&ACCESS, house.tenant.tenant.id, &page).await.ok()?.rows;
+        let rows =
+            house.test.database.event_list(&ACCESS, house.tenant.tenant.id, &page, None).await.ok()?.rows;
         (rows.len() >= 3).then(|| rows.iter().map(|row| row.event.kind).collect::<Vec<_>>())
     })
     .await;

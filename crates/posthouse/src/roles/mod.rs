@@ -7,9 +7,11 @@ mod migrate;
 mod operator;
 mod serve;
 mod spool;
-mod up;
+pub mod up;
 
-use crate::cli::Command;
+use crate::cli::{Cli, Command};
+use crate::remote;
+use clap::CommandFactory;
 
 pub fn run(command: Command) -> anyhow::Result<()> {
     // One provider of cryptography for every TLS stack in the process; a second call would be a mistake of ours.
@@ -24,5 +26,21 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Doctor(options) => doctor::run(&options),
         Command::Spool(command) => spool::run(&command),
         Command::Lab(command) => lab::run(command),
+        Command::Tenant(command) => remote::run(&command),
+        Command::Domain(command) => remote::run(&command),
+        Command::Credential(command) => remote::run(&command),
+        Command::ApiKey(command) => remote::run(&command),
+        Command::Pool(command) => remote::run(&command),
+        Command::Source(command) => remote::run(&command),
+        Command::Webhook(command) => remote::run(&command),
+        Command::Message(command) => remote::run(&command),
+        Command::Queue(command) => remote::run(&command),
+        Command::Event(command) => remote::run(&command),
+        Command::Login(login) => remote::log_in(&login),
+        Command::Logout(logout) => remote::log_out(&logout),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "posthouse", &mut std::io::stdout());
+            Ok(())
+        }
     }
 }
