@@ -6,11 +6,13 @@
 
 mod commands;
 mod fairness;
+mod mistakes;
 mod refusals;
 mod running;
 mod serving;
 mod story;
 mod street;
 mod telling;
+mod tour;
 
 use posthouse_tests::house;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Bumped when an older posthouse could not read the directory any more.
@@ -52,7 +52,11 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     let file = path.join("lock");
     let mut lock =
         File::options().create(true).truncate(false).read(true).write(true).open(&file).map_err(|error| {
-            Failure::CannotCreate(format!("cannot write to the data directory: {}: {error}", file.display()))
+            Failure::CannotCreate(format!(
+                "cannot write to {}: {error}\n  {}",
+                file.display(),
+                remedy(path, &error)
+            ))
         })?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
@@ -68,6 +72,26 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     lock.rewind()?;
     write!(lock, "{}", std::process::id())?;
     Ok(lock)
+}
+
+/// What to do about a directory that cannot be written to.
+fn remedy(path: &Path, error: &std::io::Error) -> String {
+    let owner = fs::metadata(path).map(|metadata| metadata.uid());
+    let own = rustix::process::geteuid().as_raw();
+    match (error.kind(), owner) {
+        (std::io::ErrorKind::PermissionDenied, Ok(owner)) if owner != own => format!(
+            "the directory belongs to user {owner} and this is user {own}: run as that user, `chown -R {own} {}`, or \
+             choose another --data",
+            path.display()
+        ),
+        (std::io::ErrorKind::ReadOnlyFilesystem, _) => {
+            "its file system is mounted read-only; see `dmesg` for why, before it is mounted anew".to_owned()
+        }
+        (std::io::ErrorKind::StorageFull, _) => {
+            "the disk is full: make room, nothing here is lost".to_owned()
+        }
+        (_, _) => "see that this user may write there, or choose another --data".to_owned(),
+    }
 }
 
 fn check_layout(path: &Path) -> anyhow::Result<()> {

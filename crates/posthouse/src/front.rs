@@ -5,8 +5,8 @@
 
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::readiness;
 use crate::sections::address;
+use crate::{listening, readiness};
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -48,7 +48,6 @@ async fn bind_http(config: &Config) -> anyhow::Result<TcpListener> {
     let address = address("listen.http", &config.listen.http)?.ok_or_else(|| {
         Failure::Configuration("listen.http is empty; leave out the role api instead".to_owned())
     })?;
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::Unavailable(format!("cannot listen on {address} (listen.http): {error}")).into()
-    })
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| listening::failure("listen.http", address, &error).into())
 }

@@ -16,6 +16,7 @@ mod front;
 mod housekeeping;
 mod keepers;
 mod lab_zone;
+mod listening;
 mod log_writer;
 mod node;
 mod nofile;

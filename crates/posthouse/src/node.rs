@@ -15,7 +15,7 @@ use crate::readiness::Sources;
 use crate::secrets::{Secrets, session_keys};
 use crate::sections::{api_config, door_addresses, egress_config, events_config};
 use crate::signals::Signals;
-use crate::telemetry;
+use crate::{listening, telemetry};
 use anyhow::Context;
 use database::{Database, SnapshotHandle};
 use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
@@ -85,7 +85,7 @@ impl Node {
         let keepers = Keepers::open(&mut parts).await?;
         let submission = start_submission(&mut parts, &keepers).await?;
         let listeners = Listeners::bind(door_addresses(&parts.config)?)
-            .map_err(|error| unavailable("cannot listen", error))?;
+            .map_err(|fault| cannot_listen(&parts.config, fault))?;
         let stop = Stop::default();
         let Keepers { database, snapshots, follower, source, spool, recovery } = keepers;
         let events_parts = events::EventsParts {
@@ -345,6 +345,21 @@ fn ended(name: &'static str, outcome: Result<(), tokio::task::JoinError>) {
 /// An error of our surroundings with all its causes, as one sentence and exit code 69.
 pub fn unavailable(what: &str, error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
     Failure::Unavailable(format!("{what}: {:#}", anyhow::Error::from(error))).into()
+}
+
+/// The door that cannot be opened, by the key that names it.
+fn cannot_listen(config: &Config, fault: ingress::Fault) -> anyhow::Error {
+    let ingress::Fault::Listen { address, source } = &fault else {
+        return unavailable("cannot listen", fault);
+    };
+    let keys = [
+        ("listen.submission", &config.listen.submission),
+        ("listen.submissions", &config.listen.submissions),
+        ("listen.inbound", &config.listen.inbound),
+    ];
+    // Two doors at one address: the later one is in the way.
+    let key = keys.iter().rev().find(|(_, text)| text.parse() == Ok(*address));
+    listening::failure(key.map_or("listen", |(key, _)| key), *address, source).into()
 }
 
 async fn restored_usage(database: &Database, spool: &Spool, now: Timestamp) -> anyhow::Result<Usage> {

@@ -18,6 +18,7 @@ pub fn run(rest: &[String]) -> Outcome {
         host::SWAKS,
         host::PERL_TLS,
         host::CURL,
+        host::JQ,
         host::PYTHON,
         host::VENV,
         host::STRACE,

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::doctor::finding::{Finding, Trouble};
+use crate::listening;
 use crate::sections::egress_config;
 use database::{Database, Keys, PageRequest};
 use egress::resolve::{DnsResolver, Resolver, Unresolved};
@@ -55,16 +56,8 @@ fn port(key: &'static str, address: SocketAddr, running: Running) -> Finding {
             Finding::ok(key, format!("{address} is in use, by the node that runs here it seems"))
         }
         Err(error) => {
-            let advice = match error.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    "stop what listens there (`ss -ltnp`), or choose another port"
-                }
-                std::io::ErrorKind::PermissionDenied => {
-                    "give the program the right: AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit"
-                }
-                _ => "name an address of this host",
-            };
-            Finding::error(Trouble::Unavailable, key, format!("cannot listen on {address}: {error}"), advice)
+            let found = format!("cannot listen on {address}: {error}");
+            Finding::error(Trouble::Unavailable, key, found, listening::advice(&error))
         }
     }
 }
