@@ -14,6 +14,7 @@ use crate::record::Logged;
 use crate::segment::{SEGMENT_HEADER, file_name};
 use crate::shared::{Mode, Shared};
 use crate::{DiskFile, Fault, Position, Record, wire};
+use std::collections::HashSet;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,10 +84,33 @@ impl Writer {
         if self.shared.queue.ended() == Some(End::Sealed) {
             return refuse(entries, &Fault::Sealed);
         }
-        let group = self.without_room_refuse_messages(entries);
+        let group = self.without_repetitions(entries);
+        let group = self.without_room_refuse_messages(group);
         if !group.is_empty() {
             self.commit(group);
         }
+    }
+
+    /// A message that waits is not written a second time: whoever offers its id again is told where it lies. One that
+    /// comes twice in a group is put off to the next, for there is no place to tell yet.
+    fn without_repetitions(&self, entries: Vec<Entry>) -> Vec<Entry> {
+        let mut seen = HashSet::new();
+        let (mut group, mut known, mut again) = (Vec::with_capacity(entries.len()), Vec::new(), Vec::new());
+        {
+            let ledger = self.shared.ledger();
+            for entry in entries {
+                match entry.offered() {
+                    Some(message) if let Some(position) = ledger.position(message) => {
+                        known.push((entry, position));
+                    }
+                    Some(message) if !seen.insert(message) => again.push(entry),
+                    Some(_) | None => group.push(entry),
+                }
+            }
+        }
+        known.into_iter().for_each(|(entry, position)| entry.answer.give(Ok(position)));
+        self.shared.queue.put_back_accepts(again);
+        group
     }
 
     fn commit(&mut self, mut group: Vec<Entry>) {

@@ -167,6 +167,11 @@ impl Ledger {
         self.live.get(&message).map(|live| (live.position, live.recipients.states()))
     }
 
+    /// Where a message that waits lies.
+    pub(crate) fn position(&self, message: MessageId) -> Option<Position> {
+        self.live.get(&message).map(|live| live.position)
+    }
+
     pub(crate) fn lies_at(&self, message: MessageId, position: Position) -> bool {
         self.live.get(&message).is_some_and(|live| live.position == position)
     }
