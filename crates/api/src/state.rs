@@ -31,6 +31,9 @@ pub type Why = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<Vec<WaitingVie
 /// Takes a message back from the queue: how many recipients were still open. None if there is no queue here.
 pub type Cancel = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<usize>> + Send + Sync>;
 
+/// Returns when everything that was accepted before it was asked is in the tables.
+pub type Told = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// Whether this node can do its work, and if not, why not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
@@ -64,6 +67,7 @@ pub struct AppState {
     pub delivery: Delivery,
     pub why: Why,
     pub cancel: Cancel,
+    pub told: Told,
 }
 
 /// The state of the router. Cheap to clone.
@@ -164,6 +168,10 @@ impl Api {
 
     pub fn why(&self, message: MessageId) -> BoxFuture<'static, Option<Vec<WaitingView>>> {
         (self.0.app.why)(message)
+    }
+
+    pub fn told(&self) -> BoxFuture<'static, ()> {
+        (self.0.app.told)()
     }
 
     /// Passwords that are being hashed now: 19 MiB each, so their number is bounded.

@@ -293,6 +293,7 @@ pub async fn state(config: Config) -> (AppState, Parts) {
         delivery: api::Delivery::none(),
         why: Arc::new(|_| async { None }.boxed()),
         cancel: Arc::new(|_| async { Some(0) }.boxed()),
+        told: Arc::new(|| async {}.boxed()),
         config,
     };
     (
