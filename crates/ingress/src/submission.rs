@@ -26,6 +26,7 @@ use registry::{Generation, Party, Sender, Snapshot, Steering, Usage};
 use spool::{Committed, Intake};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The registry as this node holds it now.
 pub type SnapshotSource = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
@@ -96,6 +97,9 @@ pub struct Accepted {
 /// Fields that we add to a message, and their octets.
 const OWN_FIELDS_MAX: usize = 16;
 const OWN_FIELDS_OCTETS_MAX: usize = 16 * 1024;
+
+/// What a client is told to wait when there is no room. Room comes from outside, and seldom within seconds.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 impl Submission {
     /// Starts the signing threads.
@@ -201,6 +205,7 @@ impl Submission {
                 Err(Refusal::new(RefusalKind::MessageTooLarge, "the message is too large to be stored here")
                     .into())
             }
+            Err(spool::Fault::Full) => Err(full().into()),
             Err(source) => Err(Fault::Spool { source }.into()),
         }
     }
@@ -319,6 +324,12 @@ impl Submission {
     pub(crate) fn token_key(&self) -> &TokenKey {
         &self.token_key
     }
+}
+
+/// The journal keeps what room is left for the records of mail that it has (`spool.reserve_octets`).
+fn full() -> Refusal {
+    Refusal::new(RefusalKind::StorageFull, "there is no room for more mail just now; nothing was taken")
+        .with_retry_after(FULL_RETRY_AFTER)
 }
 
 /// Bounces are made by us, and a submitted message without a reverse-path could not come back to its tenant.

@@ -92,6 +92,17 @@ impl House {
         House::of(state, parts)
     }
 
+    /// On a disk with too little room for mail.
+    pub async fn open_without_room() -> House {
+        let (mut state, mut parts) = state(Config::default()).await;
+        let clock = Arc::clone(&parts.clock) as Arc<dyn Clock>;
+        let directory = parts.directory.path().join("full");
+        let journal = spool::Config { directory, reserve_octets: u64::MAX, ..Default::default() };
+        parts.spool = Spool::open(journal, Arc::new(RealDisk), Arc::clone(&clock)).unwrap().0;
+        state.submission = submission(&parts.spool, &parts.snapshots, clock, ingress::Limits::default());
+        House::of(state, parts)
+    }
+
     /// Octets of messages in flight.
     pub fn octets_held(&self) -> u64 {
         self.submission.octets_held()
