@@ -32,6 +32,7 @@ struct Facts {
     died: bool,
     sealed: bool,
     full: bool,
+    unread: bool,
     snapshot_age: Duration,
     descriptors: Option<Descriptors>,
 }
@@ -44,6 +45,7 @@ impl Sources {
             died: self.died.is_cancelled(),
             sealed: status.sealed,
             full: status.full,
+            unread: status.readers_stopped > 0,
             snapshot_age: self.snapshots.age(),
             descriptors: process::descriptors(),
         })
@@ -70,6 +72,9 @@ fn judge(facts: Facts) -> Readiness {
     add(facts.sealed, "journal_sealed", sealed.to_owned());
     let full = "free space on the spool's disk has fallen to the reserve (spool.reserve_octets)";
     add(facts.full, "disk_full", full.to_owned());
+    let unread = "the disk does not give a piece of the journal, and events or deliveries wait before it; they pass \
+                  over it after spool.read_retry_seconds_max";
+    add(facts.unread, "journal_unread", unread.to_owned());
     let age = facts.snapshot_age;
     let old = format!("the registry was last read {} s ago; is PostgreSQL up?", age.as_secs());
     add(age > SNAPSHOT_AGE_MAX, "registry_old", old);
@@ -85,8 +90,15 @@ fn judge(facts: Facts) -> Readiness {
 
 /// Sets the gauges of readiness.
 pub fn measure(readiness: &Readiness) {
-    const CODES: [&str; 6] =
-        ["stopping", "worker_died", "journal_sealed", "disk_full", "registry_old", "descriptors_low"];
+    const CODES: [&str; 7] = [
+        "stopping",
+        "worker_died",
+        "journal_sealed",
+        "disk_full",
+        "journal_unread",
+        "registry_old",
+        "descriptors_low",
+    ];
     metrics::gauge!("posthouse_ready").set(if readiness.reasons.is_empty() { 1.0 } else { 0.0 });
     for code in CODES {
         let holds = readiness.reasons.iter().any(|reason| reason.code == code);
@@ -103,6 +115,7 @@ mod tests {
         died: false,
         sealed: false,
         full: false,
+        unread: false,
         snapshot_age: Duration::from_secs(1),
         descriptors: Some(Descriptors { open: 100, max: 1_024 }),
     };
@@ -118,6 +131,7 @@ mod tests {
         assert_eq!(codes(Facts { died: true, ..WELL }), ["worker_died"]);
         assert_eq!(codes(Facts { sealed: true, full: true, ..WELL }), ["journal_sealed", "disk_full"]);
         assert_eq!(codes(Facts { snapshot_age: Duration::from_secs(6), ..WELL }), ["registry_old"]);
+        assert_eq!(codes(Facts { unread: true, ..WELL }), ["journal_unread"]);
         let few = Some(Descriptors { open: 900, max: 1_024 });
         assert_eq!(codes(Facts { descriptors: few, ..WELL }), ["descriptors_low"]);
         assert!(codes(Facts { descriptors: None, ..WELL }).is_empty());

@@ -193,6 +193,13 @@ impl Ledger {
         self.segments.len() > 1 && self.segments.values().next().is_some_and(|oldest| oldest.open == 0)
     }
 
+    /// The segment stays, and all behind it. One that has gone needs nothing any more.
+    pub(crate) fn pin(&mut self, segment: u32) {
+        if let Some(state) = self.segments.get_mut(&segment) {
+            state.pinned = true;
+        }
+    }
+
     pub(crate) fn pinned(&self) -> usize {
         self.segments.values().filter(|segment| segment.pinned).count()
     }
