@@ -48,7 +48,7 @@ pub use dns::DnsChecker;
 pub use error::Fault;
 pub use router::{document, router};
 pub use server::serve;
-pub use state::{AppState, Cancel, Readiness, Reason, Told, Why};
+pub use state::{AppState, Cancel, Journal, Readiness, Reason, Told, Why};
 pub use token::TokenKeys;
 pub use waiting::wait;
 pub use watch::DomainWatch;

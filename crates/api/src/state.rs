@@ -39,6 +39,21 @@ pub type Told = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 pub struct Readiness {
     /// Empty means ready.
     pub reasons: Vec<Reason>,
+    /// None as long as the journal is not open.
+    pub journal: Option<Journal>,
+}
+
+/// How the journal of a node is. None of it keeps mail from being accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Journal {
+    /// How much of it was looked through for what waits from before, 0 to 99; null when all is known. New mail is accepted
+    /// meanwhile, older mail leaves when all is known.
+    #[schema(maximum = 99)]
+    pub loading_percent: Option<u8>,
+    /// Damaged pieces found since the start. They were copied aside and are not sent.
+    pub quarantined: usize,
+    /// Segments that are kept because something in them cannot be read.
+    pub segments_pinned: usize,
 }
 
 /// Why a node is not ready.

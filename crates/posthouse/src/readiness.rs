@@ -6,9 +6,9 @@
 
 use crate::nofile::RESERVED;
 use crate::process::{self, Descriptors};
-use api::{Readiness, Reason};
+use api::{Journal, Readiness, Reason};
 use database::SnapshotHandle;
-use spool::Spool;
+use spool::{Progress, Spool, Status};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ struct Facts {
 impl Sources {
     pub fn look(&self) -> Readiness {
         let status = self.spool.status();
-        judge(Facts {
+        let reasons = judge(Facts {
             stopping: self.stopping.is_cancelled(),
             died: self.died.is_cancelled(),
             sealed: status.sealed,
@@ -48,17 +48,27 @@ impl Sources {
             unread: status.readers_stopped > 0,
             snapshot_age: self.snapshots.age(),
             descriptors: process::descriptors(),
-        })
+        });
+        Readiness { reasons, journal: Some(journal(&status)) }
+    }
+}
+
+/// Beside the reasons: what waits from before may still be looked for while mail is taken.
+fn journal(status: &Status) -> Journal {
+    Journal {
+        loading_percent: status.loading.map(Progress::percent),
+        quarantined: status.quarantined,
+        segments_pinned: status.pinned,
     }
 }
 
 /// While the journal is read and the registry is fetched.
 pub fn loading() -> Readiness {
     let detail = "the node is starting: it reads its journal and the registry".to_owned();
-    Readiness { reasons: vec![Reason { code: "loading", detail }] }
+    Readiness { reasons: vec![Reason { code: "loading", detail }], journal: None }
 }
 
-fn judge(facts: Facts) -> Readiness {
+fn judge(facts: Facts) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let mut add = |holds: bool, code: &'static str, detail: String| {
         if holds {
@@ -85,7 +95,7 @@ fn judge(facts: Facts) -> Readiness {
         );
         add(open.saturating_add(RESERVED) > max, "descriptors_low", few);
     }
-    Readiness { reasons }
+    reasons
 }
 
 /// Sets the gauges of readiness.
@@ -121,7 +131,7 @@ mod tests {
     };
 
     fn codes(facts: Facts) -> Vec<&'static str> {
-        judge(facts).reasons.iter().map(|reason| reason.code).collect()
+        judge(facts).iter().map(|reason| reason.code).collect()
     }
 
     #[test]
@@ -139,8 +149,28 @@ mod tests {
     }
 
     #[test]
+    fn how_far_a_large_journal_is_loaded_is_told_while_it_loads() {
+        let place = tempfile::tempdir().unwrap();
+        for segment in 1..=20 {
+            let header = b"posthouse spool segment 1\n\0\0\0\0\0\0";
+            std::fs::write(place.path().join(format!("{segment:08x}.seg")), header).unwrap();
+        }
+        let config = spool::Config { directory: place.path().to_owned(), ..spool::Config::default() };
+        let clock = Arc::new(crate::clock::SystemClock::new());
+        let (spool, mut steps, _) = Spool::open_loading(config, Arc::new(spool::RealDisk), clock).unwrap();
+        let percent = || journal(&spool.status()).loading_percent;
+        let mut seen = vec![percent().unwrap()];
+        while steps.load() {
+            seen.push(percent().unwrap());
+        }
+        assert_eq!((seen.len(), seen[0], seen[10], seen[19]), (20, 0, 50, 95));
+        assert_eq!(percent(), None, "all is known");
+        assert_eq!(journal(&spool.status()).quarantined, 0);
+    }
+
+    #[test]
     fn a_sentence_says_what_to_do() {
         let facts = Facts { snapshot_age: Duration::from_secs(63), ..WELL };
-        assert_eq!(judge(facts).reasons[0].detail, "the registry was last read 63 s ago; is PostgreSQL up?");
+        assert_eq!(judge(facts)[0].detail, "the registry was last read 63 s ago; is PostgreSQL up?");
     }
 }
