@@ -200,7 +200,7 @@ fn api_state(
     api::AppState {
         dns,
         config,
-        database: database.clone(),
+        database: database.for_callers(),
         snapshots: Arc::clone(&sources.snapshots),
         submission,
         tokens,

@@ -276,9 +276,9 @@ pub struct Parts {
 /// Everything the API is handed, with a shared pool and an operator in the registry.
 pub async fn state(config: Config) -> (AppState, Parts) {
     let test = TestDatabase::new().await;
-    let database = test.database.clone();
+    let database = test.database.for_callers();
     seed(&database).await;
-    let (snapshots, follower) = Follower::start(database.clone(), &test.config).await.unwrap();
+    let (snapshots, follower) = Follower::start(test.database.clone(), &test.config).await.unwrap();
     let clock: Arc<dyn Clock> = Arc::clone(&test.clock) as Arc<dyn Clock>;
     let directory = tempfile::tempdir().unwrap();
     let journal =

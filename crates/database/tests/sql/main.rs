@@ -13,6 +13,7 @@ mod idempotency;
 mod isolation;
 mod migrate;
 mod onboard;
+mod patience;
 mod pool;
 mod projection;
 mod quota;
