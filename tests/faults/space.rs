@@ -2,6 +2,7 @@
 
 use crate::site::Site;
 use posthouse_tests::arrivals::Arrivals;
+use posthouse_tests::client::Door;
 use posthouse_tests::house::{House, now_ms, rounds, wait_for};
 use posthouse_tests::ledger::{Ledger, Told};
 use posthouse_tests::load::{Load, Mix, Shape};
@@ -13,12 +14,12 @@ use std::sync::Arc;
 const MIX: Mix = Mix { smtp: 4, http: 2 };
 const MEGABYTE: u64 = 1 << 20;
 
-/// Local trouble is never a permanent refusal, and the API says when to come again.
-fn only_temporary(answers: &[Told]) {
+/// A full disk is what both doors say it is, and the API says when to come again.
+fn only_full(answers: &[Told]) {
     for told in answers {
         let right = match told.door {
-            "http" => matches!(told.code, 0 | 202) || matches!(told.code, 503 | 507) && told.retry_after,
-            _ => matches!(told.code, 0 | 250 | 400..500),
+            "http" => told.code == 202 || told.code == 507 && told.retry_after,
+            _ => matches!(told.code, 250 | 452),
         };
         assert!(right, "{told:?}");
     }
@@ -32,10 +33,19 @@ fn count(answers: &[Told], door: &str, code: u16) -> usize {
 fn wait_for_refusals(ledger: &Ledger, after: usize) {
     wait_for("both doors to refuse", || {
         let answers = &ledger.answers()[after..];
-        let web = count(answers, "http", 503) + count(answers, "http", 507);
-        let smtp = count(answers, "smtp", 451) + count(answers, "smtp", 452);
-        (smtp > 0 && web > 0).then_some(())
+        (count(answers, "smtp", 452) > 0 && count(answers, "http", 507) > 0).then_some(())
     });
+}
+
+/// What exactly the doors say then.
+fn says_full(door: &Door) {
+    let to = ["full@plain.example".to_owned()];
+    let raw = format!("From: {}\r\nTo: {}\r\nSubject: full\r\n\r\nNo room.\r\n", door.sender, to[0]);
+    let reply = door.connect().unwrap().submit(&door.sender, &to, raw.as_bytes()).unwrap();
+    assert!(reply.code == 452 && reply.text.starts_with("4.3.1 "), "{reply:?}");
+    let answer = door.post(&to, raw.as_bytes()).unwrap();
+    assert!(answer.status == 507 && answer.body.contains("\"storage_full\""), "{answer:?}");
+    assert!(answer.retry_after.is_some_and(|seconds| seconds.parse::<u64>().unwrap() > 0));
 }
 
 /// Milliseconds until both doors accept again.
@@ -73,6 +83,7 @@ fn s1_a_full_disk_refuses_before_it_is_full_and_delivers_on() {
     wait_for("some mail", || (ledger.acknowledged() > 20).then_some(()));
     let ballast = volume.leave(36 * MEGABYTE);
     wait_for_refusals(&ledger, 0);
+    says_full(&site.door(&house, &tenant));
     let left = volume.free_octets();
     assert!(left > 24 * MEGABYTE, "only {left} octets were left when it refused");
     wait_for("readiness to say so", || (is_ready(&house) == 503).then_some(()));
@@ -88,14 +99,15 @@ fn s1_a_full_disk_refuses_before_it_is_full_and_delivers_on() {
     let after = ledger.answers().len();
     let ballast = volume.leave(0);
     wait_for_refusals(&ledger, after);
+    says_full(&site.door(&house, &tenant));
     std::fs::remove_file(&ballast).unwrap();
     let again_from_nothing = until_accepted(&ledger);
     load.finish();
-    only_temporary(&ledger.answers());
+    only_full(&ledger.answers());
     let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
     ledger.is_told(&house, &tenant.key, &arrivals);
     println!(
-        "S1: refused with {} MiB left, accepted {again} ms after there was room, {again_from_nothing} ms after a disk \
+        "S1: 452 4.3.1 and 507 with {} MiB left, accepted {again} ms after there was room, {again_from_nothing} ms after a disk \
          that was full to the last block; {} acknowledged, 0 lost, 0 twice",
         left / MEGABYTE,
         verdict.messages
@@ -119,7 +131,7 @@ fn s3_a_disk_without_inodes_refuses_and_recovers() {
     std::fs::remove_dir_all(&names).unwrap();
     let again = until_accepted(&ledger);
     load.finish();
-    only_temporary(&ledger.answers());
+    only_full(&ledger.answers());
     let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
     ledger.is_told(&house, &tenant.key, &arrivals);
     println!(
@@ -150,7 +162,7 @@ fn s2_no_space_in_the_middle_of_a_call_refuses_that_message_alone() {
         load.finish();
         drop(injection);
         let answers = &ledger.answers()[before.0..];
-        only_temporary(answers);
+        only_full(answers);
         refused += answers.iter().filter(|told| told.code != 250 && told.code != 202).count();
     }
     let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);

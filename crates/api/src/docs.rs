@@ -226,6 +226,7 @@ const REFUSALS: &[RefusalKind] = &[
     RefusalKind::MessageMalformed,
     RefusalKind::MailLoop,
     RefusalKind::LocalTrouble,
+    RefusalKind::StorageFull,
     RefusalKind::ShuttingDown,
     RefusalKind::TooManyConnections,
     RefusalKind::NoSuchRecipient,
@@ -257,6 +258,9 @@ const fn refusal_meaning(kind: RefusalKind) -> &'static str {
         RefusalKind::MessageMalformed => "The message is outside the limits of a message.",
         RefusalKind::MailLoop => "The message has passed too many hosts.",
         RefusalKind::LocalTrouble => "Our surroundings are in trouble; nothing was accepted. Try again.",
+        RefusalKind::StorageFull => {
+            "No room is left for mail; nothing was accepted. Retry-After says when to try again."
+        }
         RefusalKind::ShuttingDown => "This node is shutting down; try again.",
         RefusalKind::TooManyConnections => "Too many connections at a time.",
         RefusalKind::NoSuchRecipient => "Nothing here takes mail for this recipient.",

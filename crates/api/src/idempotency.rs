@@ -2,14 +2,17 @@
 //!
 //! The key belongs to whoever calls, key or person; what it stands for is method, path and body.
 //! The same key for another request is refused. A call that comes while its twin is still running waits for the
-//! twin's answer, and is told to come back if that takes too long. What failed with 5xx is forgotten, so that a retry
-//! is done again. Answers are kept sealed (`kept.rs`), because some hold secrets that are shown once.
+//! twin's answer, and is told to come back if that takes too long. What failed with 5xx is not kept, so that a retry
+//! is done again. A call whose process died is begun again by whoever repeats it, and what it has accepted already is not
+//! accepted twice (`claim.rs`). Answers are kept sealed (`kept.rs`), because some hold secrets that are shown once.
 //! From taking the key to keeping the answer a call is a task of its own: neither a client that goes away nor the time
 //! limit of a request ends it half way, because then the work would be done and its answer kept by nobody. These tasks
 //! are bounded in number and waited for at shutdown; the lease is renewed for as long as one runs.
 //! What may surprise: without the header nothing here touches the database, so sending goes on while it is away.
 
 use crate::auth::Caller;
+use crate::calls::Running;
+use crate::claim::{self, Claim};
 use crate::held::{carry, held, read_held};
 use crate::problem::{Kind, Problem};
 use crate::state::{Api, trouble};
@@ -74,11 +77,13 @@ struct Call {
 }
 
 impl Call {
-    async fn run(&self, request: Request, next: Next) -> Result<Response, Problem> {
-        let Call { api, access, key, hash } = self;
-        if let Some(kept) = begin(api, access, key, hash).await? {
-            return Ok(kept);
-        }
+    async fn run(&self, mut request: Request, next: Next) -> Result<Response, Problem> {
+        let Call { api, access, key, .. } = self;
+        let (claim, _running) = match self.begin().await? {
+            Start::Ours(claim, running) => (claim, running),
+            Start::Kept(response) => return Ok(response),
+        };
+        request.extensions_mut().insert(claim);
         let mut handling = std::pin::pin!(next.run(request));
         let response = loop {
             match tokio::time::timeout(lease(api) / 3, handling.as_mut()).await {
@@ -100,22 +105,45 @@ fn lease(api: &Api) -> Duration {
     Duration::from_secs(api.config().request_seconds_max + 5)
 }
 
-/// The kept answer, or nothing if the call is ours to run.
-async fn begin(api: &Api, access: &Access, key: &str, hash: &[u8; 32]) -> Result<Option<Response>, Problem> {
-    let lease = lease(api);
-    let deadline = api.clock().instant() + Duration::from_secs(api.config().idempotency_wait_seconds);
-    loop {
-        match api.database().idempotency_begin(access, key, hash, lease).await? {
-            Begun::First => return Ok(None),
-            Begun::Done { status, body } => return kept_answer(api, access, key, status, &body).map(Some),
-            Begun::Mismatch => {
-                let detail = "this Idempotency-Key was used before for a different request";
-                return Err(Problem::new(Kind::IdempotencyMismatch, detail));
-            }
-            Begun::Running if api.clock().instant() < deadline => tokio::time::sleep(POLL).await,
-            Begun::Running => {
-                let detail = "a call with this Idempotency-Key is still running";
-                return Err(Problem::new(Kind::CallRunning, detail).with_retry_after(Duration::from_secs(2)));
+/// What there is to do for a call.
+enum Start {
+    /// Everything. The key is held until the second is dropped.
+    Ours(Claim, Running),
+    Kept(Response),
+}
+
+impl Call {
+    async fn begin(&self) -> Result<Start, Problem> {
+        let Call { api, access, key, hash } = self;
+        let (owner, lease) = (access.actor().to_string(), lease(api));
+        let deadline = api.clock().instant() + Duration::from_secs(api.config().idempotency_wait_seconds);
+        loop {
+            let begun = api.database().idempotency_begin(access, key, hash, lease).await?;
+            let ours = |claimed_at, begun| {
+                // While PostgreSQL was away the lease may have ended under the hands of a call that is still at work here.
+                let running = api.calls().run(&owner, key)?;
+                Some(Start::Ours(Claim::new(&owner, key, hash, claimed_at, begun), running))
+            };
+            let start = match begun {
+                Begun::First { claimed_at } => ours(claimed_at, claim::Begun::First),
+                Begun::Again { claimed_at } => ours(claimed_at, claim::Begun::Again),
+                Begun::Done { status, body } => {
+                    Some(Start::Kept(kept_answer(api, access, key, status, &body)?))
+                }
+                Begun::Mismatch => {
+                    let detail = "this Idempotency-Key was used before for a different request";
+                    return Err(Problem::new(Kind::IdempotencyMismatch, detail));
+                }
+                Begun::Running => None,
+            };
+            match start {
+                Some(start) => return Ok(start),
+                None if api.clock().instant() < deadline => tokio::time::sleep(POLL).await,
+                None => {
+                    let detail = "a call with this Idempotency-Key is still running";
+                    let problem = Problem::new(Kind::CallRunning, detail);
+                    return Err(problem.with_retry_after(Duration::from_secs(2)));
+                }
             }
         }
     }
@@ -125,7 +153,7 @@ async fn finish(api: &Api, access: &Access, key: &str, response: Response) -> Re
     let status = response.status();
     // 429 is about this moment, not about this call.
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        if let Err(fault) = api.database().idempotency_abandon(access, key).await {
+        if let Err(fault) = api.database().idempotency_release(access, key).await {
             tracing::warn!(%fault, "an idempotency key could not be released; it ends by itself");
         }
         return Ok(response);

@@ -8,6 +8,7 @@
 mod auth;
 mod body;
 mod calls;
+mod claim;
 mod config;
 mod delivery;
 mod dns;
@@ -47,7 +48,7 @@ pub use dns::DnsChecker;
 pub use error::Fault;
 pub use router::{document, router};
 pub use server::serve;
-pub use state::{AppState, Cancel, Readiness, Reason, Why};
+pub use state::{AppState, Cancel, Journal, Readiness, Reason, Told, Why};
 pub use token::TokenKeys;
 pub use waiting::wait;
 pub use watch::DomainWatch;

@@ -83,6 +83,9 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
         // 400: an Idempotency-Key that cannot be used.
         problems.extend([400, 409, 422]);
     }
+    if operation["operationId"] == "message_send" {
+        problems.push(507);
+    }
     // It is still in use, its name is taken, or its state does not allow it.
     if matches!(method, "put" | "patch" | "delete") && !open {
         problems.push(409);
@@ -127,6 +130,7 @@ fn problem(status: u16) -> Value {
         415 => "Another content type is needed",
         422 => "Fields are missing, unknown or unusable",
         429 => "Too much; Retry-After says when to go on",
+        507 => "No room for mail; Retry-After says when to try again",
         _ => "Trouble of ours; Retry-After says when to try again",
     };
     let mut content = Map::new();

@@ -31,11 +31,29 @@ pub type Why = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<Vec<WaitingVie
 /// Takes a message back from the queue: how many recipients were still open. None if there is no queue here.
 pub type Cancel = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<usize>> + Send + Sync>;
 
+/// Returns when everything that was accepted before it was asked is in the tables.
+pub type Told = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// Whether this node can do its work, and if not, why not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
     /// Empty means ready.
     pub reasons: Vec<Reason>,
+    /// None as long as the journal is not open.
+    pub journal: Option<Journal>,
+}
+
+/// How the journal of a node is. None of it keeps mail from being accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Journal {
+    /// How much of it was looked through for what waits from before, 0 to 99; null when all is known. New mail is accepted
+    /// meanwhile, older mail leaves when all is known.
+    #[schema(maximum = 99)]
+    pub loading_percent: Option<u8>,
+    /// Damaged pieces found since the start. They were copied aside and are not sent.
+    pub quarantined: usize,
+    /// Segments that are kept because something in them cannot be read.
+    pub segments_pinned: usize,
 }
 
 /// Why a node is not ready.
@@ -64,6 +82,7 @@ pub struct AppState {
     pub delivery: Delivery,
     pub why: Why,
     pub cancel: Cancel,
+    pub told: Told,
 }
 
 /// The state of the router. Cheap to clone.
@@ -164,6 +183,10 @@ impl Api {
 
     pub fn why(&self, message: MessageId) -> BoxFuture<'static, Option<Vec<WaitingView>>> {
         (self.0.app.why)(message)
+    }
+
+    pub fn told(&self) -> BoxFuture<'static, ()> {
+        (self.0.app.told)()
     }
 
     /// Passwords that are being hashed now: 19 MiB each, so their number is bounded.

@@ -70,12 +70,14 @@ mod tests {
     async fn a_node_that_loads_is_alive_and_not_ready_and_gives_its_listener_back() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, over) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let readiness =
-            || Readiness { reasons: vec![Reason { code: "loading", detail: "it reads".to_owned() }] };
+        let readiness = || Readiness {
+            reasons: vec![Reason { code: "loading", detail: "it reads".to_owned() }],
+            journal: None,
+        };
         let task = tokio::spawn(wait(listener, readiness, over.clone()));
         for (path, status, text) in [
             ("/health", "200 OK", "\"ok\""),
-            ("/ready", "503 Service Unavailable", "\"code\":\"loading\""),
+            ("/ready", "503 Service Unavailable", "\"journal\":null"),
             ("/v1/tenants", "503 Service Unavailable", "try_again_later"),
         ] {
             let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();

@@ -18,8 +18,12 @@ pub struct Config {
     pub wait_ms_max: u64,
     /// How long opening a connection may take.
     pub connect_ms_max: u64,
-    /// How long one statement may run; an answer that takes a second more counts as PostgreSQL being away.
+    /// How long one statement of our own work may run (events, housekeeping, the registry); an answer that takes a second
+    /// more counts as PostgreSQL being away.
     pub statement_ms_max: u64,
+    /// How long a call of the API may use the database in one go, waiting for a connection included; then it is answered
+    /// with 503.
+    pub answer_ms_max: u64,
     /// How often the follower asks for the generation, besides being notified.
     pub follow_every_ms: u64,
 }
@@ -33,6 +37,7 @@ impl Default for Config {
             wait_ms_max: 5_000,
             connect_ms_max: 5_000,
             statement_ms_max: 10_000,
+            answer_ms_max: 4_000,
             follow_every_ms: 1_000,
         }
     }

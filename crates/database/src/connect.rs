@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -31,7 +32,11 @@ const OWN: Access = Access::house("connect");
 
 /// All tables of the house.
 #[derive(Clone)]
-pub struct Database(Arc<Inner>);
+pub struct Database {
+    inner: Arc<Inner>,
+    /// How long a transaction may take as a whole, if somebody waits for its answer.
+    answer: Option<Duration>,
+}
 
 struct Inner {
     pool: Pool,
@@ -43,6 +48,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Mutex<Random>,
     patience: Duration,
+    answer_max: Duration,
 }
 
 /// Where PostgreSQL is, in the form the driver wants.
@@ -85,50 +91,73 @@ impl Database {
             .build()
             .map_err(|error| Fault::Config(error.to_string()))?;
         let (places, random) = (Places::new(config.connections_max), Mutex::new(random));
-        let inner = Inner { pool, places, wait, target, keys, clock, random, patience };
-        let database = Database(Arc::new(inner));
+        let answer_max = Duration::from_millis(config.answer_ms_max);
+        let inner = Inner { pool, places, wait, target, keys, clock, random, patience, answer_max };
+        let database = Database { inner: Arc::new(inner), answer: None };
         let client = database.client(&OWN).await?;
         migrate::check(&client).await?;
         drop(client);
         Ok(database)
     }
 
+    /// The same tables for whoever answers calls: a transaction as a whole, from waiting for a connection to its commit, ends
+    /// within `answer_ms_max`. Whatever takes longer is not for a caller to wait for.
+    pub fn for_callers(&self) -> Database {
+        Database { inner: Arc::clone(&self.inner), answer: Some(self.inner.answer_max) }
+    }
+
     /// How long one answer of PostgreSQL is waited for.
     pub(crate) fn patience(&self) -> Duration {
-        self.0.patience
+        self.inner.patience
     }
 
     /// A connection for one transaction of `access`, once it is its turn.
     pub(crate) async fn client(&self, access: &Access) -> Result<Pooled, Fault> {
-        let place = tokio::time::timeout(self.0.wait, self.0.places.place(access)).await;
+        let deadline = self.answer.map(|answer| Instant::now() + answer);
+        let wait = within(self.inner.wait, deadline);
+        let place = tokio::time::timeout(wait, self.inner.places.place(access)).await;
         let place = place
             .map_err(|elapsed| Fault::Unavailable { trying: "wait for a turn", source: Box::new(elapsed) })?;
-        let client = self.0.pool.get().await;
-        let client =
-            client.map_err(|error| Fault::Unavailable { trying: "connect", source: Box::new(error) })?;
-        Ok(Pooled { client, _place: place })
+        let unavailable = |source: Box<dyn std::error::Error + Send + Sync>| Fault::Unavailable {
+            trying: "connect",
+            source,
+        };
+        let client = match deadline {
+            None => self.inner.pool.get().await,
+            Some(deadline) => {
+                let client = tokio::time::timeout_at(deadline, self.inner.pool.get()).await;
+                client.map_err(|elapsed| unavailable(Box::new(elapsed)))?
+            }
+        };
+        let client = client.map_err(|error| unavailable(Box::new(error)))?;
+        Ok(Pooled { client, deadline, _place: place })
     }
 
     pub(crate) fn target(&self) -> &Target {
-        &self.0.target
+        &self.inner.target
     }
 
     pub(crate) fn keys(&self) -> &Keys {
-        &self.0.keys
+        &self.inner.keys
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.0.clock.timestamp()
+        self.inner.clock.timestamp()
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
-        &self.0.clock
+        &self.inner.clock
     }
 
     /// A generator for one call, so that nothing holds the lock while it waits.
     pub(crate) fn random(&self) -> Random {
-        self.0.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
+        self.inner.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
     }
+}
+
+/// What is left of `most` before the deadline.
+pub(crate) fn within(most: Duration, deadline: Option<Instant>) -> Duration {
+    deadline.map_or(most, |deadline| most.min(deadline.saturating_duration_since(Instant::now())))
 }
 
 impl Target {

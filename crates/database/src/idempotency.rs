@@ -2,12 +2,13 @@
 //!
 //! The first request takes the key with a lease; a second one meanwhile is told to wait; after `finish` everybody
 //! gets the kept answer. A key that is used for another request is refused. A lease that ran out (we died) can be
-//! taken again. Keys belong to the actor, so nobody can ask for another's answer.
+//! taken again; whoever takes it is told so, and when the key was first taken, because part of the work may be done.
+//! Keys belong to the actor, so nobody can ask for another's answer.
 
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::scope::{Intent, column};
-use mail::TenantId;
+use mail::{TenantId, Timestamp};
 use registry::Access;
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
     /// Do it, then `idempotency_finish`.
-    First,
+    First { claimed_at: Timestamp },
+    /// The same, but it was begun before and nobody knows how far it came. `claimed_at` is as it was then.
+    Again { claimed_at: Timestamp },
     /// Another request with this key is being done.
     Running,
     /// Done before: answer with this.
@@ -36,12 +39,15 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "begin a request").await?;
         let (actor, now) = (access.actor().to_string(), self.now());
+        // A lease that ends when it began was given back: then the key is as good as new for another request.
         let sql =
             "INSERT INTO idempotency_keys AS k (actor, key, tenant_id, request_hash, lease_until, created_at)
                    VALUES ($1, $2, $3, $4, $5, $6)
-                   ON CONFLICT (actor, key) DO UPDATE SET lease_until = $5
-                   WHERE k.status IS NULL AND k.lease_until <= $6 AND k.request_hash = $4
-                   RETURNING key";
+                   ON CONFLICT (actor, key) DO UPDATE SET lease_until = $5, request_hash = $4,
+                     created_at = CASE WHEN k.request_hash = $4 THEN k.created_at ELSE $6 END
+                   WHERE k.status IS NULL AND k.lease_until <= $6
+                     AND (k.request_hash = $4 OR k.lease_until <= k.created_at)
+                   RETURNING created_at, xmax <> 0 AS again";
         let taken = scoped
             .optional(
                 sql,
@@ -55,9 +61,11 @@ impl Database {
                 ],
             )
             .await?;
-        if taken.is_some() {
+        if let Some(row) = taken {
+            let claimed_at = Timestamp::from_jiff(column(&row, "created_at")?);
+            let again = column(&row, "again")?;
             scoped.commit().await?;
-            return Ok(Begun::First);
+            return Ok(if again { Begun::Again { claimed_at } } else { Begun::First { claimed_at } });
         }
         let sql = "SELECT request_hash, status, body FROM idempotency_keys WHERE actor = $1 AND key = $2";
         // Deleted between the two statements: the other request gave up.
@@ -101,11 +109,13 @@ impl Database {
         scoped.commit().await
     }
 
-    /// Gives the key back, after an answer that should not be kept (5xx, 429).
-    pub async fn idempotency_abandon(&self, access: &Access, key: &str) -> Result<(), Fault> {
+    /// Gives the key back, after an answer that should not be kept (5xx, 429). When it was first taken is remembered: part
+    /// of the work may be done, whatever was answered.
+    pub async fn idempotency_release(&self, access: &Access, key: &str) -> Result<(), Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "give up a request").await?;
-        let sql = "DELETE FROM idempotency_keys WHERE actor = $1 AND key = $2 AND status IS NULL";
+        let sql = "UPDATE idempotency_keys SET lease_until = created_at
+                   WHERE actor = $1 AND key = $2 AND status IS NULL";
         scoped.execute(sql, &[&access.actor().to_string(), &key]).await?;
         scoped.commit().await
     }

@@ -9,7 +9,7 @@ use crate::scope::{Intent, Scoped, column, corrupt, parsed};
 use mail::{ApiKeyId, CredentialId, DomainId, MessageId, StreamId, TenantId, Timestamp};
 use registry::Access;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -149,6 +149,21 @@ impl Database {
         recipients_fill(&scoped, &mut found).await?;
         let [message] = found;
         Ok(message)
+    }
+
+    /// Which of these the tables know.
+    pub async fn messages_known(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        messages: &[MessageId],
+    ) -> Result<HashSet<MessageId>, Fault> {
+        let mut client = self.client(access).await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Note, "look for messages").await?;
+        let ids: Vec<Uuid> = messages.iter().map(|message| message.uuid()).collect();
+        let sql = "SELECT id FROM messages WHERE tenant_id = $1 AND id = ANY ($2)";
+        let rows = scoped.rows(sql, &[&tenant.uuid(), &ids]).await?;
+        rows.iter().map(|row| column(row, "id").map(MessageId::from_uuid)).collect()
     }
 
     /// Every attempt, oldest first.

@@ -12,6 +12,7 @@ use registry::{Access, Party, Shares};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 pub(crate) struct Places {
     tenants: Mutex<Shares>,
@@ -29,6 +30,8 @@ pub(crate) enum Place {
 /// A connection of the pool, with its place. Goes back before the place does.
 pub(crate) struct Pooled {
     pub(crate) client: Object,
+    /// When whoever waits for the answer waits no longer.
+    pub(crate) deadline: Option<Instant>,
     pub(crate) _place: Place,
 }
 

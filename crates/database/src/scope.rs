@@ -5,7 +5,7 @@
 //! enforced by row level security and once more by the WHERE of each statement: the first for safety, the second for
 //! the index. An access that does not reach a tenant gets NotFound, as if the tenant did not exist.
 
-use crate::connect::Database;
+use crate::connect::{Database, within};
 use crate::error::Fault;
 use crate::migrate::RUNTIME_ROLE;
 use crate::places::Pooled;
@@ -14,6 +14,7 @@ use mail::TenantId;
 use registry::{Access, Right};
 use std::future::Future;
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{IsolationLevel, Row};
 
@@ -38,7 +39,29 @@ pub(crate) struct Scoped<'a> {
     transaction: Transaction<'a>,
     pub(crate) access: Access,
     trying: &'static str,
-    patience: Duration,
+    patience: Patience,
+}
+
+/// How long answers are waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// One of them.
+    most: Duration,
+    /// All of them.
+    deadline: Option<Instant>,
+}
+
+/// PostgreSQL gives up a little before we do: its error says more, and its connection can be used again.
+const EARLIER: Duration = Duration::from_millis(200);
+
+impl Patience {
+    /// The limit of a statement, where it is not that of the connection.
+    fn of_postgresql(self) -> String {
+        let Some(_) = self.deadline else { return String::new() };
+        let left = within(self.most, self.deadline).saturating_sub(EARLIER);
+        // 0 would be no limit.
+        format!(", set_config('statement_timeout', '{}', true)", left.as_millis().max(1))
+    }
 }
 
 impl Database {
@@ -63,7 +86,7 @@ impl Database {
         if !allowed {
             return Err(Fault::Forbidden);
         }
-        let patience = self.patience();
+        let patience = Patience { most: self.patience(), deadline: client.deadline };
         let builder = client.build_transaction();
         let builder = match intent {
             Intent::Read => builder.read_only(true).isolation_level(IsolationLevel::RepeatableRead),
@@ -77,7 +100,9 @@ impl Database {
         };
         let statement = format!(
             "SET LOCAL ROLE {RUNTIME_ROLE};
-             SELECT set_config('posthouse.scope', '{scope}', true), set_config('posthouse.tenant', '{tenant}', true)"
+             SELECT set_config('posthouse.scope', '{scope}', true), set_config('posthouse.tenant', '{tenant}', true)
+             {}",
+            patience.of_postgresql()
         );
         bounded(patience, trying, transaction.batch_execute(&statement)).await?;
         Ok(Scoped { transaction, access, trying, patience })
@@ -129,11 +154,11 @@ impl Scoped<'_> {
 
 /// PostgreSQL's own limit of a statement is no help when PostgreSQL itself stands still or the network swallows it.
 async fn bounded<T>(
-    patience: Duration,
+    patience: Patience,
     trying: &'static str,
     work: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, Fault> {
-    match tokio::time::timeout(patience, work).await {
+    match tokio::time::timeout(within(patience.most, patience.deadline), work).await {
         Ok(outcome) => outcome.map_err(|error| Fault::from_postgres(trying, error)),
         Err(elapsed) => Err(Fault::Unavailable { trying, source: Box::new(elapsed) }),
     }

@@ -26,6 +26,7 @@ use registry::{Generation, Party, Sender, Snapshot, Steering, Usage};
 use spool::{Committed, Intake};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The registry as this node holds it now.
 pub type SnapshotSource = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
@@ -97,6 +98,9 @@ pub struct Accepted {
 const OWN_FIELDS_MAX: usize = 16;
 const OWN_FIELDS_OCTETS_MAX: usize = 16 * 1024;
 
+/// What a client is told to wait when there is no room. Room comes from outside, and seldom within seconds.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(30);
+
 impl Submission {
     /// Starts the signing threads.
     pub fn start(parts: SubmissionParts) -> Result<Arc<Submission>, Fault> {
@@ -144,8 +148,16 @@ impl Submission {
 
     /// Takes the responsibility for a message, or says why not.
     pub async fn accept(self: &Arc<Submission>, offer: Offer) -> Result<Accepted, Denial> {
+        let now = self.clock.timestamp();
+        let id = MessageId::mint(now, &mut self.random.lock().unwrap_or_else(PoisonError::into_inner));
+        self.accept_as(id, offer).await
+    }
+
+    /// The same for a message whose id was chosen before, so that it is taken once however often it is offered. What waits
+    /// in the journal under this id is not written again; whether it was there and is gone, the caller has to know.
+    pub async fn accept_as(self: &Arc<Submission>, id: MessageId, offer: Offer) -> Result<Accepted, Denial> {
         let (began, door, tenant) = (self.clock.instant(), offer.door.as_str(), offer.sender.tenant());
-        let result = self.take_in(offer).await;
+        let result = self.take_in(id, offer).await;
         let took = self.clock.instant().saturating_since(began);
         metrics::submitted(door, &result, took);
         let duration_ms = took.as_millis() as u64;
@@ -172,32 +184,33 @@ impl Submission {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).forget_idle(now);
     }
 
-    async fn take_in(self: &Arc<Submission>, offer: Offer) -> Result<Accepted, Denial> {
+    async fn take_in(self: &Arc<Submission>, id: MessageId, offer: Offer) -> Result<Accepted, Denial> {
         let this = Arc::clone(self);
         let party = Party::Tenant(offer.sender.tenant());
         let asked = self.clock.instant();
         let job = move || {
             let begun = this.clock.instant();
             metrics::stage(Stage::Wait, begun.saturating_since(asked));
-            let prepared = this.admit_and_prepare(&offer);
+            let prepared = this.admit_and_prepare(id, &offer);
             metrics::stage(Stage::Sign, this.clock.instant().saturating_since(begun));
             prepared
         };
         let prepared = self.signers.run(party, job).await??;
-        let (message, signed) = (prepared.record.message, self.clock.instant());
+        let signed = self.clock.instant();
         let appended = self.intake.append(prepared.record, prepared.raw).await;
         metrics::stage(Stage::Commit, self.clock.instant().saturating_since(signed));
         match appended {
-            Ok(committed) => Ok(Accepted { message, committed }),
+            Ok(committed) => Ok(Accepted { message: id, committed }),
             Err(spool::Fault::TooLarge { .. }) => {
                 Err(Refusal::new(RefusalKind::MessageTooLarge, "the message is too large to be stored here")
                     .into())
             }
+            Err(spool::Fault::Full) => Err(full().into()),
             Err(source) => Err(Fault::Spool { source }.into()),
         }
     }
 
-    fn admit_and_prepare(&self, offer: &Offer) -> Result<Prepared, Denial> {
+    fn admit_and_prepare(&self, id: MessageId, offer: &Offer) -> Result<Prepared, Denial> {
         let now = self.clock.timestamp();
         let snapshot = self.loaded_snapshot()?;
         let section = self.check(offer)?;
@@ -208,8 +221,6 @@ impl Submission {
         let dialect = dialect_of(&snapshot, &offer.sender);
         let steered = steering::read(&section, dialect, offer.steering.clone())?;
         let admitted = self.admit(&snapshot, offer, author, steered.steering, now)?;
-
-        let id = MessageId::mint(now, &mut self.random.lock().unwrap_or_else(PoisonError::into_inner));
         let parcel = Parcel {
             admitted: &admitted,
             offer,
@@ -313,6 +324,12 @@ impl Submission {
     pub(crate) fn token_key(&self) -> &TokenKey {
         &self.token_key
     }
+}
+
+/// The journal keeps what room is left for the records of mail that it has (`spool.reserve_octets`).
+fn full() -> Refusal {
+    Refusal::new(RefusalKind::StorageFull, "there is no room for more mail just now; nothing was taken")
+        .with_retry_after(FULL_RETRY_AFTER)
 }
 
 /// Bounces are made by us, and a submitted message without a reverse-path could not come back to its tenant.

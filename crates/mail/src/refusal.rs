@@ -38,6 +38,8 @@ pub enum RefusalKind {
     MailLoop,
     /// The disk, the journal or the registry is not ready.
     LocalTrouble,
+    /// No room is left for mail (RFC 5321 §4.2.2, RFC 3463 X.3.1).
+    StorageFull,
     /// We are shutting down.
     ShuttingDown,
     /// Too many connections, in total, of this credential or from this address.
@@ -139,6 +141,7 @@ const fn row(kind: RefusalKind) -> Row {
         RefusalKind::MessageMalformed => r(554, (5, 6, 0), 422, "message_malformed"),
         RefusalKind::MailLoop => r(554, (5, 4, 6), 422, "mail_loop"),
         RefusalKind::LocalTrouble => r(451, (4, 3, 0), 503, "try_again_later"),
+        RefusalKind::StorageFull => r(452, (4, 3, 1), 507, "storage_full"),
         RefusalKind::ShuttingDown => r(421, (4, 3, 2), 503, "shutting_down"),
         RefusalKind::TooManyConnections => r(421, (4, 7, 0), 429, "too_many_connections"),
         RefusalKind::NoSuchRecipient => r(550, (5, 1, 1), 422, "no_such_recipient"),
@@ -158,6 +161,7 @@ mod tests {
             QuotaExhausted,
             TenantPaused,
             LocalTrouble,
+            StorageFull,
             ShuttingDown,
             TooManyConnections,
             TooManyRecipients,
@@ -178,6 +182,16 @@ mod tests {
             "451 4.7.1 the limit of 5 messages a day is used up; retry in 2 s"
         );
         assert_eq!((refusal.http_status(), refusal.problem_code()), (429, "quota_exhausted"));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_other_trouble() {
+        let refusal =
+            Refusal::new(RefusalKind::StorageFull, "no room").with_retry_after(Duration::from_secs(30));
+        assert_eq!(refusal.to_reply().to_line(), "452 4.3.1 no room; retry in 30 s");
+        assert_eq!((refusal.http_status(), refusal.problem_code()), (507, "storage_full"));
+        let other = Refusal::new(RefusalKind::LocalTrouble, "later");
+        assert_eq!((other.to_reply().to_line().as_str(), other.http_status()), ("451 4.3.0 later", 503));
     }
 
     #[test]

@@ -90,6 +90,12 @@ pub const FIGURES: &[Figure] = &[
         &[],
         "segments kept because something in them cannot be read",
     ),
+    figure(
+        Gauge,
+        "posthouse_spool_readers_stopped",
+        &[],
+        "readers that wait before a piece of the journal which the disk does not give",
+    ),
     figure(Gauge, "posthouse_spool_octets", &["of"], "octets of segments, and of waiting_messages in them"),
     figure(Gauge, "posthouse_spool_waiting_messages", &[], "messages with recipients that are not settled"),
     figure(Gauge, "posthouse_spool_disk_free_octets", &[], "free space of the journal's disk"),

@@ -33,6 +33,9 @@ use tokio_util::sync::CancellationToken;
 /// How long webhook calls under way may go on at the end; they are durable and made again.
 const EVENTS_WAIT: Duration = Duration::from_secs(5);
 
+/// How often is looked how far the journal is told, while somebody waits for it.
+const TOLD_POLL: Duration = Duration::from_millis(100);
+
 /// What a node is made of.
 pub struct NodeParts {
     pub config: Config,
@@ -113,8 +116,14 @@ impl Node {
             let watcher = api::DomainWatch::new(database.clone(), watch_dns, parts.clock.clone(), &config);
             watch = Some(tokio::spawn(watcher.run(stop.doors.clone())));
             let sources = sources(&spool, &snapshots, &stop);
-            let state =
-                api_state(&mut parts, (config, dns, tokens), &database, sources, (submission, egress));
+            let told = told_source(database.clone(), spool.clone());
+            let state = api_state(
+                &mut parts,
+                (config, dns, tokens),
+                (&database, told),
+                sources,
+                (submission, egress),
+            );
             api = Some(tokio::spawn(api::serve(listener, state, stop.doors.clone())));
         }
         // Ends with the process: samples are folded into their buckets although nobody may ever ask for them.
@@ -184,14 +193,14 @@ fn sources(spool: &Spool, snapshots: &Arc<SnapshotHandle>, stop: &Stop) -> Arc<S
 fn api_state(
     parts: &mut NodeParts,
     (config, dns, tokens): (api::Config, api::DnsChecker, api::TokenKeys),
-    database: &Database,
+    (database, told): (&Database, api::Told),
     sources: Arc<Sources>,
     (submission, egress): (Arc<Submission>, egress::EgressHandle),
 ) -> api::AppState {
     api::AppState {
         dns,
         config,
-        database: database.clone(),
+        database: database.for_callers(),
         snapshots: Arc::clone(&sources.snapshots),
         submission,
         tokens,
@@ -202,6 +211,7 @@ fn api_state(
         delivery: delivery(egress.clone(), parts.clock.clone()),
         why: why_source(egress.clone()),
         cancel: cancel_source(egress),
+        told,
     }
 }
 
@@ -308,6 +318,20 @@ fn cancel_source(egress: egress::EgressHandle) -> api::Cancel {
     Arc::new(move |message| {
         let egress = egress.clone();
         Box::pin(async move { egress.cancel(message).await.ok() })
+    })
+}
+
+/// What the API waits for before it believes that the tables know all that was accepted. Asked for seldom, so asking again
+/// is good enough.
+fn told_source(database: Database, spool: Spool) -> api::Told {
+    Arc::new(move || {
+        let (database, spool, end) = (database.clone(), spool.clone(), spool.status().end);
+        Box::pin(async move {
+            // A database that does not answer now will be asked again.
+            while !events::told_up_to(&database, &spool).await.is_ok_and(|told| told >= end) {
+                tokio::time::sleep(TOLD_POLL).await;
+            }
+        })
     })
 }
 

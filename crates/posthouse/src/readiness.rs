@@ -6,9 +6,9 @@
 
 use crate::nofile::RESERVED;
 use crate::process::{self, Descriptors};
-use api::{Readiness, Reason};
+use api::{Journal, Readiness, Reason};
 use database::SnapshotHandle;
-use spool::Spool;
+use spool::{Progress, Spool, Status};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,7 @@ struct Facts {
     died: bool,
     sealed: bool,
     full: bool,
+    unread: bool,
     snapshot_age: Duration,
     descriptors: Option<Descriptors>,
 }
@@ -39,24 +40,35 @@ struct Facts {
 impl Sources {
     pub fn look(&self) -> Readiness {
         let status = self.spool.status();
-        judge(Facts {
+        let reasons = judge(Facts {
             stopping: self.stopping.is_cancelled(),
             died: self.died.is_cancelled(),
             sealed: status.sealed,
             full: status.full,
+            unread: status.readers_stopped > 0,
             snapshot_age: self.snapshots.age(),
             descriptors: process::descriptors(),
-        })
+        });
+        Readiness { reasons, journal: Some(journal(&status)) }
+    }
+}
+
+/// Beside the reasons: what waits from before may still be looked for while mail is taken.
+fn journal(status: &Status) -> Journal {
+    Journal {
+        loading_percent: status.loading.map(Progress::percent),
+        quarantined: status.quarantined,
+        segments_pinned: status.pinned,
     }
 }
 
 /// While the journal is read and the registry is fetched.
 pub fn loading() -> Readiness {
     let detail = "the node is starting: it reads its journal and the registry".to_owned();
-    Readiness { reasons: vec![Reason { code: "loading", detail }] }
+    Readiness { reasons: vec![Reason { code: "loading", detail }], journal: None }
 }
 
-fn judge(facts: Facts) -> Readiness {
+fn judge(facts: Facts) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let mut add = |holds: bool, code: &'static str, detail: String| {
         if holds {
@@ -70,6 +82,9 @@ fn judge(facts: Facts) -> Readiness {
     add(facts.sealed, "journal_sealed", sealed.to_owned());
     let full = "free space on the spool's disk has fallen to the reserve (spool.reserve_octets)";
     add(facts.full, "disk_full", full.to_owned());
+    let unread = "the disk does not give a piece of the journal, and events or deliveries wait before it; they pass \
+                  over it after spool.read_retry_seconds_max";
+    add(facts.unread, "journal_unread", unread.to_owned());
     let age = facts.snapshot_age;
     let old = format!("the registry was last read {} s ago; is PostgreSQL up?", age.as_secs());
     add(age > SNAPSHOT_AGE_MAX, "registry_old", old);
@@ -80,13 +95,20 @@ fn judge(facts: Facts) -> Readiness {
         );
         add(open.saturating_add(RESERVED) > max, "descriptors_low", few);
     }
-    Readiness { reasons }
+    reasons
 }
 
 /// Sets the gauges of readiness.
 pub fn measure(readiness: &Readiness) {
-    const CODES: [&str; 6] =
-        ["stopping", "worker_died", "journal_sealed", "disk_full", "registry_old", "descriptors_low"];
+    const CODES: [&str; 7] = [
+        "stopping",
+        "worker_died",
+        "journal_sealed",
+        "disk_full",
+        "journal_unread",
+        "registry_old",
+        "descriptors_low",
+    ];
     metrics::gauge!("posthouse_ready").set(if readiness.reasons.is_empty() { 1.0 } else { 0.0 });
     for code in CODES {
         let holds = readiness.reasons.iter().any(|reason| reason.code == code);
@@ -103,12 +125,13 @@ mod tests {
         died: false,
         sealed: false,
         full: false,
+        unread: false,
         snapshot_age: Duration::from_secs(1),
         descriptors: Some(Descriptors { open: 100, max: 1_024 }),
     };
 
     fn codes(facts: Facts) -> Vec<&'static str> {
-        judge(facts).reasons.iter().map(|reason| reason.code).collect()
+        judge(facts).iter().map(|reason| reason.code).collect()
     }
 
     #[test]
@@ -118,6 +141,7 @@ mod tests {
         assert_eq!(codes(Facts { died: true, ..WELL }), ["worker_died"]);
         assert_eq!(codes(Facts { sealed: true, full: true, ..WELL }), ["journal_sealed", "disk_full"]);
         assert_eq!(codes(Facts { snapshot_age: Duration::from_secs(6), ..WELL }), ["registry_old"]);
+        assert_eq!(codes(Facts { unread: true, ..WELL }), ["journal_unread"]);
         let few = Some(Descriptors { open: 900, max: 1_024 });
         assert_eq!(codes(Facts { descriptors: few, ..WELL }), ["descriptors_low"]);
         assert!(codes(Facts { descriptors: None, ..WELL }).is_empty());
@@ -125,8 +149,28 @@ mod tests {
     }
 
     #[test]
+    fn how_far_a_large_journal_is_loaded_is_told_while_it_loads() {
+        let place = tempfile::tempdir().unwrap();
+        for segment in 1..=20 {
+            let header = b"posthouse spool segment 1\n\0\0\0\0\0\0";
+            std::fs::write(place.path().join(format!("{segment:08x}.seg")), header).unwrap();
+        }
+        let config = spool::Config { directory: place.path().to_owned(), ..spool::Config::default() };
+        let clock = Arc::new(crate::clock::SystemClock::new());
+        let (spool, mut steps, _) = Spool::open_loading(config, Arc::new(spool::RealDisk), clock).unwrap();
+        let percent = || journal(&spool.status()).loading_percent;
+        let mut seen = vec![percent().unwrap()];
+        while steps.load() {
+            seen.push(percent().unwrap());
+        }
+        assert_eq!((seen.len(), seen[0], seen[10], seen[19]), (20, 0, 50, 95));
+        assert_eq!(percent(), None, "all is known");
+        assert_eq!(journal(&spool.status()).quarantined, 0);
+    }
+
+    #[test]
     fn a_sentence_says_what_to_do() {
         let facts = Facts { snapshot_age: Duration::from_secs(63), ..WELL };
-        assert_eq!(judge(facts).reasons[0].detail, "the registry was last read 63 s ago; is PostgreSQL up?");
+        assert_eq!(judge(facts)[0].detail, "the registry was last read 63 s ago; is PostgreSQL up?");
     }
 }

@@ -67,7 +67,7 @@ fn read_message(shared: &Shared, position: Position) -> Result<Stored, Fault> {
     let mut head = [0; FRAME_HEADER_OCTETS];
     file.read_at(&mut head, offset).map_err(fault)?;
     let damaged = |octets: u64| {
-        shared.quarantine.keep(&*file, position, octets);
+        shared.set_aside(&*file, position, octets);
         Fault::Unreadable(position)
     };
     let header = FrameHeader::parse(&head, position).ok_or_else(|| damaged(FRAME_HEADER_OCTETS as u64))?;
@@ -121,7 +121,7 @@ fn read_envelope(shared: &Shared, position: Position) -> Result<Arc<Accepted>, F
     match wire::decode(header.kind, header.version, &octets).and_then(accepted) {
         Some(accepted) if header.meta_is_whole(&octets) => Ok(accepted),
         Some(_) | None => {
-            shared.quarantine.keep(&*file, position, header.len());
+            shared.set_aside(&*file, position, header.len());
             Err(Fault::Unreadable(position))
         }
     }

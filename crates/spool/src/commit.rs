@@ -1,12 +1,13 @@
 //! Group commit: the one thread that writes and the only one that syncs.
 //!
 //! It takes a group, places the frames, writes them with one `pwritev`, syncs once, and only then tells anybody. A
-//! segment created for the group has its directory entry synced before the first answer.
+//! segment created for the group has its directory entry synced before anything is written into it.
 //!
 //! What may surprise is how it fails. After a failed sync nobody knows what the disk holds, and the kernel may report
 //! success the next time without having written anything: so the journal seals itself, the group is not
 //! acknowledged, and the file is never synced again. The process has to start anew and recover. A disk that is full
-//! is no reason to seal: the file is cut back to what was committed, messages are refused, completion records wait.
+//! is no reason to seal: the file is cut back to what was committed, and that is made durable before messages are refused,
+//! so that no power cut brings back what was refused. Completion records wait.
 
 use crate::error::is_passing;
 use crate::queue::{Answer, Copies, Copy, End, Entry, Group};
@@ -14,6 +15,7 @@ use crate::record::Logged;
 use crate::segment::{SEGMENT_HEADER, file_name};
 use crate::shared::{Mode, Shared};
 use crate::{DiskFile, Fault, Position, Record, wire};
+use std::collections::HashSet;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +41,7 @@ pub(crate) struct Active {
     pub(crate) file: Arc<dyn DiskFile>,
     /// Up to where it holds committed records.
     pub(crate) len: u64,
-    /// Nothing in it is committed yet, and its directory entry is not synced.
+    /// Nothing in it is committed yet, not even its header.
     pub(crate) fresh: bool,
 }
 
@@ -83,10 +85,33 @@ impl Writer {
         if self.shared.queue.ended() == Some(End::Sealed) {
             return refuse(entries, &Fault::Sealed);
         }
-        let group = self.without_room_refuse_messages(entries);
+        let group = self.without_repetitions(entries);
+        let group = self.without_room_refuse_messages(group);
         if !group.is_empty() {
             self.commit(group);
         }
+    }
+
+    /// A message that waits is not written a second time: whoever offers its id again is told where it lies. One that
+    /// comes twice in a group is put off to the next, for there is no place to tell yet.
+    fn without_repetitions(&self, entries: Vec<Entry>) -> Vec<Entry> {
+        let mut seen = HashSet::new();
+        let (mut group, mut known, mut again) = (Vec::with_capacity(entries.len()), Vec::new(), Vec::new());
+        {
+            let ledger = self.shared.ledger();
+            for entry in entries {
+                match entry.offered() {
+                    Some(message) if let Some(position) = ledger.position(message) => {
+                        known.push((entry, position));
+                    }
+                    Some(message) if !seen.insert(message) => again.push(entry),
+                    Some(_) | None => group.push(entry),
+                }
+            }
+        }
+        known.into_iter().for_each(|(entry, position)| entry.answer.give(Ok(position)));
+        self.shared.queue.put_back_accepts(again);
+        group
     }
 
     fn commit(&mut self, mut group: Vec<Entry>) {
@@ -156,9 +181,6 @@ impl Writer {
         metrics::histogram!("posthouse_spool_group_records").record(group.len() as f64);
         let synced = sync(&shared, &*active.file);
         synced.map_err(|source| Failure::Fatal(Fault::Sync { segment, source: Arc::new(source) }))?;
-        if active.fresh {
-            sync_entry(&shared, active)?;
-        }
         (active.len, active.fresh) = (at, false);
         self.octets_to_space_check = self.octets_to_space_check.saturating_sub(octets);
         Ok(positions)
@@ -173,6 +195,10 @@ impl Writer {
             let segment = self.next_segment;
             let path = self.shared.config.directory.join(file_name(segment));
             let file = self.shared.disk.create(&path).map_err(|error| failed_rotation(segment, error))?;
+            // Before anything is in it: if there is no descriptor for the directory, nothing has to be taken back. The next
+            // group makes the segment anew.
+            let synced = self.shared.disk.sync_directory(&self.shared.config.directory);
+            synced.map_err(|error| failed_entry(segment, error))?;
             self.next_segment = segment + 1;
             self.active = Some(Active { segment, file, len: empty, fresh: true });
         }
@@ -185,7 +211,8 @@ impl Writer {
         let fault = Fault::Write { segment, source: Arc::new(error) };
         let Some(active) = self.active.as_mut().filter(|_| full) else { return Failure::Fatal(fault) };
         let committed = if active.fresh { 0 } else { active.len };
-        if active.file.truncate(committed).is_err() {
+        // A part of the group may be on the disk: whole records that nobody was told of.
+        if active.file.truncate(committed).and_then(|()| active.file.sync_data()).is_err() {
             return Failure::Fatal(fault);
         }
         self.shared.set_full();
@@ -245,15 +272,6 @@ fn sync(shared: &Shared, file: &dyn DiskFile) -> io::Result<()> {
     synced
 }
 
-/// Makes the directory entry of a new segment durable. Without a descriptor the directory is not even opened, so nothing
-/// was tried that a later success would hide: what was written is taken back, and the next group begins the segment.
-fn sync_entry(shared: &Shared, active: &Active) -> Result<(), Failure> {
-    let Err(error) = shared.disk.sync_directory(&shared.config.directory) else { return Ok(()) };
-    let passes = is_passing(&error) && active.file.truncate(0).is_ok();
-    let fault = Fault::Rotate { segment: active.segment, source: Arc::new(error) };
-    Err(if passes { Failure::Refused(fault) } else { Failure::Fatal(fault) })
-}
-
 /// What is refused when there is no room. A copy only makes room when all of its segment is copied.
 fn is_message(entry: &Entry) -> bool {
     match &entry.logged {
@@ -273,6 +291,13 @@ fn failed_rotation(segment: u32, error: io::Error) -> Failure {
         _ if is_passing(&error) => Failure::Refused(Fault::Rotate { segment, source: Arc::new(error) }),
         _ => Failure::Fatal(Fault::Rotate { segment, source: Arc::new(error) }),
     }
+}
+
+/// Without a descriptor the directory is not even opened, so nothing was tried that a later success would hide.
+fn failed_entry(segment: u32, error: io::Error) -> Failure {
+    let passes = is_passing(&error);
+    let fault = Fault::Rotate { segment, source: Arc::new(error) };
+    if passes { Failure::Refused(fault) } else { Failure::Fatal(fault) }
 }
 
 struct SealOnPanic(Arc<Shared>);

@@ -31,6 +31,9 @@ pub struct Config {
     pub body_cache_octets_max: u64,
     /// Records just written that followers get from memory instead of the disk.
     pub recent_records_max: u32,
+    /// How long a reader waits before a piece that the disk does not give, in the hope that it passes. Then the piece is
+    /// quarantined, its segment kept, and the reader goes on behind it.
+    pub read_retry_seconds_max: u64,
     /// Free space below which no more mail is accepted; completion records go on.
     pub reserve_octets: u64,
     /// Below this size of the journal nothing is copied forward.
@@ -60,6 +63,7 @@ impl Default for Config {
             group_wait_ms_max: 5,
             body_cache_octets_max: 64 << 20,
             recent_records_max: 8_192,
+            read_retry_seconds_max: 60,
             reserve_octets: 256 << 20,
             copy_forward_octets_min: 1 << 30,
             copy_forward_live_percent_max: 25,

@@ -2,6 +2,9 @@
 //!
 //! A follower at the end is served from the records the commit thread just wrote, without decoding anything; one
 //! that is behind reads the segments. A follower is one cursor: two readers are two followers.
+//!
+//! What may surprise: what the disk does not give now is not damage. A follower stops before it and tries again, because
+//! what it passed over would be lost to whoever follows; only if it lasts (`spool.read_retry_seconds_max`) it goes on.
 
 use crate::error::is_passing;
 use crate::record::Logged;
@@ -9,14 +12,18 @@ use crate::segment::{self, Found, Scan};
 use crate::shared::Shared;
 use crate::trim::Place;
 use crate::{Fault, Position, Record, stepped, wire};
+use mail::Instant;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Before a segment is opened again after there were no free descriptors.
 const PASSING_PAUSE: Duration = Duration::from_millis(100);
+/// Before a piece that the disk did not give is asked for again: longer each time, up to this.
+const READ_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Reads the log in order, committed records only.
 pub struct Follower {
@@ -26,6 +33,8 @@ pub struct Follower {
     /// The segment being read, when not served from memory.
     scan: Option<Scan>,
     missed: Option<Missed>,
+    /// The disk does not give what comes next.
+    stopped: Option<Stopped>,
     /// No segment from here on is copied forward under its eyes.
     place: Place,
 }
@@ -40,13 +49,45 @@ struct Missed {
     until: Position,
 }
 
+/// Since when a follower stands before a piece that it cannot read.
+struct Stopped {
+    at: Position,
+    since: Instant,
+    pause: Duration,
+    /// From the second try on: it did not pass at once, and somebody should know.
+    told: Option<Told>,
+}
+
+/// Counts as long as it lives.
+struct Told(Arc<Shared>);
+
+impl Told {
+    fn new(shared: &Arc<Shared>) -> Told {
+        shared.stopped_followers.fetch_add(1, Ordering::Relaxed);
+        Told(Arc::clone(shared))
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.stopped_followers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What is done about a piece that the disk does not give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    Stop,
+    PassOver,
+}
+
 type Batch = Vec<(Position, Arc<Record>)>;
 
 impl Follower {
     pub(crate) fn new(shared: Arc<Shared>, from: Position) -> Follower {
         let tip = shared.tip.subscribe();
         let place = Place::new(Arc::clone(&shared), from);
-        Follower { shared, tip, cursor: from, scan: None, missed: None, place }
+        Follower { shared, tip, cursor: from, scan: None, missed: None, stopped: None, place }
     }
 
     /// At least one and at most `max` records; waits for them. `Fault::Gap` once if segments are gone, then goes on
@@ -93,7 +134,8 @@ impl Follower {
 
     async fn read(&mut self, end: Position, max: usize) -> Result<Batch, Fault> {
         let scan = self.scan.take();
-        let task = Task { cursor: self.cursor, end, max, missed: self.missed };
+        let unread = self.unread();
+        let task = Task { cursor: self.cursor, end, max, missed: self.missed, unread };
         let read = stepped::read(&self.shared, move |shared| read_batch(shared, scan, task));
         match read.await {
             Ok((batch, scan, cursor)) => {
@@ -102,6 +144,7 @@ impl Follower {
                 }
                 self.scan = scan;
                 self.go_to(cursor);
+                self.stopped = self.stopped.take().filter(|stopped| stopped.at == cursor);
                 Ok(batch)
             }
             Err(Fault::Gap { resumes_at, .. }) => Err(self.gap(resumes_at, end)),
@@ -110,8 +153,41 @@ impl Follower {
                 tokio::time::sleep(PASSING_PAUSE).await;
                 Ok(Vec::new())
             }
+            Err(fault @ Fault::Read { .. }) if unread == Unread::Stop => {
+                tokio::time::sleep(self.stop(&fault)).await;
+                Ok(Vec::new())
+            }
             Err(fault) => Err(fault),
         }
+    }
+
+    /// How long this follower has stood where it stands decides what is done next.
+    fn unread(&self) -> Unread {
+        let patience = Duration::from_secs(self.shared.config.read_retry_seconds_max);
+        let stopped = self.stopped.as_ref().filter(|stopped| stopped.at == self.cursor);
+        let stood = |stopped: &Stopped| self.shared.clock.instant().saturating_since(stopped.since);
+        if stopped.is_some_and(|stopped| stood(stopped) >= patience) {
+            Unread::PassOver
+        } else {
+            Unread::Stop
+        }
+    }
+
+    /// Says when to try again.
+    fn stop(&mut self, fault: &Fault) -> Duration {
+        let at = self.cursor;
+        let stopped = match self.stopped.take().filter(|stopped| stopped.at == at) {
+            None => {
+                let error = fault as &dyn std::error::Error;
+                tracing::warn!(position = %at, error, "a piece of the journal cannot be read; a reader waits before it");
+                Stopped { at, since: self.shared.clock.instant(), pause: PASSING_PAUSE, told: None }
+            }
+            Some(Stopped { since, pause, told, .. }) => {
+                let told = told.or_else(|| Some(Told::new(&self.shared)));
+                Stopped { at, since, pause: (pause * 2).min(READ_PAUSE_MAX), told }
+            }
+        };
+        self.stopped.insert(stopped).pause
     }
 
     fn go_to(&mut self, cursor: Position) {
@@ -133,13 +209,14 @@ struct Task {
     end: Position,
     max: usize,
     missed: Option<Missed>,
+    unread: Unread,
 }
 
 /// Reads on from `cursor` in one segment. The batch may be empty when only the cursor moved.
 fn read_batch(
     shared: &Shared,
     scan: Option<Scan>,
-    Task { cursor, end, max, missed }: Task,
+    Task { cursor, end, max, missed, unread }: Task,
 ) -> Result<(Batch, Option<Scan>, Position), Fault> {
     let segment = cursor.segment();
     let (next, octets) = {
@@ -178,13 +255,22 @@ fn read_batch(
             Some(Found::Frame { position, header, meta }) => {
                 match wire::decode(header.kind, header.version, &meta) {
                     Some(logged) => batch.extend(told(logged, missed).map(|record| (position, record))),
-                    None => {
-                        shared.quarantine.keep(&*file, position, header.len());
-                    }
+                    None => shared.set_aside(&*file, position, header.len()),
                 }
             }
+            // Zeros stand where the disk gave nothing. What is behind them is read anew with the piece.
+            Some(Found::Damage { position, .. }) if scan.met_read_errors() && unread == Unread::Stop => {
+                if batch.is_empty() && position == cursor {
+                    return Err(Fault::read(segment, io::Error::other("a piece of it cannot be read")));
+                }
+                return Ok((batch, None, position));
+            }
             Some(Found::Damage { position, octets }) => {
-                shared.quarantine.keep(&*file, position, octets);
+                shared.set_aside(&*file, position, octets);
+                if scan.met_read_errors() {
+                    // Not damage, as far as anybody knows: another start may read it.
+                    shared.ledger().pin(segment);
+                }
             }
             // The ledger may know of a segment that the tip does not show yet.
             None => match next.filter(|_| segment < end.segment()) {

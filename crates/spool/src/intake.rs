@@ -40,7 +40,8 @@ impl Committed {
 }
 
 impl Intake {
-    /// Returns when the message is durable. If the future is dropped, the message may be kept all the same: whoever
+    /// Returns when the message is durable. One whose id waits in the journal already is not written again: then it is the
+    /// first that is durable. If the future is dropped, the message may be kept all the same: whoever
     /// offered it was not told and will come again.
     pub async fn append(&self, accepted: Accepted, body: Bytes) -> Result<Committed, Fault> {
         let shared = &*self.0;

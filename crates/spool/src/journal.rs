@@ -17,7 +17,7 @@ use crate::{
 use bytes::Bytes;
 use mail::Clock;
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, watch};
@@ -44,6 +44,8 @@ pub struct Status {
     /// Segments that stay, and every later one with them, because they hold something that this program could not
     /// read or does not know: somebody has to look at them.
     pub pinned: usize,
+    /// Readers that wait before a piece which the disk does not give, and did not give a moment ago.
+    pub readers_stopped: usize,
     /// What waits from before is still being found; mail is taken all the same.
     pub loading: Option<Progress>,
     pub end: Position,
@@ -97,6 +99,7 @@ impl Spool {
             recent: Mutex::new(Recent::new(config.recent_records_max as usize)),
             files: Mutex::new(BTreeMap::new()),
             full: AtomicBool::new(false),
+            stopped_followers: AtomicUsize::new(0),
             clock,
             config,
             disk,
@@ -161,6 +164,7 @@ impl Spool {
             unsettled: ledger.unsettled(),
             quarantined: self.shared.quarantine.len(),
             pinned: ledger.pinned(),
+            readers_stopped: self.shared.stopped_followers.load(Ordering::Relaxed),
             loading: self.shared.loading.progress(),
             end: tip.end,
         }

@@ -167,6 +167,11 @@ impl Ledger {
         self.live.get(&message).map(|live| (live.position, live.recipients.states()))
     }
 
+    /// Where a message that waits lies.
+    pub(crate) fn position(&self, message: MessageId) -> Option<Position> {
+        self.live.get(&message).map(|live| live.position)
+    }
+
     pub(crate) fn lies_at(&self, message: MessageId, position: Position) -> bool {
         self.live.get(&message).is_some_and(|live| live.position == position)
     }
@@ -186,6 +191,13 @@ impl Ledger {
     /// Whether the oldest segment holds nothing open and is not the one being written.
     pub(crate) fn oldest_is_done(&self) -> bool {
         self.segments.len() > 1 && self.segments.values().next().is_some_and(|oldest| oldest.open == 0)
+    }
+
+    /// The segment stays, and all behind it. One that has gone needs nothing any more.
+    pub(crate) fn pin(&mut self, segment: u32) {
+        if let Some(state) = self.segments.get_mut(&segment) {
+            state.pinned = true;
+        }
     }
 
     pub(crate) fn pinned(&self) -> usize {

@@ -9,7 +9,7 @@ use crate::Position;
 use crate::reading::Reading;
 use crate::segment::file_name;
 use crate::shared::Shared;
-use mail::MessageId;
+use mail::{Instant, MessageId};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +18,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 pub struct Progress {
     pub segments_read: usize,
     pub segments: usize,
+}
+
+impl Progress {
+    /// Below 100 until all is known: the segment that is written in comes last and is not counted.
+    pub fn percent(self) -> u8 {
+        (self.segments_read * 100 / (self.segments + 1)).min(99) as u8
+    }
 }
 
 /// What was found, in numbers.
@@ -94,57 +101,74 @@ impl Loading {
 
 pub(crate) struct Loader {
     shared: Arc<Shared>,
-    segments: Vec<u32>,
+    segments: std::vec::IntoIter<u32>,
     last: Option<(u32, u64)>,
+    reading: Reading,
+    started: Instant,
 }
 
 impl Loader {
     pub(crate) fn new(shared: Arc<Shared>, segments: Vec<u32>, last: Option<(u32, u64)>) -> Loader {
-        Loader { shared, segments, last }
+        let (reading, started) = (Reading::new(Arc::clone(&shared.quarantine)), shared.clock.instant());
+        Loader { shared, segments: segments.into_iter(), last, reading, started }
     }
 
     pub(crate) fn run(self) {
+        let shared = Arc::clone(&self.shared);
         // Whatever ends this thread, nobody waits for it for ever.
-        let _end = EndOnDrop(&self.shared.loading);
-        let started = self.shared.clock.instant();
-        let mut reading = Reading::new(Arc::clone(&self.shared.quarantine));
-        for segment in &self.segments {
-            if self.shared.loading.has_ended() {
-                return;
-            }
-            if let Err(error) = self.read(*segment, &mut reading, None) {
-                reading.unreadable_segment(*segment, &error);
-            }
-            self.shared.loading.step();
+        let _end = EndOnDrop(&shared.loading);
+        let mut loader = Some(self);
+        while let Some(more) = loader {
+            loader = more.step();
         }
+    }
+
+    /// Reads one segment; behind the last there is no more to do.
+    pub(crate) fn step(mut self) -> Option<Loader> {
+        if self.shared.loading.has_ended() {
+            return None;
+        }
+        let Some(segment) = self.segments.next() else {
+            self.finish();
+            return None;
+        };
+        if let Err(error) = self.read(segment, None) {
+            self.reading.unreadable_segment(segment, &error);
+        }
+        self.shared.loading.step();
+        Some(self)
+    }
+
+    fn finish(mut self) {
         if let Some((segment, end)) = self.last
-            && let Err(error) = self.read(segment, &mut reading, Some(end))
+            && let Err(error) = self.read(segment, Some(end))
         {
             // It was read a moment ago and is written on, so it cannot be set aside: better to begin again.
             tracing::error!(segment, %error, "the last segment cannot be read any more");
-            return self.shared.seal();
+            self.shared.seal();
+            return self.shared.loading.end();
         }
-        let (ledger, unknown) = (reading.ledger, reading.unknown);
+        let Loader { shared, reading: Reading { ledger, unknown, .. }, started, .. } = self;
         let waiting = ledger.in_order();
         let loaded = Loaded { settled: ledger.settled, unknown, waiting: waiting.len() };
-        self.shared.ledger().complete_with(ledger);
-        let took = self.shared.clock.instant().saturating_since(started);
+        shared.ledger().complete_with(ledger);
+        let took = shared.clock.instant().saturating_since(started);
         tracing::info!(
             unsettled = loaded.waiting,
             settled = loaded.settled,
-            quarantined = self.shared.quarantine.len(),
+            quarantined = shared.quarantine.len(),
             duration_ms = took.as_millis() as u64,
             "all that waits in the journal is known"
         );
-        self.shared.marks.look_again();
-        self.shared.loading.finish(loaded, waiting);
+        shared.marks.look_again();
+        shared.loading.finish(loaded, waiting);
     }
 
-    fn read(&self, segment: u32, reading: &mut Reading, end: Option<u64>) -> io::Result<()> {
+    fn read(&mut self, segment: u32, end: Option<u64>) -> io::Result<()> {
         let file = self.shared.disk.open(&self.shared.config.directory.join(file_name(segment)))?;
         match end {
-            Some(end) => reading.beginning_of_active(segment, &file, end),
-            None => reading.sealed_segment(segment, &file),
+            Some(end) => self.reading.beginning_of_active(segment, &file, end),
+            None => self.reading.sealed_segment(segment, &file),
         }
     }
 }

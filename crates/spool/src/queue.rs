@@ -23,6 +23,16 @@ pub(crate) struct Entry {
     pub(crate) _permit: Option<OwnedSemaphorePermit>,
 }
 
+impl Entry {
+    /// The message that somebody wants to be told of as accepted.
+    pub(crate) fn offered(&self) -> Option<MessageId> {
+        match &self.answer {
+            Answer::Committed(message, _) => Some(*message),
+            Answer::Nobody | Answer::Durable(_) => None,
+        }
+    }
+}
+
 /// Waiting messages to be copied to the end of the log. What they become depends on what is settled when their group
 /// is written, so the commit thread makes the frames.
 pub(crate) struct Copies {
@@ -144,6 +154,14 @@ impl Queue {
         let mut waiting = self.lock();
         for entry in entries.into_iter().rev() {
             waiting.outcomes.push_front(entry);
+        }
+    }
+
+    /// The same for messages.
+    pub(crate) fn put_back_accepts(&self, entries: Vec<Entry>) {
+        let mut waiting = self.lock();
+        for entry in entries.into_iter().rev() {
+            waiting.accepts.push_front(entry);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::body::Cache;
 use crate::follow::Recent;
 use crate::ledger::Ledger;
 use crate::loading::Loading;
-use crate::quarantine::Quarantine;
+use crate::quarantine::{Kept, Quarantine};
 use crate::queue::{End, Entry, Queue};
 use crate::record::Logged;
 use crate::segment::file_name;
@@ -16,7 +16,7 @@ use crate::{Config, Disk, DiskFile, Fault, Position, Record};
 use mail::Clock;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, watch};
 
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) mode: Mode,
     pub(crate) config: Config,
     pub(crate) disk: Arc<dyn Disk>,
-    /// For measuring only.
+    /// For measuring, and for how long a reader waits before what it cannot read.
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) queue: Queue,
     pub(crate) intake_turns: Arc<Semaphore>,
@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) recent: Mutex<Recent>,
     pub(crate) files: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
     pub(crate) full: AtomicBool,
+    /// Followers that stand before a piece which the disk does not give.
+    pub(crate) stopped_followers: AtomicUsize,
 }
 
 impl Shared {
@@ -129,12 +131,21 @@ impl Shared {
         metrics::counter!("posthouse_spool_records_total").increment(group.len() as u64);
     }
 
+    /// Copies a damaged piece to quarantine; if that cannot be done, its segment stays.
+    pub(crate) fn set_aside(&self, file: &dyn DiskFile, position: Position, octets: u64) {
+        if self.quarantine.keep(file, position, octets) == Kept::NotCopied {
+            self.ledger().pin(position.segment());
+        }
+    }
+
     pub(crate) fn measure(&self) {
         let (segments, octets, open_octets, unsettled, pinned) = {
             let ledger = self.ledger();
             let (octets, open_octets) = (ledger.octets(), ledger.open_octets());
             (ledger.segments.len(), octets, open_octets, ledger.unsettled(), ledger.pinned())
         };
+        let stopped = self.stopped_followers.load(Ordering::Relaxed);
+        metrics::gauge!("posthouse_spool_readers_stopped").set(stopped as f64);
         metrics::gauge!("posthouse_spool_segments").set(segments as f64);
         metrics::gauge!("posthouse_spool_segments_pinned").set(pinned as f64);
         metrics::gauge!("posthouse_spool_octets", "of" => "segments").set(octets as f64);

@@ -29,9 +29,19 @@ impl Spool {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Spool, Steps, Recovery), Fault> {
-        let (spool, mut steps, recovery) = Spool::open_as(Mode::Stepped, config, disk, clock)?;
-        steps.load();
+        let (spool, mut steps, recovery) = Spool::open_loading(config, disk, clock)?;
+        while steps.load() {}
         Ok((spool, steps, recovery))
+    }
+
+    /// The same, and nothing is known yet of what waits from before. Whoever asks `Recovery` for it would wait for ever:
+    /// `Steps::load` comes first.
+    pub fn open_loading(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Spool, Steps, Recovery), Fault> {
+        Spool::open_as(Mode::Stepped, config, disk, clock)
     }
 }
 
@@ -43,11 +53,10 @@ impl Spool {
 }
 
 impl Steps {
-    /// Finds what waits from before; once.
-    fn load(&mut self) {
-        if let Some(loader) = self.loader.take() {
-            loader.run();
-        }
+    /// Looks through one more segment for what waits from before. False if all is known.
+    pub fn load(&mut self) -> bool {
+        self.loader = self.loader.take().and_then(Loader::step);
+        self.loader.is_some()
     }
 
     /// Writes, syncs and answers one group. False if nothing waits.

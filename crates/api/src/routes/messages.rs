@@ -5,19 +5,19 @@
 
 use crate::auth::{Named, Read, Submit, Within, peer_of};
 use crate::body::{Answer, Result, content_type};
-use crate::draft::raw_draft;
+use crate::claim::{Claim, places};
 use crate::held::{held, read_held};
 use crate::page::{Page, Query, request};
 use crate::problem::{Kind, Problem};
 use crate::send_body::SendMessage;
-use crate::sending::{Form, SendAnswer, drafts_of_json, offer_all};
+use crate::sending::{Posted, SendAnswer, all_done, offer_all};
 use crate::state::Api;
-use crate::steering::{Asked, stream_named};
+use crate::steering::stream_named;
 use axum::extract::{Request, State};
 use database::{AttemptRow, MessageFilter, MessageRow, RecipientRow, RecipientState};
 use mail::{Mailbox, MessageId, StreamId, TenantId, Timestamp};
 use queue::control::WaitingView;
-use registry::{Sender, Snapshot, Steering};
+use registry::{Sender, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -195,18 +195,23 @@ pub async fn send(
     let (parts, body) = request.into_parts();
     let mut held = held(&api, &scope.access, &parts.extensions);
     let body = read_held(&parts.headers, body, api.config().message_body_octets_max, &mut held).await?;
-    let (drafts, form) = match kind.as_str() {
-        "message/rfc822" => {
-            let draft = raw_draft(&body, None, Vec::new(), Steering::default())?;
-            (vec![draft], (Form::Single, Asked::default()))
-        }
-        "application/json" => drafts_of_json(&api, sender, &body, &mut held)?,
+    let octets = body.len();
+    let posted = match kind.as_str() {
+        "message/rfc822" => Posted::Finished(body),
+        "application/json" => Posted::of_json(&api, &body)?,
         _ => {
             let detail = "send application/json or message/rfc822";
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
     };
-    let answer = offer_all(&api, sender, peer, drafts, form).await?;
+    let (count, form) = (posted.count(), posted.form());
+    let claim = parts.extensions.get::<Claim>();
+    let places = places(&api, (&scope.access, scope.tenant), claim, count).await?;
+    if let Some(answer) = all_done(&places, form) {
+        return Ok(Answer::accepted(answer));
+    }
+    let (drafts, asked) = posted.into_drafts(&api, sender, octets, &mut held)?;
+    let answer = offer_all(&api, (sender, peer), (drafts, places), (form, asked)).await?;
     Ok(Answer::accepted(answer))
 }
 

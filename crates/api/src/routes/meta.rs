@@ -3,7 +3,7 @@
 //! No credential is needed and nothing of a tenant is told. `/metrics` has no tenant, domain or address in its labels.
 
 use crate::body::Answer;
-use crate::state::{Api, Readiness, Reason};
+use crate::state::{Api, Journal, Readiness, Reason};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -30,6 +30,8 @@ pub struct ReadyAnswer {
     ready: bool,
     /// Why not; empty if it is.
     reasons: Vec<Reason>,
+    /// Null until it is open.
+    journal: Option<Journal>,
 }
 
 /// Is the process alive?
@@ -48,9 +50,9 @@ pub async fn ready(State(api): State<Api>) -> Answer<ReadyAnswer> {
 
 /// 503 if there is any reason.
 pub fn answer(readiness: Readiness) -> Answer<ReadyAnswer> {
-    let reasons = readiness.reasons;
+    let Readiness { reasons, journal } = readiness;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Answer(status, ReadyAnswer { ready: reasons.is_empty(), reasons })
+    Answer(status, ReadyAnswer { ready: reasons.is_empty(), reasons, journal })
 }
 
 /// Figures for Prometheus

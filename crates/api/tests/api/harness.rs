@@ -92,6 +92,17 @@ impl House {
         House::of(state, parts)
     }
 
+    /// On a disk with too little room for mail.
+    pub async fn open_without_room() -> House {
+        let (mut state, mut parts) = state(Config::default()).await;
+        let clock = Arc::clone(&parts.clock) as Arc<dyn Clock>;
+        let directory = parts.directory.path().join("full");
+        let journal = spool::Config { directory, reserve_octets: u64::MAX, ..Default::default() };
+        parts.spool = Spool::open(journal, Arc::new(RealDisk), Arc::clone(&clock)).unwrap().0;
+        state.submission = submission(&parts.spool, &parts.snapshots, clock, ingress::Limits::default());
+        House::of(state, parts)
+    }
+
     /// Octets of messages in flight.
     pub fn octets_held(&self) -> u64 {
         self.submission.octets_held()
@@ -265,9 +276,9 @@ pub struct Parts {
 /// Everything the API is handed, with a shared pool and an operator in the registry.
 pub async fn state(config: Config) -> (AppState, Parts) {
     let test = TestDatabase::new().await;
-    let database = test.database.clone();
+    let database = test.database.for_callers();
     seed(&database).await;
-    let (snapshots, follower) = Follower::start(database.clone(), &test.config).await.unwrap();
+    let (snapshots, follower) = Follower::start(test.database.clone(), &test.config).await.unwrap();
     let clock: Arc<dyn Clock> = Arc::clone(&test.clock) as Arc<dyn Clock>;
     let directory = tempfile::tempdir().unwrap();
     let journal =
@@ -293,6 +304,7 @@ pub async fn state(config: Config) -> (AppState, Parts) {
         delivery: api::Delivery::none(),
         why: Arc::new(|_| async { None }.boxed()),
         cancel: Arc::new(|_| async { Some(0) }.boxed()),
+        told: Arc::new(|| async {}.boxed()),
         config,
     };
     (

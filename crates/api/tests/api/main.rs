@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "tests")]
 
 mod auth;
+mod begun_again;
 mod crowd;
 mod dns;
 mod domains;

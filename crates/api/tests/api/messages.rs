@@ -199,6 +199,24 @@ async fn a_batch_is_one_message_for_each_and_ends_where_the_quota_ends() {
 }
 
 #[tokio::test]
+async fn without_room_for_mail_a_call_is_refused_as_just_that_and_may_be_repeated() {
+    let house = House::open_without_room().await;
+    let client = house.ready_client("a.example").await;
+    let message = json!({"from": "n@a.example", "to": ["b@example.org"], "subject": "Hi", "text": "x"});
+    let batch =
+        json!({"from": "n@a.example", "recipients": [{"to": "b@example.org"}], "subject": "Hi", "text": "x"});
+    let keyed: &[_] = &[("idempotency-key", "k")];
+    for (body, headers) in [(&message, &[][..]), (&batch, &[]), (&message, keyed), (&message, keyed)] {
+        let path = "/v1/tenants/self/messages";
+        let reply = house.call_with("POST", path, &client.key, Some(body.clone()), headers).await;
+        assert_eq!(reply.problem(507), "storage_full");
+        assert_eq!(reply.headers["retry-after"], "30");
+        assert!(!reply.headers.contains_key("idempotency-replayed"));
+    }
+    assert_eq!(house.spool.status().unsettled, 0);
+}
+
+#[tokio::test]
 async fn sending_goes_on_while_postgresql_is_away_and_everything_else_is_told_to_wait() {
     let house = House::open().await;
     let client = house.ready_client("a.example").await;

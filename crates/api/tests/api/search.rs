@@ -27,7 +27,7 @@ fn deferred() -> Outcome {
 }
 
 /// A message with two recipients, the first deferred once, as the reader of the journal writes it.
-fn batch(client: &Client, stream: StreamId, id: MessageId, now: Timestamp) -> Batch {
+pub fn batch(client: &Client, stream: StreamId, id: MessageId, now: Timestamp) -> Batch {
     let message = MessageNew {
         id,
         tenant: client.id(),

@@ -1,50 +1,73 @@
 //! Idempotency keys.
 
 use crate::fixture::*;
-use database::Begun;
+use database::{Batch, Begun, Database, Fault};
+use registry::Access;
 use std::time::Duration;
 
 const LEASE: Duration = Duration::from_secs(30);
+
+async fn begin(database: &Database, access: &Access, hash: u8) -> Begun {
+    database.idempotency_begin(access, "k", &[hash; 32], LEASE).await.unwrap()
+}
 
 #[tokio::test]
 async fn a_second_request_waits_then_gets_the_first_answer_and_another_body_is_refused() {
     let (test, one) = with_tenant().await;
     let (database, access) = (&test.database, admin_of(one.tenant.id));
-    let begin = |hash: u8| database.idempotency_begin(&access, "k", Box::leak(Box::new([hash; 32])), LEASE);
-    assert_eq!(begin(1).await.unwrap(), Begun::First);
-    assert_eq!(begin(1).await.unwrap(), Begun::Running);
-    assert_eq!(begin(2).await.unwrap(), Begun::Mismatch);
+    let begin = |hash| begin(database, &access, hash);
+    assert!(matches!(begin(1).await, Begun::First { .. }));
+    assert_eq!(begin(1).await, Begun::Running);
+    assert_eq!(begin(2).await, Begun::Mismatch);
     database.idempotency_finish(&access, "k", 202, b"{}").await.unwrap();
-    assert_eq!(begin(1).await.unwrap(), Begun::Done { status: 202, body: b"{}".to_vec() });
-    assert_eq!(begin(2).await.unwrap(), Begun::Mismatch);
-    database.idempotency_abandon(&access, "k").await.unwrap();
-    assert_eq!(begin(1).await.unwrap(), Begun::Done { status: 202, body: b"{}".to_vec() });
+    assert_eq!(begin(1).await, Begun::Done { status: 202, body: b"{}".to_vec() });
+    assert_eq!(begin(2).await, Begun::Mismatch);
+    database.idempotency_release(&access, "k").await.unwrap();
+    assert_eq!(begin(1).await, Begun::Done { status: 202, body: b"{}".to_vec() });
 }
 
 #[tokio::test]
-async fn a_lease_that_ran_out_can_be_taken_again_and_one_given_back_at_once() {
+async fn a_lease_that_ran_out_is_taken_again_and_when_it_was_first_taken_is_remembered() {
     let (test, one) = with_tenant().await;
     let (database, access) = (&test.database, admin_of(one.tenant.id));
-    assert_eq!(database.idempotency_begin(&access, "k", &[1; 32], LEASE).await.unwrap(), Begun::First);
+    let begin = |hash| begin(database, &access, hash);
+    let Begun::First { claimed_at } = begin(1).await else { panic!("it is new") };
     test.clock.advance(Duration::from_secs(31));
-    assert_eq!(database.idempotency_begin(&access, "k", &[1; 32], LEASE).await.unwrap(), Begun::First);
-    database.idempotency_abandon(&access, "k").await.unwrap();
-    assert_eq!(database.idempotency_begin(&access, "k", &[2; 32], LEASE).await.unwrap(), Begun::First);
+    assert_eq!(begin(2).await, Begun::Mismatch, "the first may have done its work");
+    assert_eq!(begin(1).await, Begun::Again { claimed_at });
+    assert_eq!(begin(1).await, Begun::Running, "the lease is a new one");
+    test.clock.advance(Duration::from_secs(31));
+    assert_eq!(begin(1).await, Begun::Again { claimed_at });
+}
+
+#[tokio::test]
+async fn a_lease_that_was_given_back_is_taken_at_once_and_by_another_request_as_if_new() {
+    let (test, one) = with_tenant().await;
+    let (database, access) = (&test.database, admin_of(one.tenant.id));
+    let begin = |hash| begin(database, &access, hash);
+    let Begun::First { claimed_at } = begin(1).await else { panic!("it is new") };
+    database.idempotency_release(&access, "k").await.unwrap();
+    assert_eq!(begin(1).await, Begun::Again { claimed_at });
+    test.clock.advance(Duration::from_secs(5));
+    database.idempotency_release(&access, "k").await.unwrap();
+    let Begun::Again { claimed_at: second } = begin(2).await else { panic!("the key was taken before") };
+    assert!(second > claimed_at, "another request is another call");
+    assert_eq!(begin(1).await, Begun::Mismatch);
 }
 
 #[tokio::test]
 async fn a_lease_that_is_renewed_is_not_given_away_and_an_answer_stays() {
     let (test, one) = with_tenant().await;
     let (database, access) = (&test.database, admin_of(one.tenant.id));
-    assert_eq!(database.idempotency_begin(&access, "k", &[1; 32], LEASE).await.unwrap(), Begun::First);
+    assert!(matches!(begin(database, &access, 1).await, Begun::First { .. }));
     test.clock.advance(Duration::from_secs(20));
     database.idempotency_renew(&access, "k", LEASE).await.unwrap();
     test.clock.advance(Duration::from_secs(20));
-    assert_eq!(database.idempotency_begin(&access, "k", &[1; 32], LEASE).await.unwrap(), Begun::Running);
+    assert_eq!(begin(database, &access, 1).await, Begun::Running);
     database.idempotency_finish(&access, "k", 201, b"{}").await.unwrap();
     database.idempotency_renew(&access, "k", LEASE).await.unwrap();
     let kept = Begun::Done { status: 201, body: b"{}".to_vec() };
-    assert_eq!(database.idempotency_begin(&access, "k", &[1; 32], LEASE).await.unwrap(), kept);
+    assert_eq!(begin(database, &access, 1).await, kept);
 }
 
 #[tokio::test]
@@ -52,11 +75,32 @@ async fn the_same_key_of_another_actor_is_another_key() {
     let (test, one) = with_tenant().await;
     let two = onboard(&test.database, "Two", "two.example").await;
     for tenant in [one.tenant.id, two.tenant.id] {
-        let begun = test.database.idempotency_begin(&admin_of(tenant), "k", &[1; 32], LEASE).await.unwrap();
-        assert_eq!(begun, Begun::First);
+        assert!(matches!(begin(&test.database, &admin_of(tenant), 1).await, Begun::First { .. }));
     }
     test.clock.advance(Duration::from_secs(86_401));
     assert_eq!(test.database.idempotency_forget(&house(), one.tenant.created_at).await.unwrap(), 0);
     let later = one.tenant.created_at.saturating_add(Duration::from_secs(1));
     assert_eq!(test.database.idempotency_forget(&house(), later).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_message_is_known_to_its_tenant_alone() {
+    let (test, one) = with_tenant().await;
+    let two = onboard(&test.database, "Two", "two.example").await;
+    let messages = [1, 2].map(|seed| crate::projection::message(&one, seed));
+    let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
+    let batch =
+        Batch { messages: messages[..1].to_vec(), cursor_name: "test".to_owned(), ..Batch::default() };
+    test.database.projection_apply(&house(), &batch).await.unwrap();
+    for (access, tenant, count) in [
+        (admin_of(one.tenant.id), one.tenant.id, 1),
+        (admin_of(two.tenant.id), two.tenant.id, 0),
+        (house(), two.tenant.id, 0),
+    ] {
+        let known = test.database.messages_known(&access, tenant, &ids).await.unwrap();
+        assert_eq!(known.len(), count);
+        assert!(!known.contains(&ids[1]));
+    }
+    let foreign = test.database.messages_known(&admin_of(two.tenant.id), one.tenant.id, &ids).await;
+    assert!(matches!(foreign, Err(Fault::NotFound(_))), "{foreign:?}");
 }

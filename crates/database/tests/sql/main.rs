@@ -14,6 +14,7 @@ mod idempotency;
 mod isolation;
 mod migrate;
 mod onboard;
+mod patience;
 mod pool;
 mod projection;
 mod quota;

@@ -23,12 +23,18 @@ async fn a_sync_that_fails_is_a_451_and_so_is_everything_after_it() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_a_451() {
+async fn a_full_disk_is_a_452_and_goes_by() {
     let disk = LyingDisk::new();
     let lying = disk.clone();
     let world = World::with(|plan| plan.disk = Arc::new(lying)).await;
     let mut client = world.log_in().await;
+    let mail = message("a@client.example");
     disk.set_capacity(Some(disk.used()));
-    let reply = client.submit("a@client.example", &["anna@example.org"], &message("a@client.example")).await;
-    assert!(reply.starts_with("451 4.3.0"), "{reply}");
+    for _ in 0..2 {
+        let reply = client.submit("a@client.example", &["anna@example.org"], &mail).await;
+        assert!(reply.starts_with("452 4.3.1") && reply.contains("retry in 30 s"), "{reply}");
+    }
+    disk.set_capacity(None);
+    let reply = client.submit("a@client.example", &["anna@example.org"], &mail).await;
+    assert!(reply.starts_with("250"), "{reply}");
 }

@@ -92,3 +92,115 @@ async fn a_body_is_read_from_memory_or_from_the_disk_and_nowhere_else() {
         assert!(matches!(spool.body(beyond).await, Err(Fault::NotAMessage(_))));
     }
 }
+
+/// Stands still until it is moved.
+#[derive(Default)]
+struct HandClock(std::sync::atomic::AtomicU64);
+
+impl Clock for HandClock {
+    fn timestamp(&self) -> Timestamp {
+        StoppedClock.timestamp()
+    }
+    fn instant(&self) -> Instant {
+        Instant::from_micros(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
+const MESSAGES: u64 = 100;
+
+/// Some segments, nothing of them in memory; the disk does not give a part of the middle of the second. Says which message
+/// lies there.
+async fn with_a_bad_sector(clock: &Arc<HandClock>) -> (LyingDisk, Spool, PathBuf, u64) {
+    let disk = LyingDisk::new();
+    let config =
+        Config { body_cache_octets_max: 0, recent_records_max: 0, segment_octets_max: 24_000, ..config() };
+    let (spool, _) =
+        Spool::open(config, Arc::new(disk.clone()), Arc::clone(clock) as Arc<dyn Clock>).unwrap();
+    let committed = append(&spool, 0..MESSAGES).await;
+    let middle = |committed: &Committed| committed.position() >= Position::new(2, 12_000);
+    let bad = committed.iter().position(middle).unwrap();
+    let offset = u64::from(committed[bad].position().offset());
+    assert_eq!(committed[bad].position().segment(), 2);
+    let path = segment_path(2);
+    disk.fail_reads(&path, offset..offset + 40);
+    (disk, spool, path, bad as u64)
+}
+
+/// Everything up to where the follower stops, and the follower waiting there.
+async fn until_it_stops(spool: &Spool) -> (Vec<MessageId>, tokio::task::JoinHandle<(Follower, Batch)>) {
+    let mut follower = spool.follow(Position::START);
+    let mut seen = Vec::new();
+    loop {
+        let mut waiting = tokio::spawn(async move {
+            let batch = follower.next_batch(7).await.unwrap();
+            (follower, batch)
+        });
+        let next = loop {
+            match tokio::time::timeout(Duration::from_millis(20), &mut waiting).await {
+                Ok(next) => break Some(next.unwrap()),
+                Err(_) if spool.status().readers_stopped == 1 => break None,
+                Err(_) => {}
+            }
+        };
+        match next {
+            None => return (seen, waiting),
+            Some((on, batch)) => {
+                seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
+                follower = on;
+            }
+        }
+    }
+}
+
+type Batch = Vec<(Position, Arc<Record>)>;
+
+#[tokio::test]
+async fn a_bad_sector_that_passes_costs_a_follower_nothing() {
+    let (disk, spool, path, bad) = with_a_bad_sector(&Arc::default()).await;
+    let (mut seen, waiting) = until_it_stops(&spool).await;
+    let stopped_at = seen.len() as u64;
+    assert_eq!(seen, ids(0..stopped_at));
+    // A read that fails is done again block by block: what lies in front of that block is told.
+    assert!(stopped_at <= bad && stopped_at + 8 > bad, "{stopped_at} of {bad}");
+    assert_eq!(spool.status().quarantined, 0, "nobody knows that it is damaged");
+    disk.fail_reads(&path, 0..0);
+    let (mut follower, batch) = waiting.await.unwrap();
+    seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
+    seen.extend(read_ids(&mut follower, MESSAGES as usize - seen.len(), 7).await);
+    assert_eq!(seen, ids(0..MESSAGES));
+    let status = spool.status();
+    assert_eq!((status.readers_stopped, status.quarantined, status.pinned), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_bad_sector_that_stays_costs_the_records_in_it_after_a_while_and_its_segment_is_kept() {
+    let clock = Arc::<HandClock>::default();
+    let (disk, spool, path, bad) = with_a_bad_sector(&clock).await;
+    let (mut seen, waiting) = until_it_stops(&spool).await;
+    let stopped_at = seen.len() as u64;
+    clock.0.store(60_000_000, std::sync::atomic::Ordering::SeqCst);
+    let (mut follower, batch) = waiting.await.unwrap();
+    seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
+    while follower.position() < spool.status().end {
+        let batch = follower.next_batch(7).await.unwrap();
+        seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
+    }
+    let goes_on_at = MESSAGES - (seen.len() as u64 - stopped_at);
+    assert_eq!(seen, [ids(0..stopped_at), ids(goes_on_at..MESSAGES)].concat());
+    assert!(goes_on_at > bad && goes_on_at < bad + 8, "{goes_on_at} of {bad}");
+    let status = spool.status();
+    assert_eq!((status.readers_stopped, status.quarantined, status.pinned), (0, 1, 1));
+    // It was the reading that failed: what lies there is delivered when the disk gives it.
+    disk.fail_reads(&path, 0..0);
+    let (place, _) = spool.shared().ledger().waiting(message(bad, 1).message).unwrap();
+    assert_eq!(spool.body(place).await.unwrap(), body(bad));
+}
+
+#[tokio::test]
+async fn a_follower_that_goes_away_does_not_count_as_stopped() {
+    let (_disk, spool, ..) = with_a_bad_sector(&Arc::default()).await;
+    let (_, waiting) = until_it_stops(&spool).await;
+    waiting.abort();
+    assert!(waiting.await.is_err());
+    assert_eq!(spool.status().readers_stopped, 0);
+}

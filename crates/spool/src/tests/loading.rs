@@ -66,6 +66,32 @@ async fn mail_is_taken_followed_and_settled_while_the_rest_is_still_read() {
 }
 
 #[tokio::test]
+async fn how_far_it_is_is_told_segment_by_segment_and_mail_is_taken_meanwhile() {
+    let disk = left_behind().await;
+    let (spool, mut steps, recovery) =
+        Spool::open_loading(small(), Arc::new(disk.clone()), Arc::new(StoppedClock)).unwrap();
+    let (mut percents, mut taken) = (Vec::new(), 100..);
+    loop {
+        percents.push(spool.status().loading.unwrap().percent());
+        let number = taken.next().unwrap();
+        let intake = spool.intake();
+        let mut offer = Box::pin(intake.append(message(number, 1), body(number)));
+        assert!(futures_util::FutureExt::now_or_never(&mut offer).is_none());
+        while steps.commit() {}
+        let _ = offer.await.unwrap();
+        if !steps.load() {
+            break;
+        }
+    }
+    let segments = percents.len();
+    assert!(segments > 4 && percents[0] == 0 && percents[segments - 1] < 100, "{percents:?}");
+    assert!(percents.windows(2).all(|pair| pair[0] < pair[1]), "{percents:?}");
+    assert_eq!(spool.status().loading, None);
+    assert_eq!(ids(recovery), expected(10..20));
+    assert_eq!(spool.status().unsettled, 10 + segments);
+}
+
+#[tokio::test]
 async fn a_power_cut_before_all_is_known_costs_nothing() {
     let disk = left_behind().await;
     for seed in 0..10 {

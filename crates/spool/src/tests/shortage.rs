@@ -3,6 +3,7 @@
 use super::forward_crash::{Told, check, day, opened, operations};
 use super::*;
 use crate::lying::Times;
+use futures_util::FutureExt as _;
 use rustix::io::Errno;
 
 const NO_SPACE: i32 = Errno::NOSPC.raw_os_error();
@@ -87,6 +88,67 @@ async fn no_descriptors_at_a_rotation_pass_and_outcomes_wait_them_out() {
     drop(spool);
     let (_, recovery) = open(&small(), &disk.crash(&mut Random::from_number(1)));
     assert_eq!(recovery.unsettled.len(), taken + 10);
+}
+
+/// Messages of one group, offered one after the other; each with what it was told.
+async fn group(spool: &Spool, steps: &mut Steps, numbers: std::ops::Range<u64>) -> Vec<(MessageId, bool)> {
+    let intake = spool.intake();
+    let mut offers: Vec<_> =
+        numbers.clone().map(|number| Box::pin(intake.append(message(number, 1), body(number)))).collect();
+    offers.iter_mut().for_each(|offer| assert!(offer.now_or_never().is_none()));
+    while steps.commit() {}
+    let mut told = Vec::new();
+    for offer in offers {
+        told.push(offer.await.is_ok());
+    }
+    numbers.map(|number| message(number, 1).message).zip(told).collect()
+}
+
+/// After a power cut right after the refusal nothing of what was refused is there: whoever offered it comes again.
+fn stays_refused(disk: &LyingDisk, told: &[(MessageId, bool)], what: &str) {
+    let disk = disk.kill();
+    for seed in 0..30 {
+        let (_spool, recovery) = open(&small(), &disk.kill().crash(&mut Random::from_number(seed)));
+        let found: Vec<MessageId> = recovery.unsettled.map(|waiting| waiting.accepted.message).collect();
+        let kept: Vec<MessageId> = told.iter().filter(|(_, kept)| *kept).map(|(id, _)| *id).collect();
+        assert_eq!(found, kept, "{what}, seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_for_want_of_a_descriptor_does_not_come_back() {
+    let mut refused = 0;
+    // Making the new segment, making its name durable, and what is done with it then.
+    for nth in 1..=6 {
+        let disk = LyingDisk::new();
+        let (spool, mut steps, _) =
+            Spool::open_stepped(small(), Arc::new(disk.clone()), Arc::new(StoppedClock)).unwrap();
+        let mut told = group(&spool, &mut steps, 0..3).await;
+        disk.fail_operation(nth, Times::Once, NO_DESCRIPTORS);
+        told.extend(group(&spool, &mut steps, 10..13).await);
+        // A write or sync that fails seals, and then nobody was told no.
+        if !spool.sealed() {
+            refused += told.iter().filter(|(_, kept)| !kept).count();
+            stays_refused(&disk, &told, &format!("no descriptor at {nth}"));
+        }
+    }
+    assert_eq!(refused, 6, "the group was refused when the file and when its directory could not be opened");
+}
+
+#[tokio::test]
+async fn what_was_refused_for_want_of_room_does_not_come_back() {
+    // The first of the group is whole in the file, the last is not.
+    for left in (0..4_000).step_by(211) {
+        let disk = LyingDisk::new();
+        let (spool, mut steps, _) =
+            Spool::open_stepped(config(), Arc::new(disk.clone()), Arc::new(StoppedClock)).unwrap();
+        let mut told = group(&spool, &mut steps, 0..3).await;
+        disk.set_capacity(Some(disk.used() + left));
+        told.extend(group(&spool, &mut steps, 10..20).await);
+        assert!(!spool.sealed() && told[3..].iter().all(|(_, kept)| !kept));
+        disk.set_capacity(None);
+        stays_refused(&disk, &told, &format!("{left} octets left"));
+    }
 }
 
 #[tokio::test]
