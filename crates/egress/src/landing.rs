@@ -126,7 +126,7 @@ impl Dispatcher {
             Some(RetryHint::After(time)) => {
                 random.jitter(time, 10).min(self.schedule.delay(u32::MAX, random))
             }
-            Some(RetryHint::NextSource | RetryHint::Ipv4) | None => self.schedule.delay(attempt, random),
+            None => self.schedule.delay(attempt, random),
         };
         let due = (now.instant + delay).min(delivery.entry.expires);
         self.actions.push_back(Action::Record(attempted(&delivery, judged, timing, now.wall(due))));
