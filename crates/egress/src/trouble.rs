@@ -221,18 +221,20 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
         _ if early => Signal::Feedback(Feedback::Gone),
         BreakKind::Timeout => Signal::Feedback(Feedback::Gone),
         BreakKind::Eof | BreakKind::Protocol | BreakKind::TlsFailed | BreakKind::Io => {
+        BreakKind::Withheld => "our journal did not keep up, so the message was not ended",
             Signal::Feedback(Feedback::Slower)
         }
     };
     let closed_while_idle = at.warm
         && matches!(broken.kind, BreakKind::Eof | BreakKind::Io)
         && matches!(broken.stage, Stage::Reset | Stage::Mail);
-    if closed_while_idle {
+    if closed_while_idle || broken.kind == BreakKind::Withheld {
         let mut judged = Found::soft(class, stage, words).judged(at, profiles, NEUTRAL);
         judged.next = Next::GiveBack;
         return judged;
     }
     Found::soft(class, stage, words).judged(at, profiles, signal)
+        BreakKind::Withheld => NEUTRAL,
 }
 
 fn missing(missing: Missing, at: &Circumstances, profiles: &Profiles) -> Judged {

@@ -122,6 +122,17 @@ fn a_kept_session_that_is_found_closed_is_no_attempt() {
     assert_eq!(breaking(Stage::Mail, BreakKind::Timeout, true).next, AGAIN);
 }
 
+/// The site did nothing wrong and nothing was asked of it: no attempt, no lesson.
+#[test]
+fn what_we_hold_back_ourselves_is_no_attempt() {
+    for stage in [Stage::Data, Stage::Body] {
+        for warm in [true, false] {
+            let judged = breaking(stage, BreakKind::Withheld, warm);
+            assert_eq!((judged.next, judged.signal), (Next::GiveBack, NEUTRAL), "{stage:?}");
+        }
+    }
+}
+
 #[test]
 fn only_a_definite_answer_of_the_dns_ends_a_message() {
     let profiles = Profiles::shipped();
