@@ -137,6 +137,7 @@ impl Dispatcher {
             queue: Queue::new(),
             schedule: ways.config.schedule().unwrap_or_default(),
             ways,
+            short_until: None,
             tenants: HashMap::new(),
             actions: VecDeque::new(),
             cancelled,
@@ -294,7 +295,7 @@ impl Dispatcher {
             (None, _) => return false,
             (Some(Polled::Expired(delivery)), _) => self.expire(delivery, now),
             (Some(Polled::Deliver(delivery)), Some(placement)) => {
-                crate::run::took_turn(&delivery);
+                crate::measured::took_turn(&delivery);
                 self.send(delivery, placement, now);
             }
             (Some(Polled::Deliver(_)), None) => unreachable!("the gate opens only with a placement"),

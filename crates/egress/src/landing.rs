@@ -35,6 +35,9 @@ impl Dispatcher {
             true if worn || self.draining => self.close(session),
             true => self.ways.sessions.rest(session, now.instant + self.ways.patience(&destination)),
             false => {}
+        if report.at.carried == 0 {
+            self.ways.learn_of_shortage(&report.cause, now.instant);
+        }
         }
         self.ways.sessions.list(session);
         match room {

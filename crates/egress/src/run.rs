@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::dispatch::{Action, Dispatcher, Event, Order};
 use crate::error::Fault;
 use crate::handle::{EgressHandle, REQUESTS_MAX, Request};
+use crate::measured;
 use crate::record::Now;
 use crate::resolve::{Resolver, Route, Unresolved};
 use crate::session::{self, Surroundings};
@@ -230,7 +231,7 @@ impl Run {
         while let Some(action) = self.dispatcher.poll_action() {
             match action {
                 Action::Record(record) => {
-                    count(&record);
+                    measured::count(&record);
                     records.push(record);
                 }
                 Action::Resolve(domain) => self.look_up(domain),
@@ -336,55 +337,5 @@ impl Run {
                 let _ = answer.send(());
             }
         }
-    }
-}
-
-fn count(record: &OutcomeRecord) {
-    match record {
-        OutcomeRecord::Attempted(attempted) => {
-            metrics::counter!("posthouse_egress_deferred_total").increment(1);
-            first_attempt(attempted.attempt, attempted.queued_ms);
-            tracing::debug!(
-                tenant.id = %attempted.tenant,
-                message.id = %attempted.message,
-                recipient = attempted.recipient,
-                site = %attempted.site,
-                attempt = attempted.attempt,
-                class = %attempted.outcome.class,
-                duration_ms = attempted.duration_ms,
-                "recipient deferred"
-            );
-        }
-        OutcomeRecord::Settled(settled) => {
-            first_attempt(settled.attempt, settled.queued_ms);
-            tracing::debug!(
-                tenant.id = %settled.tenant,
-                message.id = %settled.message,
-                recipient = settled.recipient,
-                site = settled.site.as_ref().map(tracing::field::display),
-                attempt = settled.attempt,
-                class = settled.outcome.as_ref().map(|outcome| tracing::field::display(&outcome.class)),
-                duration_ms = settled.duration_ms,
-                settlement = settled.settlement.as_str(),
-                "recipient settled"
-            );
-            metrics::counter!("posthouse_egress_settled_total", "settlement" => settled.settlement.as_str())
-                .increment(1);
-        }
-    }
-}
-
-/// What other tenants sent while this one waited, over what fairness allows them: never above 1.
-pub(crate) fn took_turn(delivery: &queue::Delivery) {
-    if let Some(turn) = delivery.turn {
-        metrics::histogram!("posthouse_sched_wait_vs_bound").record(turn.octets as f64 / turn.bound as f64);
-    }
-}
-
-/// From being due to the first attempt.
-fn first_attempt(attempt: u32, queued_ms: u64) {
-    if attempt == 1 {
-        metrics::histogram!("posthouse_queued_seconds")
-            .record(Duration::from_millis(queued_ms).as_secs_f64());
     }
 }

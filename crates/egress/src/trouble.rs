@@ -7,6 +7,7 @@
 //! - A 5yz greeting is not the end of a recipient. It is about the address that we come from; one blocked address
 //!   must not burn a list.
 //! - A connection that was kept open and is found closed is not an attempt: sites close idle sessions as they like.
+//!   Nor is a message that we held back ourselves, or for which we had no connection to spare.
 //! - A break after the final dot is tried again although the site may have the message: twice is better than never
 //!   (RFC 1047).
 
@@ -116,7 +117,8 @@ fn judge_cause(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged
         }
         Cause::Shortage => {
             let words = "there is no connection to spare here just now; it is tried again";
-            Found::soft("unknown", "connect", words.to_owned()).judged(at, profiles, NEUTRAL)
+            let judged = Found::soft("unknown", "connect", words.to_owned()).judged(at, profiles, NEUTRAL);
+            Judged { next: Next::GiveBack, ..judged }
         }
         Cause::Unreadable => {
             let words = "the stored message could not be read; it is tried again";
