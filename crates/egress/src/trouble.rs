@@ -41,6 +41,14 @@ pub enum Cause {
     Expired,
 }
 
+impl Cause {
+    /// The site has the message, and whoever forgets that sends it again. No further message may be ended over the same
+    /// connection before the record of this one is durable.
+    pub fn needs_proof(&self) -> bool {
+        matches!(self, Cause::Delivered(_))
+    }
+}
+
 /// Where it was tried and how.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Circumstances {
@@ -213,6 +221,7 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
         BreakKind::Protocol => "the site's answer was no SMTP reply",
         BreakKind::TlsFailed => "the TLS handshake failed",
         BreakKind::Io => "the connection broke",
+        BreakKind::Withheld => "our journal did not keep up, so the message was not ended",
     };
     let class = if broken.kind == BreakKind::TlsFailed { "tls.failed" } else { "remote.down" };
     let words = match broken.maybe_delivered {
@@ -223,9 +232,9 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
         _ if early => Signal::Feedback(Feedback::Gone),
         BreakKind::Timeout => Signal::Feedback(Feedback::Gone),
         BreakKind::Eof | BreakKind::Protocol | BreakKind::TlsFailed | BreakKind::Io => {
-        BreakKind::Withheld => "our journal did not keep up, so the message was not ended",
             Signal::Feedback(Feedback::Slower)
         }
+        BreakKind::Withheld => NEUTRAL,
     };
     let closed_while_idle = at.warm
         && matches!(broken.kind, BreakKind::Eof | BreakKind::Io)
@@ -236,7 +245,6 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
         return judged;
     }
     Found::soft(class, stage, words).judged(at, profiles, signal)
-        BreakKind::Withheld => NEUTRAL,
 }
 
 fn missing(missing: Missing, at: &Circumstances, profiles: &Profiles) -> Judged {

@@ -1,9 +1,10 @@
 //! What waits for the commit thread, and when a group is worth a sync.
 //!
 //! A sync costs the same for one record and for five hundred. So the thread waits, after a group that many took part
-//! in, until as many have come again or a few milliseconds have passed; a client alone never waits. Completion
-//! records ride along with messages, or go by themselves after the same few milliseconds. Bounded by the permits
-//! that each entry carries.
+//! in, until as many have come again or a few milliseconds have passed; a client alone never waits. The same goes for
+//! completion records that a session waits for, counted by themselves: sessions come again faster than clients. Other
+//! completion records ride along, or go by themselves after the same few milliseconds. Bounded by the permits that each
+//! entry carries.
 
 use crate::record::Logged;
 use crate::segment::Frame;
@@ -21,6 +22,23 @@ pub(crate) struct Entry {
     pub(crate) answer: Answer,
     /// Gives the turn back when the entry is done with.
     pub(crate) _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Entry {
+    /// A session goes no further without it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        matches!(self.answer, Answer::Proof(_))
+    }
+}
+
+impl Turnout {
+    pub(crate) const ONE: Turnout = Turnout { messages: 1, proofs: 1 };
+}
+
+impl Default for Turnout {
+    fn default() -> Turnout {
+        Turnout::ONE
+    }
 }
 
 /// Waiting messages to be copied to the end of the log. What they become depends on what is settled when their group
@@ -49,6 +67,15 @@ pub(crate) enum Answer {
     Nobody,
     Committed(MessageId, oneshot::Sender<Result<Committed, Fault>>),
     Durable(oneshot::Sender<Result<(), Fault>>),
+    /// The session that made the delivery; it hears nothing if it comes to nothing.
+    Proof(oneshot::Sender<()>),
+}
+
+/// How many took part in a group, of those that somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turnout {
+    pub(crate) messages: usize,
+    pub(crate) proofs: usize,
 }
 
 impl Answer {
@@ -60,6 +87,8 @@ impl Answer {
                 drop(sender.send(result.map(|position| Committed { message, position })));
             }
             Answer::Durable(sender) => drop(sender.send(result.map(|_| ()))),
+            Answer::Proof(sender) if result.is_ok() => drop(sender.send(())),
+            Answer::Proof(_) => {}
         }
     }
 }
@@ -94,10 +123,12 @@ struct Waiting {
     outcomes: VecDeque<Entry>,
     /// The trim thread has one batch on its way at a time.
     copies: Option<Copies>,
-    /// Somebody waits for an outcome to be durable.
+    /// Completion records in `outcomes` whose sessions wait for them.
+    proofs: usize,
+    /// Somebody waits for an outcome to be durable, and may not be kept waiting for others.
     urgent: bool,
-    /// Messages at which the commit thread wants to be woken; it sleeps through the ones before.
-    wake_at: usize,
+    /// When the commit thread wants to be woken; it sleeps through the ones before.
+    wake_at: Turnout,
     end: Option<End>,
 }
 
@@ -108,7 +139,7 @@ impl Queue {
             return Err(end.into());
         }
         waiting.accepts.push_back(entry);
-        if waiting.accepts.len() == waiting.wake_at.max(1) {
+        if waiting.accepts.len() == waiting.wake_at.messages {
             self.wake.notify_one();
         }
         Ok(())
@@ -122,8 +153,11 @@ impl Queue {
         let idle = waiting.accepts.is_empty() && waiting.outcomes.is_empty();
         let urgent = entries.iter().any(|entry| matches!(entry.answer, Answer::Durable(_)));
         waiting.urgent |= urgent;
+        let proofs_before = waiting.proofs;
+        waiting.proofs += entries.iter().filter(|entry| entry.is_awaited()).count();
         waiting.outcomes.extend(entries);
-        if idle || urgent {
+        let enough = (proofs_before..waiting.proofs).contains(&(waiting.wake_at.proofs - 1));
+        if idle || urgent || enough {
             self.wake.notify_one();
         }
         Ok(())
@@ -142,6 +176,7 @@ impl Queue {
     /// For entries that could not be written now, in front of what came later.
     pub(crate) fn put_back(&self, entries: Vec<Entry>) {
         let mut waiting = self.lock();
+        waiting.proofs += entries.iter().filter(|entry| entry.is_awaited()).count();
         for entry in entries.into_iter().rev() {
             waiting.outcomes.push_front(entry);
         }
@@ -161,17 +196,23 @@ impl Queue {
     }
 
     /// Sleeps until a group is due and takes it; None when the queue has ended and nothing is left.
-    /// `before` is the number of messages in the last group.
-    pub(crate) fn take(&self, config: &Config, before: usize) -> Option<Group> {
+    /// `before` is who took part in the last group.
+    pub(crate) fn take(&self, config: &Config, before: Turnout) -> Option<Group> {
         let mut waiting = self.lock();
-        waiting.wake_at = 1;
+        waiting.wake_at = Turnout::ONE;
         let nothing = |waiting: &mut Waiting| waiting.is_empty() && waiting.end.is_none();
         waiting = self.wake.wait_while(waiting, nothing).unwrap_or_else(PoisonError::into_inner);
-        let wanted = before.clamp(1, config.group_records_max as usize);
+        let wanted = Turnout {
+            messages: before.messages.clamp(1, config.group_records_max as usize),
+            proofs: before.proofs.max(1),
+        };
         waiting.wake_at = wanted;
         let patience = Duration::from_millis(config.group_wait_ms_max);
         let lacking = |waiting: &mut Waiting| {
-            waiting.accepts.len() < wanted && !waiting.urgent && waiting.end.is_none()
+            waiting.accepts.len() < wanted.messages
+                && waiting.proofs < wanted.proofs
+                && !waiting.urgent
+                && waiting.end.is_none()
         };
         (waiting, _) =
             self.wake.wait_timeout_while(waiting, patience, lacking).unwrap_or_else(PoisonError::into_inner);
@@ -191,6 +232,7 @@ impl Queue {
 
     pub(crate) fn drain(&self) -> Group {
         let mut waiting = self.lock();
+        waiting.proofs = 0;
         let Waiting { outcomes, accepts, copies, .. } = &mut *waiting;
         Group { copies: copies.take(), entries: outcomes.drain(..).chain(accepts.drain(..)).collect() }
     }
@@ -226,6 +268,7 @@ impl Waiting {
             }
         }
         self.urgent = self.outcomes.iter().any(|entry| matches!(entry.answer, Answer::Durable(_)));
+        self.proofs = self.outcomes.iter().filter(|entry| entry.is_awaited()).count();
         Some(Group { copies: self.copies.take(), entries: group })
     }
 }

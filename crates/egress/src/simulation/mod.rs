@@ -204,7 +204,7 @@ impl World {
                     }
                     self.serve(session);
                 }
-                Action::Record(record) => self.records.push((self.clock, record)),
+                Action::Record { record, .. } => self.records.push((self.clock, record)),
             }
         }
     }
