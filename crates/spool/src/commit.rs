@@ -28,7 +28,7 @@ pub(crate) struct Writer {
     active: Option<Active>,
     /// Number of the next segment.
     next_segment: u32,
-    /// Who took part in the last group.
+    /// Who is expected in the next group.
     turnout: Turnout,
     octets_to_space_check: u64,
 }
@@ -60,7 +60,8 @@ impl Writer {
         // Should this thread panic, nobody must go on waiting for it or believe that the journal works.
         let seal_on_panic = SealOnPanic(Arc::clone(&self.shared));
         let shared = Arc::clone(&self.shared);
-        while let Some(group) = shared.queue.take(&shared.config, self.turnout) {
+        while let Some((group, turnout)) = shared.queue.take(&shared.config, self.turnout) {
+            self.turnout = turnout;
             self.take_in(group);
         }
         shared.ended_for_good();
@@ -75,10 +76,6 @@ impl Writer {
     }
 
     fn take_in(&mut self, Group { copies, mut entries }: Group) {
-        self.turnout = Turnout {
-            messages: entries.iter().filter(|entry| is_message(entry)).count(),
-            proofs: entries.iter().filter(|entry| entry.is_awaited()).count(),
-        };
         if let Some(copies) = copies {
             // In front: a copy says what is settled by everything that lies before it.
             entries.splice(0..0, self.copied(copies));

@@ -33,6 +33,15 @@ impl Entry {
 
 impl Turnout {
     pub(crate) const ONE: Turnout = Turnout { messages: 1, proofs: 1 };
+
+    /// Who is expected next after `found` came. A group that was due because of one kind says nothing of the other: its
+    /// number falls only when it was waited for in vain.
+    fn after(self, found: Turnout, in_vain: bool) -> Turnout {
+        let one = |wanted: usize, found: usize| {
+            if in_vain || found >= wanted { found } else { wanted }
+        };
+        Turnout { messages: one(self.messages, found.messages), proofs: one(self.proofs, found.proofs) }
+    }
 }
 
 impl Default for Turnout {
@@ -71,7 +80,7 @@ pub(crate) enum Answer {
     Proof(oneshot::Sender<()>),
 }
 
-/// How many took part in a group, of those that somebody waits for.
+/// How many take part in a group, of those that somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turnout {
     pub(crate) messages: usize,
@@ -195,9 +204,9 @@ impl Queue {
         self.lock().end
     }
 
-    /// Sleeps until a group is due and takes it; None when the queue has ended and nothing is left.
-    /// `before` is who took part in the last group.
-    pub(crate) fn take(&self, config: &Config, before: Turnout) -> Option<Group> {
+    /// Sleeps until a group is due and takes it; None when the queue has ended and nothing is left. `before` is who is
+    /// expected back from earlier groups, and what is returned is the same for the next one.
+    pub(crate) fn take(&self, config: &Config, before: Turnout) -> Option<(Group, Turnout)> {
         let mut waiting = self.lock();
         waiting.wake_at = Turnout::ONE;
         let nothing = |waiting: &mut Waiting| waiting.is_empty() && waiting.end.is_none();
@@ -209,14 +218,13 @@ impl Queue {
         waiting.wake_at = wanted;
         let patience = Duration::from_millis(config.group_wait_ms_max);
         let lacking = |waiting: &mut Waiting| {
-            waiting.accepts.len() < wanted.messages
-                && waiting.proofs < wanted.proofs
-                && !waiting.urgent
-                && waiting.end.is_none()
+            let Turnout { messages, proofs } = waiting.turnout();
+            messages < wanted.messages && proofs < wanted.proofs && !waiting.urgent && waiting.end.is_none()
         };
-        (waiting, _) =
+        let (mut waiting, waited) =
             self.wake.wait_timeout_while(waiting, patience, lacking).unwrap_or_else(PoisonError::into_inner);
-        waiting.group(config)
+        let next = wanted.after(waiting.turnout(), waited.timed_out());
+        waiting.group(config).map(|group| (group, next))
     }
 
     /// A group of what waits now, without sleeping.
@@ -247,6 +255,10 @@ impl Waiting {
         self.accepts.is_empty() && self.outcomes.is_empty() && self.copies.is_none()
     }
 
+    fn turnout(&self) -> Turnout {
+        Turnout { messages: self.accepts.len(), proofs: self.proofs }
+    }
+
     fn group(&mut self, config: &Config) -> Option<Group> {
         if self.is_empty() {
             return None;
@@ -270,5 +282,21 @@ impl Waiting {
         self.urgent = self.outcomes.iter().any(|entry| matches!(entry.answer, Answer::Durable(_)));
         self.proofs = self.outcomes.iter().filter(|entry| entry.is_awaited()).count();
         Some(Group { copies: self.copies.take(), entries: group })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_kind_that_comes_again_fast_does_not_make_small_groups_of_the_other() {
+        let expected = Turnout { messages: 60, proofs: 20 };
+        let found = Turnout { messages: 15, proofs: 20 };
+        assert_eq!(expected.after(found, false), expected);
+        // In vain: whoever is there is all there is.
+        assert_eq!(expected.after(found, true), found);
+        let grown = Turnout { messages: 70, proofs: 3 };
+        assert_eq!(expected.after(grown, false), Turnout { messages: 70, proofs: 20 });
     }
 }
