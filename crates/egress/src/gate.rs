@@ -11,7 +11,7 @@ use crate::sites::{Destination, Known, LookUp, Sites};
 use crate::source;
 use crate::trouble::Cause;
 use mail::classify::Profiles;
-use mail::{EgressPath, Instant, PoolId, Random, SiteName};
+use mail::{Domain, EgressPath, Instant, PoolId, Random, SiteName};
 use queue::control::Reason;
 use queue::{Candidate, Gate, TlsNeed};
 use registry::{EgressSource, Snapshot};
@@ -81,6 +81,9 @@ impl Ways {
             Known::Nowhere(why) => return Ok(Placement::Judge(Cause::Unresolved(why))),
             Known::Pending => return self.refuse(candidate, Reason::Resolving, Gate::Shut),
         };
+        if candidate.tls == TlsNeed::RequireTls && !is_vouched_for(candidate.domain, &destination.route) {
+            return Ok(Placement::Judge(Cause::Unvouched));
+        }
         let sources = source::choose(&self.snapshot, candidate.pool, &mut self.random);
         if sources.is_empty() {
             return self.refuse(candidate, Reason::NoSource, Gate::Shut);
@@ -228,6 +231,14 @@ impl Ways {
         self.reasons.insert((candidate.pool, candidate.tls, candidate.site.clone()), reason);
         Err(gate)
     }
+}
+
+/// Whether a good certificate of an exchanger proves that the mail is where it belongs. RFC 8689 §4.2.1 wants the
+/// look-up of the exchangers vouched for by DNSSEC or by MTA-STS, and we have neither. What needs no look-up to be
+/// believed is a host that lies within the domain itself: whoever lies in the DNS has no certificate for that.
+fn is_vouched_for(domain: &Domain, route: &Route) -> bool {
+    let own = |host: &str| Domain::parse(host).is_ok_and(|host| host.is_within(domain));
+    route.exchangers.iter().all(|exchanger| own(&exchanger.host))
 }
 
 fn reaches(source: &EgressSource, route: &Route) -> bool {

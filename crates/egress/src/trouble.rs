@@ -35,6 +35,8 @@ pub enum Cause {
     Unresolved(Unresolved),
     /// The site has no address that the pool's addresses can reach.
     NoCommonFamily,
+    /// The message requires TLS, and nothing proves that the domain's exchangers are the domain's.
+    Unvouched,
     /// Our journal could not give the message.
     Unreadable,
     /// The recipient's time was over.
@@ -103,6 +105,7 @@ fn is_about_tls(cause: &Cause) -> bool {
         | Cause::Shortage
         | Cause::Unresolved(_)
         | Cause::NoCommonFamily
+        | Cause::Unvouched
         | Cause::Unreadable
         | Cause::Expired => false,
     }
@@ -127,6 +130,11 @@ fn judge_cause(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged
             let words = "there is no connection to spare here just now; it is tried again";
             let judged = Found::soft("unknown", "connect", words.to_owned()).judged(at, profiles, NEUTRAL);
             Judged { next: Next::GiveBack, ..judged }
+        }
+        Cause::Unvouched => {
+            let words = "the message requires TLS, and no DNSSEC, MTA-STS or name of its own vouches for the domain's \
+                         mail exchangers (5.7.30)";
+            Found::hard("tls.required", words).judged(at, profiles, NEUTRAL)
         }
         Cause::Unreadable => {
             let words = "the stored message could not be read; it is tried again";

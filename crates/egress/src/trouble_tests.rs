@@ -166,6 +166,13 @@ fn what_the_site_lacks_is_final_except_tls_that_may_come_back() {
 }
 
 #[test]
+fn mail_that_requires_tls_and_cannot_be_sure_of_the_host_is_refused_with_its_code() {
+    let judged = judge(&Cause::Unvouched, &Circumstances::default(), &PROFILES);
+    assert_eq!((judged.next, judged.signal), (FAILED, NEUTRAL));
+    assert!(judged.outcome.trouble.unwrap().contains("5.7.30"));
+}
+
+#[test]
 fn every_class_that_we_name_is_in_the_table() {
     let profiles = Profiles::shipped();
     for name in [
