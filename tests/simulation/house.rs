@@ -13,12 +13,11 @@ use egress::stepped::{Action, Dispatcher, Now};
 use ingress::{Submission, SubmissionParts};
 use mail::classify::Profiles;
 use mail::{Clock, Domain, Instant};
-use spool::{
-    Bodies, Follower, OutcomeRecord, Outcomes, Position, ReaderMark, Record, Spool, Steps, Unsettled,
-};
+use spool::{Bodies, Completion, Follower, Outcomes, Position, ReaderMark, Record, Spool, Steps, Unsettled};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 static PROFILES: LazyLock<Arc<Profiles>> = LazyLock::new(|| Arc::new(Profiles::shipped()));
 
@@ -40,6 +39,8 @@ pub struct House {
     recovering: bool,
     pub sessions: BTreeMap<u64, Session>,
     outcomes: Outcomes,
+    /// Sessions that wait for a record to be durable.
+    proofs: Vec<(u64, oneshot::Receiver<()>)>,
     pub bodies: Bodies,
     events: Follower,
     mark: ReaderMark,
@@ -98,6 +99,7 @@ impl World {
             recovering: true,
             sessions: BTreeMap::new(),
             outcomes: spool.outcomes(),
+            proofs: Vec::new(),
             bodies: spool.bodies(),
             events: spool.follow(self.cursor),
             mark: spool.reader("events"),
@@ -140,7 +142,7 @@ impl World {
     pub fn die(&mut self, death: Death) {
         let Some(house) = self.house.take() else { return };
         self.trace.say(self.now, format_args!("life {} ends: {death:?}", house.life));
-        self.truth.crash();
+        self.truth.crash(house.sessions.len());
         self.after_death(death);
         let doors = house.doors.keys().map(|line| (*line, Side::Called));
         let sessions = house.sessions.values().filter_map(|session| Some((session.line()?, Side::Caller)));
@@ -207,12 +209,27 @@ impl World {
         }
         let seen = self.observe();
         self.poll_accepting();
+        self.poll_proofs();
         if worked {
             // With no room on the disk the records wait for some.
             let pause = if seen { 500 + self.random.below(15_000) } else { 250_000 };
             self.plan_commit_in(Duration::from_micros(pause));
         }
         self.plan_dispatch(self.now);
+    }
+
+    /// Lets the sessions go on whose records are durable.
+    fn poll_proofs(&mut self) {
+        let Some(house) = &mut self.house else { return };
+        let mut proven = Vec::new();
+        house.proofs.retain_mut(|(session, proof)| {
+            let waits = proof.try_recv().is_err();
+            proven.extend((!waits).then_some(*session));
+            waits
+        });
+        for session in proven {
+            self.prove(session);
+        }
     }
 
     /// Shows the ledger of truth what the journal published. Says whether that was anything.
@@ -298,13 +315,14 @@ impl World {
 
     /// Performs actions in their order; outcomes go to the journal together at the end.
     pub fn act(&mut self) {
-        let mut records: Vec<OutcomeRecord> = Vec::new();
+        let mut completions = Vec::new();
         let mut connected = Vec::new();
         while let Some(action) = self.house.as_mut().and_then(|house| house.dispatcher.poll_action()) {
             match action {
-                Action::Record(record) => {
+                Action::Record { record, order } => {
                     self.truth.record(&record);
-                    records.push(record);
+                    let proof = order.map(|order| self.house.as_mut().unwrap().await_proof(order));
+                    completions.push(Completion { record, proof });
                 }
                 Action::Resolve(domain) => self.look_up(domain),
                 Action::Connect(job) => {
@@ -316,12 +334,12 @@ impl World {
             }
         }
         self.check_windows(&connected);
-        if records.is_empty() {
+        if completions.is_empty() {
             return;
         }
         let house = self.house.as_mut().unwrap();
         // The limit of records on their way is far above what a world holds.
-        let appended = ready(house.outcomes.append(records)).expect("there is room for outcomes");
+        let appended = ready(house.outcomes.append(completions)).expect("there is room for outcomes");
         match appended {
             Ok(()) => self.plan_commit(),
             Err(_) => drop(self.look_at_disk()),
@@ -340,6 +358,13 @@ impl World {
 }
 
 impl House {
+    fn await_proof(&mut self, order: u64) -> oneshot::Sender<()> {
+        let waits = self.sessions.iter().find(|(_, session)| session.waits_for(order));
+        let (session, (sender, receiver)) = (waits.expect("who delivered waits").0, oneshot::channel());
+        self.proofs.push((*session, receiver));
+        sender
+    }
+
     fn take_records(&mut self, now: Now, max: usize) {
         for _ in 0..max {
             let Some(one) = self.recovered.pop_front() else { break };

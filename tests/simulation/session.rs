@@ -26,6 +26,10 @@ pub struct Session {
     closing: bool,
     /// Deliveries given in all.
     given: u32,
+    /// The site has it, and the journal does not know yet.
+    unproven: Option<u64>,
+    /// Nothing is left but to wait for that.
+    over: bool,
 }
 
 struct Link {
@@ -47,6 +51,10 @@ const ADDRESSES_MAX: usize = 5;
 impl Session {
     pub fn line(&self) -> Option<u64> {
         self.link.as_ref().map(|link| link.line)
+    }
+
+    pub fn waits_for(&self, order: u64) -> bool {
+        self.unproven == Some(order)
     }
 }
 
@@ -70,6 +78,8 @@ impl World {
             failed: Cause::NoCommonFamily,
             closing: false,
             given: 0,
+            unproven: None,
+            over: false,
         };
         self.house.as_mut().unwrap().sessions.insert(number, session);
     }
@@ -105,7 +115,8 @@ impl World {
     /// Begins what is next for a session that rests: a connection, a delivery, the goodbye.
     fn next_order(&mut self, number: u64) {
         let (now, timestamp) = (self.now, self.wall());
-        let Some(session) = self.session(number).filter(|session| session.current.is_none()) else { return };
+        let idle = |session: &&mut Session| session.current.is_none() && !session.over;
+        let Some(session) = self.session(number).filter(idle) else { return };
         let begin = |order| Current { order, timestamp, instant: now };
         match (&mut session.link, session.orders.pop_front()) {
             (None, Some(order)) => {
@@ -267,6 +278,10 @@ impl World {
             self.truth.delivered(order.message, order.recipient, line);
         }
         self.truth.came_back(order.message, order.recipient);
+        if cause.needs_proof() {
+            session.unproven = Some(order.number);
+            session.link.as_mut().unwrap().machine.hold_end();
+        }
         let at = session.at.clone();
         session.at.warm = true;
         let duration = self.now.saturating_since(instant);
@@ -279,8 +294,30 @@ impl World {
         }
     }
 
+    /// The record of its last delivery is durable.
+    pub fn prove(&mut self, number: u64) {
+        let now = self.now;
+        let Some(session) = self.session(number) else { return };
+        session.unproven = None;
+        if session.over {
+            return self.end_session(number);
+        }
+        if let Some(link) = &mut session.link {
+            link.machine.resume_end(now);
+            self.drive_session(number);
+        }
+    }
+
     fn end_session(&mut self, number: u64) {
         let now = self.both_clocks();
+        let Some(session) = self.session(number) else { return };
+        if session.unproven.is_some() {
+            session.over = true;
+            if let Some(line) = session.link.take().map(|link| link.line) {
+                self.hang_up(line, Side::Caller);
+            }
+            return;
+        }
         let house = self.house.as_mut().unwrap();
         let Some(session) = house.sessions.remove(&number) else { return };
         house.dispatcher.handle_event(Event::Closed { session: number }, now);

@@ -230,8 +230,9 @@ impl Truth {
         copy.expect("what was delivered has arrived").read = true;
     }
 
-    /// The house died. What it had read and not made durable may be done once more.
-    pub fn crash(&mut self) {
+    /// The house died with so many sessions. What it had read and not made durable may be done once more.
+    pub fn crash(&mut self, sessions: usize) {
+        self.check_doubt(sessions);
         self.in_flight.clear();
         self.recorded.clear();
         for fate in self.messages.values_mut().flat_map(|known| &mut known.fates) {
@@ -239,6 +240,18 @@ impl Truth {
                 fate.copies.iter_mut().filter(|copy| copy.read).for_each(|copy| copy.forgotten = true);
             }
         }
+    }
+
+    /// How many copies a crash can double: of what a site took in this life and the journal does not know, one over each
+    /// connection, and no more than there are sessions.
+    fn check_doubt(&self, sessions: usize) {
+        let open =
+            self.messages.values().flat_map(|known| &known.fates).filter(|fate| fate.settled.is_none());
+        let read = open.flat_map(|fate| &fate.copies).filter(|copy| copy.read && !copy.forgotten);
+        let lines: Vec<u64> = read.map(|copy| copy.line).collect();
+        let connections: BTreeSet<&u64> = lines.iter().collect();
+        assert_eq!(lines.len(), connections.len(), "one connection has left two messages in doubt");
+        assert!(lines.len() <= sessions, "{} messages are in doubt with {sessions} sessions", lines.len());
     }
 
     /// What a recovery found is what was published and is open: nothing lost, nothing risen.

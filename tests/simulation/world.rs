@@ -143,7 +143,8 @@ impl World {
         let passed = at.saturating_since(self.now);
         self.now = at;
         self.clock.set(at);
-        if self.house.is_some() && self.registry.any_source() {
+        // With no room for completion records sessions end no message: nothing is sent that might be sent again.
+        if self.house.is_some() && self.registry.any_source() && self.capacity.is_none() {
             for (tenant, available) in self.truth.available.iter_mut().enumerate() {
                 if !self.registry.paused[tenant] {
                     *available += passed;

@@ -11,6 +11,9 @@
 //! to come back. The shell (`run.rs`) performs actions in their order. A recipient is settled here exactly once,
 //! because its ticket exists once; what is in flight when the process dies is due again after recovery.
 //!
+//! A session ends no message while the site has one of which the journal does not know (`Cause::needs_proof`): after a
+//! crash each session doubles one delivery at most.
+//!
 //! What may surprise: actions are bounded by stopping to pick; a tenant with very much in flight is held until some
 //! of it is back, so that slow sites of one tenant do not take every connection.
 
@@ -67,7 +70,11 @@ pub enum Action {
     },
     Close(u64),
     /// Append it to the journal.
-    Record(OutcomeRecord),
+    Record {
+        record: OutcomeRecord,
+        /// That ended with it, if the session that made it waits until it is durable.
+        order: Option<u64>,
+    },
 }
 
 /// What a new session needs to know.
@@ -130,6 +137,7 @@ impl Dispatcher {
             starved: HashMap::new(),
             reasons: HashMap::new(),
             wants_connection: false,
+            short_until: None,
             wants_checked: Vec::new(),
             config,
         };
@@ -294,7 +302,7 @@ impl Dispatcher {
             (None, _) => return false,
             (Some(Polled::Expired(delivery)), _) => self.expire(delivery, now),
             (Some(Polled::Deliver(delivery)), Some(placement)) => {
-                crate::run::took_turn(&delivery);
+                crate::measured::took_turn(&delivery);
                 self.send(delivery, placement, now);
             }
             (Some(Polled::Deliver(_)), None) => unreachable!("the gate opens only with a placement"),

@@ -11,7 +11,7 @@ use crate::sites::{Destination, Known, LookUp, Sites};
 use crate::source;
 use crate::trouble::Cause;
 use mail::classify::Profiles;
-use mail::{EgressPath, Instant, PoolId, Random, SiteName};
+use mail::{Domain, EgressPath, Instant, PoolId, Random, SiteName};
 use queue::control::Reason;
 use queue::{Candidate, Gate, TlsNeed};
 use registry::{EgressSource, Snapshot};
@@ -26,6 +26,9 @@ const REASONS_MAX: usize = 100_000;
 /// A site that waits for somebody else's connection is looked at again after this time at the latest: the one that
 /// was fed in its stead may have had no use for it.
 const STARVED_LOOK: Duration = Duration::from_secs(2);
+
+/// How long no connection is opened after one for which we had no descriptor or memory; then one is tried.
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Long enough for the next delivery to the same site, if there is one.
 const STARVED_PATIENCE: Duration = Duration::from_millis(200);
@@ -65,6 +68,8 @@ pub(crate) struct Ways {
     pub starved: HashMap<Option<u32>, Starved>,
     pub reasons: HashMap<(PoolId, TlsNeed, SiteName), Reason>,
     pub wants_connection: bool,
+    /// There is nothing to open a connection with, and at this time it is tried whether there is.
+    pub short_until: Option<Instant>,
     /// Paths whose connections are all taken by mail that needs less of them than the mail that was refused.
     pub wants_checked: Vec<EgressPath>,
 }
@@ -76,6 +81,9 @@ impl Ways {
             Known::Nowhere(why) => return Ok(Placement::Judge(Cause::Unresolved(why))),
             Known::Pending => return self.refuse(candidate, Reason::Resolving, Gate::Shut),
         };
+        if candidate.tls == TlsNeed::RequireTls && !is_vouched_for(candidate.domain, &destination.route) {
+            return Ok(Placement::Judge(Cause::Unvouched));
+        }
         let sources = source::choose(&self.snapshot, candidate.pool, &mut self.random);
         if sources.is_empty() {
             return self.refuse(candidate, Reason::NoSource, Gate::Shut);
@@ -139,10 +147,12 @@ impl Ways {
             self.shaper.admit_message(path, &destination.limits, now)?;
             return Ok(Placement::Session(session));
         }
-        if self.sessions.len() >= self.config.connections_max {
+        let short = self.short_until.filter(|until| *until > now);
+        if short.is_some() || self.sessions.len() >= self.config.connections_max {
             self.wants_connection = true;
             self.starve(None, &path.site);
-            return Err(NotBefore { barrier: Barrier::Window, at: Some(now + STARVED_LOOK) });
+            let at = short.unwrap_or(now + STARVED_LOOK);
+            return Err(NotBefore { barrier: Barrier::Window, at: Some(at) });
         }
         let permit = match self.shaper.admit(path, &destination.limits, now) {
             Err(NotBefore { barrier: Barrier::Family, .. }) => {
@@ -151,8 +161,19 @@ impl Ways {
             }
             admitted => admitted?,
         };
+        self.short_until = self.short_until.map(|_| now + SHORT_PAUSE);
         let (source, destination) = (Arc::clone(source), Arc::clone(destination));
         Ok(Placement::Connect { permit, source, destination, tls })
+    }
+
+    /// What a new connection says of what we have to connect with. While that is nothing, whatever is open goes on
+    /// being used, and one that rests makes way.
+    pub fn learn_of_shortage(&mut self, cause: &Cause, now: Instant) {
+        let short = *cause == Cause::Shortage;
+        if short {
+            crate::measured::fell_short();
+        }
+        self.short_until = short.then(|| now + SHORT_PAUSE);
     }
 
     /// Whether one more large message would take the last connection of the path. It may keep it for minutes, and no
@@ -210,6 +231,14 @@ impl Ways {
         self.reasons.insert((candidate.pool, candidate.tls, candidate.site.clone()), reason);
         Err(gate)
     }
+}
+
+/// Whether a good certificate of an exchanger proves that the mail is where it belongs. RFC 8689 §4.2.1 wants the
+/// look-up of the exchangers vouched for by DNSSEC or by MTA-STS, and we have neither. What needs no look-up to be
+/// believed is a host that lies within the domain itself: whoever lies in the DNS has no certificate for that.
+fn is_vouched_for(domain: &Domain, route: &Route) -> bool {
+    let own = |host: &str| Domain::parse(host).is_ok_and(|host| host.is_within(domain));
+    route.exchangers.iter().all(|exchanger| own(&exchanger.host))
 }
 
 fn reaches(source: &EgressSource, route: &Route) -> bool {

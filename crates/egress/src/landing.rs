@@ -15,6 +15,14 @@ use spool::Settlement;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How a delivery that landed had gone out.
+pub(crate) struct Flown {
+    pub path: EgressPath,
+    /// From being due until it was given to its session.
+    pub queued: Duration,
+    pub order: u64,
+}
+
 impl Dispatcher {
     pub(crate) fn done(&mut self, session: u64, order: u64, mut report: Report, now: Now) {
         let Some(row) = self.ways.sessions.session_mut(session) else { return };
@@ -27,9 +35,12 @@ impl Dispatcher {
         row.fast = report.duration < FAST && matches!(report.cause, Cause::Delivered(_));
         let (path, empty, destination) =
             (row.path.clone(), row.orders.is_empty(), Arc::clone(&row.destination));
+        if report.at.carried == 0 {
+            self.ways.learn_of_shortage(&report.cause, now.instant);
+        }
         let queued = flying.delivery.waited(flying.since);
         let room = self.ways.sessions.unload(&path, &flying);
-        self.land(flying.delivery, Some((path.clone(), queued)), report, now);
+        self.land(flying.delivery, Some(Flown { path: path.clone(), queued, order }), report, now);
         let worn = self.is_worn(session, now);
         match empty {
             true if worn || self.draining => self.close(session),
@@ -75,22 +86,16 @@ impl Dispatcher {
         row.given >= row.messages_max
     }
 
-    /// Judges an attempt and does what follows. `path` is none if no connection was needed.
-    pub(crate) fn land(
-        &mut self,
-        delivery: Delivery,
-        path: Option<(EgressPath, Duration)>,
-        report: Report,
-        now: Now,
-    ) {
+    /// Judges an attempt and does what follows. `flown` is none if no connection was needed.
+    pub(crate) fn land(&mut self, delivery: Delivery, flown: Option<Flown>, report: Report, now: Now) {
         self.came_back(delivery.flow.tenant);
         let mut at = report.at;
         at.provider = self.ways.sites.destination(&delivery.site).map(|known| Arc::clone(&known.provider));
         let judged = judge(&report.cause, &at, &self.ways.profiles);
-        let queued = path.as_ref().map_or_else(|| delivery.waited(now.instant), |(_, queued)| *queued);
-        let source = path.as_ref().map(|(path, _)| path.source.clone());
+        let queued = flown.as_ref().map_or_else(|| delivery.waited(now.instant), |flown| flown.queued);
+        let source = flown.as_ref().map(|flown| flown.path.source.clone());
         let timing = Timing { source, at: report.started, duration: report.duration, queued };
-        if let Some((path, _)) = &path {
+        if let Some(Flown { path, .. }) = &flown {
             self.ways.shaper.learn(path, judged.signal.clone(), now.instant);
             if let Some(time) = judged.tenant_pause {
                 let reason = judged.outcome.reply.as_ref().map(mail::Reply::to_line).unwrap_or_default();
@@ -103,7 +108,8 @@ impl Dispatcher {
             Next::Settle(settlement) => {
                 let attempts = delivery.entry.attempt + 1;
                 let record = settled(&delivery, attempts, settlement, Some(judged), timing);
-                self.actions.push_back(Action::Record(record));
+                let order = flown.filter(|_| report.cause.needs_proof()).map(|flown| flown.order);
+                self.actions.push_back(Action::Record { record, order });
                 self.queue.settle(delivery.ticket);
             }
             Next::Retry(hint) => self.retry(delivery, judged, hint, timing, now),
@@ -126,10 +132,11 @@ impl Dispatcher {
             Some(RetryHint::After(time)) => {
                 random.jitter(time, 10).min(self.schedule.delay(u32::MAX, random))
             }
-            Some(RetryHint::NextSource | RetryHint::Ipv4) | None => self.schedule.delay(attempt, random),
+            None => self.schedule.delay(attempt, random),
         };
         let due = (now.instant + delay).min(delivery.entry.expires);
-        self.actions.push_back(Action::Record(attempted(&delivery, judged, timing, now.wall(due))));
+        let record = attempted(&delivery, judged, timing, now.wall(due));
+        self.actions.push_back(Action::Record { record, order: None });
         if let Retried::Cancelled(delivery) = self.queue.retry(delivery, due) {
             self.settle_cancelled(delivery, now);
         }
@@ -151,7 +158,7 @@ impl Dispatcher {
         };
         let attempts = delivery.entry.attempt;
         let record = settled(&delivery, attempts, Settlement::Expired, Some(judged), timing);
-        self.actions.push_back(Action::Record(record));
+        self.actions.push_back(Action::Record { record, order: None });
         self.queue.settle(delivery.ticket);
     }
 
@@ -160,7 +167,7 @@ impl Dispatcher {
             Timing { source: None, at: now.timestamp, duration: Duration::ZERO, queued: Duration::ZERO };
         let attempts = delivery.entry.attempt;
         let record = settled(&delivery, attempts, Settlement::Cancelled, None, timing);
-        self.actions.push_back(Action::Record(record));
+        self.actions.push_back(Action::Record { record, order: None });
         self.queue.settle(delivery.ticket);
     }
 }

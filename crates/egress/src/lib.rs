@@ -18,6 +18,7 @@ mod handle;
 mod landing;
 mod link;
 mod look_ups;
+mod measured;
 mod record;
 mod run;
 mod session;

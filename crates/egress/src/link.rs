@@ -1,4 +1,5 @@
-//! The shell around `smtp::client`: moves octets and time, decides nothing.
+//! The shell around `smtp::client`: moves octets and time, decides nothing. It lets go of the end of a message when the
+//! record of the one before is durable.
 //!
 //! `next` performs what the machine wants until it says something that matters to the caller. Small writes are put
 //! together into one; large ones go in blocks, with the machine's timer for each block.
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -26,6 +28,8 @@ pub(crate) struct Link {
     clock: Arc<dyn Clock>,
     out: BytesMut,
     input: Box<[u8; READ]>,
+    /// What no message is ended without.
+    proof: Option<oneshot::Receiver<()>>,
 }
 
 enum Wire {
@@ -48,7 +52,22 @@ pub(crate) enum Step {
 impl Link {
     pub fn new(stream: TcpStream, config: ClientConfig, clock: Arc<dyn Clock>) -> Link {
         let machine = Session::new(config, clock.instant());
-        Link { wire: Wire::Plain(stream), machine, clock, out: BytesMut::new(), input: Box::new([0; READ]) }
+        let (wire, input) = (Wire::Plain(stream), Box::new([0; READ]));
+        Link { wire, machine, clock, out: BytesMut::new(), input, proof: None }
+    }
+
+    /// Ends no further message until `proof` is there.
+    pub fn hold(&mut self, proof: oneshot::Receiver<()>) {
+        self.machine.hold_end();
+        self.proof = Some(proof);
+    }
+
+    /// Returns when nothing is held any more, or never will be released.
+    pub async fn released(&mut self) {
+        if let Some(proof) = self.proof.take() {
+            // Whoever was to tell is gone only if the journal takes nothing any more.
+            let _ = proof.await;
+        }
     }
 
     pub fn deliver(&mut self, transaction: Transaction) {
@@ -161,7 +180,18 @@ impl Link {
 
     async fn read(&mut self) {
         let left = self.time_left();
-        match tokio::time::timeout(left, self.wire.read(&mut self.input[..])).await {
+        let read = tokio::select! {
+            biased;
+            released = is_released(&mut self.proof) => {
+                self.proof = None;
+                if released {
+                    self.machine.resume_end(self.clock.instant());
+                }
+                return;
+            }
+            read = tokio::time::timeout(left, self.wire.read(&mut self.input[..])) => read,
+        };
+        match read {
             Ok(Ok(0)) => self.machine.handle_eof(),
             Ok(Ok(count)) => self.machine.handle_bytes(&self.input[..count], self.clock.instant()),
             Ok(Err(_)) => self.machine.handle_break(BreakKind::Io),
@@ -174,6 +204,14 @@ impl Link {
         let now: Instant = self.clock.instant();
         // A timer of tokio counts milliseconds; one more, so that the machine's own time has surely come.
         self.machine.poll_timeout().map_or(far, |at| at.saturating_since(now) + Duration::from_millis(1))
+    }
+}
+
+/// False if it will never be: the hold has to run out.
+async fn is_released(proof: &mut Option<oneshot::Receiver<()>>) -> bool {
+    match proof {
+        Some(proof) => proof.await.is_ok(),
+        None => std::future::pending().await,
     }
 }
 

@@ -8,19 +8,20 @@ use crate::config::Config;
 use crate::dispatch::{Action, Dispatcher, Event, Order};
 use crate::error::Fault;
 use crate::handle::{EgressHandle, REQUESTS_MAX, Request};
+use crate::measured;
 use crate::record::Now;
 use crate::resolve::{Resolver, Route, Unresolved};
-use crate::session::{self, Surroundings};
+use crate::session::{self, Surroundings, Word};
 use crate::sessions::AHEAD;
 use crate::tls::Tls;
 use mail::classify::Profiles;
 use mail::{Clock, Domain, Random};
 use registry::Snapshot;
-use spool::{Bodies, Follower, OutcomeRecord, Outcomes, Position, Record, Unsettled, UnsettledMessages};
+use spool::{Bodies, Completion, Follower, Outcomes, Position, Record, Unsettled, UnsettledMessages};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -82,6 +83,7 @@ pub fn start(
         sessions: JoinSet::new(),
         orders: HashMap::new(),
         tasks: HashMap::new(),
+        proofs: HashMap::new(),
         look_ups: JoinSet::new(),
         shutdown,
         drain_by: None,
@@ -116,6 +118,8 @@ struct Run {
     sessions: JoinSet<()>,
     orders: HashMap<u64, mpsc::Sender<Order>>,
     tasks: HashMap<tokio::task::Id, u64>,
+    /// Who waits for the record of which order, between its report and its record.
+    proofs: HashMap<u64, oneshot::Sender<()>>,
     look_ups: JoinSet<(Domain, Result<Route, Unresolved>)>,
     shutdown: CancellationToken,
     drain_by: Option<tokio::time::Instant>,
@@ -128,7 +132,7 @@ impl Run {
     async fn run(
         mut self,
         mut follower: Follower,
-        mut events: mpsc::Receiver<Event>,
+        mut events: mpsc::Receiver<Word>,
         mut requests: mpsc::Receiver<Request>,
         mut recovered: mpsc::Receiver<Unsettled>,
     ) -> Result<(), Fault> {
@@ -149,8 +153,8 @@ impl Run {
             tokio::select! {
                 _ = events.recv_many(&mut event_batch, BATCH_MAX) => {
                     let now = self.now();
-                    for event in event_batch.drain(..) {
-                        self.take_event(event, now);
+                    for word in event_batch.drain(..) {
+                        self.take_word(word, now);
                     }
                 }
                 batch = follower.next_batch(BATCH_MAX), if hungry && self.following => self.take_records(batch)?,
@@ -178,8 +182,8 @@ impl Run {
                         tracing::warn!(sessions = self.orders.len(), "sessions are cut off at shutdown");
                         // What they have told already is written: it would be sent again otherwise.
                         let now = self.now();
-                        while let Ok(event) = events.try_recv() {
-                            self.take_event(event, now);
+                        while let Ok(word) = events.try_recv() {
+                            self.take_word(word, now);
                         }
                         return self.act().await;
                     }
@@ -226,12 +230,13 @@ impl Run {
 
     /// Performs actions in their order; outcomes go to the journal together at the end.
     async fn act(&mut self) -> Result<(), Fault> {
-        let mut records: Vec<OutcomeRecord> = Vec::new();
+        let mut completions = Vec::new();
         while let Some(action) = self.dispatcher.poll_action() {
             match action {
-                Action::Record(record) => {
-                    count(&record);
-                    records.push(record);
+                Action::Record { record, order } => {
+                    measured::count(&record);
+                    let proof = order.and_then(|order| self.proofs.remove(&order));
+                    completions.push(Completion { record, proof });
                 }
                 Action::Resolve(domain) => self.look_up(domain),
                 Action::Connect(job) => {
@@ -250,10 +255,12 @@ impl Run {
                 Action::Close(session) => drop(self.orders.remove(&session)),
             }
         }
-        if records.is_empty() {
+        // Whoever waits for a record that there is not going to be is told by the end of the sender.
+        self.proofs.clear();
+        if completions.is_empty() {
             return Ok(());
         }
-        self.outcomes.append(records).await.map_err(Fault::Outcomes)
+        self.outcomes.append(completions).await.map_err(Fault::Outcomes)
     }
 
     fn look_up(&mut self, domain: Domain) {
@@ -274,6 +281,13 @@ impl Run {
             Ok((domain, answer)) => self.dispatcher.handle_resolved(&domain, answer, now),
             Err(error) => unreachable!("a look-up neither panics nor is it cancelled: {error}"),
         }
+    }
+
+    fn take_word(&mut self, Word { event, proof }: Word, now: Now) {
+        if let (Event::Done { order, .. }, Some(proof)) = (&event, proof) {
+            self.proofs.insert(*order, proof);
+        }
+        self.take_event(event, now);
     }
 
     fn take_event(&mut self, event: Event, now: Now) {
@@ -336,55 +350,5 @@ impl Run {
                 let _ = answer.send(());
             }
         }
-    }
-}
-
-fn count(record: &OutcomeRecord) {
-    match record {
-        OutcomeRecord::Attempted(attempted) => {
-            metrics::counter!("posthouse_egress_deferred_total").increment(1);
-            first_attempt(attempted.attempt, attempted.queued_ms);
-            tracing::debug!(
-                tenant.id = %attempted.tenant,
-                message.id = %attempted.message,
-                recipient = attempted.recipient,
-                site = %attempted.site,
-                attempt = attempted.attempt,
-                class = %attempted.outcome.class,
-                duration_ms = attempted.duration_ms,
-                "recipient deferred"
-            );
-        }
-        OutcomeRecord::Settled(settled) => {
-            first_attempt(settled.attempt, settled.queued_ms);
-            tracing::debug!(
-                tenant.id = %settled.tenant,
-                message.id = %settled.message,
-                recipient = settled.recipient,
-                site = settled.site.as_ref().map(tracing::field::display),
-                attempt = settled.attempt,
-                class = settled.outcome.as_ref().map(|outcome| tracing::field::display(&outcome.class)),
-                duration_ms = settled.duration_ms,
-                settlement = settled.settlement.as_str(),
-                "recipient settled"
-            );
-            metrics::counter!("posthouse_egress_settled_total", "settlement" => settled.settlement.as_str())
-                .increment(1);
-        }
-    }
-}
-
-/// What other tenants sent while this one waited, over what fairness allows them: never above 1.
-pub(crate) fn took_turn(delivery: &queue::Delivery) {
-    if let Some(turn) = delivery.turn {
-        metrics::histogram!("posthouse_sched_wait_vs_bound").record(turn.octets as f64 / turn.bound as f64);
-    }
-}
-
-/// From being due to the first attempt.
-fn first_attempt(attempt: u32, queued_ms: u64) {
-    if attempt == 1 {
-        metrics::histogram!("posthouse_queued_seconds")
-            .record(Duration::from_millis(queued_ms).as_secs_f64());
     }
 }

@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Hosts that one attempt speaks to beyond their greeting.
 const VISITS_MAX: u32 = 2;
@@ -34,9 +34,15 @@ pub(crate) struct Surroundings {
     pub clock: Arc<dyn Clock>,
     pub bodies: Bodies,
     pub tls: Tls,
-    pub events: mpsc::Sender<Event>,
+    pub events: mpsc::Sender<Word>,
     /// Until when a host is spoken to in plain text.
     pub broken_tls: Mutex<HashMap<String, Instant>>,
+}
+
+/// What a session tells the dispatcher, and who wants to hear when the record of it is durable.
+pub(crate) struct Word {
+    pub event: Event,
+    pub proof: Option<oneshot::Sender<()>>,
 }
 
 /// An open session and how it came about.
@@ -58,17 +64,22 @@ pub(crate) async fn run(job: Job, mut orders: mpsc::Receiver<Order>, around: Arc
         let started = Started::now(&around);
         match begin(&job, first, &around).await {
             Begun::Failed(failed) => {
-                started.tell(session, first, (failed.cause, false), failed.at, &around).await
+                started.tell(session, first, (failed.cause, false), failed.at, &around).await;
             }
-            Begun::Answered { opened, cause, usable, since } => {
-                since.tell(session, first, (cause, usable), opened.at.clone(), &around).await;
-                if usable {
-                    serve(*opened, session, &mut orders, &around).await;
+            Begun::Answered { mut opened, cause, usable, since } => {
+                let at = opened.at.clone();
+                if let Some(proof) = since.tell(session, first, (cause, usable), at, &around).await {
+                    opened.link.hold(proof);
                 }
+                if usable {
+                    serve(&mut opened, session, &mut orders, &around).await;
+                }
+                // Its place is not free before that: the next connection would make one more copy in doubt.
+                opened.link.released().await;
             }
         }
     }
-    let _ = around.events.send(Event::Closed { session }).await;
+    let _ = around.events.send(Word { event: Event::Closed { session }, proof: None }).await;
 }
 
 /// What came of the first order.
@@ -104,7 +115,7 @@ fn broke_off(cause: &Cause) -> bool {
     matches!(cause, Cause::Failed(Failure::Broken(Break { maybe_delivered: false, .. })))
 }
 
-async fn serve(mut opened: Opened, session: u64, orders: &mut mpsc::Receiver<Order>, around: &Surroundings) {
+async fn serve(opened: &mut Opened, session: u64, orders: &mut mpsc::Receiver<Order>, around: &Surroundings) {
     opened.at.warm = true;
     loop {
         let order = tokio::select! {
@@ -117,7 +128,10 @@ async fn serve(mut opened: Opened, session: u64, orders: &mut mpsc::Receiver<Ord
         };
         let started = Started::now(around);
         let (cause, usable) = deliver(&mut opened.link, order, around).await;
-        started.tell(session, order, (cause, usable), opened.at.clone(), around).await;
+        let at = opened.at.clone();
+        if let Some(proof) = started.tell(session, order, (cause, usable), at, around).await {
+            opened.link.hold(proof);
+        }
         if !usable {
             return;
         }
@@ -328,6 +342,7 @@ impl Started {
         Started { timestamp: around.clock.timestamp(), instant: around.clock.instant() }
     }
 
+    /// Says what came of an order. Returns what has to be waited for before another message is ended.
     async fn tell(
         self,
         session: u64,
@@ -335,10 +350,13 @@ impl Started {
         (cause, usable): (Cause, bool),
         at: Circumstances,
         around: &Surroundings,
-    ) {
+    ) -> Option<oneshot::Receiver<()>> {
         let duration = around.clock.instant().saturating_since(self.instant);
+        let (proof, proven) = cause.needs_proof().then(oneshot::channel).unzip();
         let report = Report { cause, at, started: self.timestamp, duration, usable };
+        let event = Event::Done { session, order: order.number, report };
         // If nobody listens any more the process is going down, and the journal knows what is open.
-        let _ = around.events.send(Event::Done { session, order: order.number, report }).await;
+        let _ = around.events.send(Word { event, proof }).await;
+        proven
     }
 }

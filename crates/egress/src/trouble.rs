@@ -7,6 +7,7 @@
 //! - A 5yz greeting is not the end of a recipient. It is about the address that we come from; one blocked address
 //!   must not burn a list.
 //! - A connection that was kept open and is found closed is not an attempt: sites close idle sessions as they like.
+//!   Nor is a message that we held back ourselves, or for which we had no connection to spare.
 //! - A break after the final dot is tried again although the site may have the message: twice is better than never
 //!   (RFC 1047).
 
@@ -34,10 +35,20 @@ pub enum Cause {
     Unresolved(Unresolved),
     /// The site has no address that the pool's addresses can reach.
     NoCommonFamily,
+    /// The message requires TLS, and nothing proves that the domain's exchangers are the domain's.
+    Unvouched,
     /// Our journal could not give the message.
     Unreadable,
     /// The recipient's time was over.
     Expired,
+}
+
+impl Cause {
+    /// The site has the message, and whoever forgets that sends it again. No further message may be ended over the same
+    /// connection before the record of this one is durable.
+    pub fn needs_proof(&self) -> bool {
+        matches!(self, Cause::Delivered(_))
+    }
 }
 
 /// Where it was tried and how.
@@ -94,6 +105,7 @@ fn is_about_tls(cause: &Cause) -> bool {
         | Cause::Shortage
         | Cause::Unresolved(_)
         | Cause::NoCommonFamily
+        | Cause::Unvouched
         | Cause::Unreadable
         | Cause::Expired => false,
     }
@@ -116,7 +128,13 @@ fn judge_cause(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged
         }
         Cause::Shortage => {
             let words = "there is no connection to spare here just now; it is tried again";
-            Found::soft("unknown", "connect", words.to_owned()).judged(at, profiles, NEUTRAL)
+            let judged = Found::soft("unknown", "connect", words.to_owned()).judged(at, profiles, NEUTRAL);
+            Judged { next: Next::GiveBack, ..judged }
+        }
+        Cause::Unvouched => {
+            let words = "the message requires TLS, and no DNSSEC, MTA-STS or name of its own vouches for the domain's \
+                         mail exchangers (5.7.30)";
+            Found::hard("tls.required", words).judged(at, profiles, NEUTRAL)
         }
         Cause::Unreadable => {
             let words = "the stored message could not be read; it is tried again";
@@ -211,6 +229,7 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
         BreakKind::Protocol => "the site's answer was no SMTP reply",
         BreakKind::TlsFailed => "the TLS handshake failed",
         BreakKind::Io => "the connection broke",
+        BreakKind::Withheld => "our journal did not keep up, so the message was not ended",
     };
     let class = if broken.kind == BreakKind::TlsFailed { "tls.failed" } else { "remote.down" };
     let words = match broken.maybe_delivered {
@@ -223,11 +242,12 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
         BreakKind::Eof | BreakKind::Protocol | BreakKind::TlsFailed | BreakKind::Io => {
             Signal::Feedback(Feedback::Slower)
         }
+        BreakKind::Withheld => NEUTRAL,
     };
     let closed_while_idle = at.warm
         && matches!(broken.kind, BreakKind::Eof | BreakKind::Io)
         && matches!(broken.stage, Stage::Reset | Stage::Mail);
-    if closed_while_idle {
+    if closed_while_idle || broken.kind == BreakKind::Withheld {
         let mut judged = Found::soft(class, stage, words).judged(at, profiles, NEUTRAL);
         judged.next = Next::GiveBack;
         return judged;

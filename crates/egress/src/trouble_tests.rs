@@ -122,6 +122,17 @@ fn a_kept_session_that_is_found_closed_is_no_attempt() {
     assert_eq!(breaking(Stage::Mail, BreakKind::Timeout, true).next, AGAIN);
 }
 
+/// The site did nothing wrong and nothing was asked of it: no attempt, no lesson.
+#[test]
+fn what_we_hold_back_ourselves_is_no_attempt() {
+    for stage in [Stage::Data, Stage::Body] {
+        for warm in [true, false] {
+            let judged = breaking(stage, BreakKind::Withheld, warm);
+            assert_eq!((judged.next, judged.signal), (Next::GiveBack, NEUTRAL), "{stage:?}");
+        }
+    }
+}
+
 #[test]
 fn only_a_definite_answer_of_the_dns_ends_a_message() {
     let profiles = Profiles::shipped();
@@ -152,6 +163,13 @@ fn what_the_site_lacks_is_final_except_tls_that_may_come_back() {
         assert_eq!(judge(what), FAILED, "{what:?}");
     }
     assert_eq!(judge(Missing::StartTls), AGAIN);
+}
+
+#[test]
+fn mail_that_requires_tls_and_cannot_be_sure_of_the_host_is_refused_with_its_code() {
+    let judged = judge(&Cause::Unvouched, &Circumstances::default(), &PROFILES);
+    assert_eq!((judged.next, judged.signal), (FAILED, NEUTRAL));
+    assert!(judged.outcome.trouble.unwrap().contains("5.7.30"));
 }
 
 #[test]

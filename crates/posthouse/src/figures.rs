@@ -125,6 +125,12 @@ pub const FIGURES: &[Figure] = &[
         &["stage", "result"],
         "parts of an attempt: connect, tls, transaction",
     ),
+    figure(
+        Counter,
+        "posthouse_egress_shortages_total",
+        &[],
+        "connections that could not be opened for want of a descriptor or of memory",
+    ),
     figure(Counter, "posthouse_egress_deferred_total", &[], "attempts after which a recipient waits again"),
     figure(
         Counter,

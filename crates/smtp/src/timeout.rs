@@ -25,6 +25,9 @@ pub struct Timeouts {
     pub data_seconds: u64,
     /// Between two blocks written (§4.5.3.2.5: 3 minutes).
     pub block_seconds: u64,
+    /// How long the end of a message may be held back. The site waits for us meanwhile: by the standard 3 minutes for
+    /// a block and 5 for a command (§4.5.3.2.5, §4.5.3.2.7), in practice less.
+    pub hold_seconds: u64,
     /// For the answer to the final dot (§4.5.3.2.6: 10 minutes).
     pub final_seconds: u64,
     pub reset_seconds: u64,
@@ -43,6 +46,7 @@ impl Default for Timeouts {
             rcpt_seconds: 300,
             data_seconds: 120,
             block_seconds: 180,
+            hold_seconds: 30,
             final_seconds: 600,
             reset_seconds: 20,
             quit_seconds: 5,
@@ -51,6 +55,10 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    pub fn hold(&self) -> Duration {
+        Duration::from_secs(self.hold_seconds)
+    }
+
     pub fn at(&self, stage: Stage) -> Duration {
         Duration::from_secs(match stage {
             Stage::Greeting => self.greeting_seconds,

@@ -97,7 +97,7 @@ async fn appender(spool: Spool, seed: u64, count: u64) -> Result<(), Box<dyn Err
         let accepted = message(&mut random)?;
         let record = delivered(&accepted);
         let _committed = intake.append(accepted, body.clone()).await?;
-        outcomes.append(vec![record]).await?;
+        outcomes.append(vec![record.into()]).await?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@
 //! so that no power cut brings back what was refused. Completion records wait.
 
 use crate::error::is_passing;
-use crate::queue::{Answer, Copies, Copy, End, Entry, Group};
+use crate::queue::{Answer, Copies, Copy, End, Entry, Group, Turnout};
 use crate::record::Logged;
 use crate::segment::{SEGMENT_HEADER, file_name};
 use crate::shared::{Mode, Shared};
@@ -30,8 +30,8 @@ pub(crate) struct Writer {
     active: Option<Active>,
     /// Number of the next segment.
     next_segment: u32,
-    /// Messages in the last group.
-    last_accepts: usize,
+    /// Who is expected in the next group.
+    turnout: Turnout,
     octets_to_space_check: u64,
 }
 
@@ -54,7 +54,7 @@ enum Failure {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, active: Option<Active>, next_segment: u32) -> Writer {
-        Writer { shared, active, next_segment, last_accepts: 1, octets_to_space_check: 0 }
+        Writer { shared, active, next_segment, turnout: Turnout::ONE, octets_to_space_check: 0 }
     }
 
     /// Runs until the queue has ended and everything in it is written or refused.
@@ -62,7 +62,8 @@ impl Writer {
         // Should this thread panic, nobody must go on waiting for it or believe that the journal works.
         let seal_on_panic = SealOnPanic(Arc::clone(&self.shared));
         let shared = Arc::clone(&self.shared);
-        while let Some(group) = shared.queue.take(&shared.config, self.last_accepts) {
+        while let Some((group, turnout)) = shared.queue.take(&shared.config, self.turnout) {
+            self.turnout = turnout;
             self.take_in(group);
         }
         shared.ended_for_good();
@@ -77,7 +78,6 @@ impl Writer {
     }
 
     fn take_in(&mut self, Group { copies, mut entries }: Group) {
-        self.last_accepts = entries.iter().filter(|entry| is_message(entry)).count();
         if let Some(copies) = copies {
             // In front: a copy says what is settled by everything that lies before it.
             entries.splice(0..0, self.copied(copies));

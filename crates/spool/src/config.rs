@@ -17,8 +17,7 @@ pub struct Config {
     pub in_flight_octets_max: u32,
     /// How long an append waits for its turn before it is refused as `Busy`.
     pub in_flight_wait_ms_max: u64,
-    /// Completion records that may wait for the commit thread: as many recipients, and no more, may get a second copy
-    /// after a crash. Deliveries wait while the disk is slower.
+    /// Completion records that may wait for the commit thread. Deliveries wait while the disk is slower.
     pub outcomes_in_flight_max: u32,
     /// Octets written with one sync.
     pub group_octets_max: u32,

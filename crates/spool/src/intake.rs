@@ -25,6 +25,13 @@ pub struct Committed {
 #[derive(Clone)]
 pub struct Intake(pub(crate) Arc<Shared>);
 
+/// A completion record, and who wants to know when it is durable.
+pub struct Completion {
+    pub record: OutcomeRecord,
+    /// Hears of it once it is, and never if it comes to nothing.
+    pub proof: Option<oneshot::Sender<()>>,
+}
+
 /// The right to say what became of them.
 #[derive(Clone)]
 pub struct Outcomes(pub(crate) Arc<Shared>);
@@ -76,8 +83,8 @@ impl Intake {
 
 impl Outcomes {
     /// Returns when the records are queued; they are durable at most 20 ms later, unless the disk is slower.
-    pub async fn append(&self, records: Vec<OutcomeRecord>) -> Result<(), Fault> {
-        self.push(records, None).await
+    pub async fn append(&self, completions: Vec<Completion>) -> Result<(), Fault> {
+        self.push(completions, None).await
     }
 
     /// Returns when the records are durable.
@@ -86,21 +93,21 @@ impl Outcomes {
             return self.0.ended();
         }
         let (sender, receiver) = oneshot::channel();
-        self.push(records, Some(sender)).await?;
+        self.push(records.into_iter().map(Completion::from).collect(), Some(sender)).await?;
         receiver.await.unwrap_or(Err(Fault::Sealed))
     }
 
     async fn push(
         &self,
-        records: Vec<OutcomeRecord>,
+        completions: Vec<Completion>,
         mut sender: Option<oneshot::Sender<Result<(), Fault>>>,
     ) -> Result<(), Fault> {
         let shared = &*self.0;
         shared.ended()?;
         let batch_max = (shared.config.outcomes_in_flight_max as usize).min(Semaphore::MAX_PERMITS);
-        let mut records = records.into_iter().peekable();
-        while records.peek().is_some() {
-            let mut entries: Vec<Entry> = records.by_ref().take(batch_max).map(entry).collect();
+        let mut completions = completions.into_iter().peekable();
+        while completions.peek().is_some() {
+            let mut entries: Vec<Entry> = completions.by_ref().take(batch_max).map(entry).collect();
             let turns = Arc::clone(&shared.outcome_turns).acquire_many_owned(entries.len() as u32);
             let Ok(mut permit) = turns.await else {
                 return Err(shared.ended().err().unwrap_or(Fault::Closed));
@@ -109,7 +116,7 @@ impl Outcomes {
                 entry._permit = permit.split(1);
             }
             // The answer belongs to the last record: when it is durable, all before it are.
-            if let (None, Some(entry)) = (records.peek(), entries.last_mut())
+            if let (None, Some(entry)) = (completions.peek(), entries.last_mut())
                 && let Some(sender) = sender.take()
             {
                 entry.answer = Answer::Durable(sender);
@@ -120,8 +127,14 @@ impl Outcomes {
     }
 }
 
-fn entry(record: OutcomeRecord) -> Entry {
+impl From<OutcomeRecord> for Completion {
+    fn from(record: OutcomeRecord) -> Completion {
+        Completion { record, proof: None }
+    }
+}
+
+fn entry(Completion { record, proof }: Completion) -> Entry {
     let frame = wire::outcome_frame(&record);
     let logged = Logged::Record(Arc::new(Record::from(record)));
-    Entry { frame, logged, answer: Answer::Nobody, _permit: None }
+    Entry { frame, logged, answer: proof.map_or(Answer::Nobody, Answer::Proof), _permit: None }
 }

@@ -1,9 +1,10 @@
 //! What waits for the commit thread, and when a group is worth a sync.
 //!
 //! A sync costs the same for one record and for five hundred. So the thread waits, after a group that many took part
-//! in, until as many have come again or a few milliseconds have passed; a client alone never waits. Completion
-//! records ride along with messages, or go by themselves after the same few milliseconds. Bounded by the permits
-//! that each entry carries.
+//! in, until as many have come again or a few milliseconds have passed; a client alone never waits. The same goes for
+//! completion records that a session waits for, counted by themselves: sessions come again faster than clients. Other
+//! completion records ride along, or go by themselves after the same few milliseconds. Bounded by the permits that each
+//! entry carries.
 
 use crate::record::Logged;
 use crate::segment::Frame;
@@ -28,8 +29,32 @@ impl Entry {
     pub(crate) fn offered(&self) -> Option<MessageId> {
         match &self.answer {
             Answer::Committed(message, _) => Some(*message),
-            Answer::Nobody | Answer::Durable(_) => None,
+            Answer::Nobody | Answer::Durable(_) | Answer::Proof(_) => None,
         }
+    }
+
+    /// A session goes no further without it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        matches!(self.answer, Answer::Proof(_))
+    }
+}
+
+impl Turnout {
+    pub(crate) const ONE: Turnout = Turnout { messages: 1, proofs: 1 };
+
+    /// Who is expected next after `found` came. A group that was due because of one kind says nothing of the other: its
+    /// number falls only when it was waited for in vain.
+    fn after(self, found: Turnout, in_vain: bool) -> Turnout {
+        let one = |wanted: usize, found: usize| {
+            if in_vain || found >= wanted { found } else { wanted }
+        };
+        Turnout { messages: one(self.messages, found.messages), proofs: one(self.proofs, found.proofs) }
+    }
+}
+
+impl Default for Turnout {
+    fn default() -> Turnout {
+        Turnout::ONE
     }
 }
 
@@ -59,6 +84,15 @@ pub(crate) enum Answer {
     Nobody,
     Committed(MessageId, oneshot::Sender<Result<Committed, Fault>>),
     Durable(oneshot::Sender<Result<(), Fault>>),
+    /// The session that made the delivery; it hears nothing if it comes to nothing.
+    Proof(oneshot::Sender<()>),
+}
+
+/// How many take part in a group, of those that somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turnout {
+    pub(crate) messages: usize,
+    pub(crate) proofs: usize,
 }
 
 impl Answer {
@@ -70,6 +104,8 @@ impl Answer {
                 drop(sender.send(result.map(|position| Committed { message, position })));
             }
             Answer::Durable(sender) => drop(sender.send(result.map(|_| ()))),
+            Answer::Proof(sender) if result.is_ok() => drop(sender.send(())),
+            Answer::Proof(_) => {}
         }
     }
 }
@@ -104,10 +140,12 @@ struct Waiting {
     outcomes: VecDeque<Entry>,
     /// The trim thread has one batch on its way at a time.
     copies: Option<Copies>,
-    /// Somebody waits for an outcome to be durable.
+    /// Completion records in `outcomes` whose sessions wait for them.
+    proofs: usize,
+    /// Somebody waits for an outcome to be durable, and may not be kept waiting for others.
     urgent: bool,
-    /// Messages at which the commit thread wants to be woken; it sleeps through the ones before.
-    wake_at: usize,
+    /// When the commit thread wants to be woken; it sleeps through the ones before.
+    wake_at: Turnout,
     end: Option<End>,
 }
 
@@ -118,7 +156,7 @@ impl Queue {
             return Err(end.into());
         }
         waiting.accepts.push_back(entry);
-        if waiting.accepts.len() == waiting.wake_at.max(1) {
+        if waiting.accepts.len() == waiting.wake_at.messages {
             self.wake.notify_one();
         }
         Ok(())
@@ -132,8 +170,11 @@ impl Queue {
         let idle = waiting.accepts.is_empty() && waiting.outcomes.is_empty();
         let urgent = entries.iter().any(|entry| matches!(entry.answer, Answer::Durable(_)));
         waiting.urgent |= urgent;
+        let proofs_before = waiting.proofs;
+        waiting.proofs += entries.iter().filter(|entry| entry.is_awaited()).count();
         waiting.outcomes.extend(entries);
-        if idle || urgent {
+        let enough = (proofs_before..waiting.proofs).contains(&(waiting.wake_at.proofs - 1));
+        if idle || urgent || enough {
             self.wake.notify_one();
         }
         Ok(())
@@ -152,6 +193,7 @@ impl Queue {
     /// For entries that could not be written now, in front of what came later.
     pub(crate) fn put_back(&self, entries: Vec<Entry>) {
         let mut waiting = self.lock();
+        waiting.proofs += entries.iter().filter(|entry| entry.is_awaited()).count();
         for entry in entries.into_iter().rev() {
             waiting.outcomes.push_front(entry);
         }
@@ -178,22 +220,27 @@ impl Queue {
         self.lock().end
     }
 
-    /// Sleeps until a group is due and takes it; None when the queue has ended and nothing is left.
-    /// `before` is the number of messages in the last group.
-    pub(crate) fn take(&self, config: &Config, before: usize) -> Option<Group> {
+    /// Sleeps until a group is due and takes it; None when the queue has ended and nothing is left. `before` is who is
+    /// expected back from earlier groups, and what is returned is the same for the next one.
+    pub(crate) fn take(&self, config: &Config, before: Turnout) -> Option<(Group, Turnout)> {
         let mut waiting = self.lock();
-        waiting.wake_at = 1;
+        waiting.wake_at = Turnout::ONE;
         let nothing = |waiting: &mut Waiting| waiting.is_empty() && waiting.end.is_none();
         waiting = self.wake.wait_while(waiting, nothing).unwrap_or_else(PoisonError::into_inner);
-        let wanted = before.clamp(1, config.group_records_max as usize);
+        let wanted = Turnout {
+            messages: before.messages.clamp(1, config.group_records_max as usize),
+            proofs: before.proofs.max(1),
+        };
         waiting.wake_at = wanted;
         let patience = Duration::from_millis(config.group_wait_ms_max);
         let lacking = |waiting: &mut Waiting| {
-            waiting.accepts.len() < wanted && !waiting.urgent && waiting.end.is_none()
+            let Turnout { messages, proofs } = waiting.turnout();
+            messages < wanted.messages && proofs < wanted.proofs && !waiting.urgent && waiting.end.is_none()
         };
-        (waiting, _) =
+        let (mut waiting, waited) =
             self.wake.wait_timeout_while(waiting, patience, lacking).unwrap_or_else(PoisonError::into_inner);
-        waiting.group(config)
+        let next = wanted.after(waiting.turnout(), waited.timed_out());
+        waiting.group(config).map(|group| (group, next))
     }
 
     /// A group of what waits now, without sleeping.
@@ -209,6 +256,7 @@ impl Queue {
 
     pub(crate) fn drain(&self) -> Group {
         let mut waiting = self.lock();
+        waiting.proofs = 0;
         let Waiting { outcomes, accepts, copies, .. } = &mut *waiting;
         Group { copies: copies.take(), entries: outcomes.drain(..).chain(accepts.drain(..)).collect() }
     }
@@ -221,6 +269,10 @@ impl Queue {
 impl Waiting {
     fn is_empty(&self) -> bool {
         self.accepts.is_empty() && self.outcomes.is_empty() && self.copies.is_none()
+    }
+
+    fn turnout(&self) -> Turnout {
+        Turnout { messages: self.accepts.len(), proofs: self.proofs }
     }
 
     fn group(&mut self, config: &Config) -> Option<Group> {
@@ -244,6 +296,23 @@ impl Waiting {
             }
         }
         self.urgent = self.outcomes.iter().any(|entry| matches!(entry.answer, Answer::Durable(_)));
+        self.proofs = self.outcomes.iter().filter(|entry| entry.is_awaited()).count();
         Some(Group { copies: self.copies.take(), entries: group })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_kind_that_comes_again_fast_does_not_make_small_groups_of_the_other() {
+        let expected = Turnout { messages: 60, proofs: 20 };
+        let found = Turnout { messages: 15, proofs: 20 };
+        assert_eq!(expected.after(found, false), expected);
+        // In vain: whoever is there is all there is.
+        assert_eq!(expected.after(found, true), found);
+        let grown = Turnout { messages: 70, proofs: 3 };
+        assert_eq!(expected.after(grown, false), Turnout { messages: 70, proofs: 20 });
     }
 }

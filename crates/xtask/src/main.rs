@@ -23,7 +23,7 @@ cargo xtask test [FILTER]     install what the tests need, run formatting, lints
 cargo xtask check             formatting, lints and the rules of the house (tests/tidy.rs); no servers needed
 cargo xtask crash [ROUNDS] [--row ROW]
                               the long form of a row of docs/RELIABILITY.md, with an optimised binary: D1 unless told,
-                              which is 200 kills under load; `--row S4`, `--row all`
+                              which is 2,000 kills under load; `--row S4`, `--row all`
 cargo xtask sim --seed N      one world of tests/simulation, line by line; with `--seeds COUNT` that many from seed N (or 1)
                               on, failures only
 cargo xtask bench [OPTIONS]   speed beside Postfix in the same run (`--rounds N --count N --skip-postfix`, rows `road`,

@@ -28,14 +28,15 @@ pub fn run(rest: &[String]) -> Outcome {
     let nextest = ensure_nextest()?;
     let python = ensure_python()?;
     format_and_lints()?;
-    // The whole tests start the binary, so it is built first; nextest builds the rest.
-    run_step(cargo().args(["build", "--locked", "--package", "posthouse"]))?;
+    // Tests that start the binary measure it and kill it: they get an optimised one. nextest builds the rest.
+    let binary = optimised()?;
     let mut command = cargo();
     command.args(["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]);
     command
         .env("PATH", path_with(&nextest, &python))
         .env("POSTHOUSE_TEST_PYTHON", &python)
         .env("POSTHOUSE_TEST_COMPLETE", "1")
+        .env("POSTHOUSE_TEST_BINARY", binary)
         .args(rest);
     run_step(&mut command)
 }
@@ -62,13 +63,13 @@ pub fn crash(rest: &[String]) -> Outcome {
     }
     let filter = if row == "all" { String::new() } else { format!("::{}_", row.to_lowercase()) };
     host::ensure(&[host::COMPILER, host::POSTGRESQL, host::STRACE, host::EXT4, host::PRLIMIT])?;
-    run_step(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
+    let binary = optimised()?;
     let mut command = cargo();
     command.args(["test", "--locked", "--package", "posthouse-tests", "--test", "faults", &filter]);
     // One at a time: a row's figures are its own.
     command.args(["--", "--nocapture", "--test-threads=1"]);
     command.env("POSTHOUSE_CRASH_ROUNDS", rounds);
-    command.env("POSTHOUSE_TEST_BINARY", target().join("release/posthouse"));
+    command.env("POSTHOUSE_TEST_BINARY", binary);
     run_step(&mut command)
 }
 
@@ -115,6 +116,12 @@ pub fn rewrite(what: &str) -> Outcome {
         _ => command.args(["test", "--locked", "--package", "api", "as_committed"]),
     };
     run_step(command.env("POSTHOUSE_REWRITE", "1").env("INSTA_UPDATE", "always"))
+}
+
+/// Builds the binary as `[profile.ci]` says: optimised, and linked fast.
+fn optimised() -> Outcome<PathBuf> {
+    run_step(cargo().args(["build", "--locked", "--profile", "ci", "--package", "posthouse"]))?;
+    Ok(target().join("ci/posthouse"))
 }
 
 fn format_and_lints() -> Outcome {

@@ -44,6 +44,8 @@ struct Model {
     down: Option<(Duration, Duration)>,
     /// What it says in place of a greeting while it is down.
     down_words: Option<&'static str>,
+    /// We have nothing to connect with between these.
+    short: Option<(Duration, Duration)>,
     /// Messages over one connection; then it says so and closes.
     messages_max: usize,
 }
@@ -98,6 +100,7 @@ impl Default for Model {
             broken: 0,
             down: None,
             down_words: None,
+            short: None,
             messages_max: 1000,
         }
     }
@@ -201,7 +204,7 @@ impl World {
                     }
                     self.serve(session);
                 }
-                Action::Record(record) => self.records.push((self.clock, record)),
+                Action::Record { record, .. } => self.records.push((self.clock, record)),
             }
         }
     }
@@ -255,7 +258,10 @@ impl World {
         let model = self.model(&site);
         let down = model.down.is_some_and(|(from, to)| (from..to).contains(&self.clock));
         let open = self.lines.values().filter(|line| line.site == site && line.open).count();
-        if down {
+        let short = model.short.is_some_and(|(from, to)| (from..to).contains(&self.clock));
+        if short {
+            self.fail(session, Cause::Shortage);
+        } else if down {
             self.attempts_while_down += 1;
             self.fail(
                 session,

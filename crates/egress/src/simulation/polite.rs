@@ -270,3 +270,21 @@ fn with_nothing_due_nobody_asks_to_be_woken() {
     let settled = world.settled().last().unwrap().0;
     assert!(settled < MINUTE + HOUR + SECOND, "{settled:?}");
 }
+
+/// S6: no descriptor is left for connections. That is nobody's attempt, and no reason to try all the time.
+#[test]
+fn mail_waits_without_an_attempt_while_we_have_nothing_to_connect_with() {
+    let mut world = World::new(38, |_| {});
+    for site in 0..20 {
+        let short = Some((Duration::ZERO, MINUTE));
+        world.models.insert(format!("mx.d{site}.example"), Model { short, ..Model::default() });
+        world.accept(0, &format!("d{site}.example"), 50);
+    }
+    world.run(MINUTE);
+    assert_eq!(world.records.len(), 0);
+    // At the first go every site may open its five; from then on one is tried every second.
+    assert!((150..=161).contains(&world.opened.len()), "{} connections were tried", world.opened.len());
+    world.run(2 * MINUTE);
+    assert_eq!((world.delivered(), world.deferred().len()), (1_000, 0));
+    world.check(1_000);
+}

@@ -5,6 +5,7 @@ use mail::{Domain, EgressPath, SiteName, SourceName};
 use queue::TlsNeed;
 use registry::SourceState::{Active, Held};
 use shaping::Hold;
+use spool::Settlement;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,4 +132,20 @@ fn mail_of_a_domain_that_was_forgotten_leaves_its_old_site_when_its_exchangers_c
         world.settled().filter(|(_, one)| one.site.as_ref().is_some_and(|s| s.as_str() == "mx.new.example"));
     assert_eq!(moved.count(), 2);
     world.check(12);
+}
+
+/// RFC 8689 §4.2.1: without DNSSEC and MTA-STS only a name within the domain is sure to be the domain's.
+#[test]
+fn mail_with_requiretls_is_not_given_to_a_host_that_only_the_dns_vouches_for() {
+    let mut world = World::new(16, |_| {});
+    let (domain, now) = (Domain::parse("some.example").unwrap(), world.now());
+    let plain = world.accept(0, "some.example", 1);
+    let demanding = world.accept_with(0, "some.example", 1, |accepted| accepted.require_tls = true);
+    // "notsome.example" ends like the domain and is not within it.
+    world.dispatcher.handle_resolved(&domain, Ok(route("mx.notsome.example")), now);
+    world.run(Duration::from_secs(5));
+    let came_of = |message| world.settled().find(|(_, one)| one.message == message).unwrap().1.settlement;
+    assert_eq!((came_of(plain), came_of(demanding)), (Settlement::Delivered, Settlement::Failed));
+    assert!(world.carried.iter().all(|(message, _)| *message != demanding), "it was sent all the same");
+    world.check(2);
 }

@@ -4,9 +4,11 @@
 //! resolver is a table. Time is real and short.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod disk;
 pub mod site;
 
 use bytes::Bytes;
+use disk::SlowDisk;
 use egress::resolve::TableResolver;
 use egress::{Config, EgressHandle, EgressParts};
 use mail::classify::Profiles;
@@ -18,7 +20,7 @@ use registry::{
     DisplayName, EgressPool, EgressSource, Generation, Plan, PoolMember, SecretKey, Slug, Snapshot,
     SnapshotBuilder, SourceState, Stream, StreamKind, Tenant, TenantStatus,
 };
-use spool::{Accepted, Attempted, Follower, RealDisk, RecipientRecord, Record, Settled, Spool};
+use spool::{Accepted, Attempted, Follower, RecipientRecord, Record, Settled, Spool};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -52,6 +54,7 @@ pub struct House {
     profiles: Arc<Profiles>,
     random: Random,
     directory: tempfile::TempDir,
+    pub disk: SlowDisk,
 }
 
 struct Running {
@@ -99,8 +102,9 @@ impl House {
         let registry = registry(tenant, stream, pool, (source, site::address(1)), TenantStatus::Active);
         let snapshot = Arc::new(Mutex::new(Arc::new(registry)));
         let (directory, profiles) = (tempfile::tempdir().unwrap(), Arc::new(profiles));
-        let resolver = Arc::new(TableResolver::new());
-        let running = start(&config, &directory, &clock, &snapshot, (&resolver, &profiles), random.fork());
+        let (resolver, disk) = (Arc::new(TableResolver::new()), SlowDisk::default());
+        let around = (&resolver, &profiles, &disk);
+        let running = start(&config, &directory, &clock, &snapshot, around, random.fork());
         House {
             resolver,
             running,
@@ -113,6 +117,7 @@ impl House {
             profiles,
             random,
             directory,
+            disk,
         }
     }
 
@@ -120,7 +125,7 @@ impl House {
     pub async fn restart(mut self) -> House {
         self.running.stop().await;
         let random = self.random.fork();
-        let around = (&self.resolver, &self.profiles);
+        let around = (&self.resolver, &self.profiles, &self.disk);
         self.running = start(&self.config, &self.directory, &self.clock, &self.snapshot, around, random);
         self
     }
@@ -131,7 +136,7 @@ impl House {
         let _ = (&mut self.running.task).await;
         self.running.spool.shutdown().await.unwrap();
         let random = self.random.fork();
-        let around = (&self.resolver, &self.profiles);
+        let around = (&self.resolver, &self.profiles, &self.disk);
         self.running = start(&self.config, &self.directory, &self.clock, &self.snapshot, around, random);
         self
     }
@@ -274,7 +279,7 @@ fn start(
     directory: &tempfile::TempDir,
     clock: &Arc<TestClock>,
     snapshot: &Arc<Mutex<Arc<Snapshot>>>,
-    (resolver, profiles): (&Arc<TableResolver>, &Arc<Profiles>),
+    (resolver, profiles, disk): (&Arc<TableResolver>, &Arc<Profiles>, &SlowDisk),
     random: Random,
 ) -> Running {
     let spool_config = spool::Config {
@@ -283,7 +288,7 @@ fn start(
         readers: vec![],
         ..spool::Config::default()
     };
-    let (spool, recovery) = open_spool(spool_config, clock);
+    let (spool, recovery) = open_spool(spool_config, disk, clock);
     let shutdown = CancellationToken::new();
     let shared = Arc::clone(snapshot);
     let follower = spool.follow(recovery.end);
@@ -304,9 +309,9 @@ fn start(
 }
 
 /// The lock of the one before goes with its last handle, which a session may have held a moment ago.
-fn open_spool(config: spool::Config, clock: &Arc<TestClock>) -> (Spool, spool::Recovery) {
+fn open_spool(config: spool::Config, disk: &SlowDisk, clock: &Arc<TestClock>) -> (Spool, spool::Recovery) {
     loop {
-        match Spool::open(config.clone(), Arc::new(RealDisk), clock.clone()) {
+        match Spool::open(config.clone(), Arc::new(disk.clone()), clock.clone()) {
             Err(spool::Fault::InUse(_)) => std::thread::yield_now(),
             opened => return opened.unwrap(),
         }

@@ -41,7 +41,7 @@ pub enum Step {
     None,
     /// `x0.5`: the rate times this, between 0 and 1.
     Multiply(f64),
-    /// `pause:2h`: the path rests.
+    /// `pause:2h`: the path rests. Other sources of the pool have paths of their own, so mail goes on from those.
     Pause(Duration),
     /// `pause-tenant:4h`: this tenant's lane at the site rests, the path goes on.
     PauseTenant(Duration),
@@ -56,10 +56,6 @@ pub enum Step {
 pub enum RetryHint {
     /// `slow`: with the last interval of the schedule at once.
     Slow,
-    /// `next_ip`: from another source of the pool.
-    NextSource,
-    /// `ipv4`: not over IPv6.
-    Ipv4,
     /// `after:5m`.
     After(Duration),
 }
@@ -123,13 +119,11 @@ impl FromStr for RetryHint {
     fn from_str(text: &str) -> Result<RetryHint, WordError> {
         match text {
             "slow" => Ok(RetryHint::Slow),
-            "next_ip" => Ok(RetryHint::NextSource),
-            "ipv4" => Ok(RetryHint::Ipv4),
             _ => text
                 .strip_prefix("after:")
                 .and_then(duration)
                 .map(RetryHint::After)
-                .ok_or_else(|| word(text, "slow, next_ip, ipv4 or after:5m")),
+                .ok_or_else(|| word(text, "slow or after:5m")),
         }
     }
 }

@@ -1,27 +1,29 @@
 //! The message of the client: by BDAT where CHUNKING is offered, else by DATA (RFC 3030, RFC 5321 §4.1.1.4).
 //!
 //! DATA may be sent ahead with MAIL and RCPT; a chunk waits until a recipient is accepted, so that no message is sent to
-//! nobody. It goes in one chunk: a second one would win nothing.
+//! nobody. It goes in one chunk: a second one would win nothing. While the end is held, the chunk is; by DATA only the
+//! dot is.
 
-use super::mail::{Delivery, Expected};
+use super::mail::{Delivery, Expected, Next};
 use super::site::Site;
 use super::{BreakKind, Failure, Stage};
 use crate::data::stuff;
 use crate::extension::Extension;
 use ::mail::Reply;
+use bytes::Bytes;
 
 /// Says DATA or sends the chunk. `None` if that has to wait, or if there is nobody to send to.
 pub(super) fn begin(delivery: &mut Delivery, site: &mut Site) -> Option<Expected> {
     let answered = delivery.expected.is_empty();
     if answered && delivery.accepted == 0 {
-        delivery.next = super::mail::Next::Nothing;
+        delivery.next = Next::Nothing;
         return None;
     }
     if !site.offers(Extension::Chunking) {
         site.say(&["DATA"]);
         return Some(Expected::Data);
     }
-    if !answered {
+    if !answered || site.end_held {
         return None;
     }
     let raw = delivery.transaction.raw.clone();
@@ -33,11 +35,9 @@ pub(super) fn begin(delivery: &mut Delivery, site: &mut Site) -> Option<Expected
 pub(super) fn on_reply(delivery: &mut Delivery, reply: Reply, site: &mut Site) -> Result<(), BreakKind> {
     match reply.code.as_u16() {
         354 if delivery.accepted > 0 => {
-            for part in stuff(&delivery.transaction.raw) {
-                site.send_text(part);
-            }
-            site.await_final();
-            delivery.expected.push_back(Expected::Final);
+            let [text, dot] = stuff(&delivery.transaction.raw);
+            site.send_text(text);
+            delivery.next = Next::Dot(dot);
         }
         354 => {
             // RFC 2920 §3.1: the site waits for a message although it took no recipient.
@@ -48,6 +48,16 @@ pub(super) fn on_reply(delivery: &mut Delivery, reply: Reply, site: &mut Site) -
         _ => return Err(BreakKind::Protocol),
     }
     Ok(())
+}
+
+/// The end of the text by DATA, unless it is held. Its answer is what the machine waits for from here on.
+pub(super) fn end(dot: Bytes, site: &mut Site) -> Option<Expected> {
+    if site.end_held {
+        return None;
+    }
+    site.send_text(dot);
+    site.await_final();
+    Some(Expected::Final)
 }
 
 pub(super) fn on_final(delivery: &mut Delivery, reply: Reply, site: &mut Site) -> Result<(), BreakKind> {

@@ -9,6 +9,7 @@ use super::{Action, BreakKind, DeliveryReport, Failure, Missing, Stage, Transact
 use crate::data::check_lines;
 use crate::extension::Extension;
 use ::mail::{BodyKind, DsnReturn, Reply};
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// Commands without an answer at one time: a group that fits into the buffers of both sides (RFC 2920 §3.1).
@@ -28,13 +29,15 @@ pub(super) enum Expected {
 }
 
 /// What is sent next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
     Reset,
     Mail,
     Rcpt(usize),
     /// DATA or the chunk.
     Body,
+    /// The end of a text that was written.
+    Dot(Bytes),
     Nothing,
 }
 
@@ -67,7 +70,7 @@ impl Delivery {
 
     pub fn on_reply(mut self: Box<Self>, reply: Reply, site: &mut Site) -> State {
         let Some(expected) = self.expected.pop_front() else {
-            return self.on_break(BreakKind::Protocol, site);
+            return self.on_word_while_held(reply, site);
         };
         if reply.code.as_u16() == 421 {
             // RFC 5321 §3.8: the site closes now; it is its answer for everybody who has none.
@@ -91,14 +94,39 @@ impl Delivery {
         }
     }
 
-    pub fn on_break(mut self, kind: BreakKind, site: &mut Site) -> State {
-        let stage = self.expected.front().map_or(Stage::Mail, |expected| stage_of(*expected, site));
-        self.settle_open(&broken(stage, kind));
+    /// The site waits for the end of the message. All it can say is that it waits no longer.
+    fn on_word_while_held(mut self: Box<Self>, reply: Reply, site: &mut Site) -> State {
+        if reply.code.as_u16() != 421 {
+            return self.on_break(BreakKind::Protocol, site);
+        }
+        self.settle_open(&Failure::Refused { stage: self.stage(), reply });
         self.report_and_close(site)
+    }
+
+    pub fn on_break(mut self, kind: BreakKind, site: &mut Site) -> State {
+        let stage = self.expected.front().map_or(self.stage(), |expected| stage_of(*expected, site));
+        let ours = kind == BreakKind::Timeout && self.waits_for_us(site);
+        self.settle_open(&broken(stage, if ours { BreakKind::Withheld } else { kind }));
+        self.report_and_close(site)
+    }
+
+    /// Everything but the end of the message is said and answered.
+    pub fn waits_for_us(&self, site: &Site) -> bool {
+        self.expected.is_empty()
+            && self.next != Next::Nothing
+            && site.out.is_empty()
+            && site.blocks.is_empty()
+    }
+
+    /// The end of the message may come.
+    pub fn on_resume(self: Box<Self>, site: &mut Site) -> State {
+        if self.expected.is_empty() { self.go_on(site) } else { State::Delivering(self) }
     }
 
     pub fn stage(&self) -> Stage {
         match self.expected.front() {
+            None if matches!(self.next, Next::Dot(_)) => Stage::Body,
+            None if self.next == Next::Body => Stage::Data,
             None | Some(Expected::Mail) => Stage::Mail,
             Some(Expected::Reset) => Stage::Reset,
             Some(Expected::Rcpt(_)) => Stage::Rcpt,
@@ -123,13 +151,21 @@ impl Delivery {
                 site.wait_at(if together { Stage::Final } else { stage });
                 State::Delivering(self)
             }
+            // What was said has its answers; what is left is held.
+            None if self.next != Next::Nothing => {
+                match site.blocks.is_empty() {
+                    true => site.wait_held(),
+                    false => site.wait_at(Stage::Body),
+                }
+                State::Delivering(self)
+            }
             None => self.report(site),
         }
     }
 
     /// False if a reply has to come first.
     fn send_next(&mut self, site: &mut Site) -> bool {
-        let expected = match self.next {
+        let expected = match &self.next {
             Next::Nothing => return false,
             Next::Reset => {
                 site.say(&["RSET"]);
@@ -141,13 +177,20 @@ impl Delivery {
                 self.next = Next::Rcpt(0);
                 Expected::Mail
             }
-            Next::Rcpt(index) => {
+            &Next::Rcpt(index) => {
                 rcpt::say(&self.transaction.envelope.recipients[index], site);
                 let more = index + 1 < self.results.len();
                 self.next = if more { Next::Rcpt(index + 1) } else { Next::Body };
                 Expected::Rcpt(index)
             }
             Next::Body => match data::begin(self, site) {
+                Some(expected) => {
+                    self.next = Next::Nothing;
+                    expected
+                }
+                None => return false,
+            },
+            Next::Dot(dot) => match data::end(dot.clone(), site) {
                 Some(expected) => {
                     self.next = Next::Nothing;
                     expected

@@ -5,6 +5,9 @@
 //! `session_usable` it may deliver again, or `quit`. Pipelining, CHUNKING, dot transparency and RSET are the machine's
 //! business, not the shell's.
 //!
+//! Between `hold_end` and `resume_end` a transaction goes as far as it can without the site taking the message: MAIL,
+//! RCPT, DATA and the text, but not the final dot; where CHUNKING is offered, MAIL and RCPT, but not the chunk.
+//!
 //! A result says only what the site said and where it broke. What follows from it, for whom and for how long, is
 //! decided elsewhere. A site that answers what it has not been asked is out of step, and nothing that it says is taken for
 //! an answer any more. What may surprise: after the final dot a broken session means "maybe delivered" (RFC 1047).
@@ -153,6 +156,8 @@ pub enum BreakKind {
     TlsFailed,
     /// The shell could not read or write.
     Io,
+    /// We held the end of the message back for longer than the site is asked to wait. Nothing is the site's fault.
+    Withheld,
 }
 
 /// What is not offered.

@@ -46,6 +46,21 @@ impl Session {
         self.settle();
     }
 
+    /// No message comes to its end before `resume_end`.
+    pub fn hold_end(&mut self) {
+        self.site.end_held = true;
+    }
+
+    pub fn resume_end(&mut self, now: Instant) {
+        self.site.now = now;
+        self.site.end_held = false;
+        match mem::replace(&mut self.state, State::Closed) {
+            State::Delivering(delivery) => self.state = delivery.on_resume(&mut self.site),
+            other => self.state = other,
+        }
+        self.settle();
+    }
+
     /// Ends the session. In the middle of something it just closes.
     pub fn quit(&mut self, now: Instant) {
         self.site.now = now;
@@ -81,9 +96,12 @@ impl Session {
     /// So far everything that `Send` gave was written. Only long messages need it: it keeps the time running anew.
     pub fn handle_written(&mut self, now: Instant) {
         self.site.now = now;
-        if let State::Delivering(delivery) = &self.state
-            && delivery.stage() == Stage::Final
-        {
+        let State::Delivering(delivery) = &self.state else { return };
+        if delivery.waits_for_us(&self.site) {
+            self.site.wait_held();
+        } else if delivery.stage() == Stage::Body {
+            self.site.wait_at(Stage::Body);
+        } else if delivery.stage() == Stage::Final {
             self.site.wait_at(if self.site.blocks.is_empty() { Stage::Final } else { Stage::Body });
         }
     }
@@ -201,6 +219,7 @@ mod tests {
     use super::*;
     use crate::client::ClientTls;
     use ::mail::{Envelope, ForwardPath, Recipient, ReversePath};
+    use std::time::Duration;
 
     /// A site that takes the beginning of a long message and reads no further (N9).
     #[test]
@@ -226,5 +245,38 @@ mod tests {
             session.handle_written(now);
         }
         assert_eq!(session.poll_timeout(), Some(now + answer));
+    }
+
+    /// What is held is the end, not the way there: a site that takes its text slowly has the time of each block.
+    #[test]
+    fn a_long_message_is_written_under_its_own_times_and_then_held_under_ours() {
+        let mut session = Session::new(ClientConfig::new("out.example", ClientTls::Never), Instant::ZERO);
+        let mut now = Instant::ZERO;
+        session.handle_bytes(b"220 mx\r\n", now);
+        while session.poll_action().is_some() {}
+        session.handle_bytes(b"250 mx\r\n", now);
+        let recipient = Recipient::new(ForwardPath::parse("b@example.org").unwrap());
+        let envelope = Envelope::new(ReversePath::Null, vec![recipient]);
+        session.hold_end();
+        session.deliver(Transaction { envelope, raw: "x".repeat(900_000).into() }, now);
+        for reply in ["250 ok", "250 ok", "354 go"] {
+            while session.poll_action().is_some() {}
+            session.handle_bytes(format!("{reply}\r\n").as_bytes(), now);
+        }
+        let timeouts = session.site.config.timeouts.clone();
+        let mut octets = 0;
+        while let Some(Action::Send(block)) = session.poll_action() {
+            octets += block.len();
+            now = now + Duration::from_secs(100);
+            let left = octets < 900_000;
+            session.handle_written(now);
+            let limit = if left { timeouts.at(Stage::Body) } else { timeouts.hold() };
+            assert_eq!(session.poll_timeout(), Some(now + limit));
+        }
+        assert_eq!(octets, 900_000);
+        session.resume_end(now);
+        let Some(Action::Send(end)) = session.poll_action() else { panic!("the end follows") };
+        assert_eq!(&end[..], b"\r\n.\r\n");
+        assert_eq!(session.poll_timeout(), Some(now + timeouts.at(Stage::Final)));
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Site {
     pub encrypted: bool,
     /// The last transaction did not come to an end of its own.
     pub needs_reset: bool,
+    /// No message may come to its end now.
+    pub end_held: bool,
     pub deadline: Option<Instant>,
 }
 
@@ -45,6 +47,7 @@ impl Site {
             offer: Offer::default(),
             encrypted,
             needs_reset: false,
+            end_held: false,
             deadline: None,
         };
         site.wait_at(Stage::Greeting);
@@ -101,6 +104,11 @@ impl Site {
 
     pub fn wait_at(&mut self, stage: Stage) {
         self.deadline = Some(self.now + self.config.timeouts.at(stage));
+    }
+
+    /// The end of the message is held back, and the site waits for us.
+    pub fn wait_held(&mut self) {
+        self.deadline = Some(self.now + self.config.timeouts.hold());
     }
 
     /// The session never became ready. A site that only said no is told goodbye, without waiting for its answer.

@@ -35,6 +35,8 @@ pub fn run(transcript: &Transcript) -> Result<(), String> {
             Step::Server(octets) => session.handle_bytes(octets, now),
             Step::Answer(text) if text == "ok" => session.handle_answer(client::Answer::TlsDone, now),
             Step::Answer(text) if text == "quit" => session.quit(now),
+            Step::Answer(text) if text == "hold" => session.hold_end(),
+            Step::Answer(text) if text == "resume" => session.resume_end(now),
             Step::Answer(_) => session.handle_answer(client::Answer::TlsFailed, now),
             Step::Deliver(text) => {
                 output.must_be_empty(step)?;

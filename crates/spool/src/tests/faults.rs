@@ -3,6 +3,7 @@
 use super::*;
 use crate::lying::Times;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 #[tokio::test]
 async fn a_second_process_is_refused_until_the_first_is_gone() {
@@ -20,7 +21,7 @@ async fn nothing_is_taken_after_shutdown_and_everything_queued_is_durable() {
     let (spool, _) = open(&config(), &disk);
     let message = message(1, 1);
     append(&spool, 1..2).await;
-    spool.outcomes().append(vec![settled(&message, 0)]).await.unwrap();
+    spool.outcomes().append(vec![settled(&message, 0).into()]).await.unwrap();
     spool.shutdown().await.unwrap();
     assert!(matches!(spool.intake().append(message, body(1)).await, Err(Fault::Closed)));
     // The completion record was only queued; shutdown synced it.
@@ -44,6 +45,33 @@ async fn a_configuration_that_cannot_work_is_refused() {
     assert!(matches!(opened, Err(Fault::Config(_))));
 }
 
+fn awaited(number: u64) -> (Completion, oneshot::Receiver<()>) {
+    let (proof, proven) = oneshot::channel();
+    (Completion { record: settled(&message(number, 1), 0), proof: Some(proof) }, proven)
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_completion_record_hears_when_it_is_durable_and_not_before() {
+    let disk = LyingDisk::new();
+    // Patience is long here: one who waits alone is not kept waiting for others.
+    let (spool, _) = open(&Config { group_wait_ms_max: 20, ..config() }, &disk);
+    append(&spool, 0..3).await;
+    for number in 0..2 {
+        let syncs = disk.counts().syncs;
+        let (completion, proven) = awaited(number);
+        spool.outcomes().append(vec![completion]).await.unwrap();
+        proven.await.unwrap();
+        assert_eq!(disk.counts().syncs, syncs + 1);
+    }
+    let found = |disk: LyingDisk| open(&config(), &disk).1.unsettled.len();
+    assert_eq!(found(disk.crash(&mut Random::from_number(1))), 1);
+    disk.fail_sync(1, Times::Once);
+    let (completion, proven) = awaited(2);
+    spool.outcomes().append(vec![completion]).await.unwrap();
+    assert!(proven.await.is_err(), "what is not known to be durable is told as if it were");
+    assert!(spool.sealed());
+}
+
 /// The rule for both kinds of failing sync: refuse the group, seal, never sync that file again, lose nothing.
 async fn a_failed_sync_seals(times: Times) {
     let disk = LyingDisk::new();
@@ -56,7 +84,10 @@ async fn a_failed_sync_seals(times: Times) {
     spool.until_sealed().await;
     let syncs = disk.counts().syncs;
     assert!(matches!(spool.intake().append(message(6, 1), body(6)).await, Err(Fault::Sealed)));
-    assert!(matches!(spool.outcomes().append(vec![settled(&message(0, 1), 0)]).await, Err(Fault::Sealed)));
+    assert!(matches!(
+        spool.outcomes().append(vec![settled(&message(0, 1), 0).into()]).await,
+        Err(Fault::Sealed)
+    ));
     // What was committed can still be read.
     assert_eq!(spool.body(before[4].position()).await.unwrap(), body(4));
     assert!(matches!(spool.shutdown().await, Err(Fault::Sealed)));

@@ -50,7 +50,7 @@ async fn a_disk_that_fills_at_any_octet_refuses_mail_keeps_outcomes_and_goes_on(
         };
         assert!(matches!(refused, Fault::Full), "{refused}");
         assert!(spool.status().full || left > 0);
-        spool.outcomes().append(vec![settled(&message(0, 1), 0)]).await.unwrap();
+        spool.outcomes().append(vec![settled(&message(0, 1), 0).into()]).await.unwrap();
         disk.set_capacity(None);
         spool.outcomes().append_durable(vec![settled(&message(1, 1), 0)]).await.unwrap();
         let after = append(&spool, 50..52).await;
