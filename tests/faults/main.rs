@@ -10,6 +10,7 @@ mod disk;
 mod ends;
 mod kills;
 mod oracle;
+mod panics;
 mod process;
 mod site;
 mod space;

@@ -19,6 +19,7 @@ mod landing;
 mod link;
 mod look_ups;
 mod record;
+mod recovery;
 mod run;
 mod session;
 mod sessions;

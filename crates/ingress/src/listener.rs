@@ -178,7 +178,9 @@ async fn serve(house: Arc<House>, listeners: Listeners, shutdown: CancellationTo
             shutdown: shutdown.clone(),
             closed: closed.clone(),
         };
-        doors.spawn(door.stand(listener));
+        let (door, listener) = (Arc::new(door), Arc::new(listener));
+        let stand = move || Arc::clone(&door).stand(Arc::clone(&listener));
+        doors.spawn(panics::keep(entrance.as_str(), closed.clone(), stand));
     }
     if let Some(tls) = &house.tls {
         doors.spawn(Arc::clone(tls).watch(shutdown.clone()));
@@ -206,7 +208,7 @@ struct Door {
 }
 
 impl Door {
-    async fn stand(self, listener: TcpListener) {
+    async fn stand(self: Arc<Door>, listener: Arc<TcpListener>) {
         let mut back_off = BACK_OFF_FIRST;
         while let Some(accepted) = self.closed.run_until_cancelled(listener.accept()).await {
             match accepted {
@@ -233,6 +235,7 @@ impl Door {
     }
 
     fn receive(&self, stream: TcpStream, peer: SocketAddr) {
+        panics::place("door");
         let peer = peer.ip().to_canonical();
         let entered = if self.shutdown.is_cancelled() {
             Err(session::shutting_down())

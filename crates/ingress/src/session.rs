@@ -158,6 +158,7 @@ impl Session {
                         self.answer(checked, Answer::RecipientOk);
                     }
                     Action::Accept(transaction) => {
+                        panics::place("session");
                         let accepted = self.accept(transaction).await;
                         let answer = match accepted {
                             Ok(reply) => Answer::Accepted { reply },

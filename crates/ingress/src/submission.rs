@@ -273,7 +273,9 @@ impl Submission {
             size: offer.raw.len() as u64,
             steering,
         };
-        snapshot.admit(&offer, &mut self.usage.lock().unwrap_or_else(PoisonError::into_inner), now)
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        panics::place("admission-with-lock");
+        snapshot.admit(&offer, &mut usage, now)
     }
 
     /// The registry, once it was loaded: before that nobody is unknown, we just do not know yet.

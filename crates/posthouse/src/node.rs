@@ -111,15 +111,17 @@ impl Node {
         if let (Some(Counter { config, dns: [dns, watch_dns], tokens }), Some(listener)) = (counter, listener)
         {
             let watcher = api::DomainWatch::new(database.clone(), watch_dns, parts.clock.clone(), &config);
-            watch = Some(tokio::spawn(watcher.run(stop.doors.clone())));
+            watch = Some(kept_watch(watcher, &stop.doors));
             let sources = sources(&spool, &snapshots, &stop);
             let state =
                 api_state(&mut parts, (config, dns, tokens), &database, sources, (submission, egress));
-            api = Some(tokio::spawn(api::serve(listener, state, stop.doors.clone())));
+            let served = tokio::spawn(api::serve(listener, state, stop.doors.clone()));
+            let served = async { ended("api", served.await) };
+            api = Some(watched(stop.doors.clone(), stop.died.clone(), served));
         }
         // Ends with the process: samples are folded into their buckets although nobody may ever ask for them.
-        drop(tokio::spawn(telemetry::keep_up(parts.metrics.clone(), stop.events.clone())));
-        let housekeeping = tokio::spawn(housekeeping.run(stop.doors.clone()));
+        drop(kept_metrics(&parts.metrics, &stop.events));
+        let housekeeping = kept_housekeeping(housekeeping, &stop.doors);
         let addresses = doors.addresses();
         Ok(Node {
             database,
@@ -309,6 +311,21 @@ fn cancel_source(egress: egress::EgressHandle) -> api::Cancel {
         let egress = egress.clone();
         Box::pin(async move { egress.cancel(message).await.ok() })
     })
+}
+
+fn kept_watch(watcher: api::DomainWatch, stop: &CancellationToken) -> JoinHandle<()> {
+    let (watcher, told) = (Arc::new(watcher), stop.clone());
+    panics::keep("domain watch", stop.clone(), move || Arc::clone(&watcher).run(told.clone()))
+}
+
+fn kept_metrics(metrics: &PrometheusHandle, stop: &CancellationToken) -> JoinHandle<()> {
+    let (metrics, told) = (metrics.clone(), stop.clone());
+    panics::keep("metrics", stop.clone(), move || telemetry::keep_up(metrics.clone(), told.clone()))
+}
+
+fn kept_housekeeping(housekeeping: Housekeeping, stop: &CancellationToken) -> JoinHandle<()> {
+    let (housekeeping, told) = (Arc::new(housekeeping), stop.clone());
+    panics::keep("housekeeping", stop.clone(), move || Arc::clone(&housekeeping).run(told.clone()))
 }
 
 /// Waits for a worker; one that ends before it was told to is the end of the node.

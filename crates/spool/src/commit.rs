@@ -154,6 +154,7 @@ impl Writer {
             return Err(self.after_failed_write(segment, error));
         }
         metrics::histogram!("posthouse_spool_group_records").record(group.len() as f64);
+        panics::place("journal-commit");
         let synced = sync(&shared, &*active.file);
         synced.map_err(|source| Failure::Fatal(Fault::Sync { segment, source: Arc::new(source) }))?;
         if active.fresh {

@@ -221,8 +221,24 @@ fn thread(
     body: impl FnOnce() + Send + 'static,
     shared: &Arc<Shared>,
 ) -> Result<JoinHandle<()>, Fault> {
+    let seal_on_panic = SealOnPanic(Arc::clone(shared));
+    let body = move || {
+        body();
+        drop(seal_on_panic);
+    };
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| {
         shared.close();
         Fault::Directory { path: shared.config.directory.clone(), source: Arc::new(source) }
     })
+}
+
+/// What any of the threads does can be done by no other: the journal is sealed, so that the process ends and begins anew.
+struct SealOnPanic(Arc<Shared>);
+
+impl Drop for SealOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.seal();
+        }
+    }
 }

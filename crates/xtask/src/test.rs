@@ -28,7 +28,8 @@ pub fn run(rest: &[String]) -> Outcome {
     let python = ensure_python()?;
     format_and_lints()?;
     // The whole tests start the binary, so it is built first; nextest builds the rest.
-    run_step(cargo().args(["build", "--locked", "--package", "posthouse"]))?;
+    // With the places where tests/faults makes it panic.
+    run_step(cargo().args(["build", "--locked", "--package", "posthouse", "--features", "fail-points"]))?;
     let mut command = cargo();
     command.args(["nextest", "run", "--locked", "--workspace", "--no-fail-fast"]);
     command
@@ -61,7 +62,8 @@ pub fn crash(rest: &[String]) -> Outcome {
     }
     let filter = if row == "all" { String::new() } else { format!("::{}_", row.to_lowercase()) };
     host::ensure(&[host::COMPILER, host::POSTGRESQL, host::STRACE, host::EXT4, host::PRLIMIT])?;
-    run_step(cargo().args(["build", "--locked", "--release", "--package", "posthouse"]))?;
+    let build = ["build", "--locked", "--release", "--package", "posthouse", "--features", "fail-points"];
+    run_step(cargo().args(build))?;
     let mut command = cargo();
     command.args(["test", "--locked", "--package", "posthouse-tests", "--test", "faults", &filter]);
     // One at a time: a row's figures are its own.

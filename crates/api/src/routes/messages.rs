@@ -206,6 +206,7 @@ pub async fn send(
             return Err(Problem::new(Kind::UnsupportedMediaType, detail));
         }
     };
+    panics::place("api-send");
     let answer = offer_all(&api, sender, peer, drafts, form).await?;
     Ok(Answer::accepted(answer))
 }
