@@ -14,4 +14,5 @@ mod panics;
 mod process;
 mod site;
 mod space;
+mod stall;
 mod windows;

@@ -154,7 +154,9 @@ fn s12_a_panic_costs_one_session_one_message_or_one_call() {
 
 #[test]
 fn s12_a_panic_of_what_nothing_goes_on_without_ends_the_process_and_loses_nothing() {
-    let site = Site::new();
+    let mut site = Site::new();
+    // Old ones can be removed soon.
+    site.plot.set("spool.segment_octets_max", "65536");
     let traps = Traps::of(&site);
     let Some(mut house) = start(&site, &traps) else { return };
     let (tenant, _) = house.onboard("abort", "abort.example", "127.2.0.112");
@@ -162,7 +164,7 @@ fn s12_a_panic_of_what_nothing_goes_on_without_ends_the_process_and_loses_nothin
     let mut cuts = Vec::new();
     let mut took = std::collections::BTreeMap::<&str, u64>::new();
     for _ in 0..rounds(1, 20) {
-        for place in ["dispatcher", "journal-commit"] {
+        for place in ["dispatcher", "journal-commit", "journal-trim"] {
             let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
             until_accepted(&ledger, now_ms());
             let before = ledger.answers().len();

@@ -105,6 +105,7 @@ impl Asked {
             | RefusalKind::MessageMalformed
             | RefusalKind::MailLoop
             | RefusalKind::LocalTrouble
+            | RefusalKind::DiskStalled
             | RefusalKind::ShuttingDown
             | RefusalKind::TooManyConnections
             | RefusalKind::NoSuchRecipient => None,

@@ -126,6 +126,9 @@ impl Session {
         mut stream: Stream,
         shutdown: CancellationToken,
     ) -> Result<(End, Stream), End> {
+        if let Err(refusal) = self.house.submission.check_disk() {
+            self.machine.refuse_connection(refusal);
+        }
         loop {
             while let Some(action) = self.machine.poll_action() {
                 match action {
@@ -149,6 +152,10 @@ impl Session {
                         self.answer(checked, Answer::CredentialOk);
                     }
                     Action::CheckReversePath(path) => {
+                        if let Err(refusal) = self.house.submission.check_disk() {
+                            self.turn_away(&mut stream, &refusal).await;
+                            return Ok((End::Refused, stream));
+                        }
                         self.recipients = 0;
                         let checked = self.check_reverse_path(&path);
                         self.answer(checked, Answer::ReversePathOk);

@@ -26,6 +26,7 @@ use registry::{Generation, Party, Sender, Snapshot, Steering, Usage};
 use spool::{Committed, Intake};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The registry as this node holds it now.
 pub type SnapshotSource = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
@@ -96,6 +97,9 @@ pub struct Accepted {
 /// Fields that we add to a message, and their octets.
 const OWN_FIELDS_MAX: usize = 16;
 const OWN_FIELDS_OCTETS_MAX: usize = 16 * 1024;
+
+/// What a client is told to wait while the disk is stalled: long enough for one that stutters.
+const STALL_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Submission {
     /// Starts the signing threads.
@@ -276,6 +280,19 @@ impl Submission {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         panics::place("admission-with-lock");
         snapshot.admit(&offer, &mut usage, now)
+    }
+
+    /// While the disk does not come back nothing new is let in: it would only be gathered. What is under way is answered
+    /// when the disk is back.
+    pub fn check_disk(&self) -> Result<(), Refusal> {
+        match self.intake.stalled() {
+            None => Ok(()),
+            Some(lasts) => {
+                Err(Refusal::new(RefusalKind::DiskStalled, "our disk is slow; please try again later")
+                    .with_detail(format!("one group of records has taken {} ms so far", lasts.as_millis()))
+                    .with_retry_after(STALL_RETRY_AFTER))
+            }
+        }
     }
 
     /// The registry, once it was loaded: before that nobody is unknown, we just do not know yet.

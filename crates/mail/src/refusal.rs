@@ -38,6 +38,8 @@ pub enum RefusalKind {
     MailLoop,
     /// The disk, the journal or the registry is not ready.
     LocalTrouble,
+    /// The disk does not come back; nothing is taken until it does.
+    DiskStalled,
     /// We are shutting down.
     ShuttingDown,
     /// Too many connections, in total, of this credential or from this address.
@@ -139,6 +141,7 @@ const fn row(kind: RefusalKind) -> Row {
         RefusalKind::MessageMalformed => r(554, (5, 6, 0), 422, "message_malformed"),
         RefusalKind::MailLoop => r(554, (5, 4, 6), 422, "mail_loop"),
         RefusalKind::LocalTrouble => r(451, (4, 3, 0), 503, "try_again_later"),
+        RefusalKind::DiskStalled => r(421, (4, 3, 0), 503, "try_again_later"),
         RefusalKind::ShuttingDown => r(421, (4, 3, 2), 503, "shutting_down"),
         RefusalKind::TooManyConnections => r(421, (4, 7, 0), 429, "too_many_connections"),
         RefusalKind::NoSuchRecipient => r(550, (5, 1, 1), 422, "no_such_recipient"),
@@ -158,6 +161,7 @@ mod tests {
             QuotaExhausted,
             TenantPaused,
             LocalTrouble,
+            DiskStalled,
             ShuttingDown,
             TooManyConnections,
             TooManyRecipients,

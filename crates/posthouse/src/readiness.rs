@@ -32,6 +32,7 @@ struct Facts {
     died: bool,
     sealed: bool,
     full: bool,
+    stalled: Option<Duration>,
     snapshot_age: Duration,
     descriptors: Option<Descriptors>,
 }
@@ -44,6 +45,7 @@ impl Sources {
             died: self.died.is_cancelled(),
             sealed: status.sealed,
             full: status.full,
+            stalled: status.stalled,
             snapshot_age: self.snapshots.age(),
             descriptors: process::descriptors(),
         })
@@ -70,6 +72,10 @@ fn judge(facts: Facts) -> Readiness {
     add(facts.sealed, "journal_sealed", sealed.to_owned());
     let full = "free space on the spool's disk has fallen to the reserve (spool.reserve_octets)";
     add(facts.full, "disk_full", full.to_owned());
+    let lasts = facts.stalled.unwrap_or_default();
+    let stalled =
+        format!("the spool's disk has not come back for {} s; is it overloaded or dying?", lasts.as_secs());
+    add(facts.stalled.is_some(), "disk_stalled", stalled);
     let age = facts.snapshot_age;
     let old = format!("the registry was last read {} s ago; is PostgreSQL up?", age.as_secs());
     add(age > SNAPSHOT_AGE_MAX, "registry_old", old);
@@ -85,8 +91,15 @@ fn judge(facts: Facts) -> Readiness {
 
 /// Sets the gauges of readiness.
 pub fn measure(readiness: &Readiness) {
-    const CODES: [&str; 6] =
-        ["stopping", "worker_died", "journal_sealed", "disk_full", "registry_old", "descriptors_low"];
+    const CODES: [&str; 7] = [
+        "stopping",
+        "worker_died",
+        "journal_sealed",
+        "disk_full",
+        "disk_stalled",
+        "registry_old",
+        "descriptors_low",
+    ];
     metrics::gauge!("posthouse_ready").set(if readiness.reasons.is_empty() { 1.0 } else { 0.0 });
     for code in CODES {
         let holds = readiness.reasons.iter().any(|reason| reason.code == code);
@@ -103,6 +116,7 @@ mod tests {
         died: false,
         sealed: false,
         full: false,
+        stalled: None,
         snapshot_age: Duration::from_secs(1),
         descriptors: Some(Descriptors { open: 100, max: 1_024 }),
     };
@@ -117,6 +131,7 @@ mod tests {
         assert_eq!(codes(Facts { stopping: true, ..WELL }), ["stopping"]);
         assert_eq!(codes(Facts { died: true, ..WELL }), ["worker_died"]);
         assert_eq!(codes(Facts { sealed: true, full: true, ..WELL }), ["journal_sealed", "disk_full"]);
+        assert_eq!(codes(Facts { stalled: Some(Duration::from_secs(2)), ..WELL }), ["disk_stalled"]);
         assert_eq!(codes(Facts { snapshot_age: Duration::from_secs(6), ..WELL }), ["registry_old"]);
         let few = Some(Descriptors { open: 900, max: 1_024 });
         assert_eq!(codes(Facts { descriptors: few, ..WELL }), ["descriptors_low"]);

@@ -75,6 +75,7 @@ impl Writer {
     }
 
     fn take_in(&mut self, Group { copies, mut entries }: Group) {
+        let _at_work = self.shared.stall.begin(self.shared.clock.instant());
         self.last_accepts = entries.iter().filter(|entry| is_message(entry)).count();
         if let Some(copies) = copies {
             // In front: a copy says what is settled by everything that lies before it.

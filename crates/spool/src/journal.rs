@@ -9,6 +9,7 @@ use crate::follow::Recent;
 use crate::loading::{Loader, Loading, Progress};
 use crate::queue::{End, Queue};
 use crate::shared::{Mode, Shared, Tip};
+use crate::stall::Stall;
 use crate::stepped::Steps;
 use crate::trim::{Keeper, Marks};
 use crate::{
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 /// The journal of this process. Cheap to clone; give out the narrower handles where they do.
@@ -35,6 +37,8 @@ pub struct Status {
     pub sealed: bool,
     /// New mail is refused because free space fell to the reserve.
     pub full: bool,
+    /// The disk has not finished what it was given that long ago, which is longer than `stall_ms_max`.
+    pub stalled: Option<Duration>,
     pub segments: usize,
     pub octets: u64,
     /// Messages with open recipients.
@@ -97,6 +101,7 @@ impl Spool {
             recent: Mutex::new(Recent::new(config.recent_records_max as usize)),
             files: Mutex::new(BTreeMap::new()),
             full: AtomicBool::new(false),
+            stall: Stall::default(),
             clock,
             config,
             disk,
@@ -156,6 +161,7 @@ impl Spool {
         Status {
             sealed: tip.ended == Some(End::Sealed),
             full: self.shared.is_full(),
+            stalled: self.shared.stalled(),
             segments: ledger.segments.len(),
             octets: ledger.octets(),
             unsettled: ledger.unsettled(),
