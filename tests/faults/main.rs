@@ -12,6 +12,7 @@ mod kills;
 mod oracle;
 mod panics;
 mod process;
+mod replies;
 mod site;
 mod space;
 mod stall;

@@ -14,8 +14,10 @@ use crate::returned::ReturnedMail;
 use crate::session;
 use crate::submission::Submission;
 use crate::tls::Tls;
-use mail::Refusal;
+use mail::{Instant, Refusal};
 use registry::Throttle;
+use smtp::Limits;
+use smtp::server::{Role, ServerConfig, TlsMode};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -159,6 +161,28 @@ impl House {
             Entrance::Submission | Entrance::Submissions => &self.connections,
             Entrance::Inbound => &self.returns,
         }
+    }
+
+    pub fn now(&self) -> Instant {
+        self.submission.clock().instant()
+    }
+
+    pub fn write_limit(&self) -> Duration {
+        Duration::from_secs(self.submission.config().limits.write_s_max)
+    }
+
+    pub fn server_config(&self, entrance: Entrance) -> ServerConfig {
+        let config = self.submission.config();
+        let (role, tls, limits) = match entrance {
+            Entrance::Submission => (Role::Submission, TlsMode::Offered, config.session.clone()),
+            Entrance::Submissions => (Role::Submission, TlsMode::Implicit, config.session.clone()),
+            Entrance::Inbound => {
+                let tls = if self.tls.is_some() { TlsMode::Offered } else { TlsMode::None };
+                let message_octets_max = config.limits.inbound_octets_max;
+                (Role::Inbound, tls, Limits { message_octets_max, ..config.session.clone() })
+            }
+        };
+        ServerConfig::new(self.submission.hostname().clone(), role, tls, limits)
     }
 
     pub fn throttle(&self) -> MutexGuard<'_, Throttle> {
