@@ -14,6 +14,7 @@ mod panics;
 mod process;
 mod replies;
 mod site;
+mod slow;
 mod space;
 mod stall;
 mod windows;
