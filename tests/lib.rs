@@ -7,6 +7,7 @@
 
 pub mod arrivals;
 pub mod client;
+pub mod crowd;
 pub mod exchanger;
 pub mod house;
 pub mod lab;

@@ -18,19 +18,23 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Architecture §3: what a crate may depend on, of ours. Test-only dependencies are not in it.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("mail", &[]),
+    ("panics", &[]),
     ("smtp", &["mail"]),
     ("registry", &["mail"]),
     ("queue", &["mail"]),
     ("shaping", &["mail"]),
-    ("spool", &["mail"]),
-    ("database", &["mail", "registry"]),
-    ("ingress", &["mail", "smtp", "registry", "spool"]),
-    ("egress", &["mail", "smtp", "registry", "queue", "shaping", "spool"]),
-    ("events", &["mail", "registry", "spool", "database"]),
-    ("api", &["mail", "registry", "database", "ingress", "queue"]),
+    ("spool", &["mail", "panics"]),
+    ("database", &["mail", "panics", "registry"]),
+    ("ingress", &["mail", "panics", "smtp", "registry", "spool"]),
+    ("egress", &["mail", "panics", "smtp", "registry", "queue", "shaping", "spool"]),
+    ("events", &["mail", "panics", "registry", "spool", "database"]),
+    ("api", &["mail", "panics", "registry", "database", "ingress", "queue"]),
     ("lab", &["mail"]),
     ("testkit", &["mail", "registry", "database"]),
-    ("posthouse", &["mail", "registry", "spool", "database", "ingress", "egress", "events", "api", "lab"]),
+    (
+        "posthouse",
+        &["mail", "panics", "registry", "spool", "database", "ingress", "egress", "events", "api", "lab"],
+    ),
     ("xtask", &[]),
 ];
 

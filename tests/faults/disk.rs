@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Statuses of a path of the API, asked again and again until the value is stopped; 0 if nobody answers.
-struct Watch {
+pub struct Watch {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Vec<(u64, u64, u16)>>,
 }
 
 impl Watch {
-    fn start(url: String) -> Watch {
+    pub fn start(url: String) -> Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -36,7 +36,7 @@ impl Watch {
     }
 
     /// When each was asked, how long it took, and what it said.
-    fn finish(self) -> Vec<(u64, u64, u16)> {
+    pub fn finish(self) -> Vec<(u64, u64, u16)> {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.join().unwrap()
     }

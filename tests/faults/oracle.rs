@@ -6,11 +6,12 @@
 
 use crate::site::Site;
 use posthouse_tests::client::Door;
-use posthouse_tests::house::{now_us, rounds};
+use posthouse_tests::house::{let_pass, now_us, rounds, wait_for};
 use posthouse_tests::load::{Press, Shape};
 use posthouse_tests::strace::{Call, Trace, can_trace};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub const CALLS: &str = "pwritev,pwritev2,pwrite64,fdatasync,fsync,openat";
 
@@ -31,20 +32,26 @@ enum Way {
 /// Submits `count` messages one after the other; the replies that were good.
 fn submit(door: &Door, name: &str, way: Way, count: usize) -> Vec<Reply> {
     let mut press = Press::new(name, &door.sender, Shape::Small);
-    let mut session = (!matches!(way, Way::Http)).then(|| door.connect().unwrap());
+    let connect = || wait_for("a session", || door.connect().ok());
+    let mut session = (!matches!(way, Way::Http)).then(connect);
     let one = |_| {
         let message = press.next();
         let (to, raw) = (&message.recipients, &message.raw);
-        let accepted = match (way, &mut session) {
-            (Way::Data, Some(session)) => session.submit(&door.sender, to, raw).unwrap().code == 250,
-            (Way::Bdat, Some(session)) => {
-                session.submit_in_chunks(&door.sender, to, raw).unwrap().code == 250
+        loop {
+            let code = match (way, &mut session) {
+                (Way::Data, Some(session)) => session.submit(&door.sender, to, raw).unwrap().code,
+                (Way::Bdat, Some(session)) => session.submit_in_chunks(&door.sender, to, raw).unwrap().code,
+                _ => door.post(to, raw).unwrap().status,
+            };
+            let at_us = now_us();
+            match code {
+                250 | 202 => break Reply { recipient: to[0].clone(), at_us },
+                // A disk that does not come back: the door says so, and the client comes again.
+                421 => session = Some(connect()),
+                503 => let_pass(Duration::from_millis(100)),
+                _ => panic!("{code}"),
             }
-            _ => door.post(to, raw).unwrap().status == 202,
-        };
-        let at_us = now_us();
-        assert!(accepted);
-        Reply { recipient: to[0].clone(), at_us }
+        }
     };
     (0..count).map(one).collect()
 }

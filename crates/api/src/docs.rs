@@ -227,6 +227,7 @@ const REFUSALS: &[RefusalKind] = &[
     RefusalKind::MailLoop,
     RefusalKind::LocalTrouble,
     RefusalKind::StorageFull,
+    RefusalKind::DiskStalled,
     RefusalKind::ShuttingDown,
     RefusalKind::TooManyConnections,
     RefusalKind::NoSuchRecipient,
@@ -261,6 +262,7 @@ const fn refusal_meaning(kind: RefusalKind) -> &'static str {
         RefusalKind::StorageFull => {
             "No room is left for mail; nothing was accepted. Retry-After says when to try again."
         }
+        RefusalKind::DiskStalled => "Our disk does not come back; nothing was accepted. Try again.",
         RefusalKind::ShuttingDown => "This node is shutting down; try again.",
         RefusalKind::TooManyConnections => "Too many connections at a time.",
         RefusalKind::NoSuchRecipient => "Nothing here takes mail for this recipient.",

@@ -106,6 +106,7 @@ impl Asked {
             | RefusalKind::MailLoop
             | RefusalKind::LocalTrouble
             | RefusalKind::StorageFull
+            | RefusalKind::DiskStalled
             | RefusalKind::ShuttingDown
             | RefusalKind::TooManyConnections
             | RefusalKind::NoSuchRecipient => None,

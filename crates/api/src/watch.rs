@@ -37,7 +37,7 @@ impl DomainWatch {
     }
 
     /// Until `shutdown` fires. While PostgreSQL is away nothing is checked.
-    pub async fn run(self, shutdown: CancellationToken) {
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,

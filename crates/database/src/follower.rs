@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Changes up to which only the tenants they name are read.
@@ -109,18 +110,28 @@ impl Follower {
         let now = database.now();
         let empty = Snapshot::empty(Arc::clone(&database.keys().secrets), now);
         let handle = SnapshotHandle::fixed(empty, Arc::clone(database.clock()));
-        let mut follower = Follower {
+        let every = Duration::from_millis(config.follow_every_ms);
+        let (kept, of) = (Arc::clone(&handle), database.clone());
+        let mut follower = Follower::new(database, Arc::clone(&handle), every);
+        follower.refresh().await?;
+        let mut first = Some(follower);
+        // After a panic it reads everything again. It has no shutdown of its own: it is aborted.
+        let run =
+            move || first.take().unwrap_or_else(|| Follower::new(of.clone(), Arc::clone(&kept), every)).run();
+        Ok((handle, panics::keep("registry follower", CancellationToken::new(), run)))
+    }
+
+    fn new(database: Database, handle: Arc<SnapshotHandle>, every: Duration) -> Follower {
+        Follower {
             database,
-            handle: Arc::clone(&handle),
-            every: Duration::from_millis(config.follow_every_ms),
+            handle,
+            every,
             listener: None,
             parsed: HashMap::new(),
             left_out: LeftOut::default(),
             loaded: false,
             failing: false,
-        };
-        follower.refresh().await?;
-        Ok((handle, tokio::spawn(follower.run())))
+        }
     }
 
     async fn run(mut self) {
@@ -146,6 +157,7 @@ impl Follower {
     }
 
     async fn look(&mut self) {
+        panics::place("registry-follower");
         match self.refresh().await {
             Ok(()) if self.failing => {
                 self.failing = false;

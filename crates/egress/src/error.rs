@@ -19,6 +19,8 @@ pub enum Fault {
     /// The journal takes no more outcomes: what was delivered could not be written down, so nothing more is sent.
     #[error("cannot write outcomes to the journal")]
     Outcomes(#[source] spool::Fault),
+    #[error("what waits could not be read to its end")]
+    Recovery,
     #[error("cannot follow the journal")]
     Journal(#[source] spool::Fault),
     #[error("too many messages are taken back that the journal has not given yet")]

@@ -20,6 +20,7 @@ mod link;
 mod look_ups;
 mod measured;
 mod record;
+mod recovery;
 mod run;
 mod session;
 mod sessions;

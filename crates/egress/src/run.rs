@@ -10,6 +10,7 @@ use crate::error::Fault;
 use crate::handle::{EgressHandle, REQUESTS_MAX, Request};
 use crate::measured;
 use crate::record::Now;
+use crate::recovery::{Whole, recover};
 use crate::resolve::{Resolver, Route, Unresolved};
 use crate::session::{self, Surroundings, Word};
 use crate::sessions::AHEAD;
@@ -72,7 +73,9 @@ pub fn start(
     });
     let now = parts.clock.instant();
     let dispatcher = Dispatcher::new(config, parts.profiles, Arc::clone(&snapshot), parts.random, now);
-    let recovery = tokio::task::spawn_blocking(move || recover(parts.unsettled, &recovered_in));
+    let recovered_whole = Whole::default();
+    let whole = recovered_whole.clone();
+    let recovery = tokio::task::spawn_blocking(move || recover(parts.unsettled, &recovered_in, &whole));
     let run = Run {
         dispatcher,
         around,
@@ -89,6 +92,7 @@ pub fn start(
         drain_by: None,
         following: true,
         recovering: true,
+        recovered_whole,
         measured: tokio::time::Instant::now(),
     };
     let task = tokio::spawn(async move {
@@ -97,15 +101,6 @@ pub fn start(
         ended
     });
     Ok((EgressHandle { requests: requests_in }, task))
-}
-
-/// Reads the envelopes of open messages from the disk, on a thread of its own.
-fn recover(unsettled: UnsettledMessages, into: &mpsc::Sender<Unsettled>) {
-    for message in unsettled {
-        if into.blocking_send(message).is_err() {
-            return;
-        }
-    }
 }
 
 struct Run {
@@ -125,6 +120,7 @@ struct Run {
     drain_by: Option<tokio::time::Instant>,
     following: bool,
     recovering: bool,
+    recovered_whole: Whole,
     measured: tokio::time::Instant,
 }
 
@@ -141,6 +137,7 @@ impl Run {
         loop {
             self.look_at_snapshot();
             self.measure();
+            panics::place("dispatcher");
             let now = self.now();
             self.dispatcher.handle_timeout(now);
             self.act().await?;
@@ -160,6 +157,7 @@ impl Run {
                 batch = follower.next_batch(BATCH_MAX), if hungry && self.following => self.take_records(batch)?,
                 count = recovered.recv_many(&mut recovered_batch, BATCH_MAX), if hungry && self.recovering => {
                     if count == 0 {
+                        self.recovered_whole.check()?;
                         self.recovering = false;
                         self.dispatcher.handle_recovery_end();
                     }
@@ -267,9 +265,16 @@ impl Run {
         let resolver = Arc::clone(&self.resolver);
         let limit = Duration::from_secs(self.around.config.resolve_seconds_max);
         self.look_ups.spawn(async move {
-            let answer = match tokio::time::timeout(limit, resolver.resolve(&domain)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Unresolved::Temporary("no answer in time".to_owned())),
+            // A bug in there costs this answer and not the dispatcher.
+            let resolving = panics::caught(async {
+                panics::place("look-up");
+                resolver.resolve(&domain).await
+            });
+            let nothing = |why: &str| Err(Unresolved::Temporary(why.to_owned()));
+            let answer = match tokio::time::timeout(limit, resolving).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => nothing("the look-up failed here"),
+                Err(_) => nothing("no answer in time"),
             };
             (domain, answer)
         });

@@ -61,6 +61,7 @@ pub(crate) async fn run(job: Job, mut orders: mpsc::Receiver<Order>, around: Arc
     let session = job.session;
     // The dispatcher opens a session for a delivery, which follows at once.
     if let Some(first) = orders.recv().await {
+        panics::place("delivery");
         let started = Started::now(&around);
         match begin(&job, first, &around).await {
             Begun::Failed(failed) => {

@@ -76,6 +76,7 @@ impl Projector {
                 () = shutdown.cancelled() => return,
                 gathered = gather(&mut follower, &self.config) => gathered,
             };
+            panics::place("projector");
             let done = match gathered {
                 Ok(entries) => self.project(&entries, follower.position(), &shutdown).await,
                 Err(spool::Fault::Closed) => return,

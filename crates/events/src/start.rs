@@ -34,32 +34,35 @@ pub struct EventsHandle {
 }
 
 /// Starts projecting and delivering.
-pub fn start(parts: EventsParts, shutdown: CancellationToken) -> Result<EventsHandle, Fault> {
+pub fn start(mut parts: EventsParts, shutdown: CancellationToken) -> Result<EventsHandle, Fault> {
     parts.config.check()?;
     let caller = Caller::new(&parts.config)?;
-    let told = Arc::new(Notify::new());
-    let projector = Projector::new(
-        parts.spool,
-        parts.database.clone(),
-        Arc::clone(&parts.snapshot),
-        Arc::clone(&parts.clock),
-        parts.config.clone(),
-        Arc::clone(&told),
-    );
-    let deliverer = Deliverer {
-        database: parts.database,
-        snapshot: parts.snapshot,
-        clock: parts.clock,
-        random: parts.random,
-        config: parts.config,
-        caller,
-        told,
-    };
-    Ok(EventsHandle {
-        projector: tokio::spawn(projector.run(shutdown.clone())),
-        deliverer: tokio::spawn(deliverer.run(shutdown.clone())),
-        shutdown,
-    })
+    let wake = Arc::new(Notify::new());
+    // Both go on from what is in the tables, so after a panic they begin anew: the one at its cursor, the other with
+    // what is due; calls that were under way are due when their lease has ended.
+    let (told, stop) = (Arc::clone(&wake), shutdown.clone());
+    let (spool, database, snapshot) = (parts.spool, parts.database.clone(), Arc::clone(&parts.snapshot));
+    let (clock, config) = (Arc::clone(&parts.clock), parts.config.clone());
+    let projector = panics::keep("projector", shutdown.clone(), move || {
+        let (snapshot, clock) = (Arc::clone(&snapshot), Arc::clone(&clock));
+        let told = Arc::clone(&told);
+        Projector::new(spool.clone(), database.clone(), snapshot, clock, config.clone(), told)
+            .run(stop.clone())
+    });
+    let stop = shutdown.clone();
+    let deliverer = panics::keep("webhook deliverer", shutdown.clone(), move || {
+        let deliverer = Deliverer {
+            database: parts.database.clone(),
+            snapshot: Arc::clone(&parts.snapshot),
+            clock: Arc::clone(&parts.clock),
+            random: parts.random.fork(),
+            config: parts.config.clone(),
+            caller: caller.clone(),
+            told: Arc::clone(&wake),
+        };
+        deliverer.run(stop.clone())
+    });
+    Ok(EventsHandle { projector, deliverer, shutdown })
 }
 
 impl EventsHandle {

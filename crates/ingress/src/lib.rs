@@ -21,6 +21,7 @@ mod submission;
 mod timer;
 mod tls;
 mod trace;
+mod unheard;
 
 pub use config::{Config, HeaderConfig, HttpsUrl, Limits, TlsConfig};
 pub use error::{Denial, Fault};

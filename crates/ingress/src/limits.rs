@@ -22,6 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 const FROM_ADDRESS: &str = "too many connections from your address";
 const TOO_MANY: &str = "too many connections here just now";
+/// So many strangers of one address are a crowd to somebody whose address has less than a fourth of them.
+const CROWD_MIN: usize = 8;
+const CROWD_TIMES: usize = 4;
+/// Of the oldest, so many are looked at for one of a crowd.
+const LOOKED_AT_MAX: usize = 32;
 
 /// Who shares the limit of one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +40,7 @@ struct Counts {
     total: usize,
     /// Those who have not authenticated, in the order in which they came.
     unknown: BTreeMap<u64, Unknown>,
+    unknown_of: HashMap<Neighbour, usize>,
     next_unknown: u64,
     /// Those who have.
     known: Shares,
@@ -47,6 +53,7 @@ struct Counts {
 #[derive(Debug)]
 struct Unknown {
     since: Instant,
+    neighbour: Neighbour,
     leave: CancellationToken,
 }
 
@@ -100,6 +107,7 @@ impl Connections {
         let counts = Counts {
             total: 0,
             unknown: BTreeMap::new(),
+            unknown_of: HashMap::new(),
             next_unknown: 0,
             known: Shares::new(limits.connections_max as u64),
             strangers: HashMap::new(),
@@ -117,38 +125,49 @@ impl Connections {
     /// A place among the strangers, asked for in the accept loop. The address is counted by `settle_in`.
     pub fn enter(self: &Arc<Connections>, peer: IpAddr, now: Instant) -> Result<Place, Refusal> {
         let mut counts = self.lock();
+        let neighbour = Neighbour::of(peer);
         if counts.unknown.len() >= self.crowd.max {
-            let (oldest, safe) = match counts.unknown.first_key_value() {
-                Some((number, row)) => {
-                    (*number, now.saturating_since(row.since).as_secs() < self.crowd.seconds_min)
-                }
-                None => return Err(too_many(TOO_MANY)),
-            };
-            if safe {
-                return Err(too_many(TOO_MANY));
-            }
-            if let Some(row) = counts.unknown.remove(&oldest) {
+            let leaves = counts.who_leaves(self.crowd, neighbour, now).ok_or_else(|| too_many(TOO_MANY))?;
+            if let Some(row) = counts.forget_unknown(leaves) {
                 row.leave.cancel();
             }
         }
         let (number, leave) = (counts.next_unknown, CancellationToken::new());
         counts.next_unknown += 1;
-        counts.unknown.insert(number, Unknown { since: now, leave: leave.clone() });
+        counts.unknown.insert(number, Unknown { since: now, neighbour, leave: leave.clone() });
+        *counts.unknown_of.entry(neighbour).or_default() += 1;
         counts.total += 1;
         drop(counts);
         let connections = Arc::clone(self);
-        Ok(Place {
-            connections,
-            neighbour: Neighbour::of(peer),
-            counted: Counted::Nothing,
-            unknown: Some(number),
-            leave,
-        })
+        Ok(Place { connections, neighbour, counted: Counted::Nothing, unknown: Some(number), leave })
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
         // A panic while counting leaves whole numbers behind: nothing to protect others from.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    /// Who makes room for a newcomer: whoever has been a stranger longest, once that is long enough; before, one of a
+    /// crowd from one address for somebody who comes alone.
+    fn who_leaves(&self, crowd: Crowd, newcomer: Neighbour, now: Instant) -> Option<u64> {
+        let (oldest, row) = self.unknown.first_key_value()?;
+        if now.saturating_since(row.since).as_secs() >= crowd.seconds_min {
+            return Some(*oldest);
+        }
+        let with = |neighbour| self.unknown_of.get(neighbour).copied().unwrap_or_default();
+        let own = with(&newcomer);
+        let is_crowd = |count: usize| count >= CROWD_MIN && count > own.saturating_mul(CROWD_TIMES);
+        let (number, _) =
+            self.unknown.iter().take(LOOKED_AT_MAX).find(|(_, row)| is_crowd(with(&row.neighbour)))?;
+        Some(*number)
+    }
+
+    fn forget_unknown(&mut self, number: u64) -> Option<Unknown> {
+        let row = self.unknown.remove(&number)?;
+        take_one(&mut self.unknown_of, row.neighbour);
+        Some(row)
     }
 }
 
@@ -198,7 +217,7 @@ impl Place {
             })
         })?;
         if let Some(number) = self.unknown.take() {
-            counts.unknown.remove(&number);
+            counts.forget_unknown(number);
         }
         // It may have been asked to leave a moment ago.
         self.leave = CancellationToken::new();
@@ -261,7 +280,7 @@ impl Drop for Place {
         let mut counts = connections.lock();
         self.leave(&mut counts);
         if let Some(number) = self.unknown {
-            counts.unknown.remove(&number);
+            counts.forget_unknown(number);
         }
         counts.total -= 1;
         drop(counts);
@@ -402,6 +421,25 @@ mod tests {
         drop(held);
         assert_eq!((connections.total(), connections.lock().unknown.len()), (1, 1));
         assert!(!newcomer.leave.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn who_comes_alone_does_not_wait_for_a_crowd_of_one_address() {
+        let limits = Limits { connections_per_address_max: 50, ..Limits::default() };
+        let connections = Connections::new(limits, Crowd { max: 20, seconds_min: 5 });
+        let from = |number: u8| IpAddr::from([10, 0, 0, number]);
+        let quiet = connections.enter(from(1), NOW).unwrap();
+        let crowd: Vec<_> = (0..19).map(|_| connections.enter(from(2), NOW).unwrap()).collect();
+        let newcomer = connections.enter(from(3), NOW).unwrap();
+        assert!(crowd[0].leave.is_cancelled() && !crowd[1].leave.is_cancelled());
+        assert!(!quiet.leave.is_cancelled(), "it was here longest, but alone");
+        // One more of the crowd pushes nobody out.
+        assert!(connections.enter(from(2), NOW).is_err());
+        // A crowd of its own is no way round: a fourth of theirs and no more.
+        let others: Vec<_> = (0..9).map_while(|_| connections.enter(from(4), NOW).ok()).collect();
+        assert_eq!(others.len(), 4);
+        drop((quiet, crowd, newcomer, others));
+        assert_eq!((connections.total(), connections.lock().unknown_of.len()), (0, 0));
     }
 
     #[tokio::test]

@@ -14,8 +14,10 @@ use crate::returned::ReturnedMail;
 use crate::session;
 use crate::submission::Submission;
 use crate::tls::Tls;
-use mail::Refusal;
+use mail::{Instant, Refusal};
 use registry::Throttle;
+use smtp::Limits;
+use smtp::server::{Role, ServerConfig, TlsMode};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -161,6 +163,28 @@ impl House {
         }
     }
 
+    pub fn now(&self) -> Instant {
+        self.submission.clock().instant()
+    }
+
+    pub fn write_limit(&self) -> Duration {
+        Duration::from_secs(self.submission.config().limits.write_s_max)
+    }
+
+    pub fn server_config(&self, entrance: Entrance) -> ServerConfig {
+        let config = self.submission.config();
+        let (role, tls, limits) = match entrance {
+            Entrance::Submission => (Role::Submission, TlsMode::Offered, config.session.clone()),
+            Entrance::Submissions => (Role::Submission, TlsMode::Implicit, config.session.clone()),
+            Entrance::Inbound => {
+                let tls = if self.tls.is_some() { TlsMode::Offered } else { TlsMode::None };
+                let message_octets_max = config.limits.inbound_octets_max;
+                (Role::Inbound, tls, Limits { message_octets_max, ..config.session.clone() })
+            }
+        };
+        ServerConfig::new(self.submission.hostname().clone(), role, tls, limits)
+    }
+
     pub fn throttle(&self) -> MutexGuard<'_, Throttle> {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -178,7 +202,9 @@ async fn serve(house: Arc<House>, listeners: Listeners, shutdown: CancellationTo
             shutdown: shutdown.clone(),
             closed: closed.clone(),
         };
-        doors.spawn(door.stand(listener));
+        let (door, listener) = (Arc::new(door), Arc::new(listener));
+        let stand = move || Arc::clone(&door).stand(Arc::clone(&listener));
+        doors.spawn(panics::keep(entrance.as_str(), closed.clone(), stand));
     }
     if let Some(tls) = &house.tls {
         doors.spawn(Arc::clone(tls).watch(shutdown.clone()));
@@ -206,7 +232,7 @@ struct Door {
 }
 
 impl Door {
-    async fn stand(self, listener: TcpListener) {
+    async fn stand(self: Arc<Door>, listener: Arc<TcpListener>) {
         let mut back_off = BACK_OFF_FIRST;
         while let Some(accepted) = self.closed.run_until_cancelled(listener.accept()).await {
             match accepted {
@@ -233,6 +259,7 @@ impl Door {
     }
 
     fn receive(&self, stream: TcpStream, peer: SocketAddr) {
+        panics::place("door");
         let peer = peer.ip().to_canonical();
         let entered = if self.shutdown.is_cancelled() {
             Err(session::shutting_down())

@@ -16,10 +16,11 @@ use crate::returned::{self, ReturnedMail};
 use crate::stream::Stream;
 use crate::submission::{Door, Offer, not_null};
 use crate::timer::Timer;
-use mail::{EnhancedStatus, ForwardPath, Instant, Refusal, RefusalKind, Reply, ReversePath};
+use crate::unheard::Unheard;
+use mail::{EnhancedStatus, ForwardPath, Refusal, RefusalKind, Reply, ReversePath};
 use registry::{CredentialRef, Party, Sender, Steering};
-use smtp::server::{Action, Answer, Role, ServerConfig, TlsMode, Transaction};
-use smtp::{Limits, Password, server};
+use smtp::server::{Action, Answer, Transaction};
+use smtp::{Password, server};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,7 @@ pub(crate) struct Session {
     /// Taken since the last MAIL FROM.
     recipients: u32,
     timer: Timer,
+    unheard: Unheard,
     /// The machine was told that the node shuts down.
     leaving: bool,
 }
@@ -79,6 +81,7 @@ pub(crate) async fn run(
         credential,
         recipients: 0,
         timer,
+        unheard: Unheard::default(),
         leaving: false,
     };
     let end = session.run(Stream::Plain(stream), shutdown).await;
@@ -126,11 +129,17 @@ impl Session {
         mut stream: Stream,
         shutdown: CancellationToken,
     ) -> Result<(End, Stream), End> {
+        if let Err(refusal) = self.house.submission.check_disk() {
+            self.machine.refuse_connection(refusal);
+        }
         loop {
             while let Some(action) = self.machine.poll_action() {
                 match action {
                     Action::Send(octets) => {
-                        stream.write(&octets, self.house.write_limit()).await.map_err(|_| End::Lost)?;
+                        if stream.write(&octets, self.house.write_limit()).await.is_err() {
+                            self.unheard.lost();
+                            return Err(End::Lost);
+                        }
                     }
                     Action::Close => return Ok((End::Closed, stream)),
                     Action::StartTls => {
@@ -149,6 +158,10 @@ impl Session {
                         self.answer(checked, Answer::CredentialOk);
                     }
                     Action::CheckReversePath(path) => {
+                        if let Err(refusal) = self.house.submission.check_disk() {
+                            self.turn_away(&mut stream, &refusal).await;
+                            return Ok((End::Refused, stream));
+                        }
                         self.recipients = 0;
                         let checked = self.check_reverse_path(&path);
                         self.answer(checked, Answer::ReversePathOk);
@@ -158,6 +171,7 @@ impl Session {
                         self.answer(checked, Answer::RecipientOk);
                     }
                     Action::Accept(transaction) => {
+                        panics::place("session");
                         let accepted = self.accept(transaction).await;
                         let answer = match accepted {
                             Ok(reply) => Answer::Accepted { reply },
@@ -202,8 +216,14 @@ impl Session {
         match read {
             None => self.machine.handle_timeout(self.house.now()),
             Some(Ok(0)) => self.machine.handle_eof(),
-            Some(Ok(_)) => return Ok(self.held.set(self.machine.held_octets())),
-            Some(Err(_)) => return Err(End::Lost),
+            Some(Ok(_)) => {
+                self.unheard.heard();
+                return Ok(self.held.set(self.machine.held_octets()));
+            }
+            Some(Err(_)) => {
+                self.unheard.lost();
+                return Err(End::Lost);
+            }
         }
         Ok(Ok(()))
     }
@@ -306,13 +326,15 @@ impl Session {
         result
     }
 
-    async fn submit(&self, transaction: Transaction) -> Result<Reply, Refusal> {
+    async fn submit(&mut self, transaction: Transaction) -> Result<Reply, Refusal> {
         let Transaction { envelope, raw, client_name, protocol, .. } = transaction;
         let door = Door::Smtp { protocol, client_name };
         let steering = Steering::default();
-        let offer = Offer { sender: self.sender()?, envelope, raw, steering, peer: self.peer, door };
+        let sender = self.sender()?;
+        let offer = Offer { sender, envelope, raw, steering, peer: self.peer, door };
         let accepted =
             self.house.submission.accept(offer).await.map_err(|denial: Denial| denial.to_refusal())?;
+        self.unheard.said(sender.tenant(), accepted.message);
         Ok(Reply::new(250, Some(EnhancedStatus::new(2, 0, 0)), format!("queued as {}", accepted.message)))
     }
 
@@ -351,30 +373,6 @@ fn crowded_out() -> Refusal {
 
 pub(crate) fn shutting_down() -> Refusal {
     Refusal::new(RefusalKind::ShuttingDown, "this server is shutting down")
-}
-
-impl House {
-    fn now(&self) -> Instant {
-        self.submission.clock().instant()
-    }
-
-    fn write_limit(&self) -> Duration {
-        Duration::from_secs(self.submission.config().limits.write_s_max)
-    }
-
-    fn server_config(&self, entrance: Entrance) -> ServerConfig {
-        let config = self.submission.config();
-        let (role, tls, limits) = match entrance {
-            Entrance::Submission => (Role::Submission, TlsMode::Offered, config.session.clone()),
-            Entrance::Submissions => (Role::Submission, TlsMode::Implicit, config.session.clone()),
-            Entrance::Inbound => {
-                let tls = if self.tls.is_some() { TlsMode::Offered } else { TlsMode::None };
-                let message_octets_max = config.limits.inbound_octets_max;
-                (Role::Inbound, tls, Limits { message_octets_max, ..config.session.clone() })
-            }
-        };
-        ServerConfig::new(self.submission.hostname().clone(), role, tls, limits)
-    }
 }
 
 impl End {

@@ -100,6 +100,8 @@ const OWN_FIELDS_OCTETS_MAX: usize = 16 * 1024;
 
 /// What a client is told to wait when there is no room. Room comes from outside, and seldom within seconds.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// What a client is told to wait while the disk is stalled: long enough for one that stutters.
+const STALL_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Submission {
     /// Starts the signing threads.
@@ -284,7 +286,22 @@ impl Submission {
             size: offer.raw.len() as u64,
             steering,
         };
-        snapshot.admit(&offer, &mut self.usage.lock().unwrap_or_else(PoisonError::into_inner), now)
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        panics::place("admission-with-lock");
+        snapshot.admit(&offer, &mut usage, now)
+    }
+
+    /// While the disk does not come back nothing new is let in: it would only be gathered. What is under way is answered
+    /// when the disk is back.
+    pub fn check_disk(&self) -> Result<(), Refusal> {
+        match self.intake.stalled() {
+            None => Ok(()),
+            Some(lasts) => {
+                Err(Refusal::new(RefusalKind::DiskStalled, "our disk is slow; please try again later")
+                    .with_detail(format!("one group of records has taken {} ms so far", lasts.as_millis()))
+                    .with_retry_after(STALL_RETRY_AFTER))
+            }
+        }
     }
 
     /// The registry, once it was loaded: before that nobody is unknown, we just do not know yet.

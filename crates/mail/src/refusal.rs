@@ -40,6 +40,8 @@ pub enum RefusalKind {
     LocalTrouble,
     /// No room is left for mail (RFC 5321 §4.2.2, RFC 3463 X.3.1).
     StorageFull,
+    /// The disk does not come back; nothing is taken until it does.
+    DiskStalled,
     /// We are shutting down.
     ShuttingDown,
     /// Too many connections, in total, of this credential or from this address.
@@ -142,6 +144,7 @@ const fn row(kind: RefusalKind) -> Row {
         RefusalKind::MailLoop => r(554, (5, 4, 6), 422, "mail_loop"),
         RefusalKind::LocalTrouble => r(451, (4, 3, 0), 503, "try_again_later"),
         RefusalKind::StorageFull => r(452, (4, 3, 1), 507, "storage_full"),
+        RefusalKind::DiskStalled => r(421, (4, 3, 0), 503, "try_again_later"),
         RefusalKind::ShuttingDown => r(421, (4, 3, 2), 503, "shutting_down"),
         RefusalKind::TooManyConnections => r(421, (4, 7, 0), 429, "too_many_connections"),
         RefusalKind::NoSuchRecipient => r(550, (5, 1, 1), 422, "no_such_recipient"),
@@ -162,6 +165,7 @@ mod tests {
             TenantPaused,
             LocalTrouble,
             StorageFull,
+            DiskStalled,
             ShuttingDown,
             TooManyConnections,
             TooManyRecipients,

@@ -53,6 +53,12 @@ pub const FIGURES: &[Figure] = &[
     figure(Gauge, "posthouse_not_ready", &["reason"], "1 for each reason that /ready gives"),
     figure(Gauge, "posthouse_smtp_connections", &[], "open SMTP connections of clients"),
     figure(Counter, "posthouse_smtp_sessions_total", &["door", "end"], "SMTP sessions that ended, and how"),
+    figure(
+        Counter,
+        "posthouse_smtp_replies_unheard_total",
+        &[],
+        "messages that are ours although the client was gone before it could hear its 250: it sends them again",
+    ),
     figure(Counter, "posthouse_smtp_auth_total", &["outcome"], "AUTH attempts by outcome"),
     figure(
         Counter,
@@ -167,6 +173,13 @@ pub const FIGURES: &[Figure] = &[
     figure(Counter, "posthouse_api_requests_total", &["route", "method", "status"], "API requests"),
     figure(Histogram, "posthouse_api_request_seconds", &["route", "method"], "answering an API request"),
     figure(Gauge, "posthouse_api_requests_in_flight", &[], "API requests being answered"),
+    figure(Counter, "posthouse_panics_total", &[], "panics: bugs of ours, each with a line in the log"),
+    figure(
+        Counter,
+        "posthouse_tasks_begun_anew_total",
+        &["task"],
+        "tasks that were begun anew after a panic",
+    ),
     figure(Gauge, "process_open_fds", &[], "file descriptors in use"),
     figure(Gauge, "process_max_fds", &[], "file descriptors allowed"),
     figure(Gauge, "process_resident_memory_bytes", &[], "memory in use"),

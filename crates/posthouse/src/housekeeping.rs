@@ -76,7 +76,7 @@ struct Memory {
 }
 
 impl Housekeeping {
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self: Arc<Housekeeping>, stop: CancellationToken) {
         let every = Duration::from_secs(self.config.every_seconds.max(1));
         let mut memory = Memory::default();
         while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
@@ -89,6 +89,7 @@ impl Housekeeping {
     }
 
     async fn pass(&self, memory: &mut Memory) -> anyhow::Result<()> {
+        panics::place("housekeeping");
         self.submission.tidy();
         let (database, now) = (&self.database, self.clock.timestamp());
         let days = |days: u32| earlier(now, DAY * days);

@@ -31,6 +31,7 @@ mod secrets;
 mod sections;
 mod signals;
 mod telemetry;
+mod told;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ use crate::readiness::Sources;
 use crate::secrets::{Secrets, session_keys};
 use crate::sections::{api_config, door_addresses, egress_config, events_config};
 use crate::signals::Signals;
+use crate::told::told_source;
 use crate::{listening, telemetry};
 use anyhow::Context;
 use database::{Database, SnapshotHandle};
@@ -33,8 +34,6 @@ use tokio_util::sync::CancellationToken;
 /// How long webhook calls under way may go on at the end; they are durable and made again.
 const EVENTS_WAIT: Duration = Duration::from_secs(5);
 
-/// How often is looked how far the journal is told, while somebody waits for it.
-const TOLD_POLL: Duration = Duration::from_millis(100);
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -114,7 +113,7 @@ impl Node {
         if let (Some(Counter { config, dns: [dns, watch_dns], tokens }), Some(listener)) = (counter, listener)
         {
             let watcher = api::DomainWatch::new(database.clone(), watch_dns, parts.clock.clone(), &config);
-            watch = Some(tokio::spawn(watcher.run(stop.doors.clone())));
+            watch = Some(kept_watch(watcher, &stop.doors));
             let sources = sources(&spool, &snapshots, &stop);
             let told = told_source(database.clone(), spool.clone());
             let state = api_state(
@@ -124,11 +123,13 @@ impl Node {
                 sources,
                 (submission, egress),
             );
-            api = Some(tokio::spawn(api::serve(listener, state, stop.doors.clone())));
+            let served = tokio::spawn(api::serve(listener, state, stop.doors.clone()));
+            let served = async { ended("api", served.await) };
+            api = Some(watched(stop.doors.clone(), stop.died.clone(), served));
         }
         // Ends with the process: samples are folded into their buckets although nobody may ever ask for them.
-        drop(tokio::spawn(telemetry::keep_up(parts.metrics.clone(), stop.events.clone())));
-        let housekeeping = tokio::spawn(housekeeping.run(stop.doors.clone()));
+        drop(kept_metrics(&parts.metrics, &stop.events));
+        let housekeeping = kept_housekeeping(housekeeping, &stop.doors);
         let addresses = doors.addresses();
         Ok(Node {
             database,
@@ -321,18 +322,19 @@ fn cancel_source(egress: egress::EgressHandle) -> api::Cancel {
     })
 }
 
-/// What the API waits for before it believes that the tables know all that was accepted. Asked for seldom, so asking again
-/// is good enough.
-fn told_source(database: Database, spool: Spool) -> api::Told {
-    Arc::new(move || {
-        let (database, spool, end) = (database.clone(), spool.clone(), spool.status().end);
-        Box::pin(async move {
-            // A database that does not answer now will be asked again.
-            while !events::told_up_to(&database, &spool).await.is_ok_and(|told| told >= end) {
-                tokio::time::sleep(TOLD_POLL).await;
-            }
-        })
-    })
+fn kept_watch(watcher: api::DomainWatch, stop: &CancellationToken) -> JoinHandle<()> {
+    let (watcher, told) = (Arc::new(watcher), stop.clone());
+    panics::keep("domain watch", stop.clone(), move || Arc::clone(&watcher).run(told.clone()))
+}
+
+fn kept_metrics(metrics: &PrometheusHandle, stop: &CancellationToken) -> JoinHandle<()> {
+    let (metrics, told) = (metrics.clone(), stop.clone());
+    panics::keep("metrics", stop.clone(), move || telemetry::keep_up(metrics.clone(), told.clone()))
+}
+
+fn kept_housekeeping(housekeeping: Housekeeping, stop: &CancellationToken) -> JoinHandle<()> {
+    let (housekeeping, told) = (Arc::new(housekeeping), stop.clone());
+    panics::keep("housekeeping", stop.clone(), move || Arc::clone(&housekeeping).run(told.clone()))
 }
 
 /// Waits for a worker; one that ends before it was told to is the end of the node.

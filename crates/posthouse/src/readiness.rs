@@ -33,6 +33,7 @@ struct Facts {
     sealed: bool,
     full: bool,
     unread: bool,
+    stalled: Option<Duration>,
     snapshot_age: Duration,
     descriptors: Option<Descriptors>,
 }
@@ -46,6 +47,7 @@ impl Sources {
             sealed: status.sealed,
             full: status.full,
             unread: status.readers_stopped > 0,
+            stalled: status.stalled,
             snapshot_age: self.snapshots.age(),
             descriptors: process::descriptors(),
         });
@@ -85,6 +87,10 @@ fn judge(facts: Facts) -> Vec<Reason> {
     let unread = "the disk does not give a piece of the journal, and events or deliveries wait before it; they pass \
                   over it after spool.read_retry_seconds_max";
     add(facts.unread, "journal_unread", unread.to_owned());
+    let lasts = facts.stalled.unwrap_or_default();
+    let stalled =
+        format!("the spool's disk has not come back for {} s; is it overloaded or dying?", lasts.as_secs());
+    add(facts.stalled.is_some(), "disk_stalled", stalled);
     let age = facts.snapshot_age;
     let old = format!("the registry was last read {} s ago; is PostgreSQL up?", age.as_secs());
     add(age > SNAPSHOT_AGE_MAX, "registry_old", old);
@@ -106,6 +112,7 @@ pub fn measure(readiness: &Readiness) {
         "journal_sealed",
         "disk_full",
         "journal_unread",
+        "disk_stalled",
         "registry_old",
         "descriptors_low",
     ];
@@ -126,6 +133,7 @@ mod tests {
         sealed: false,
         full: false,
         unread: false,
+        stalled: None,
         snapshot_age: Duration::from_secs(1),
         descriptors: Some(Descriptors { open: 100, max: 1_024 }),
     };
@@ -140,6 +148,7 @@ mod tests {
         assert_eq!(codes(Facts { stopping: true, ..WELL }), ["stopping"]);
         assert_eq!(codes(Facts { died: true, ..WELL }), ["worker_died"]);
         assert_eq!(codes(Facts { sealed: true, full: true, ..WELL }), ["journal_sealed", "disk_full"]);
+        assert_eq!(codes(Facts { stalled: Some(Duration::from_secs(2)), ..WELL }), ["disk_stalled"]);
         assert_eq!(codes(Facts { snapshot_age: Duration::from_secs(6), ..WELL }), ["registry_old"]);
         assert_eq!(codes(Facts { unread: true, ..WELL }), ["journal_unread"]);
         let few = Some(Descriptors { open: 900, max: 1_024 });

@@ -56,11 +56,15 @@ pub fn start_logging(config: &Config) -> anyhow::Result<Flush> {
         }
     }
     std::panic::set_hook(Box::new(log_panic));
+    if cfg!(feature = "fail-points") {
+        tracing::warn!("this build panics where a test asks for it (fail-points); it is not for production");
+    }
     Ok(flush)
 }
 
 /// A line like every other. Only a text that stands in the source is told: one made at run time may hold anything.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    metrics::counter!("posthouse_panics_total").increment(1);
     let place = panic.location().map(ToString::to_string);
     let text = panic.payload().downcast_ref::<&'static str>().copied();
     tracing::error!(place = place.as_deref(), text, "a task panicked; this is a bug of ours");

@@ -78,6 +78,7 @@ impl Writer {
     }
 
     fn take_in(&mut self, Group { copies, mut entries }: Group) {
+        let _at_work = self.shared.stall.begin(self.shared.clock.instant());
         if let Some(copies) = copies {
             // In front: a copy says what is settled by everything that lies before it.
             entries.splice(0..0, self.copied(copies));
@@ -179,6 +180,7 @@ impl Writer {
             return Err(self.after_failed_write(segment, error));
         }
         metrics::histogram!("posthouse_spool_group_records").record(group.len() as f64);
+        panics::place("journal-commit");
         let synced = sync(&shared, &*active.file);
         synced.map_err(|source| Failure::Fatal(Fault::Sync { segment, source: Arc::new(source) }))?;
         (active.len, active.fresh) = (at, false);

@@ -17,6 +17,8 @@ pub struct Config {
     pub in_flight_octets_max: u32,
     /// How long an append waits for its turn before it is refused as `Busy`.
     pub in_flight_wait_ms_max: u64,
+    /// A disk that takes longer for one group stalls: nothing new is taken at the doors until it is back.
+    pub stall_ms_max: u64,
     /// Completion records that may wait for the commit thread. Deliveries wait while the disk is slower.
     pub outcomes_in_flight_max: u32,
     /// Octets written with one sync.
@@ -56,6 +58,7 @@ impl Default for Config {
             record_octets_max: 128 << 20,
             in_flight_octets_max: 256 << 20,
             in_flight_wait_ms_max: 1_000,
+            stall_ms_max: 1_000,
             outcomes_in_flight_max: 256,
             group_octets_max: 8 << 20,
             group_records_max: 512,

@@ -67,6 +67,11 @@ impl Intake {
         receiver.await.unwrap_or(Err(Fault::Sealed))
     }
 
+    /// How long the disk has not come back, if that is longer than it may take: what is let in now would only pile up.
+    pub fn stalled(&self) -> Option<Duration> {
+        self.0.stalled()
+    }
+
     async fn turn(&self, octets: u32) -> Result<OwnedSemaphorePermit, Fault> {
         let semaphore = &self.0.intake_turns;
         if let Ok(permit) = Arc::clone(semaphore).try_acquire_many_owned(octets) {

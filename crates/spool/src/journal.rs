@@ -9,6 +9,7 @@ use crate::follow::Recent;
 use crate::loading::{Loader, Loading, Progress};
 use crate::queue::{End, Queue};
 use crate::shared::{Mode, Shared, Tip};
+use crate::stall::Stall;
 use crate::stepped::Steps;
 use crate::trim::{Keeper, Marks};
 use crate::{
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 /// The journal of this process. Cheap to clone; give out the narrower handles where they do.
@@ -35,6 +37,8 @@ pub struct Status {
     pub sealed: bool,
     /// New mail is refused because free space fell to the reserve.
     pub full: bool,
+    /// The disk has not finished what it was given that long ago, which is longer than `stall_ms_max`.
+    pub stalled: Option<Duration>,
     pub segments: usize,
     pub octets: u64,
     /// Messages with open recipients.
@@ -100,6 +104,7 @@ impl Spool {
             files: Mutex::new(BTreeMap::new()),
             full: AtomicBool::new(false),
             stopped_followers: AtomicUsize::new(0),
+            stall: Stall::default(),
             clock,
             config,
             disk,
@@ -159,6 +164,7 @@ impl Spool {
         Status {
             sealed: tip.ended == Some(End::Sealed),
             full: self.shared.is_full(),
+            stalled: self.shared.stalled(),
             segments: ledger.segments.len(),
             octets: ledger.octets(),
             unsettled: ledger.unsettled(),
@@ -225,8 +231,24 @@ fn thread(
     body: impl FnOnce() + Send + 'static,
     shared: &Arc<Shared>,
 ) -> Result<JoinHandle<()>, Fault> {
+    let seal_on_panic = SealOnPanic(Arc::clone(shared));
+    let body = move || {
+        body();
+        drop(seal_on_panic);
+    };
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| {
         shared.close();
         Fault::Directory { path: shared.config.directory.clone(), source: Arc::new(source) }
     })
+}
+
+/// What any of the threads does can be done by no other: the journal is sealed, so that the process ends and begins anew.
+struct SealOnPanic(Arc<Shared>);
+
+impl Drop for SealOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.seal();
+        }
+    }
 }

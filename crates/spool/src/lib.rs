@@ -29,6 +29,7 @@ mod recover;
 mod rewrite;
 mod segment;
 mod shared;
+mod stall;
 mod stepped;
 mod trim;
 mod wire;

@@ -11,6 +11,7 @@ use crate::quarantine::{Kept, Quarantine};
 use crate::queue::{End, Entry, Queue};
 use crate::record::Logged;
 use crate::segment::file_name;
+use crate::stall::Stall;
 use crate::trim::Marks;
 use crate::{Config, Disk, DiskFile, Fault, Position, Record};
 use mail::Clock;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 /// Open segment files kept for reading.
@@ -58,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) full: AtomicBool,
     /// Followers that stand before a piece which the disk does not give.
     pub(crate) stopped_followers: AtomicUsize,
+    pub(crate) stall: Stall,
 }
 
 impl Shared {
@@ -187,6 +190,12 @@ impl Shared {
     pub(crate) fn look_at_space(&self) {
         let free = self.disk.free_octets(&self.config.directory).unwrap_or(u64::MAX);
         self.full.store(free < self.config.reserve_octets, Ordering::Relaxed);
+    }
+
+    /// How long the commit thread has been busy with one group, if that is longer than the disk may take.
+    pub(crate) fn stalled(&self) -> Option<Duration> {
+        let limit = Duration::from_millis(self.config.stall_ms_max);
+        self.stall.lasts(self.clock.instant()).filter(|lasts| *lasts >= limit)
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -232,6 +232,7 @@ impl Keeper {
 
     pub(crate) fn run(self) {
         while let Some(needed) = self.0.marks.wait() {
+            panics::place("journal-trim");
             self.work_and_measure(needed, &mut || {});
         }
     }

@@ -118,9 +118,11 @@ pub fn rewrite(what: &str) -> Outcome {
     run_step(command.env("POSTHOUSE_REWRITE", "1").env("INSTA_UPDATE", "always"))
 }
 
-/// Builds the binary as `[profile.ci]` says: optimised, and linked fast.
+/// Builds the binary as `[profile.ci]` says: optimised, and linked fast. It has the places where tests/faults makes it
+/// panic.
 fn optimised() -> Outcome<PathBuf> {
-    run_step(cargo().args(["build", "--locked", "--profile", "ci", "--package", "posthouse"]))?;
+    let build = ["build", "--locked", "--profile", "ci", "--package", "posthouse", "--features", "fail-points"];
+    run_step(cargo().args(build))?;
     Ok(target().join("ci/posthouse"))
 }
 

@@ -190,6 +190,8 @@ pub async fn send(
 ) -> Result<Answer<SendAnswer>> {
     let sender = Sender::of_access(&scope.access, scope.tenant)
         .ok_or_else(|| Problem::new(Kind::Forbidden, "this credential may not send"))?;
+    // Before the body is read: it would have to be kept until the disk is back.
+    api.submission().check_disk()?;
     let peer = peer_of(&request);
     let kind = content_type(request.headers()).to_ascii_lowercase();
     let (parts, body) = request.into_parts();
@@ -211,6 +213,7 @@ pub async fn send(
         return Ok(Answer::accepted(answer));
     }
     let (drafts, asked) = posted.into_drafts(&api, sender, octets, &mut held)?;
+    panics::place("api-send");
     let answer = offer_all(&api, (sender, peer), (drafts, places), (form, asked)).await?;
     Ok(Answer::accepted(answer))
 }

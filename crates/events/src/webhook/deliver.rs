@@ -73,6 +73,7 @@ impl Deliverer {
                 calls.ended(ended, &mut turns);
             }
             self.begin(&mut calls, &mut turns);
+            panics::place("webhook-deliverer");
             // Never dropped half way: what was claimed would wait for the end of its lease.
             while let Some(wanted) = turns.wanted().filter(|_| !shutdown.is_cancelled()) {
                 let due = self.due(&wanted).await;
@@ -142,6 +143,7 @@ impl Calls {
 
 impl Worker {
     async fn work(mut self, due: WebhookDue) -> Health {
+        panics::place("webhook-call");
         let begun = self.clock.instant();
         let now = self.clock.timestamp();
         let endpoint = (self.snapshot)().endpoint(due.endpoint).cloned();
