@@ -1,7 +1,8 @@
 //! Messages read back by position: from memory if they were just written, from the disk with their checksums if not.
 //!
 //! What was just accepted is usually delivered at once, so the commit thread leaves it in a cache with a limit in
-//! octets; a message that is settled leaves early. Damage is a `Fault::Unreadable`, never wrong bytes.
+//! octets; a message that is settled, or whose open recipients were all deferred, leaves early. Damage is a
+//! `Fault::Unreadable`, never wrong bytes.
 
 use crate::record::Logged;
 use crate::segment::{FRAME_HEADER_OCTETS, FrameHeader, Read, read_over_errors};
@@ -165,6 +166,16 @@ impl Cache {
         if self.order.len() > 2 * self.held.len() + 64 {
             self.order.retain(|position| self.held.contains_key(position));
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn octets(&self) -> u64 {
+        self.octets
     }
 
     fn get(&self, position: Position) -> Option<Stored> {

@@ -97,12 +97,12 @@ impl Shared {
         end: Position,
         file: &Arc<dyn DiskFile>,
     ) {
-        let mut settled = Vec::new();
+        let mut unwanted = Vec::new();
         let trim = {
             let mut ledger = self.ledger();
             let rotated = !ledger.segments.contains_key(&end.segment());
             for (entry, position) in group.iter().zip(positions) {
-                settled.extend(ledger.apply(*position, entry.frame.len(), &entry.logged));
+                unwanted.extend(ledger.apply(*position, entry.frame.len(), &entry.logged));
             }
             ledger.segments.entry(end.segment()).or_default().octets = u64::from(end.offset());
             rotated || ledger.oldest_is_done()
@@ -118,7 +118,7 @@ impl Shared {
                     cache.insert(position, Arc::clone(accepted), entry.frame.body.clone());
                 }
             }
-            settled.iter().for_each(|position| cache.remove(*position));
+            unwanted.iter().for_each(|position| cache.remove(*position));
         }
         self.recent().extend(records.map(|(position, record, _)| (position, Arc::clone(record))), end);
         self.keep_open(end.segment(), file);
