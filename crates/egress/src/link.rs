@@ -3,7 +3,7 @@
 //! `next` performs what the machine wants until it says something that matters to the caller. Small writes are put
 //! together into one; large ones go in blocks, with the machine's timer for each block.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use mail::{Clock, Instant};
 use smtp::client::{Action, Answer, BreakKind, ClientConfig, DeliveryReport, Failure, Session, Transaction};
 use std::io;
@@ -24,7 +24,8 @@ pub(crate) struct Link {
     wire: Wire,
     machine: Session,
     clock: Arc<dyn Clock>,
-    out: BytesMut,
+    /// What the next write takes along.
+    out: Bytes,
     input: Box<[u8; READ]>,
 }
 
@@ -48,7 +49,7 @@ pub(crate) enum Step {
 impl Link {
     pub fn new(stream: TcpStream, config: ClientConfig, clock: Arc<dyn Clock>) -> Link {
         let machine = Session::new(config, clock.instant());
-        Link { wire: Wire::Plain(stream), machine, clock, out: BytesMut::new(), input: Box::new([0; READ]) }
+        Link { wire: Wire::Plain(stream), machine, clock, out: Bytes::new(), input: Box::new([0; READ]) }
     }
 
     pub fn deliver(&mut self, transaction: Transaction) {
@@ -126,8 +127,13 @@ impl Link {
     }
 
     async fn send(&mut self, octets: Bytes) {
+        // The usual case: all that is said before an answer comes in one piece, and nothing is copied or kept.
+        if self.out.is_empty() && octets.len() <= BLOCK {
+            self.out = octets;
+            return;
+        }
         if self.out.len() + octets.len() <= BLOCK {
-            self.out.extend_from_slice(&octets);
+            self.out = [&self.out[..], &octets[..]].concat().into();
             return;
         }
         self.flush().await;
@@ -140,12 +146,9 @@ impl Link {
     }
 
     async fn flush(&mut self) {
-        if !self.out.is_empty() {
-            let octets = self.out.split();
+        let octets = std::mem::take(&mut self.out);
+        if !octets.is_empty() {
             self.write(&octets).await;
-            // The allocation goes on being used.
-            self.out = octets;
-            self.out.clear();
         }
     }
 
