@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) mode: Mode,
     pub(crate) config: Config,
     pub(crate) disk: Arc<dyn Disk>,
-    /// For measuring only.
+    /// For measuring, and for how long the cache keeps what nobody sends; nothing that is written depends on it.
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) queue: Queue,
     pub(crate) intake_turns: Arc<Semaphore>,
@@ -112,13 +112,15 @@ impl Shared {
             Logged::Moved(_) => None,
         });
         {
+            let now = self.clock.instant();
             let mut cache = self.cache();
             for (position, record, entry) in records.clone() {
                 if let Record::Accepted(accepted) = &**record {
-                    cache.insert(position, Arc::clone(accepted), entry.frame.body.clone());
+                    cache.insert(position, Arc::clone(accepted), entry.frame.body.clone(), now);
                 }
             }
             unwanted.iter().for_each(|position| cache.remove(*position));
+            cache.expire(now);
         }
         self.recent().extend(records.map(|(position, record, _)| (position, Arc::clone(record))), end);
         self.keep_open(end.segment(), file);
