@@ -1,4 +1,4 @@
-//! CPU time of processes, as the kernel counts it.
+//! CPU time, memory and wake-ups of processes, as the kernel counts them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +27,26 @@ pub fn of_tree(root: u32) -> Duration {
         waiting.extend(children.remove(&pid).unwrap_or_default());
     }
     sum
+}
+
+/// Memory in use, in octets.
+pub fn resident(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    let pages: f64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * rustix::param::page_size() as f64
+}
+
+/// How often its threads went to sleep by themselves, by name of the thread: each time something woke them.
+pub fn sleeps(pid: u32) -> BTreeMap<String, u64> {
+    let mut sleeps = BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+        let read = |file: &str| std::fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+        let status = read("status");
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let count: u64 = count.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        *sleeps.entry(read("comm").trim().to_owned()).or_default() += count;
+    }
+    sleeps
 }
 
 struct Stat {

@@ -1,4 +1,4 @@
-//! Medians and their spread.
+//! Medians and their spread; histograms of the node.
 
 use std::fmt;
 
@@ -27,5 +27,29 @@ impl fmt::Display for Series {
         let (first, last) = (self.0.first().unwrap_or(&f64::NAN), self.0.last().unwrap_or(&f64::NAN));
         let digits = if self.median() < 10.0 { 3 } else { 0 };
         write!(f, "{:.digits$} ({first:.digits$}–{last:.digits$})", self.median())
+    }
+}
+
+/// Observations up to each bound, in seconds.
+#[derive(Debug, Clone, Default)]
+pub struct Histogram(pub Vec<(f64, f64)>);
+
+impl Histogram {
+    /// What came after `before`.
+    pub fn since(&self, before: &Histogram) -> Histogram {
+        let earlier =
+            |bound: f64| before.0.iter().find(|(other, _)| *other == bound).map_or(0.0, |row| row.1);
+        Histogram(self.0.iter().map(|(bound, count)| (*bound, count - earlier(*bound))).collect())
+    }
+
+    /// Between which bounds it lies.
+    pub fn quantile(&self, share: f64) -> String {
+        let all = self.0.last().map_or(0.0, |(_, count)| *count);
+        let place = self.0.iter().position(|(_, count)| *count >= all * share && all > 0.0);
+        let Some(place) = place else { return "nothing was measured".to_owned() };
+        let ms = |bound: f64| bound * 1000.0;
+        let low = place.checked_sub(1).map_or(0.0, |before| ms(self.0[before].0));
+        let (high, count) = self.0[place];
+        format!("{low}–{} ms ({:.2} % below)", ms(high), count / all * 100.0)
     }
 }

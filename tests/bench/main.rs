@@ -4,18 +4,20 @@
 //! turns, round after round, so that a noisy neighbour hits both; what is printed are medians with their spread, and
 //! ratios. Nothing here decides whether a change is good: docs/BENCHMARKS.md holds what was measured and on what.
 //!
-//! Usage: `cargo xtask bench [--rounds N] [--count N] [--waiting N] [--skip-postfix] [ROW…]` with the rows `road`,
-//! `latency`, `waiting`.
+//! Usage: `cargo xtask bench [--rounds N] [--count N] [--waiting N] [--skip-postfix] [ROW…]` with the rows `idle`,
+//! `road`, `latency`, `waiting`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for the person at the terminal")]
 
 mod cpu;
 mod figures;
+mod idle;
 mod mailer;
 mod postfix;
 mod posthouse;
 mod rows;
 mod stage;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -24,13 +26,13 @@ pub struct Options {
     pub rounds: usize,
     /// Messages of one measurement of posthouse; a slower peer gets a share of it.
     pub count: u64,
-    /// Recipients that wait in the row `waiting`.
+    /// Recipients that wait in the row `waiting`: of one tenant for each 2,000, in one domain for each 20.
     pub waiting: u64,
     pub with_postfix: bool,
     pub rows: Vec<String>,
 }
 
-const ROWS: [&str; 3] = ["road", "latency", "waiting"];
+const ROWS: [&str; 4] = ["idle", "road", "latency", "waiting"];
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
@@ -58,7 +60,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
         match argument.as_str() {
             "--rounds" => options.rounds = number()?.max(1) as usize,
             "--count" => options.count = number()?.max(100),
-            "--waiting" => options.waiting = number()?.max(1_000),
+            "--waiting" => options.waiting = number()?.max(2_000),
             "--skip-postfix" => options.with_postfix = false,
             // Added by `cargo bench`.
             "--bench" => {}

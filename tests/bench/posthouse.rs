@@ -2,12 +2,13 @@
 //!
 //! Default configuration but for what the load would run into at once: limits made for strangers and for real
 //! mailbox providers. Signed mail carries one RSA-2048 signature, as the peers' does, so the second key and the
-//! platform's are taken out; unsigned mail comes from a tenant without keys. That is done in the database: no
+//! platform's are taken out; unsigned mail comes from tenants without keys. That is done in the database: no
 //! interface offers it, and nobody should.
 
 use crate::cpu;
+use crate::figures::Histogram;
 use crate::mailer::{Door, Mailer, Signing};
-use crate::stage::{Stage, binary};
+use crate::stage::{Stage, binary, free_port};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -23,37 +24,40 @@ pub struct Posthouse {
 
 impl Posthouse {
     pub fn start(stage: &Stage) -> Posthouse {
-        let data = stage.directory.path().join("posthouse");
         let config = stage.directory.path().join("posthouse.toml");
-        std::fs::write(&config, configuration(stage)).unwrap();
-        let log = std::fs::File::create(stage.directory.path().join("posthouse.log")).unwrap();
-        let mut child = Command::new(binary())
-            .args(["up", "--json", "--data"])
-            .arg(&data)
-            .arg("--config")
-            .arg(&config)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut text = String::new();
-        while !text.ends_with("\n}\n") {
-            assert!(output.read_line(&mut text).unwrap() > 0, "posthouse did not start: {text}");
-        }
-        std::thread::spawn(move || std::io::copy(&mut output.by_ref(), &mut std::io::sink()));
+        std::fs::write(config, configuration(stage)).unwrap();
+        let mut child = spawn(stage);
+        let ready = until_ready(&mut child);
         let empty = || Door { address: String::new(), credential: None, from: String::new() };
-        let mut house = Posthouse {
-            child,
-            ready: serde_json::from_str(&text).unwrap(),
-            http: stage.http.clone(),
-            plain: empty(),
-            signed: empty(),
-        };
-        house.plain = house.onboard(stage, "plain", "127.0.0.2");
-        house.signed = house.onboard(stage, "signed", "127.0.0.3");
+        let mut house = Posthouse { child, ready, http: stage.http.clone(), plain: empty(), signed: empty() };
+        let operator = house.operator();
+        house.open_way("plain", "127.0.0.2", &operator);
+        house.open_way("signed", "127.0.0.3", &operator);
+        house.plain = house.onboard(stage, "plain", "plain", &operator);
+        house.signed = house.onboard(stage, "signed", "signed", &operator);
         house.leave_one_signature();
         house
+    }
+
+    /// Kills the process and starts another one on what it left. Returns at once.
+    pub fn kill_and_start(&mut self, stage: &Stage) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(stage);
+    }
+
+    /// To be called after `kill_and_start`, before anything is asked of the house.
+    pub fn await_ready(&mut self) {
+        self.ready = until_ready(&mut self.child);
+    }
+
+    /// `count` more tenants that send without signatures.
+    pub fn onboard_many(&self, stage: &Stage, count: u64) -> Vec<Door> {
+        let operator = self.operator();
+        let doors = (0..count).map(|number| self.onboard(stage, &format!("t{number}"), "plain", &operator));
+        let doors = doors.collect();
+        self.leave_one_signature();
+        doors
     }
 
     pub fn pid(&self) -> u32 {
@@ -73,18 +77,26 @@ impl Posthouse {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn onboard(&self, stage: &Stage, name: &str, address: &str) -> Door {
+    /// A token of the operator.
+    fn operator(&self) -> String {
         let login = self.call("/v1/auth/token", "", &self.ready["operator"]);
-        let operator = login["access_token"].as_str().unwrap();
+        login["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// A source and a pool of that name.
+    fn open_way(&self, name: &str, address: &str, operator: &str) {
         let source = json!({"name": name, "address": address, "ehlo": format!("{name}.posthouse.test")});
         let source = self.call("/v1/sources", operator, &source);
         let pool = json!({"name": name, "members": [{"source": source["id"], "weight": 1}]});
         self.call("/v1/pools", operator, &pool);
+    }
+
+    fn onboard(&self, stage: &Stage, name: &str, pool: &str, operator: &str) -> Door {
         let plan = json!({
             "weight": 1, "message_octets_max": 52_428_800, "recipients_max": 1000, "connections_max": 1000
         });
         let domain = format!("{name}.bench.example");
-        let tenant = json!({"name": name, "domain": domain, "pool": name, "plan": plan});
+        let tenant = json!({"name": name, "domain": domain, "pool": pool, "plan": plan});
         let tenant = self.call("/v1/tenants", operator, &tenant);
         stage.publish(&tenant["domain"]["records"]);
         let text = |pointer: &str| tenant.pointer(pointer).and_then(Value::as_str).unwrap();
@@ -105,7 +117,7 @@ impl Posthouse {
         let statements = "\
             DELETE FROM dkim_keys WHERE algorithm = 'ed25519'; \
             DELETE FROM dkim_keys USING domains \
-              WHERE domains.id = dkim_keys.domain_id AND domains.name = 'plain.bench.example'; \
+              WHERE domains.id = dkim_keys.domain_id AND domains.name <> 'signed.bench.example'; \
             UPDATE pools SET platform_domain = NULL, platform_selector = NULL, platform_record = NULL, \
               platform_sealed = NULL; \
             UPDATE registry SET generation = generation + 1;";
@@ -126,6 +138,24 @@ impl Posthouse {
         values.sum()
     }
 
+    /// A histogram, all labels together.
+    pub fn histogram(&self, name: &str) -> Histogram {
+        let text = self.http.get(self.text("/metrics")).send().unwrap().text().unwrap();
+        let prefix = format!("{name}_bucket");
+        let mut sums: Vec<(f64, f64)> = Vec::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix(&prefix)) {
+            let bound = line.split_once("le=\"").and_then(|(_, rest)| rest.split_once('"')).unwrap().0;
+            let bound: f64 = if bound == "+Inf" { f64::INFINITY } else { bound.parse().unwrap() };
+            let count: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+            match sums.iter_mut().find(|(known, _)| *known == bound) {
+                Some((_, sum)) => *sum += count,
+                None => sums.push((bound, count)),
+            }
+        }
+        sums.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Histogram(sums)
+    }
+
     /// Where the server of this node keeps its pid.
     pub fn database_pid(&self, stage: &Stage) -> u32 {
         let file = stage.directory.path().join("posthouse/postgres/data/postmaster.pid");
@@ -133,16 +163,44 @@ impl Posthouse {
     }
 }
 
+fn spawn(stage: &Stage) -> Child {
+    let directory = stage.directory.path();
+    let log = std::fs::File::options().append(true).create(true).open(directory.join("posthouse.log"));
+    Command::new(binary())
+        .args(["up", "--json", "--data"])
+        .arg(directory.join("posthouse"))
+        .arg("--config")
+        .arg(directory.join("posthouse.toml"))
+        .stdout(Stdio::piped())
+        .stderr(log.unwrap())
+        .spawn()
+        .unwrap()
+}
+
+/// What it says about itself once it serves.
+fn until_ready(child: &mut Child) -> Value {
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.ends_with("\n}\n") {
+        assert!(output.read_line(&mut text).unwrap() > 0, "posthouse did not start: {text}");
+    }
+    std::thread::spawn(move || std::io::copy(&mut output.by_ref(), &mut std::io::sink()));
+    serde_json::from_str(&text).unwrap()
+}
+
 fn configuration(stage: &Stage) -> String {
     format!(
-        "[listen]\nhttp = \"127.0.0.1:0\"\nsubmission = \"127.0.0.1:0\"\nsubmissions = \"\"\ninbound = \"\"\n\
+        "[listen]\nhttp = \"127.0.0.1:0\"\nsubmission = \"127.0.0.1:{}\"\nsubmissions = \"\"\ninbound = \"\"\n\
          [log]\nfilter = \"warn\"\n\
          [dns]\nservers = [\"{}\"]\n\
          [ingress.limits]\nconnections_per_address_max = 1000\nconnections_per_credential_max = 1000\n\
          [egress]\nsmtp_port = {}\nlab_loopback_only = true\n\
          [egress.limits]\nconnections = 20\nmessages_per_connection = 100000\nconnections_per_minute = 0\n\
          messages_per_second = 0\n",
-        stage.dns, stage.sink_port
+        // The same after a restart.
+        free_port(),
+        stage.dns,
+        stage.sink_port
     )
 }
 

@@ -86,10 +86,17 @@ impl Stage {
             records.push(json!({"host": domain, "type": "MX", "value": format!("10 mx.{domain}")}));
             records.push(json!({"host": format!("mx.{domain}"), "type": "A", "value": "127.0.0.1"}));
         }
-        // Nobody listens there.
-        records.push(json!({"host": "dead.example", "type": "MX", "value": "10 mx.dead.example"}));
-        records.push(json!({"host": "mx.dead.example", "type": "A", "value": "127.9.9.9"}));
         self.publish(&Value::Array(records));
+    }
+
+    /// `count` domains that are their own exchangers, at an address where nobody listens.
+    pub fn publish_dead(&self, count: u64) -> Vec<String> {
+        let names: Vec<String> = (0..count).map(|number| format!("w{number}.dead.example")).collect();
+        for part in names.chunks(5_000) {
+            let record = |name| json!({"host": name, "type": "A", "value": "127.9.9.9"});
+            self.publish(&part.iter().map(record).collect());
+        }
+        names
     }
 
     pub fn publish(&self, records: &Value) {
@@ -121,7 +128,7 @@ impl Stage {
         }
     }
 
-    fn sink(&self, count: u64) -> Child {
+    pub fn sink(&self, count: u64) -> Child {
         let mut sink = Command::new(binary())
             .args(["lab", "sink", "--json", "--tls", "none", "--listen"])
             .arg(format!("127.0.0.1:{}", self.sink_port))
@@ -137,11 +144,28 @@ impl Stage {
     }
 
     pub fn load(&self, door: &Door, load: Load, domains: &[String]) -> Value {
-        let mut command = Command::new(binary());
-        command.args(["lab", "load", "--json", "--to", &door.address, "--from", &door.from]);
+        let mut sender = vec!["--from".to_owned(), door.from.clone()];
         if let Some(credential) = &door.credential {
-            command.args(["--credential", credential]);
+            sender.extend(["--credential".to_owned(), credential.clone()]);
         }
+        self.load_as(&door.address, &sender, load, domains)
+    }
+
+    /// The connections take the senders in turn.
+    pub fn load_of_many(&self, doors: &[Door], load: Load, domains: &[String]) -> Value {
+        let line = |door: &Door| {
+            let domain = door.from.rsplit_once('@').unwrap().1;
+            format!("{}:{domain}\n", door.credential.as_ref().unwrap())
+        };
+        let file = self.directory.path().join("senders");
+        std::fs::write(&file, doors.iter().map(line).collect::<String>()).unwrap();
+        let sender = ["--credentials-file".to_owned(), file.display().to_string()];
+        self.load_as(&doors[0].address, &sender, load, domains)
+    }
+
+    fn load_as(&self, to: &str, sender: &[String], load: Load, domains: &[String]) -> Value {
+        let mut command = Command::new(binary());
+        command.args(["lab", "load", "--json", "--to", to]).args(sender);
         if let Some(rate) = load.rate {
             command.arg(format!("--rate={rate}"));
         }

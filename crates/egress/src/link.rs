@@ -4,7 +4,7 @@
 //! `next` performs what the machine wants until it says something that matters to the caller. Small writes are put
 //! together into one; large ones go in blocks, with the machine's timer for each block.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use mail::{Clock, Instant};
 use smtp::client::{Action, Answer, BreakKind, ClientConfig, DeliveryReport, Failure, Session, Transaction};
 use std::io;
@@ -26,7 +26,8 @@ pub(crate) struct Link {
     wire: Wire,
     machine: Session,
     clock: Arc<dyn Clock>,
-    out: BytesMut,
+    /// What the next write takes along.
+    out: Bytes,
     input: Box<[u8; READ]>,
     /// What no message is ended without.
     proof: Option<oneshot::Receiver<()>>,
@@ -53,7 +54,7 @@ impl Link {
     pub fn new(stream: TcpStream, config: ClientConfig, clock: Arc<dyn Clock>) -> Link {
         let machine = Session::new(config, clock.instant());
         let (wire, input) = (Wire::Plain(stream), Box::new([0; READ]));
-        Link { wire, machine, clock, out: BytesMut::new(), input, proof: None }
+        Link { wire, machine, clock, out: Bytes::new(), input, proof: None }
     }
 
     /// Ends no further message until `proof` is there.
@@ -145,8 +146,13 @@ impl Link {
     }
 
     async fn send(&mut self, octets: Bytes) {
+        // The usual case: all that is said before an answer comes in one piece, and nothing is copied or kept.
+        if self.out.is_empty() && octets.len() <= BLOCK {
+            self.out = octets;
+            return;
+        }
         if self.out.len() + octets.len() <= BLOCK {
-            self.out.extend_from_slice(&octets);
+            self.out = [&self.out[..], &octets[..]].concat().into();
             return;
         }
         self.flush().await;
@@ -159,12 +165,9 @@ impl Link {
     }
 
     async fn flush(&mut self) {
-        if !self.out.is_empty() {
-            let octets = self.out.split();
+        let octets = std::mem::take(&mut self.out);
+        if !octets.is_empty() {
             self.write(&octets).await;
-            // The allocation goes on being used.
-            self.out = octets;
-            self.out.clear();
         }
     }
 

@@ -70,7 +70,7 @@ impl Default for LabConfig {
             message_octets_max: 50 << 20,
             recipients_max: 1_000,
             connections_max: 4_096,
-            published_max: 50_000,
+            published_max: 200_000,
             hooks_max: 1_000,
             hook_calls_max: 10_000,
             request_octets_max: 4 << 20,

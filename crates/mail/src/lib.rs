@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod path;
 pub mod random;
 pub mod refusal;
+pub mod rows;
 pub mod site;
 pub mod status;
 pub mod time;

@@ -27,8 +27,10 @@ pub const SECONDS: &[f64] = &[
     30.0, 60.0,
 ];
 /// Of what may wait for hours.
-pub const LONG_SECONDS: &[f64] =
-    &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0];
+pub const LONG_SECONDS: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0,
+    14_400.0, 86_400.0,
+];
 /// Histograms that have them.
 pub const LONG: &[&str] = &["posthouse_queued_seconds", "posthouse_events_lag_seconds"];
 /// Of numbers of things.

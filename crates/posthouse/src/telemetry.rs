@@ -104,9 +104,11 @@ pub fn rendering(
     })
 }
 
-/// Folds samples into buckets now and then: the recorder keeps every one until somebody asks, and nobody may.
+/// Folds samples into buckets now and then: the recorder keeps every one until somebody asks, and nobody may. What that
+/// and others freed goes back to the system.
 pub async fn keep_up(handle: PrometheusHandle, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
         handle.run_upkeep();
+        crate::allocator::give_back();
     }
 }

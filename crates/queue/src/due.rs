@@ -9,28 +9,47 @@ use mail::Instant;
 
 const NOWHERE: u32 = u32::MAX;
 
-/// 16 octets a slot for the heap, 4 for the way back.
+/// 12 octets a slot for the heap, 4 for the way back.
 #[derive(Default)]
 pub(crate) struct Due {
-    heap: Vec<(Instant, u32)>,
+    heap: Vec<Item>,
     /// Where in `heap` a slot is.
     places: Vec<u32>,
+}
+
+/// A time and its slot, in halves so that there is no gap behind the slot.
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    at: [u32; 2],
+    slot: u32,
+}
+
+impl Item {
+    fn new(at: Instant, slot: u32) -> Item {
+        let micros = at.as_micros();
+        Item { at: [(micros >> 32) as u32, micros as u32], slot }
+    }
+
+    fn at(self) -> Instant {
+        let [high, low] = self.at;
+        Instant::from_micros(u64::from(high) << 32 | u64::from(low))
+    }
 }
 
 impl Due {
     /// The earliest time and its slot.
     pub fn first(&self) -> Option<(Instant, u32)> {
-        self.heap.first().copied()
+        self.heap.first().map(|item| (item.at(), item.slot))
     }
 
     /// Every slot that has a time.
     pub fn slots(&self) -> impl Iterator<Item = u32> {
-        self.heap.iter().map(|(_, slot)| *slot)
+        self.heap.iter().map(|item| item.slot)
     }
 
     pub fn at(&self, slot: u32) -> Option<Instant> {
         let place = *self.places.get(slot as usize)?;
-        self.heap.get(place as usize).map(|(at, _)| *at)
+        self.heap.get(place as usize).map(|item| item.at())
     }
 
     /// Gives `slot` the time `at`, whether it had one or not.
@@ -40,12 +59,12 @@ impl Due {
         }
         let place = self.places[slot as usize];
         if place == NOWHERE {
-            self.heap.push((at, slot));
+            self.heap.push(Item::new(at, slot));
             self.rise(self.heap.len() - 1);
             return;
         }
-        let before = std::mem::replace(&mut self.heap[place as usize].0, at);
-        if at < before { self.rise(place as usize) } else { self.sink(place as usize) }
+        let before = std::mem::replace(&mut self.heap[place as usize], Item::new(at, slot));
+        if at < before.at() { self.rise(place as usize) } else { self.sink(place as usize) }
     }
 
     pub fn remove(&mut self, slot: u32) {
@@ -57,9 +76,9 @@ impl Due {
         let place = place as usize;
         self.heap.swap_remove(place);
         if place < self.heap.len() {
-            self.places[self.heap[place].1 as usize] = place as u32;
+            self.places[self.heap[place].slot as usize] = place as u32;
             self.rise(place);
-            self.sink(self.places[self.heap[place].1 as usize] as usize);
+            self.sink(self.places[self.heap[place].slot as usize] as usize);
         }
     }
 
@@ -67,7 +86,7 @@ impl Due {
         let moving = self.heap[place];
         while place > 0 {
             let parent = (place - 1) / 2;
-            if self.heap[parent].0 <= moving.0 {
+            if self.heap[parent].at() <= moving.at() {
                 break;
             }
             self.put(place, self.heap[parent]);
@@ -84,9 +103,9 @@ impl Due {
                 break;
             }
             let right = left + 1;
-            let earlier_right = right < self.heap.len() && self.heap[right].0 < self.heap[left].0;
+            let earlier_right = right < self.heap.len() && self.heap[right].at() < self.heap[left].at();
             let child = if earlier_right { right } else { left };
-            if moving.0 <= self.heap[child].0 {
+            if moving.at() <= self.heap[child].at() {
                 break;
             }
             self.put(place, self.heap[child]);
@@ -95,9 +114,9 @@ impl Due {
         self.put(place, moving);
     }
 
-    fn put(&mut self, place: usize, item: (Instant, u32)) {
+    fn put(&mut self, place: usize, item: Item) {
         self.heap[place] = item;
-        self.places[item.1 as usize] = place as u32;
+        self.places[item.slot as usize] = place as u32;
     }
 }
 

@@ -42,8 +42,8 @@ pub struct TurnWait {
 pub(crate) struct Turns {
     /// Octets charged.
     sent: u64,
-    /// Lanes that came into the ring.
-    joined: u64,
+    /// Lanes that came into the ring; wraps.
+    joined: u32,
     largest_charge: i32,
     largest_grant: i32,
 }
@@ -52,14 +52,15 @@ pub(crate) struct Turns {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Since {
     sent: u64,
-    joined: u64,
-    lanes: u64,
-    rounds: u64,
+    /// Wraps: only how many came meanwhile matters.
+    joined: u32,
+    lanes: u32,
+    rounds: u32,
 }
 
 impl Turns {
     pub(crate) fn join(&mut self) {
-        self.joined += 1;
+        self.joined = self.joined.wrapping_add(1);
     }
 
     pub(crate) fn granted(&mut self, grant: i32) {
@@ -73,17 +74,17 @@ impl Turns {
 
     /// A lane with this credit begins to wait, one of so many in the ring.
     pub(crate) fn since(&self, lanes: usize, credit: i32, grant: i32) -> Since {
-        let owed = u64::from(credit.min(0).unsigned_abs());
-        let rounds = owed / u64::from(grant.unsigned_abs()) + 1;
-        Since { sent: self.sent, joined: self.joined, lanes: lanes as u64, rounds }
+        let owed = credit.min(0).unsigned_abs();
+        let rounds = owed / grant.unsigned_abs() + 1;
+        Since { sent: self.sent, joined: self.joined, lanes: lanes as u32, rounds }
     }
 
     /// Its turn has come.
     pub(crate) fn waited(&self, since: Since) -> TurnWait {
-        let lanes = since.lanes + self.joined - since.joined;
+        let lanes = u64::from(since.lanes) + u64::from(self.joined.wrapping_sub(since.joined));
         let each =
             u64::from(self.largest_grant.unsigned_abs()) + u64::from(self.largest_charge.unsigned_abs());
-        TurnWait { octets: self.sent - since.sent, bound: since.rounds * lanes * each }
+        TurnWait { octets: self.sent - since.sent, bound: u64::from(since.rounds) * lanes * each }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::fairness::{Ring, Since, Turns};
 use crate::slot::{NONE, Slot, TlsNeed, Urgency};
+use mail::rows::Rows;
 use mail::{Instant, PoolId};
 
 #[derive(Debug, Clone, Copy)]
@@ -80,40 +81,40 @@ impl Lane {
         self.last_served = kind;
     }
 
-    pub fn push_back(&mut self, slots: &mut [Slot], slot: u32, kind: Urgency) {
+    pub fn push_back(&mut self, slots: &mut Rows<Slot>, slot: u32, kind: Urgency) {
         let list = &mut self.lists[kind.index()];
-        slots[slot as usize].previous = list.tail;
-        slots[slot as usize].next = NONE;
+        slots[slot].previous = list.tail;
+        slots[slot].next = NONE;
         match list.tail {
             NONE => list.head = slot,
-            tail => slots[tail as usize].next = slot,
+            tail => slots[tail].next = slot,
         }
         list.tail = slot;
         self.len += 1;
     }
 
-    pub fn push_front(&mut self, slots: &mut [Slot], slot: u32, kind: Urgency) {
+    pub fn push_front(&mut self, slots: &mut Rows<Slot>, slot: u32, kind: Urgency) {
         let list = &mut self.lists[kind.index()];
-        slots[slot as usize].previous = NONE;
-        slots[slot as usize].next = list.head;
+        slots[slot].previous = NONE;
+        slots[slot].next = list.head;
         match list.head {
             NONE => list.tail = slot,
-            head => slots[head as usize].previous = slot,
+            head => slots[head].previous = slot,
         }
         list.head = slot;
         self.len += 1;
     }
 
-    pub fn unlink(&mut self, slots: &mut [Slot], slot: u32, kind: Urgency) {
+    pub fn unlink(&mut self, slots: &mut Rows<Slot>, slot: u32, kind: Urgency) {
         let list = &mut self.lists[kind.index()];
-        let (previous, next) = (slots[slot as usize].previous, slots[slot as usize].next);
+        let (previous, next) = (slots[slot].previous, slots[slot].next);
         match previous {
             NONE => list.head = next,
-            previous => slots[previous as usize].next = next,
+            previous => slots[previous].next = next,
         }
         match next {
             NONE => list.tail = previous,
-            next => slots[next as usize].previous = previous,
+            next => slots[next].previous = previous,
         }
         self.len -= 1;
     }

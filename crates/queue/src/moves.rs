@@ -104,7 +104,7 @@ impl Queue {
             for kind in [Urgency::Prompt, Urgency::Bulk] {
                 let mut slot = self.lanes.value(lane).first(kind);
                 while slot != NONE {
-                    let row = &self.slots[slot as usize];
+                    let row = &self.slots[slot];
                     if leaves(row) {
                         leaving.push(slot);
                     }

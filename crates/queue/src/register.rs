@@ -4,13 +4,16 @@
 //! register is never larger than what waits. Used by `queue.rs` only. What may surprise: `acquire` counts, `find`
 //! does not.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use hashbrown::HashTable;
+use mail::rows::Rows;
+use std::hash::{BuildHasher, Hash, RandomState};
 
 pub(crate) struct Register<K, R> {
-    numbers: HashMap<K, u32>,
-    rows: Vec<Option<Row<K, R>>>,
-    free: Vec<u32>,
+    /// Holds no keys: they are in the rows.
+    numbers: HashTable<u32>,
+    rows: Rows<Row<K, R>>,
+    /// Names come from outside, so it has a secret.
+    hasher: RandomState,
 }
 
 struct Row<K, R> {
@@ -21,7 +24,7 @@ struct Row<K, R> {
 
 impl<K, R> Default for Register<K, R> {
     fn default() -> Register<K, R> {
-        Register { numbers: HashMap::new(), rows: Vec::new(), free: Vec::new() }
+        Register { numbers: HashTable::new(), rows: Rows::default(), hasher: RandomState::new() }
     }
 }
 
@@ -32,90 +35,67 @@ impl<K: Clone + Eq + Hash, R> Register<K, R> {
             self.retain(number);
             return number;
         }
-        let row = Some(Row { key: key.clone(), users: 1, value: make() });
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.rows[number as usize] = row;
-                number
-            }
-            None => {
-                self.rows.push(row);
-                (self.rows.len() - 1) as u32
-            }
-        };
-        self.numbers.insert(key.clone(), number);
+        let number = self.rows.insert(Row { key: key.clone(), users: 1, value: make() });
+        let (rows, hasher) = (&self.rows, &self.hasher);
+        self.numbers.insert_unique(hasher.hash_one(key), number, |known| hasher.hash_one(&rows[*known].key));
         number
     }
 
     pub fn retain(&mut self, number: u32) {
-        self.row_mut(number).users += 1;
+        self.rows[number].users += 1;
     }
 
     /// One user less. Gives the row back when that was the last one.
     pub fn release(&mut self, number: u32) -> Option<R> {
-        let row = self.row_mut(number);
+        let row = &mut self.rows[number];
         row.users -= 1;
         if row.users > 0 {
             return None;
         }
-        let row = self.rows[number as usize].take()?;
-        self.numbers.remove(&row.key);
-        self.free.push(number);
-        Some(row.value)
+        let hash = self.hasher.hash_one(&row.key);
+        if let Ok(found) = self.numbers.find_entry(hash, |known| *known == number) {
+            found.remove();
+        }
+        Some(self.rows.remove(number).value)
     }
 
     /// One user less without letting go, for a row that others are about to use.
     pub fn disown(&mut self, number: u32) {
-        self.row_mut(number).users -= 1;
+        self.rows[number].users -= 1;
     }
 
     pub fn users(&self, number: u32) -> u32 {
-        self.row(number).users
+        self.rows[number].users
     }
 
     /// The row of a number that may have been released meanwhile.
     pub fn get(&self, number: u32) -> Option<&R> {
-        self.rows.get(number as usize)?.as_ref().map(|row| &row.value)
+        self.rows.get(number).map(|row| &row.value)
     }
 
     pub fn len(&self) -> u64 {
-        self.numbers.len() as u64
+        self.rows.len()
     }
 
     /// Every number with its key.
     pub fn keys(&self) -> impl Iterator<Item = (u32, &K)> {
-        let rows = self.rows.iter().enumerate();
-        rows.filter_map(|(number, row)| row.as_ref().map(|row| (number as u32, &row.key)))
+        self.rows.iter().map(|(number, row)| (number, &row.key))
     }
 
     pub fn find(&self, key: &K) -> Option<u32> {
-        self.numbers.get(key).copied()
+        self.numbers.find(self.hasher.hash_one(key), |number| self.rows[*number].key == *key).copied()
     }
 
     pub fn key(&self, number: u32) -> &K {
-        &self.row(number).key
+        &self.rows[number].key
     }
 
     pub fn value(&self, number: u32) -> &R {
-        &self.row(number).value
+        &self.rows[number].value
     }
 
     pub fn value_mut(&mut self, number: u32) -> &mut R {
-        &mut self.row_mut(number).value
-    }
-
-    fn row(&self, number: u32) -> &Row<K, R> {
-        match &self.rows[number as usize] {
-            Some(row) => row,
-            None => unreachable!("number {number} of a register is used after its release"),
-        }
-    }
-
-    fn row_mut(&mut self, number: u32) -> &mut Row<K, R> {
-        match &mut self.rows[number as usize] {
-            Some(row) => row,
-            None => unreachable!("number {number} of a register is used after its release"),
-        }
+        &mut self.rows[number].value
     }
 }
 

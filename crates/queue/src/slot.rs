@@ -1,4 +1,4 @@
-//! One waiting recipient in 80 octets, and what the caller says about it.
+//! One waiting recipient in 72 octets, and what the caller says about it.
 //!
 //! A million of them wait in memory, so a slot holds numbers instead of names and is linked into its lane and to the
 //! other recipients of its message without any allocation of its own. What is needed to send it is in the journal.
@@ -62,12 +62,16 @@ pub(crate) enum State {
     InFlight,
     /// Handed out, and cancelled meanwhile: whatever comes of this attempt, there will be no other.
     InFlightCancelled,
-    Vacant,
 }
 
+/// The entry lies in it in the order that leaves no gaps.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
-    pub entry: Entry,
+    pub message: MessageId,
+    pub position: u64,
+    pub expires: Instant,
+    pub recipient: u32,
+    pub octets: u32,
     pub flow: u32,
     pub domain: u32,
     pub lane: u32,
@@ -77,7 +81,41 @@ pub(crate) struct Slot {
     pub sibling: u32,
     /// When it was or is due, in milliseconds; wraps after 49 days, which nothing waits.
     pub due_ms: u32,
+    /// Attempts made so far; what comes after 65,535 of them, a month and a half at one a minute, is not counted.
+    pub attempt: u16,
     pub state: State,
+}
+
+impl Slot {
+    pub fn new(entry: Entry, flow: u32, domain: u32, sibling: u32, due: Instant) -> Slot {
+        Slot {
+            message: entry.message,
+            position: entry.position,
+            expires: entry.expires,
+            recipient: entry.recipient,
+            octets: entry.octets,
+            flow,
+            domain,
+            lane: NONE,
+            previous: NONE,
+            next: NONE,
+            sibling,
+            due_ms: low_ms(due),
+            attempt: u16::try_from(entry.attempt).unwrap_or(u16::MAX),
+            state: State::Waiting,
+        }
+    }
+
+    pub fn entry(&self) -> Entry {
+        Entry {
+            message: self.message,
+            position: self.position,
+            recipient: self.recipient,
+            attempt: u32::from(self.attempt),
+            expires: self.expires,
+            octets: self.octets,
+        }
+    }
 }
 
 /// The low half of a time in milliseconds: enough to measure a wait.
@@ -98,6 +136,7 @@ impl Urgency {
 mod tests {
     #[test]
     fn a_slot_stays_small() {
-        assert!(size_of::<super::Slot>() <= 80, "{}", size_of::<super::Slot>());
+        let octets = size_of::<Option<super::Slot>>();
+        assert!(octets <= 72, "{octets}");
     }
 }

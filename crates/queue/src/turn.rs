@@ -30,7 +30,7 @@ impl Queue {
         for _ in 0..DUE_PER_POLL {
             match self.due.first() {
                 Some((at, slot)) if at <= now => {
-                    if self.slots[slot as usize].entry.expires <= now {
+                    if self.slots[slot].expires <= now {
                         return (Some(slot), true);
                     }
                     self.make_ready(slot, End::Back);
@@ -58,7 +58,7 @@ impl Queue {
                     tenant.parked.push(lane_number);
                     self.outlets.value_mut(outlet).ring.pop_front();
                 }
-                Some((slot, _)) if *self.domains.value(self.slots[slot as usize].domain) != site => {
+                Some((slot, _)) if *self.domains.value(self.slots[slot].domain) != site => {
                     self.unlink(slot);
                     self.make_ready(slot, End::Back);
                 }
@@ -78,7 +78,7 @@ impl Queue {
     }
 
     pub(crate) fn serve(&mut self, outlet: u32, lane: u32, slot: u32, kind: Urgency) -> Delivery {
-        let cost = cost_of_turn(self.slots[slot as usize].entry.octets) as i32;
+        let cost = cost_of_turn(self.slots[slot].octets) as i32;
         let row = self.lanes.value_mut(lane);
         row.credit -= cost;
         row.served(kind);
@@ -118,16 +118,16 @@ impl Queue {
     }
 
     pub(crate) fn hand_out(&mut self, slot: u32) -> Delivery {
-        if self.slots[slot as usize].state == State::Ready {
+        if self.slots[slot].state == State::Ready {
             self.unlink(slot);
         }
         self.due.remove(slot);
         self.in_flight += 1;
-        let row = &mut self.slots[slot as usize];
+        let row = &mut self.slots[slot];
         row.state = State::InFlight;
         Delivery {
             ticket: Ticket(slot),
-            entry: row.entry,
+            entry: row.entry(),
             flow: *self.flows.key(row.flow),
             domain: self.domains.key(row.domain).clone(),
             site: self.sites.key(*self.domains.value(row.domain)).clone(),
@@ -137,8 +137,8 @@ impl Queue {
     }
 
     pub(crate) fn make_ready(&mut self, slot: u32, end: End) {
-        let row = &self.slots[slot as usize];
-        let (expires, Flow { urgency, tls, .. }) = (row.entry.expires, *self.flows.key(row.flow));
+        let row = &self.slots[slot];
+        let (expires, Flow { urgency, tls, .. }) = (row.expires, *self.flows.key(row.flow));
         let Course { tenant, pool } = *self.flows.value(row.flow);
         let site = *self.domains.value(row.domain);
         let outlet = match self.outlets.find(&(pool, tls, site)) {
@@ -158,8 +158,8 @@ impl Queue {
             End::Back => self.lanes.value_mut(lane).push_back(&mut self.slots, slot, urgency),
             End::Front => self.lanes.value_mut(lane).push_front(&mut self.slots, slot, urgency),
         }
-        self.slots[slot as usize].lane = lane;
-        self.slots[slot as usize].state = State::Ready;
+        self.slots[slot].lane = lane;
+        self.slots[slot].state = State::Ready;
         self.ready += 1;
         self.due.set(slot, expires);
         self.list(outlet);
@@ -208,10 +208,10 @@ impl Queue {
     }
 
     pub(crate) fn unlink(&mut self, slot: u32) {
-        let row = &self.slots[slot as usize];
+        let row = &self.slots[slot];
         let (lane, urgency) = (row.lane, self.flows.key(row.flow).urgency);
         self.lanes.value_mut(lane).unlink(&mut self.slots, slot, urgency);
-        self.slots[slot as usize].lane = NONE;
+        self.slots[slot].lane = NONE;
         self.ready -= 1;
     }
 

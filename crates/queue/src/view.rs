@@ -49,17 +49,16 @@ impl Queue {
     /// Every recipient of `message` that is not settled.
     pub fn places(&self, message: MessageId) -> Vec<Place> {
         let mut places = Vec::new();
-        let mut number = self.messages.get(&message).copied().unwrap_or(NONE);
+        let mut number = self.newest(message);
         while number != NONE {
-            let slot = &self.slots[number as usize];
+            let slot = &self.slots[number];
             let standing = match slot.state {
-                State::Waiting => Standing::Waiting(self.due.at(number).unwrap_or(slot.entry.expires)),
+                State::Waiting => Standing::Waiting(self.due.at(number).unwrap_or(slot.expires)),
                 State::Ready => self.lane_standing(slot.lane),
                 State::InFlight | State::InFlightCancelled => Standing::InFlight,
-                State::Vacant => unreachable!("a vacant slot belongs to no message"),
             };
             places.push(Place {
-                entry: slot.entry,
+                entry: slot.entry(),
                 flow: *self.flows.key(slot.flow),
                 pool: self.flows.value(slot.flow).pool,
                 domain: self.domains.key(slot.domain).clone(),

@@ -1,15 +1,18 @@
 //! Messages read back by position: from memory if they were just written, from the disk with their checksums if not.
 //!
 //! What was just accepted is usually delivered at once, so the commit thread leaves it in a cache with a limit in
-//! octets; a message that is settled leaves early. Damage is a `Fault::Unreadable`, never wrong bytes.
+//! octets; a message that is settled, or whose open recipients were all deferred, leaves early, and so does one whose
+//! turn does not come soon. Damage is a `Fault::Unreadable`, never wrong bytes.
 
 use crate::record::Logged;
 use crate::segment::{FRAME_HEADER_OCTETS, FrameHeader, Read, read_over_errors};
 use crate::shared::Shared;
 use crate::{Accepted, Fault, Position, Record, stepped, wire};
 use bytes::Bytes;
+use mail::Instant;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A message as it was accepted.
 #[derive(Debug, Clone)]
@@ -130,11 +133,14 @@ fn read_envelope(shared: &Shared, position: Position) -> Result<Arc<Accepted>, F
 /// Messages just written, oldest out first.
 pub(crate) struct Cache {
     held: HashMap<Position, (Arc<Accepted>, Bytes)>,
-    order: VecDeque<Position>,
+    /// And when each was written.
+    order: VecDeque<(Position, Instant)>,
     octets: u64,
     octets_max: u64,
 }
 
+/// What was not sent in this time stands behind a gate: it will be read from the disk when that opens.
+const KEPT: Duration = Duration::from_secs(30);
 /// What a message in the cache costs beside its body, roughly.
 const ENVELOPE_OCTETS: u64 = 1_024;
 
@@ -143,16 +149,27 @@ impl Cache {
         Cache { held: HashMap::new(), order: VecDeque::new(), octets: 0, octets_max }
     }
 
-    pub(crate) fn insert(&mut self, position: Position, accepted: Arc<Accepted>, body: Bytes) {
+    pub(crate) fn insert(&mut self, position: Position, accepted: Arc<Accepted>, body: Bytes, now: Instant) {
         let cost = body.len() as u64 + ENVELOPE_OCTETS;
         if cost > self.octets_max {
             return;
         }
         self.octets += cost;
         self.held.insert(position, (accepted, body));
-        self.order.push_back(position);
+        self.order.push_back((position, now));
         while self.octets > self.octets_max {
-            let Some(oldest) = self.order.pop_front() else { break };
+            let Some((oldest, _)) = self.order.pop_front() else { break };
+            self.remove(oldest);
+        }
+    }
+
+    /// Lets go of what has been here for long. Called whenever something was written, which a node with mail that waits
+    /// does all the time.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        while let Some((oldest, written)) = self.order.front().copied()
+            && now.saturating_since(written) > KEPT
+        {
+            self.order.pop_front();
             self.remove(oldest);
         }
     }
@@ -163,8 +180,18 @@ impl Cache {
         }
         // Settled messages leave their place in the order behind; it goes when it comes to the front, or here.
         if self.order.len() > 2 * self.held.len() + 64 {
-            self.order.retain(|position| self.held.contains_key(position));
+            self.order.retain(|(position, _)| self.held.contains_key(position));
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn octets(&self) -> u64 {
+        self.octets
     }
 
     fn get(&self, position: Position) -> Option<Stored> {

@@ -10,11 +10,13 @@ use crate::recipients::{Left, Recipients};
 use crate::record::{Logged, Moved};
 use crate::{Accepted, Attempted, Position, RecipientState, Record, Settled};
 use mail::MessageId;
+use mail::rows::{ByMessage, Rows};
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Default)]
 pub(crate) struct Ledger {
-    live: HashMap<MessageId, Live>,
+    live: Rows<Live>,
+    messages: ByMessage,
     pub(crate) segments: BTreeMap<u32, SegmentState>,
     /// Everything that waits from before is known; until then nothing may be removed.
     pub(crate) complete: bool,
@@ -26,6 +28,7 @@ pub(crate) struct Ledger {
 }
 
 struct Live {
+    message: MessageId,
     position: Position,
     /// Of its frame.
     octets: u32,
@@ -49,12 +52,13 @@ pub(crate) struct SegmentState {
 }
 
 impl Ledger {
-    /// Returns where the message was known to lie if this record settled its last recipient.
+    /// Returns where a message was known to lie if nobody will want it soon: this record settled its last recipient, or
+    /// every one that is open has been tried and waits for its next time.
     pub(crate) fn apply(&mut self, position: Position, octets: u64, logged: &Logged) -> Option<Position> {
         match logged {
             Logged::Record(record) => match &**record {
                 Record::Accepted(accepted) => self.accept(position, octets, accepted),
-                Record::Attempted(attempted) => self.attempt(attempted),
+                Record::Attempted(attempted) => return self.attempt(attempted),
                 Record::Settled(settled) => return self.settle(settled),
                 Record::Unknown { .. } => {}
             },
@@ -65,28 +69,36 @@ impl Ledger {
 
     fn accept(&mut self, position: Position, octets: u64, accepted: &Accepted) {
         // A message id comes once. Should it come again, the first record counts.
-        if !self.live.contains_key(&accepted.message)
+        if self.number(accepted.message).is_none()
             && let Some(recipients) = Recipients::new(accepted.recipients.len())
         {
-            self.insert(accepted.message, Live { position, octets: octets as u32, recipients });
+            self.insert(Live { message: accepted.message, position, octets: octets as u32, recipients });
         }
     }
 
-    fn attempt(&mut self, attempted: &Attempted) {
+    fn attempt(&mut self, attempted: &Attempted) -> Option<Position> {
         // One on a message that went with its segment is nobody's.
-        if let Some(live) = self.live.get_mut(&attempted.message) {
-            live.recipients.attempt(attempted.recipient, attempted.attempt, attempted.next_at);
-        }
+        let number = self.number(attempted.message)?;
+        let recipients = &mut self.live[number].recipients;
+        recipients.attempt(attempted.recipient, attempted.attempt, attempted.next_at);
+        self.resting(number)
     }
 
     fn settle(&mut self, settled: &Settled) -> Option<Position> {
-        let live = self.live.get_mut(&settled.message)?;
-        if live.recipients.close(settled.recipient) == Left::Some {
-            return None;
+        let number = self.number(settled.message)?;
+        if self.live[number].recipients.close(settled.recipient) == Left::Some {
+            return self.resting(number);
         }
         self.settled += 1;
         let position = self.remove(settled.message)?;
         Some(self.forget_origin(settled.message).unwrap_or(position))
+    }
+
+    /// Where a message was known to lie, if all its open recipients were tried.
+    fn resting(&self, number: u32) -> Option<Position> {
+        let live = &self.live[number];
+        let known = || self.origins.get(&live.message).copied().unwrap_or(live.position);
+        live.recipients.all_were_tried().then(known)
     }
 
     /// The newest copy counts: it was written knowing everything that lies before it.
@@ -98,21 +110,38 @@ impl Ledger {
         }
         match Recipients::of(moved.accepted.recipients.len(), &moved.open) {
             Some(recipients) => {
-                self.insert(message, Live { position, octets: octets as u32, recipients });
+                self.insert(Live { message, position, octets: octets as u32, recipients });
             }
             None => drop(self.forget_origin(message)),
         }
     }
 
-    fn insert(&mut self, message: MessageId, live: Live) {
+    fn number(&self, message: MessageId) -> Option<u32> {
+        self.messages.find(message, |number| self.live[number].message)
+    }
+
+    fn get(&self, message: MessageId) -> Option<&Live> {
+        self.number(message).map(|number| &self.live[number])
+    }
+
+    fn insert(&mut self, live: Live) {
         let segment = self.segments.entry(live.position.segment()).or_default();
         segment.open += 1;
         segment.open_octets += u64::from(live.octets);
-        self.live.insert(message, live);
+        self.put(live);
+    }
+
+    fn put(&mut self, live: Live) {
+        let message = live.message;
+        let number = self.live.insert(live);
+        if let Some(before) = self.messages.insert(message, number, |number| self.live[number].message) {
+            self.live.remove(before);
+        }
     }
 
     fn remove(&mut self, message: MessageId) -> Option<Position> {
-        let live = self.live.remove(&message)?;
+        let number = self.messages.remove(message, |number| self.live[number].message)?;
+        let live = self.live.remove(number);
         if let Some(segment) = self.segments.get_mut(&live.position.segment()) {
             segment.open = segment.open.saturating_sub(1);
             segment.open_octets = segment.open_octets.saturating_sub(u64::from(live.octets));
@@ -151,20 +180,20 @@ impl Ledger {
             state.open_octets += new.open_octets;
             state.pinned |= new.pinned && !new.unreadable;
         }
-        read.live.extend(self.live.drain());
+        std::mem::take(&mut self.live).into_values().for_each(|live| read.put(live));
         read.settled += self.settled;
         *self = Ledger { complete: true, ..read };
     }
 
     /// Where the message that was once known to lie at `position` lies now.
     pub(crate) fn place(&self, position: Position) -> Position {
-        let live = self.forwards.get(&position).and_then(|message| self.live.get(message));
+        let live = self.forwards.get(&position).and_then(|message| self.get(*message));
         live.map_or(position, |live| live.position)
     }
 
     /// The open recipients of a message that waits, and where it lies.
     pub(crate) fn waiting(&self, message: MessageId) -> Option<(Position, Vec<RecipientState>)> {
-        self.live.get(&message).map(|live| (live.position, live.recipients.states()))
+        self.get(message).map(|live| (live.position, live.recipients.states()))
     }
 
     /// Where a message that waits lies.
@@ -173,19 +202,20 @@ impl Ledger {
     }
 
     pub(crate) fn lies_at(&self, message: MessageId, position: Position) -> bool {
-        self.live.get(&message).is_some_and(|live| live.position == position)
+        self.get(message).is_some_and(|live| live.position == position)
     }
 
     /// All waiting messages, in the order of the log.
     pub(crate) fn in_order(&self) -> Vec<(Position, MessageId)> {
-        let mut all: Vec<_> = self.live.iter().map(|(message, live)| (live.position, *message)).collect();
+        let mut all = Vec::with_capacity(self.unsettled());
+        all.extend(self.live.iter().map(|(_, live)| (live.position, live.message)));
         all.sort_unstable();
         all
     }
 
     /// Messages with open recipients.
     pub(crate) fn unsettled(&self) -> usize {
-        self.live.len()
+        self.live.len() as usize
     }
 
     /// Whether the oldest segment holds nothing open and is not the one being written.
@@ -220,6 +250,6 @@ mod tests {
 
     #[test]
     fn a_waiting_message_with_one_recipient_takes_little_memory() {
-        assert!(size_of::<(MessageId, Live)>() <= 48);
+        assert!(size_of::<Option<Live>>() <= 48);
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Many {
     open: Box<[u64]>,
     /// By recipient; empty until the first attempt.
     due: Box<[Due]>,
+    /// How many are open and were never tried.
+    untried: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,7 +47,11 @@ impl Recipients {
         }
         let mut open = vec![u64::MAX; count / 64];
         open.extend((!count.is_multiple_of(64)).then_some((1 << (count % 64)) - 1));
-        Some(Recipients::Many(Box::new(Many { open: open.into(), due: Box::default() })))
+        Some(Recipients::Many(Box::new(Many {
+            open: open.into(),
+            due: Box::default(),
+            untried: count as u32,
+        })))
     }
 
     /// Those of `count` that are listed are open; none if none is.
@@ -53,12 +59,16 @@ impl Recipients {
         let mut recipients = Recipients::new(count)?;
         if let Recipients::Many(many) = &mut recipients {
             many.open.fill(0);
+            many.untried = 0;
         }
         let mut any = false;
         for state in states.iter().filter(|state| (state.recipient as usize) < count) {
             any = true;
-            if let Recipients::Many(many) = &mut recipients {
+            if let Recipients::Many(many) = &mut recipients
+                && !many.is_open(state.recipient)
+            {
                 many.open[state.recipient as usize / 64] |= 1 << (state.recipient % 64);
+                many.untried += 1;
             }
             if let Some(next_at) = state.next_at {
                 recipients.attempt(state.recipient, state.attempt, next_at);
@@ -79,7 +89,14 @@ impl Recipients {
                 if many.due.is_empty() {
                     many.due = vec![Due::default(); many.open.len() * 64].into();
                 }
+                let before = many.was_tried(recipient);
                 many.due[recipient as usize] = new;
+                // Whatever a record says: the count is that of the states.
+                match (before, many.was_tried(recipient)) {
+                    (false, true) => many.untried -= 1,
+                    (true, false) => many.untried += 1,
+                    (false, false) | (true, true) => {}
+                }
             }
             Recipients::Many(_) => {}
         }
@@ -90,11 +107,20 @@ impl Recipients {
             Recipients::One { .. } if recipient == 0 => Left::None,
             Recipients::One { .. } => Left::Some,
             Recipients::Many(many) => {
-                if let Some(word) = many.open.get_mut(recipient as usize / 64) {
-                    *word &= !(1 << (recipient % 64));
+                if many.is_open(recipient) {
+                    many.open[recipient as usize / 64] &= !(1 << (recipient % 64));
+                    many.untried -= u32::from(!many.was_tried(recipient));
                 }
                 if many.open.iter().all(|word| *word == 0) { Left::None } else { Left::Some }
             }
+        }
+    }
+
+    /// Whether each open one has been tried: nobody wants the message before one of them is due again.
+    pub(crate) fn all_were_tried(&self) -> bool {
+        match self {
+            Recipients::One { attempt, .. } => *attempt > 0,
+            Recipients::Many(many) => many.untried == 0,
         }
     }
 
@@ -115,6 +141,10 @@ impl Recipients {
 impl Many {
     fn is_open(&self, recipient: u32) -> bool {
         self.open.get(recipient as usize / 64).is_some_and(|word| word >> (recipient % 64) & 1 == 1)
+    }
+
+    fn was_tried(&self, recipient: u32) -> bool {
+        self.due.get(recipient as usize).is_some_and(|due| due.attempt > 0)
     }
 }
 
@@ -164,6 +194,35 @@ mod tests {
                     RecipientState { recipient: 1, attempt: 0, next_at: None }
                 );
             }
+        }
+    }
+
+    #[test]
+    fn all_were_tried_when_each_open_one_was() {
+        for count in [1_u32, 2, 3, 70] {
+            let mut recipients = Recipients::new(count as usize).unwrap();
+            for recipient in 1..count {
+                recipients.attempt(recipient, 1, Timestamp::from_millis(5));
+                recipients.attempt(recipient, 2, Timestamp::from_millis(6));
+                assert!(!recipients.all_were_tried(), "{recipient} of {count}");
+                let again = Recipients::of(count as usize, &recipients.states()).unwrap();
+                assert!(!again.all_were_tried());
+            }
+            if count > 2 {
+                // A record that says there was no attempt is none.
+                recipients.attempt(2, 0, Timestamp::from_millis(7));
+                assert_eq!(recipients.close(2), Left::Some);
+                assert_eq!(recipients.close(2), Left::Some);
+            }
+            assert!(!recipients.all_were_tried());
+            if count > 1 {
+                let mut other = recipients.clone();
+                assert_eq!(other.close(0), Left::Some);
+                assert!(other.all_were_tried(), "the one that was not is settled");
+            }
+            recipients.attempt(0, 1, Timestamp::from_millis(5));
+            assert!(recipients.all_were_tried());
+            assert!(Recipients::of(count as usize, &recipients.states()).unwrap().all_were_tried());
         }
     }
 

@@ -44,7 +44,8 @@ pub(crate) struct Shared {
     pub(crate) mode: Mode,
     pub(crate) config: Config,
     pub(crate) disk: Arc<dyn Disk>,
-    /// For measuring, and for how long a reader waits before what it cannot read.
+    /// For measuring, for how long a reader waits before what it cannot read, and for how long the cache keeps what
+    /// nobody sends; nothing that is written depends on it.
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) queue: Queue,
     pub(crate) intake_turns: Arc<Semaphore>,
@@ -102,12 +103,12 @@ impl Shared {
         end: Position,
         file: &Arc<dyn DiskFile>,
     ) {
-        let mut settled = Vec::new();
+        let mut unwanted = Vec::new();
         let trim = {
             let mut ledger = self.ledger();
             let rotated = !ledger.segments.contains_key(&end.segment());
             for (entry, position) in group.iter().zip(positions) {
-                settled.extend(ledger.apply(*position, entry.frame.len(), &entry.logged));
+                unwanted.extend(ledger.apply(*position, entry.frame.len(), &entry.logged));
             }
             ledger.segments.entry(end.segment()).or_default().octets = u64::from(end.offset());
             rotated || ledger.oldest_is_done()
@@ -117,13 +118,15 @@ impl Shared {
             Logged::Moved(_) => None,
         });
         {
+            let now = self.clock.instant();
             let mut cache = self.cache();
             for (position, record, entry) in records.clone() {
                 if let Record::Accepted(accepted) = &**record {
-                    cache.insert(position, Arc::clone(accepted), entry.frame.body.clone());
+                    cache.insert(position, Arc::clone(accepted), entry.frame.body.clone(), now);
                 }
             }
-            settled.iter().for_each(|position| cache.remove(*position));
+            unwanted.iter().for_each(|position| cache.remove(*position));
+            cache.expire(now);
         }
         self.recent().extend(records.map(|(position, record, _)| (position, Arc::clone(record))), end);
         self.keep_open(end.segment(), file);

@@ -26,8 +26,8 @@ cargo xtask crash [ROUNDS] [--row ROW]
                               which is 2,000 kills under load; `--row S4`, `--row all`
 cargo xtask sim --seed N      one world of tests/simulation, line by line; with `--seeds COUNT` that many from seed N (or 1)
                               on, failures only
-cargo xtask bench [OPTIONS]   speed beside Postfix in the same run (`--rounds N --count N --skip-postfix`, rows `road`,
-                              `latency`, `waiting`); installs Postfix and OpenDKIM; some ten minutes
+cargo xtask bench [OPTIONS]   speed beside Postfix in the same run (`--rounds N --count N --waiting N --skip-postfix`, rows
+                              `idle`, `road`, `latency`, `waiting`); installs Postfix and OpenDKIM; some ten minutes
 cargo xtask config            write config/posthouse.toml anew from the defaults in the code
 cargo xtask openapi           accept the API of the code as the committed one (crates/api/tests/api/snapshots)
 ";

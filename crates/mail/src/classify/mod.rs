@@ -15,7 +15,7 @@ pub use meaning::{Blame, Meaning, Rate, RetryHint, Step, Suppress};
 pub use table::{LoadError, Provider, ProviderLimits, TlsMode};
 
 use crate::{Class, ClassKind, Domain, Reply, Scope, Verdict};
-use regex::RegexSet;
+use regex::bytes::RegexSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -191,7 +191,7 @@ impl Classified {
 
 impl RuleSet {
     fn first_match(&self, line: &str) -> Option<&Rule> {
-        self.patterns.matches(line).iter().next().map(|index| &self.rules[index])
+        self.patterns.matches(line.as_bytes()).iter().next().map(|index| &self.rules[index])
     }
 }
 

@@ -3,7 +3,7 @@
 use super::meaning::{Blame, Meaning, Rate, RetryHint, Step, Suppress, WordError, parse_duration};
 use super::{OTHER_PROVIDER, Profile, Profiles, Rule, RuleSet};
 use crate::{Class, ClassKind, Scope};
-use regex::RegexSetBuilder;
+use regex::bytes::RegexSetBuilder;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -313,6 +313,8 @@ fn other_profile(file: &DefaultFile, classes: &HashMap<Class, Meaning>) -> Resul
 fn rule_set(place: &str, rows: &[RuleRow], classes: &HashMap<Class, Meaning>) -> Result<RuleSet, LoadError> {
     let patterns = RegexSetBuilder::new(rows.iter().map(|row| &row.pattern))
         .case_insensitive(true)
+        // Replies are ASCII, and tables for all letters of Unicode in both cases take megabytes.
+        .unicode(false)
         .build()
         .map_err(|source| LoadError::Pattern { place: place.to_string(), source })?;
     let rule = |row: &RuleRow| {

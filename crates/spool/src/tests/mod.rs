@@ -12,6 +12,7 @@ mod forward;
 mod forward_crash;
 mod inspect;
 mod loading;
+mod memory;
 mod once;
 mod real;
 mod round_trip;
