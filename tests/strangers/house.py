@@ -79,7 +79,7 @@ class Tenant:
         self.key = given["api_key"]["secret"]
         self.sink = sink
         self.webhook_secret = given["webhook"]["secret"]
-        self.records = given["domain"]["records"]
+        self.webhook = given["webhook"]["id"]
 
 
 def quote(text):

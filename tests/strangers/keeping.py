@@ -16,10 +16,11 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "scripts")
 def check(house, tenant, tools, folder):
     """Rows of (what, verdict)."""
     key = prepare_key(house, folder)
-    for kind in ("arc", "dkim", "both"):
+    for kind in ("arc", "dkim", "both", "beside"):
         recipient = f"kept-{kind}-{tenant.domain}@plain.example"
         raw = signed(tools, key, kind, header(f"stranger@{tenant.domain}", recipient) + b"\r\nbody \r\n\r\n")
-        submit(house, tenant, recipient, raw)
+        # Beside one in the tenant's own name, which the house replaces by its own.
+        submit(house, tenant, recipient, own_signature(tenant) + raw if kind == "beside" else raw)
         arrived = house.arrivals([recipient]).get(recipient)
         yield f"{kind} octets", "did not arrive" if arrived is None else judge.difference(raw, arrived)
         yield f"{kind} holds", arrived and still_holds(house, tools, folder, kind, arrived)
@@ -36,9 +37,15 @@ def prepare_key(house, folder):
 
 
 def signed(tools, key, kind, raw):
-    for what in {"arc": ["arc"], "dkim": ["dkim"], "both": ["dkim", "arc"]}[kind]:
+    for what in {"arc": ["arc"], "dkim": ["dkim"], "both": ["dkim", "arc"], "beside": ["dkim"]}[kind]:
         raw = call([tools.python, f"{HERE}/third_party.py", what, key], raw)
     return raw
+
+
+def own_signature(tenant):
+    """As a relay of the tenant with a key of its own would add it; whether it holds does not matter."""
+    return (f"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d={tenant.domain};\r\n\ts=relay; h=from:subject;"
+            " bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\r\n").encode()
 
 
 def submit(house, tenant, recipient, raw):
@@ -52,7 +59,8 @@ def still_holds(house, tools, folder, kind, arrived):
     with open(path, "wb") as file:
         file.write(arrived)
     told = json.loads(call([tools.python, f"{HERE}/third_party.py", "judge", house.dns, path]))
-    wanted = {"arc": {"arc": "pass"}, "dkim": {"dkim": True}, "both": {"arc": "pass", "dkim": True}}[kind]
+    wanted = {"arc": {"arc": "pass"}, "dkim": {"dkim": True}, "both": {"arc": "pass", "dkim": True},
+              "beside": {"dkim": True}}[kind]
     return None if wanted.items() <= told.items() else f"not {wanted} but {told}"
 
 
