@@ -1,6 +1,7 @@
 """The house under test as seen from outside: its ready file, its API, its lab."""
 
 import base64
+import collections
 import json
 import time
 import urllib.error
@@ -66,6 +67,13 @@ class House:
                 found.update((to, base64.b64decode(arrival["raw"])) for to in arrival["rcpt_to"] if to in wanted)
             time.sleep(0.2)
         return found
+
+    def twice(self, domain, recipients):
+        """A sentence if one of them got more than one message from this author's domain."""
+        arrivals = self.lab("GET", f"/arrivals?from={domain}&limit=10000")
+        counts = collections.Counter(to for arrival in arrivals for to in arrival["rcpt_to"] if to in recipients)
+        more = [to for to, count in counts.items() if count > 1]
+        return f"arrived more than once: {more[:5]}" if more else None
 
 
 class Tenant:

@@ -87,6 +87,7 @@ def shorten(text):
 
 HIDES = {
     ("exim", "line"): "it refuses such lines itself",
+    ("phpmailer", "line"): "it breaks such lines itself",
     ("postfix", "line"): "it breaks such lines itself",
     ("postfix", "size"): "it compares with SIZE and tells the number in its own words",
 }

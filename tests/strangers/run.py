@@ -1,6 +1,7 @@
 """Other people's clients and verifiers against a running house. Exits with 1 if something differs.
 
-    python3 tests/strangers/run.py --ready FILE [--tools DIR] [--only NAME]
+    python3 tests/strangers/run.py --ready FILE [--tools DIR] [--only NAME] [--texts]
+    python3 tests/strangers/run.py --install [--tools DIR]
 """
 
 import argparse
@@ -24,20 +25,36 @@ def main():
     asked = arguments()
     tools = Tools(asked.tools)
     tools.install()
-    house = House(asked.ready)
-    totals = [0, 0, 0]
-    for name, chapter in chapters(house, tools, asked):
-        if name.startswith(asked.only):
-            counts = run(name, chapter, asked)
-            totals = [one + other for one, other in zip(totals, counts)]
-    print("{} passed, {} failed, {} known".format(totals[0], totals[2], totals[1]))
-    sys.exit(1 if totals[2] else 0)
+    if asked.install:
+        return
+    totals = (0, 0, 0)
+    with tempfile.TemporaryDirectory(prefix="strangers-") as folder:
+        for name, action in chapters(House(asked.ready), tools, folder, asked):
+            if name.startswith(asked.only):
+                totals = tuple(map(sum, zip(totals, run(name, action, asked))))
+    passed, known, failed = totals
+    print(f"{passed} passed, {failed} failed; {known} known")
+    lacking = asked.complete and tools.lacks(tools.missing)
+    sys.exit(lacking or (1 if failed else 0))
 
 
-def run(name, chapter, asked):
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ready", help="the ready file of a house with its lab")
+    parser.add_argument("--tools", default="target/strangers", help="where other people's tools are kept")
+    parser.add_argument("--install", action="store_true", help="bring the tools and do nothing else")
+    parser.add_argument("--only", default="", help="the beginning of a row's name")
+    parser.add_argument("--texts", action="store_true", help="print what every client shows when it is refused")
+    parser.add_argument("--recipients-max", type=int, default=1000, help="as this house is configured")
+    parser.add_argument("--count", type=int, default=500, help="messages whose signatures are verified")
+    parser.add_argument("--complete", action="store_true", help="fail if a package of the host is missing")
+    return parser.parse_args()
+
+
+def run(name, action, asked):
     """Prints a line, and one more for each row that differs; gives the counts."""
     began = time.monotonic()
-    good, known, bad = sorted_out((f"{name}: {what}", verdict) for what, verdict in chapter())
+    good, known, bad = sorted_out((f"{name}: {what}", verdict) for what, verdict in action())
     took = time.monotonic() - began
     print(f"{name:24} {len(good):5} good {len(known):3} known {len(bad):4} bad {took:6.1f} s", flush=True)
     for what, verdict in bad:
@@ -47,34 +64,32 @@ def run(name, chapter, asked):
     return len(good), len(known), len(bad)
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ready", required=True, help="the ready file of a house with its lab")
-    parser.add_argument("--tools", default="target/strangers", help="where other people's tools are kept")
-    parser.add_argument("--only", default="", help="the beginning of a row's name")
-    parser.add_argument("--texts", action="store_true", help="print what every client shows when it is refused")
-    parser.add_argument("--recipients-max", type=int, default=1000, help="as this house is configured")
-    parser.add_argument("--count", type=int, default=500, help="messages whose signatures are verified")
-    return parser.parse_args()
-
-
-def chapters(house, tools, asked):
-    """Name and action of each row of the table."""
-    folder = tempfile.mkdtemp(prefix="strangers-")
+def chapters(house, tools, folder, asked):
+    """Name and action of each row of the table. A tenant of its own where the lab is asked by the author's domain."""
     stamp = f"s{int(time.time())}"
-    tenant = house.onboard(stamp)
-    for client in clients.everybody(tools):
+    tenant, pooled, signer = (house.onboard(f"{stamp}-{name}") for name in ("sends", "pools", "signs"))
+    everybody = here(clients.everybody(tools), tools)
+    by_http = here(clients.by_http(house, tenant), tools)
+    for client in everybody + by_http:
         yield f"send/{client.name}", lambda client=client: sending.check(house, tenant, client, folder)
-    for client in clients.composers(tools):
+    for client in here(clients.pools(tools), tools):
+        yield f"pool/{client.name}", lambda client=client: sending.check_pool(house, pooled, client, folder)
+    for client in here(clients.composers(tools), tools):
         yield f"compose/{client.name}", lambda client=client: sending.check_composed(house, tenant, client, folder)
-    for client in clients.everybody(tools):
+    for client in everybody:
         yield f"refuse/{client.name}", lambda client=client: refusals.check(house, tenant, client, folder, asked)
     yield "sentences", lambda: sentences.check(house, tenant, asked)
-    signer = house.onboard(f"{stamp}-signs")
-    everybody = clients.everybody(tools)
     yield "signatures", lambda: signatures.check(house, signer, tools, everybody, folder, asked.count)
     yield "kept", lambda: keeping.check(house, signer, tools, folder)
     yield "webhooks", lambda: webhooks.check(house, signer, tools)
+
+
+def here(some, tools):
+    """Those that can run here; a word about the others."""
+    for client in some:
+        if client.lacks(tools):
+            print(f"without {client.name}: {client.lacks(tools)}")
+    return [client for client in some if not client.lacks(tools)]
 
 
 if __name__ == "__main__":

@@ -50,6 +50,18 @@ def check_composed(house, tenant, client, folder):
         yield f"{client.name} {job.tls}", verdict(client, Letter("composed", job.raw()), job, outcome, arrived)
 
 
+def check_pool(house, tenant, client, folder):
+    """One letter to two hundred recipients apart: each has a reply of its own, and arrives once."""
+    for tls in ("starttls", "implicit"):
+        _, job = job_of(house, tenant, client, tls, "kilobyte", folder)
+        recipients = tuple(f"pool-{client.name}-{tls}-{number}@plain.example" for number in range(200))
+        outcome = client.send([job.but(recipients=recipients)])[0]
+        yield f"{client.name} {tls} replies", None if outcome.text == "200 different replies" else outcome.text
+        missing = set(recipients) - house.arrivals_of(tenant.domain, recipients).keys()
+        yield f"{client.name} {tls} arrivals", f"{len(missing)} did not arrive" if missing else None
+        yield f"{client.name} {tls} once", house.twice(tenant.domain, set(recipients))
+
+
 def verdict(client, letter, job, outcome, arrived):
     if not outcome.ok:
         return f"was not sent: {outcome.text}"

@@ -16,7 +16,7 @@ def check(house, tenant, tools, clients, folder, count):
     good = [save(folder, f"good-{number}", raw) for number, raw in enumerate(raws)]
     bad = [save(folder, f"bad-{number}", flipped(number, raw)) for number, raw in enumerate(raws)]
     yield "count", None if len(raws) >= count else f"only {len(raws)} of {count} arrived"
-    for name, verify, unknown in verifiers.everybody():
+    for name, verify, unknown in verifiers.everybody(tools):
         for path, results in zip(good, verify(tools, house, good)):
             yield f"{name} {path}", holds(results, unknown, tenant.domain)
         for path, results in zip(bad, verify(tools, house, bad)):
@@ -35,9 +35,11 @@ def submit(house, tenant, count):
 
 
 def chunked(house, tenant, clients, folder):
-    """The letters by BDAT, of which one has a last line without an end."""
-    client = next(client for client in clients if client.name == "net-smtp-bdat")
-    jobs = [job for _, job in sending.jobs_of(house, tenant, client, folder)]
+    """Letters by BDAT, of which one has a last line without an end."""
+    client = next((client for client in clients if client.name == "net-smtp-bdat"), None)
+    if client is None:
+        return []
+    jobs = [sending.job_of(house, tenant, client, "implicit", name, folder)[1] for name in ("unended", "empty", "tail")]
     client.send(jobs)
     return house.arrivals([job.recipients[0] for job in jobs]).values()
 

@@ -1,4 +1,7 @@
-"""Where other people's tools are, and how they come there: a folder that is passed in, nothing global."""
+"""Where other people's tools are, and how they come there: a folder that is passed in, nothing global.
+
+Packages of the host are only looked for; `apt.txt` names them, and who runs this installs them.
+"""
 
 import glob
 import os
@@ -14,6 +17,7 @@ class Tools:
     def __init__(self, place):
         self.place = os.path.abspath(place)
         self.python = f"{self.place}/python/bin/python3"
+        self.missing = frozenset(missing_packages())
 
     def node_script(self, name):
         """The scripts lie beside node_modules, since that is where modules are looked for."""
@@ -21,9 +25,14 @@ class Tools:
 
     def workplace(self, name):
         """A folder for one client's own files, which other users may enter."""
-        path = f"{self.place}/work/{name}"
+        path = f"{self.place}/places/{name}"
         os.makedirs(path, exist_ok=True)
         return path
+
+    def lacks(self, packages):
+        """None, or a sentence."""
+        absent = sorted(self.missing & set(packages))
+        return f"the host lacks {', '.join(absent)}" if absent else None
 
     def install(self):
         """Brings what is not there yet; each part is done once for each content of its list."""
@@ -57,10 +66,22 @@ class Tools:
 
     def install_exim(self, place):
         """Unpacked, not installed: Debian would remove Postfix for it."""
-        packages = [line for line in read(f"{HERE}/exim.txt").split("\n") if line and not line.startswith("#")]
-        call(["apt-get", "download", "--quiet", *packages], place)
+        call(["apt-get", "download", "--quiet", *entries("exim.txt")], place)
         for package in glob.glob(f"{place}/*.deb"):
             call(["dpkg", "-x", package, place])
+
+
+def missing_packages():
+    for line in entries("apt.txt"):
+        package, probe = line.split(": ", 1)
+        silence = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        if subprocess.run(["sh", "-c", probe], check=False, **silence).returncode != 0:
+            yield package
+
+
+def entries(name):
+    """The lines of a list, without its remarks."""
+    return [line for line in read(f"{HERE}/{name}").splitlines() if line and not line.startswith("#")]
 
 
 def read(path):
@@ -71,4 +92,4 @@ def read(path):
 def call(command, folder=None):
     ended = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if ended.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}: {ended.stdout.decode()}")
+        raise SystemExit(f"cannot install: {' '.join(command)}: {ended.stdout.decode()}")

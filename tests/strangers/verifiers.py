@@ -58,10 +58,11 @@ def write(path, text):
         file.write(text)
 
 
-def everybody():
-    """Name, what it does, and the algorithms that it does not know."""
-    return [
-        ("dkimpy", dkimpy, ()),
-        ("mail-dkim", mail_dkim, ("ed25519-sha256",)),
-        ("opendkim", opendkim, ()),
+def everybody(tools):
+    """Name, what it does, the algorithms that it does not know; none whose package is not here."""
+    verifiers = [
+        ("dkimpy", dkimpy, (), ()),
+        ("mail-dkim", mail_dkim, ("ed25519-sha256",), ("libmail-dkim-perl",)),
+        ("opendkim", opendkim, (), ("opendkim",)),
     ]
+    return [(name, verify, unknown) for name, verify, unknown, packages in verifiers if not tools.lacks(packages)]

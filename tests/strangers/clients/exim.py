@@ -20,10 +20,8 @@ class Exim(Client):
         self.binary = f"{tools.place}/exim/usr/sbin/exim4"
         self.place = tools.workplace("exim")
 
-    def missing(self):
-        if not os.path.exists(self.binary):
-            return "no exim"
-        return None if os.geteuid() == 0 else "exim wants root"
+    def lacks(self, tools):
+        return None if os.geteuid() == 0 else "it wants root"
 
     def send_one(self, job):
         self.set_up(job)

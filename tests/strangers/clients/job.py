@@ -44,14 +44,16 @@ class Client:
 
     name = ""
     can = frozenset()
+    # What the host must have, by the names of apt.txt.
+    packages = ()
     # Fields that it puts before the letter itself.
     adds = ()
     # Letters that it cannot send as they are, with the reason: its defect and not ours.
     spoils = {}
 
-    def missing(self):
-        """None, or what the host lacks."""
-        return None
+    def lacks(self, tools):
+        """None, or what it cannot do without."""
+        return tools.lacks(self.packages)
 
     def send(self, jobs):
         return [self.send_one(job) for job in jobs]

@@ -10,16 +10,15 @@ from clients.job import Client, Outcome, run
 
 class Postfix(Client):
     name = "postfix"
+    packages = ("postfix", "libsasl2-modules")
     can = frozenset({"8bit", "smtputf8"})
     adds = ("received",)
 
     def __init__(self, tools):
         self.place = tools.workplace("postfix")
 
-    def missing(self):
-        if not os.path.exists("/usr/sbin/postfix"):
-            return "no postfix"
-        return None if os.geteuid() == 0 else "postfix wants root"
+    def lacks(self, tools):
+        return tools.lacks(self.packages) or (None if os.geteuid() == 0 else "it wants root")
 
     def send(self, jobs):
         """One instance for each door and password among the jobs."""

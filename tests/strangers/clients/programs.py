@@ -1,16 +1,10 @@
 """Clients that are programs: swaks, curl, msmtp. One run a job."""
 
-import shutil
-
 from clients.job import Client, Outcome, run
 
 
-class Program(Client):
-    def missing(self):
-        return None if shutil.which(self.name.partition("-")[0]) else f"no {self.name}"
-
-
-class Swaks(Program):
+class Swaks(Client):
+    packages = ("swaks", "libio-socket-ssl-perl")
     can = frozenset({"8bit"})
 
     def __init__(self, name="swaks", extra=()):
@@ -34,8 +28,9 @@ class Swaks(Program):
         return Outcome(code == 0, "\n".join(said))
 
 
-class Curl(Program):
+class Curl(Client):
     name = "curl"
+    packages = ("curl",)
     can = frozenset({"8bit"})
 
     def send_one(self, job):
@@ -50,8 +45,9 @@ class Curl(Program):
         return Outcome(code == 0, "\n".join(said))
 
 
-class Msmtp(Program):
+class Msmtp(Client):
     name = "msmtp"
+    packages = ("msmtp", "libsasl2-modules")
     can = frozenset({"8bit"})
 
     def send_one(self, job):
@@ -63,5 +59,5 @@ class Msmtp(Program):
         return Outcome(code == 0, shown.strip())
 
 
-def clients(_tools):
-    return [Swaks(), Swaks("swaks-pipeline", ("--pipeline",)), Curl(), Msmtp()]
+def clients():
+    return [Swaks(), Swaks("swaks-pipeline", ("--pipeline", "--auth", "LOGIN")), Curl(), Msmtp()]
