@@ -2,9 +2,8 @@
 
 import re
 
-# What may stand before the client's own message, as docs and contract have it, in this order.
-ADDED = ["dkim-signature", "dkim-signature", "dkim-signature", "dkim-signature", "received", "date", "message-id", "feedback-id", "cfbl-address",
-         "list-unsubscribe", "list-unsubscribe-post"]
+# What may stand before the client's own message, in this order; of signatures there are two at least.
+ADDED = ("received", "date", "message-id", "feedback-id", "cfbl-address", "list-unsubscribe", "list-unsubscribe-post")
 REMOVED = {"bcc", "resent-bcc", "return-path", "feedback-id", "cfbl-address", "cfbl-feedback-id"}
 
 
@@ -43,11 +42,12 @@ def difference(sent, arrived, may_precede=()):
     names = [name_of(field) for field in fields(prefix)]
     if b"".join(fields(prefix)) != prefix:
         return f"octets before the message that are no fields: {prefix!r}"
+    signatures = next((at for at, name in enumerate(names) if name != "dkim-signature"), len(names))
     allowed = iter([*ADDED, *may_precede])
-    for name in names:
+    for name in names[signatures:]:
         if name not in allowed:
             return f"unexpected or misplaced field before the message: {name} in {names}"
-    if names.count("dkim-signature") < 2 or "received" not in names:
+    if signatures < 2 or "received" not in names:
         return f"fields that should be added are not all there: {names}"
     return None
 
@@ -62,3 +62,24 @@ def first_difference(expected, arrived):
             window = slice(max(0, offset - 20), offset + 40)
             return f"at octet {offset}: sent {expected[window]!r}, came {arrived[at:][window]!r}"
     return f"{len(expected)} octets sent, {len(arrived) - at} came; ends {expected[-20:]!r} and {arrived[-20:]!r}"
+
+
+def check():
+    """Rows of (what, verdict): the judge itself, before a message with one thing wrong."""
+    sent = b"Bcc: x@y\r\nFrom: a@b\r\nSubject: s\r\n\r\nbody\r\n"
+    kept = b"From: a@b\r\nSubject: s\r\n\r\nbody\r\n"
+    added = b"DKIM-Signature: 1\r\nDKIM-Signature: 2\r\n\tx\r\nReceived: r\r\nFeedback-ID: f\r\n"
+    yield "as it should be", difference(sent, added + kept)
+    wrong = {
+        "an octet lost": added + kept.replace(b"body", b"bod"),
+        "a line end more": added + kept + b"\r\n",
+        "fields reordered": added + b"Subject: s\r\nFrom: a@b\r\n\r\nbody\r\n",
+        "Bcc kept": added + sent,
+        "an unknown field": b"X-New: 1\r\n" + added + kept,
+        "a field twice": added + b"Feedback-ID: f\r\n" + kept,
+        "one signature": added.replace(b"DKIM-Signature: 1\r\n", b"") + kept,
+        "no Received": added.replace(b"Received: r\r\n", b"") + kept,
+        "fields misplaced": b"Received: r\r\n" + added.replace(b"Received: r\r\n", b"") + kept,
+    }
+    for what, arrived in wrong.items():
+        yield what, None if difference(sent, arrived) else "it was not noticed"

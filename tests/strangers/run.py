@@ -10,6 +10,7 @@ import tempfile
 import time
 
 import clients
+import judge
 import keeping
 import refusals
 import sending
@@ -66,6 +67,7 @@ def run(name, action, asked):
 
 def chapters(house, tools, folder, asked):
     """Name and action of each row of the table. A tenant of its own where the lab is asked by the author's domain."""
+    yield "judge", judge.check
     stamp = f"s{int(time.time())}"
     tenant, pooled, signer = (house.onboard(f"{stamp}-{name}") for name in ("sends", "pools", "signs"))
     everybody = here(clients.everybody(tools), tools)
