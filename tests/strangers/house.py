@@ -81,7 +81,7 @@ class Tenant:
 
     def __init__(self, domain, given, sink):
         self.id = given["tenant"]["id"]
-        self.domain = domain
+        self.domain, self.name = domain, domain.partition(".")[0]
         self.username = given["smtp_credential"]["username"]
         self.password = given["smtp_credential"]["password"]
         self.key = given["api_key"]["secret"]

@@ -17,7 +17,7 @@ def check(house, tenant, tools, folder):
     """Rows of (what, verdict)."""
     key = prepare_key(house, folder)
     for kind in ("arc", "dkim", "both", "beside"):
-        recipient = f"kept-{kind}-{tenant.domain}@plain.example"
+        recipient = f"kept-{kind}-{tenant.name}@plain.example"
         raw = signed(tools, key, kind, header(f"stranger@{tenant.domain}", recipient) + b"\r\nbody \r\n\r\n")
         # Beside one in the tenant's own name, which the house replaces by its own.
         submit(house, tenant, recipient, own_signature(tenant) + raw if kind == "beside" else raw)

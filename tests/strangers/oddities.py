@@ -32,12 +32,15 @@ def flipped(seed, raw):
 
 
 def author(draw, sender):
-    return draw.choice([sender, f"<{sender}>", f"A  Stranger\t<{sender}>", f'"A, \\"B\\"" <{sender}>', f"=?utf-8?q?=C3=BC?=\r\n <{sender}>"])
+    return draw.choice([
+        sender, f"<{sender}>", f"A  Stranger\t<{sender}>", f'"A, \\"B\\"" <{sender}>', f"=?utf-8?q?=C3=BC?=\r\n <{sender}>",
+    ])
 
 
 def field(draw):
     """Names may repeat; those are signed fields and others."""
-    name = draw.choice(["X-Odd", "X-ODD", "x-odd", "Comments", "Keywords", "Received", "X-Tabs", "List-Id", "Precedence"])
+    names = ["X-Odd", "X-ODD", "x-odd", "Comments", "Keywords", "Received", "X-Tabs", "List-Id", "Precedence"]
+    name = draw.choice(names)
     return cased(draw, name) + draw.choice([b":", b": ", b":\t"]) + value(draw)
 
 
@@ -46,7 +49,7 @@ def cased(draw, name):
 
 
 def value(draw):
-    """The value of a field with its line end: empty, blank, folded, tabs, UTF-8, trailing space, as long as a line may be."""
+    """The value of a field with its line end: empty, blank, folded, tabs, UTF-8, trailing space, long."""
     return draw.choice([
         b"\r\n", b" \r\n", b"\t \t\r\n", b" plain words\r\n", b" trailing \t \r\n", b"  two  spaces\tand\ttabs\r\n",
         b" folded\r\n here\r\n\tand there  \r\n \t and there\r\n", " Grüße 東京\r\n".encode(), b" " + b"v" * 900 + b"\r\n",
@@ -57,12 +60,13 @@ def value(draw):
 def body(draw):
     """Nothing, blank lines, whitespace of all kinds, dots, 998 octets, 8 bits."""
     count = draw.choice([0, 0, 1, 2, 5, 40])
-    return b"".join(line(draw) for _ in range(count)) + draw.choice([b"", b"", b"\r\n" * 3, b" \r\n", b"\t\r\n \r\n", b" \t \r\n\r\n"])
+    tail = draw.choice([b"", b"", b"\r\n" * 3, b" \r\n", b"\t\r\n \r\n", b" \t \r\n\r\n"])
+    return b"".join(line(draw) for _ in range(count)) + tail
 
 
 def line(draw):
     return draw.choice([
-        b"words\r\n", b"trailing space \r\n", b"trailing tab\t\r\n", b"  leading\r\n", b"a  b \t c\r\n", b"\r\n", b" \r\n", b".\r\n",
-        b"..\r\n", b".dot\r\n", b"x" * 998 + b"\r\n", b" " * 998 + b"\r\n", "Grüße\r\n".encode(), b"\xff\xfe\x80\r\n",
+        b"words\r\n", b"trailing space \r\n", b"trailing tab\t\r\n", b"  leading\r\n", b"a  b \t c\r\n", b"\r\n", b" \r\n",
+        b".\r\n", b"..\r\n", b".dot\r\n", b"x" * 998 + b"\r\n", b" " * 998 + b"\r\n", "Grüße\r\n".encode(), b"\xff\xfe\x80\r\n",
         b"--\r\n", b"From here\r\n", b"=20=\r\n",
     ])

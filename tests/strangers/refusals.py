@@ -61,7 +61,7 @@ def check(house, tenant, client, folder, asked):
 def job_of(house, tenant, client, case, folder):
     host, port = house.door("starttls")
     sender = f"stranger@{tenant.domain}"
-    name = f"refused-{client.name}-{case.name}"
+    name = f"refused-{client.name}-{case.name}-{tenant.name}"
     path, recipient = os.path.join(folder, f"{name}.eml"), f"{name}@plain.example"
     job = Job(host, port, "starttls", house.ca, tenant.username, tenant.password, sender, (recipient,), path)
     job, raw = case.change(job, header(sender, recipient) + b"\r\nbody\r\n")

@@ -19,7 +19,9 @@ def jobs_of(house, tenant, client, folder):
 
 def job_of(house, tenant, client, tls, name, folder):
     umlaut = "ümlaut-" if name == "utf8-envelope" else ""
-    sender, recipient = f"{umlaut}stranger@{tenant.domain}", f"{umlaut}{client.name}-{tls}-{name}@plain.example"
+    # Named after the tenant too, so that another run at the same house is not mistaken for this one.
+    mailbox = f"{umlaut}{client.name}-{tls}-{name}-{tenant.name}"
+    sender, recipient = f"{umlaut}stranger@{tenant.domain}", f"{mailbox}@plain.example"
     letter = next(one for one in letters(sender, recipient) if one.name == name)
     path = os.path.join(folder, f"{client.name}-{tls}-{name}.eml")
     with open(path, "wb") as file:
@@ -54,7 +56,7 @@ def check_pool(house, tenant, client, folder):
     """One letter to two hundred recipients apart: each has a reply of its own, and arrives once."""
     for tls in ("starttls", "implicit"):
         _, job = job_of(house, tenant, client, tls, "kilobyte", folder)
-        recipients = tuple(f"pool-{client.name}-{tls}-{number}@plain.example" for number in range(200))
+        recipients = tuple(f"pool-{client.name}-{tls}-{number}-{tenant.name}@plain.example" for number in range(200))
         outcome = client.send([job.but(recipients=recipients)])[0]
         yield f"{client.name} {tls} replies", None if outcome.text == "200 different replies" else outcome.text
         missing = set(recipients) - house.arrivals_of(tenant.domain, recipients).keys()

@@ -64,32 +64,50 @@ class Door:
 
 def sentences(door):
     """All of them."""
-    mail, rcpt, to = f"MAIL FROM:<{door.sender}>", "RCPT TO:<x@plain.example>", "x@plain.example"
+    return [*of_the_session(door), *of_the_message(door), *of_steering(door)]
+
+
+def of_the_session(door):
+    mail, rcpt, ask = f"MAIL FROM:<{door.sender}>", "RCPT TO:<x@plain.example>", door.commands
     return [
-        Sentence("no-tls", lambda: door.commands(mail, secure=False, login=False), "530 5.7.0", ("STARTTLS",)),
-        Sentence("no-auth", lambda: door.commands(mail, login=False), "530 5.7.0", ("authenticat",)),
-        Sentence("auth-no-tls", lambda: door.commands("AUTH PLAIN AHgAeQ==", secure=False, login=False), "530 5.7.0", ("STARTTLS",)),
-        Sentence("auth-odd", lambda: door.commands("AUTH CRAM-MD5", login=False), "504 5.5.4", ("PLAIN", "LOGIN")),
-        Sentence("null-path", lambda: door.commands("MAIL FROM:<>"), "550 5.7.1", ("<>", "verified domain")),
-        Sentence("no-from", lambda: door.message(b"Subject: x\r\n\r\nbody"), "550 5.7.1", ("From",)),
-        Sentence("two-authors", lambda: door.message(b"From: a@" + door.tenant.domain.encode() + b", b@x.example\r\n\r\nbody"), "550 5.7.1", ("one address",)),
-        Sentence("bare-lf", lambda: door.message(door.letter() + b"\nx"), "554 5.6.0", ("CR LF",)),
-        Sentence("no-header", lambda: door.message(b"just words\r\n\r\nbody"), "554 5.6.0", ("header",)),
-        Sentence("space-colon", lambda: door.message(door.letter(b"X-A : b\r\n")), "554 5.6.0", ("space",)),
-        Sentence("blank-fold", lambda: door.message(door.letter(b"X-A: a\r\n \r\n")), "554 5.6.0", ("only spaces",)),
-        Sentence("two-subjects", lambda: door.message(door.letter(b"Subject: y\r\n")), "554 5.6.0", ("subject",)),
-        Sentence("hops", lambda: door.message(door.letter(b"Received: x\r\n" * 101)), "554 5.4.6", ("hops",)),
-        Sentence("stream", lambda: door.message(door.letter(b"X-Posthouse-Stream: nowhere\r\n")), "550 5.7.1", ("stream", "nowhere")),
-        Sentence("pool", lambda: door.message(door.letter(b"X-Posthouse-Pool: nowhere\r\n")), "550 5.7.1", ("pool", "nowhere")),
-        Sentence("send-at", lambda: door.message(door.letter(b"X-Posthouse-Send-At: tomorrow\r\n")), "554 5.6.0", ("Send-At", "2026-")),
-        Sentence("metadata", lambda: door.message(door.letter(b"X-Posthouse-Metadata: a\r\n")), "554 5.6.0", ("Metadata", "=")),
-        Sentence("tags", lambda: door.message(door.letter(b"X-Posthouse-Tags: " + b",".join(b"t%d" % n for n in range(99)) + b"\r\n")), "554 5.6.0", ("at most", "tags")),
-        Sentence("address", lambda: door.commands(mail, "RCPT TO:<nobody>"), "501 5.1.3", ("@",)),
-        Sentence("utf8", lambda: door.commands(mail, "RCPT TO:<\u00fcx@plain.example>"), "5", ("SMTPUTF8",)),
-        Sentence("order", lambda: door.commands(rcpt), "503 5.5.1", ("MAIL",)),
-        Sentence("unknown", lambda: door.commands("SEND"), "502 5.5.1", ()),
-        Sentence("no-recipient", lambda: door.commands(mail, "DATA"), "5", ("RCPT",)),
-        Sentence("parameter", lambda: door.commands(mail + " FOO=1"), "555 5.5.4", ("FOO",)),
+        Sentence("no-tls", lambda: ask(mail, secure=False, login=False), "530 5.7.0", ("STARTTLS",)),
+        Sentence("no-auth", lambda: ask(mail, login=False), "530 5.7.0", ("authenticat",)),
+        Sentence("auth-no-tls", lambda: ask("AUTH PLAIN AHgAeQ==", secure=False, login=False), "530 5.7.0", ("STARTTLS",)),
+        Sentence("auth-odd", lambda: ask("AUTH CRAM-MD5", login=False), "504 5.5.4", ("PLAIN", "LOGIN")),
+        Sentence("null-path", lambda: ask("MAIL FROM:<>"), "550 5.7.1", ("<>", "verified domain")),
+        Sentence("address", lambda: ask(mail, "RCPT TO:<nobody>"), "501 5.1.3", ("@",)),
+        Sentence("utf8", lambda: ask(mail, "RCPT TO:<üx@plain.example>"), "553 5.6.7", ("SMTPUTF8",)),
+        Sentence("order", lambda: ask(rcpt), "503 5.5.1", ("MAIL",)),
+        Sentence("unknown", lambda: ask("SEND"), "502 5.5.1", ("not implemented",)),
+        Sentence("no-recipient", lambda: ask(mail, "DATA"), "503 5.5.1", ("RCPT",)),
+        Sentence("parameter", lambda: ask(f"{mail} FOO=1"), "555 5.5.4", ("FOO",)),
+    ]
+
+
+def of_the_message(door):
+    send, more = door.message, lambda fields: door.message(door.letter(fields))
+    two_authors = b"From: a@" + door.tenant.domain.encode() + b", b@x.example\r\n\r\nbody"
+    return [
+        Sentence("no-from", lambda: send(b"Subject: x\r\n\r\nbody"), "550 5.7.1", ("From",)),
+        Sentence("two-authors", lambda: send(two_authors), "550 5.7.1", ("one address",)),
+        Sentence("bare-lf", lambda: send(door.letter() + b"\nx"), "554 5.6.0", ("CR LF",)),
+        Sentence("no-header", lambda: send(b"just words\r\n\r\nbody"), "554 5.6.0", ("header",)),
+        Sentence("space-colon", lambda: more(b"X-A : b\r\n"), "554 5.6.0", ("space",)),
+        Sentence("blank-fold", lambda: more(b"X-A: a\r\n \r\n"), "554 5.6.0", ("only spaces",)),
+        Sentence("two-subjects", lambda: more(b"Subject: y\r\n"), "554 5.6.0", ("subject",)),
+        Sentence("hops", lambda: more(b"Received: x\r\n" * 101), "554 5.4.6", ("hops",)),
+    ]
+
+
+def of_steering(door):
+    more = lambda name, value: door.message(door.letter(f"X-Posthouse-{name}: {value}\r\n".encode()))
+    tags = ",".join(f"t{number}" for number in range(99))
+    return [
+        Sentence("stream", lambda: more("Stream", "nowhere"), "550 5.7.1", ("stream", "nowhere")),
+        Sentence("pool", lambda: more("Pool", "nowhere"), "550 5.7.1", ("pool", "nowhere")),
+        Sentence("send-at", lambda: more("Send-At", "tomorrow"), "554 5.6.0", ("Send-At", "2026-")),
+        Sentence("metadata", lambda: more("Metadata", "a"), "554 5.6.0", ("Metadata", "=")),
+        Sentence("tags", lambda: more("Tags", tags), "554 5.6.0", ("at most", "tags")),
     ]
 
 

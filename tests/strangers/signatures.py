@@ -26,7 +26,7 @@ def check(house, tenant, tools, clients, folder, count):
 def submit(house, tenant, count):
     """Oddities 0 to `count` through smtplib, as they arrived."""
     sender, host_port = f"stranger@{tenant.domain}", house.door("implicit")
-    recipients = [f"odd-{number}-{tenant.domain}@plain.example" for number in range(count)]
+    recipients = [f"odd-{number}-{tenant.name}@plain.example" for number in range(count)]
     with smtplib.SMTP_SSL(*host_port, timeout=60, context=ssl.create_default_context(cafile=house.ca)) as server:
         server.login(tenant.username, tenant.password)
         for number, recipient in enumerate(recipients):
