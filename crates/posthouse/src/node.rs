@@ -34,7 +34,6 @@ use tokio_util::sync::CancellationToken;
 /// How long webhook calls under way may go on at the end; they are durable and made again.
 const EVENTS_WAIT: Duration = Duration::from_secs(5);
 
-
 /// What a node is made of.
 pub struct NodeParts {
     pub config: Config,

@@ -106,7 +106,7 @@ fn judge(facts: Facts) -> Vec<Reason> {
 
 /// Sets the gauges of readiness.
 pub fn measure(readiness: &Readiness) {
-    const CODES: [&str; 7] = [
+    const CODES: [&str; 8] = [
         "stopping",
         "worker_died",
         "journal_sealed",

@@ -198,7 +198,7 @@ impl Ledger {
 
     /// Where a message that waits lies.
     pub(crate) fn position(&self, message: MessageId) -> Option<Position> {
-        self.live.get(&message).map(|live| live.position)
+        self.get(message).map(|live| live.position)
     }
 
     pub(crate) fn lies_at(&self, message: MessageId, position: Position) -> bool {

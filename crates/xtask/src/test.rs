@@ -121,7 +121,8 @@ pub fn rewrite(what: &str) -> Outcome {
 /// Builds the binary as `[profile.ci]` says: optimised, and linked fast. It has the places where tests/faults makes it
 /// panic.
 fn optimised() -> Outcome<PathBuf> {
-    let build = ["build", "--locked", "--profile", "ci", "--package", "posthouse", "--features", "fail-points"];
+    let build =
+        ["build", "--locked", "--profile", "ci", "--package", "posthouse", "--features", "fail-points"];
     run_step(cargo().args(build))?;
     Ok(target().join("ci/posthouse"))
 }
