@@ -3,6 +3,7 @@
 import base64
 import collections
 import json
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -11,10 +12,11 @@ import urllib.request
 class House:
     """Everything that the ready file tells, and the few calls that the checks need."""
 
-    def __init__(self, ready_file):
+    def __init__(self, ready_file, folder):
         with open(ready_file, encoding="utf-8") as file:
             self.ready = json.load(file)
-        self.ca = self.ready["ca"]
+        # Where users other than ours can read it.
+        self.ca = shutil.copy(self.ready["ca"], folder)
         self.dns = self.ready["lab"]["dns"]
 
     def door(self, tls):

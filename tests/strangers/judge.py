@@ -1,4 +1,4 @@
-"""Compares what a client was given with what arrived: nothing lost, changed or reordered, and only known fields added."""
+"""Compares what a client was given with what arrived: nothing lost, changed or reordered, only known fields added."""
 
 import re
 
@@ -47,9 +47,12 @@ def difference(sent, arrived, may_precede=()):
     for name in names[signatures:]:
         if name not in allowed:
             return f"unexpected or misplaced field before the message: {name} in {names}"
-    if signatures < 2 or "received" not in names:
+    present = {name_of(field) for field in fields(split(sent)[0])}
+    lacking = {"received", "date", "message-id"} - (present & {"date", "message-id"}) - set(names)
+    if signatures < 2 or lacking:
         return f"fields that should be added are not all there: {names}"
-    return None
+    twice = present & set(names) & {"date", "message-id"}
+    return f"added although they were there: {twice}" if twice else None
 
 
 def first_difference(expected, arrived):
@@ -66,18 +69,19 @@ def first_difference(expected, arrived):
 
 def check():
     """Rows of (what, verdict): the judge itself, before a message with one thing wrong."""
-    sent = b"Bcc: x@y\r\nFrom: a@b\r\nSubject: s\r\n\r\nbody\r\n"
-    kept = b"From: a@b\r\nSubject: s\r\n\r\nbody\r\n"
+    kept = b"From: a@b\r\nSubject: s\r\nDate: d\r\nMessage-ID: <i>\r\n\r\nbody\r\n"
+    sent = b"Bcc: x@y\r\n" + kept
     added = b"DKIM-Signature: 1\r\nDKIM-Signature: 2\r\n\tx\r\nReceived: r\r\nFeedback-ID: f\r\n"
     yield "as it should be", difference(sent, added + kept)
     wrong = {
         "an octet lost": added + kept.replace(b"body", b"bod"),
         "a line end more": added + kept + b"\r\n",
-        "fields reordered": added + b"Subject: s\r\nFrom: a@b\r\n\r\nbody\r\n",
+        "fields reordered": added + b"Subject: s\r\n" + kept.replace(b"Subject: s\r\n", b""),
         "Bcc kept": added + sent,
         "an unknown field": b"X-New: 1\r\n" + added + kept,
         "a field twice": added + b"Feedback-ID: f\r\n" + kept,
         "one signature": added.replace(b"DKIM-Signature: 1\r\n", b"") + kept,
+        "a second Date": added + b"Date: e\r\n" + kept,
         "no Received": added.replace(b"Received: r\r\n", b"") + kept,
         "fields misplaced": b"Received: r\r\n" + added.replace(b"Received: r\r\n", b"") + kept,
     }

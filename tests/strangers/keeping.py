@@ -1,4 +1,4 @@
-"""What others signed before us stays as it was: ARC sets, and signatures of other domains. dkimpy makes and judges them."""
+"""What others signed before us stays as it was: ARC sets and signatures of other domains. dkimpy makes and judges."""
 
 import base64
 import json
@@ -49,7 +49,8 @@ def own_signature(tenant):
 
 
 def submit(house, tenant, recipient, raw):
-    with smtplib.SMTP_SSL(*house.door("implicit"), timeout=60, context=ssl.create_default_context(cafile=house.ca)) as server:
+    context = ssl.create_default_context(cafile=house.ca)
+    with smtplib.SMTP_SSL(*house.door("implicit"), timeout=60, context=context) as server:
         server.login(tenant.username, tenant.password)
         server.sendmail(f"stranger@{tenant.domain}", [recipient], raw)
 

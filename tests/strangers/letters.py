@@ -35,6 +35,7 @@ def letters(sender, recipient):
         Letter("tail", text + b"text \t \r\n \t\r\n\t\r\n   \r\n\r\n\r\n\r\n"),
         Letter("folds", folds(head) + b"\r\nbody\r\n"),
         Letter("hidden", b"Bcc: secret@plain.example,\r\n other@plain.example\r\n" + text + b"x\r\n"),
+        Letter("bare", b"From: " + sender.encode() + b"\r\n\r\nNo more than it needs.\r\n", frozenset({"bare"})),
         Letter("unended", text + b"The last line\r\nhas no end.", frozenset({"unended"})),
         Letter("eight", utf8 + "Grüße aus Köln, 東京, Ελλάδα.\r\n".encode(), frozenset({"8bit"})),
         Letter("latin", utf8.replace(b"utf-8", b"iso-8859-1") + b"\xe4\xf6\xfc\xff\x80\r\n", frozenset({"8bit"})),

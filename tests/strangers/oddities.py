@@ -33,7 +33,8 @@ def flipped(seed, raw):
 
 def author(draw, sender):
     return draw.choice([
-        sender, f"<{sender}>", f"A  Stranger\t<{sender}>", f'"A, \\"B\\"" <{sender}>', f"=?utf-8?q?=C3=BC?=\r\n <{sender}>",
+        sender, f"<{sender}>", f"A  Stranger\t<{sender}>", f'"A, \\"B\\"" <{sender}>',
+        f"=?utf-8?q?=C3=BC?=\r\n <{sender}>",
     ])
 
 
@@ -52,8 +53,9 @@ def value(draw):
     """The value of a field with its line end: empty, blank, folded, tabs, UTF-8, trailing space, long."""
     return draw.choice([
         b"\r\n", b" \r\n", b"\t \t\r\n", b" plain words\r\n", b" trailing \t \r\n", b"  two  spaces\tand\ttabs\r\n",
-        b" folded\r\n here\r\n\tand there  \r\n \t and there\r\n", " Grüße 東京\r\n".encode(), b" " + b"v" * 900 + b"\r\n",
-        b"\r\n folded at once\r\n", b" a:b;c=d\r\n", b" =?utf-8?b?w7w=?=\r\n =?utf-8?b?w7w=?=\r\n",
+        b" folded\r\n here\r\n\tand there  \r\n \t and there\r\n", " Grüße 東京\r\n".encode(),
+        b" " + b"v" * 900 + b"\r\n", b"\r\n folded at once\r\n", b" a:b;c=d\r\n",
+        b" =?utf-8?b?w7w=?=\r\n =?utf-8?b?w7w=?=\r\n",
     ])
 
 
@@ -66,7 +68,7 @@ def body(draw):
 
 def line(draw):
     return draw.choice([
-        b"words\r\n", b"trailing space \r\n", b"trailing tab\t\r\n", b"  leading\r\n", b"a  b \t c\r\n", b"\r\n", b" \r\n",
-        b".\r\n", b"..\r\n", b".dot\r\n", b"x" * 998 + b"\r\n", b" " * 998 + b"\r\n", "Grüße\r\n".encode(), b"\xff\xfe\x80\r\n",
-        b"--\r\n", b"From here\r\n", b"=20=\r\n",
+        b"words\r\n", b"trailing space \r\n", b"trailing tab\t\r\n", b"  leading\r\n", b"a  b \t c\r\n", b"\r\n",
+        b" \r\n", b".\r\n", b"..\r\n", b".dot\r\n", b"x" * 998 + b"\r\n", b" " * 998 + b"\r\n", "Grüße\r\n".encode(),
+        b"\xff\xfe\x80\r\n", b"--\r\n", b"From here\r\n", b"=20=\r\n",
     ])

@@ -5,6 +5,7 @@
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -24,25 +25,30 @@ from tools import Tools
 
 def main():
     asked = arguments()
-    tools = Tools(asked.tools)
-    tools.install()
-    if asked.install:
-        return
-    totals = (0, 0, 0)
     with tempfile.TemporaryDirectory(prefix="strangers-") as folder:
-        for name, action in chapters(House(asked.ready), tools, folder, asked):
-            if name.startswith(asked.only):
-                totals = tuple(map(sum, zip(totals, run(name, action, asked))))
+        os.chmod(folder, 0o755)
+        tools = Tools(asked.tools, folder)
+        tools.install()
+        if not asked.install:
+            sys.exit(judge_house(tools, folder, asked))
+
+
+def judge_house(tools, folder, asked):
+    """Runs what was asked for and prints the table; gives the exit code, or a sentence."""
+    totals = (0, 0, 0)
+    for name, action in chapters(House(asked.ready, folder), tools, folder, asked):
+        if name.startswith(asked.only):
+            totals = tuple(map(sum, zip(totals, run(name, action, asked))))
     passed, known, failed = totals
     print(f"{passed} passed, {failed} failed; {known} known")
-    lacking = asked.complete and tools.lacks(tools.missing)
-    sys.exit(lacking or (1 if failed else 0))
+    lacking = tools.lacks(tools.missing) if asked.complete else None
+    return lacking or (1 if failed else 0)
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ready", help="the ready file of a house with its lab")
-    parser.add_argument("--tools", default="target/strangers", help="where other people's tools are kept")
+    parser.add_argument("--tools", default="target/tools/strangers", help="where other people's tools are kept")
     parser.add_argument("--install", action="store_true", help="bring the tools and do nothing else")
     parser.add_argument("--only", default="", help="the beginning of a row's name")
     parser.add_argument("--texts", action="store_true", help="print what every client shows when it is refused")

@@ -72,7 +72,7 @@ def of_the_session(door):
     return [
         Sentence("no-tls", lambda: ask(mail, secure=False, login=False), "530 5.7.0", ("STARTTLS",)),
         Sentence("no-auth", lambda: ask(mail, login=False), "530 5.7.0", ("authenticat",)),
-        Sentence("auth-no-tls", lambda: ask("AUTH PLAIN AHgAeQ==", secure=False, login=False), "530 5.7.0", ("STARTTLS",)),
+        Sentence("auth-no-tls", lambda: ask("AUTH PLAIN AHg=", secure=False, login=False), "530 5.7.0", ("STARTTLS",)),
         Sentence("auth-odd", lambda: ask("AUTH CRAM-MD5", login=False), "504 5.5.4", ("PLAIN", "LOGIN")),
         Sentence("null-path", lambda: ask("MAIL FROM:<>"), "550 5.7.1", ("<>", "verified domain")),
         Sentence("address", lambda: ask(mail, "RCPT TO:<nobody>"), "501 5.1.3", ("@",)),

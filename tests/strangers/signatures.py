@@ -4,7 +4,6 @@ import os
 import smtplib
 import ssl
 
-import judge
 import sending
 import verifiers
 from oddities import flipped, oddity

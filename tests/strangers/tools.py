@@ -14,8 +14,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 class Tools:
     """A folder with a Python environment, node_modules, and Exim unpacked."""
 
-    def __init__(self, place):
+    def __init__(self, place, folder):
         self.place = os.path.abspath(place)
+        self.folder = folder
         self.python = f"{self.place}/python/bin/python3"
         self.missing = frozenset(missing_packages())
 
@@ -24,8 +25,8 @@ class Tools:
         return ["node", f"{self.place}/node/{name}"]
 
     def workplace(self, name):
-        """A folder for one client's own files, which other users may enter."""
-        path = f"{self.place}/places/{name}"
+        """A folder for one client's own files; other users may enter it, as Postfix and Exim are some."""
+        path = f"{self.folder}/{name}"
         os.makedirs(path, exist_ok=True)
         return path
 

@@ -27,7 +27,7 @@ def parsed(command):
 
 
 def opendkim(tools, house, files):
-    """Its test mode. Unbound inside it is told to ask the lab for everything, also for names that it thinks reserved."""
+    """Its test mode. Unbound inside it is told to ask the lab for everything, also for reserved names."""
     place = tools.workplace("opendkim")
     host, port = house.dns.rsplit(":", 1)
     write(f"{place}/unbound.conf",

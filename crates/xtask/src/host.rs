@@ -31,6 +31,26 @@ pub const PRLIMIT: Need = Need { package: "util-linux", present: || on_path("prl
 /// Installs what is missing of `needs`, or says what to install.
 pub fn ensure(needs: &[Need]) -> Outcome {
     let missing: Vec<&str> = needs.iter().filter(|need| !(need.present)()).map(|need| need.package).collect();
+    install(&missing)?;
+    match needs.iter().find(|need| !(need.present)()) {
+        None => Ok(()),
+        Some(need) => Err(format!("apt installed {} but it is still not found", need.package)),
+    }
+}
+
+/// The same for a list in a file: `package: a command that succeeds if it is there`, one a line.
+pub fn ensure_listed(list: &Path) -> Outcome {
+    let text =
+        std::fs::read_to_string(list).map_err(|error| format!("cannot read {}: {error}", list.display()))?;
+    let lines = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(": "));
+    let missing: Vec<&str> = lines
+        .filter(|(_, probe)| !quiet(Command::new("sh").args(["-c", probe])))
+        .map(|(package, _)| package)
+        .collect();
+    install(&missing)
+}
+
+fn install(missing: &[&str]) -> Outcome {
     if missing.is_empty() {
         return Ok(());
     }
@@ -44,12 +64,8 @@ pub fn ensure(needs: &[Need]) -> Outcome {
     println!("installing with apt: {}", missing.join(" "));
     apt(&["update", "-q"])?;
     let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
-    arguments.extend(&missing);
-    apt(&arguments)?;
-    match needs.iter().find(|need| !(need.present)()) {
-        None => Ok(()),
-        Some(need) => Err(format!("apt installed {} but it is still not found", need.package)),
-    }
+    arguments.extend(missing);
+    apt(&arguments)
 }
 
 fn apt(arguments: &[&str]) -> Outcome {

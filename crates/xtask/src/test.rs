@@ -3,7 +3,7 @@
 //! Everything that the tests need is installed first: PostgreSQL, swaks, Python with the verifiers of other people
 //! (in a virtual environment below `target/`), and cargo-nextest. The end of the output is one line with the counts.
 
-use crate::{Outcome, cargo, execute, host, target};
+use crate::{Outcome, cargo, execute, host, root, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,6 +25,7 @@ pub fn run(rest: &[String]) -> Outcome {
         host::EXT4,
         host::PRLIMIT,
     ])?;
+    host::ensure_listed(&root().join("tests/strangers/apt.txt"))?;
     let nextest = ensure_nextest()?;
     let python = ensure_python()?;
     format_and_lints()?;

@@ -17,8 +17,9 @@ class Exim(Client):
     adds = ("received",)
 
     def __init__(self, tools):
-        self.binary = f"{tools.place}/exim/usr/sbin/exim4"
+        self.unpacked = f"{tools.place}/exim/usr/sbin/exim4"
         self.place = tools.workplace("exim")
+        self.binary = f"{self.place}/exim4"
 
     def lacks(self, tools):
         return None if os.geteuid() == 0 else "it wants root"
@@ -26,7 +27,7 @@ class Exim(Client):
     def send_one(self, job):
         self.set_up(job)
         exim = [self.binary, "-C", f"{self.place}/exim.conf", "-odi", "-oi", "-f", job.sender, *job.recipients]
-        script = f'mount --bind {self.place}/passwd /etc/passwd && mount --bind {self.place}/group /etc/group && exec "$@"'
+        script = "".join(f"mount --bind {self.place}/{name} /etc/{name} && " for name in USERS) + 'exec "$@"'
         _, shown = run(["unshare", "--mount", "sh", "-c", script, "exim", *exim], job.with_unix_lines())
         with open(f"{self.place}/log/main", encoding="utf-8") as file:
             return verdict(file.read(), shown, len(job.recipients))
@@ -34,10 +35,13 @@ class Exim(Client):
     def set_up(self, job):
         # What it remembers of a failure would be its answer to the next job.
         shutil.rmtree(self.place)
+        os.makedirs(self.place)
+        # It runs itself again as its user, who may not get to where it was unpacked.
+        shutil.copy(self.unpacked, self.binary)
         for folder in ("spool", "log"):
             os.makedirs(f"{self.place}/{folder}")
             os.chown(f"{self.place}/{folder}", USER, USER)
-        for name, line in (("passwd", f"Debian-exim:x:{USER}:{USER}::/:/bin/false\n"), ("group", f"Debian-exim:x:{USER}:\n")):
+        for name, line in USERS.items():
             with open(f"/etc/{name}", encoding="utf-8") as file:
                 self.write(name, "".join(one for one in file if not one.startswith("Debian-exim:")) + line)
         self.write("exim.conf", configuration(self.binary, self.place, job))
@@ -50,6 +54,7 @@ class Exim(Client):
 
 
 USER = 7999
+USERS = {"passwd": f"Debian-exim:x:{USER}:{USER}::/:/bin/false\n", "group": f"Debian-exim:x:{USER}:\n"}
 
 
 def verdict(log, shown, count):

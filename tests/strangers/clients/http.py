@@ -1,4 +1,4 @@
-"""curl at the HTTP door: a finished message, as `message/rfc822` and as base64 in JSON. The doors for SMTP do not matter."""
+"""curl at the HTTP door: a finished message, as `message/rfc822` and as base64 in JSON. A job's door is not used."""
 
 import base64
 import json
@@ -21,14 +21,15 @@ class Rfc822(Client):
         return self.post(job.path, "message/rfc822")
 
     def post(self, path, kind):
-        code, shown = run(["curl", "--silent", "--show-error", "--fail-with-body", "--data-binary", f"@{path}",
-                           "--header", f"Content-Type: {kind}", "--header", f"Authorization: Bearer {self.key}", self.url])
+        code, shown = run([
+            "curl", "--silent", "--show-error", "--fail-with-body", "--data-binary", f"@{path}",
+            "--header", f"Content-Type: {kind}", "--header", f"Authorization: Bearer {self.key}", self.url])
         return Outcome(code == 0, shown.strip())
 
 
 class Json(Rfc822):
     name = "http-json"
-    can = frozenset({"8bit", "unended", "smtputf8"})
+    can = frozenset({"8bit", "unended", "smtputf8", "bare"})
     spoils = {}
 
     def send_one(self, job):

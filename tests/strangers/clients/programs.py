@@ -31,14 +31,15 @@ class Swaks(Client):
 class Curl(Client):
     name = "curl"
     packages = ("curl",)
-    can = frozenset({"8bit"})
+    can = frozenset({"8bit", "bare"})
 
     def send_one(self, job):
         scheme = {"starttls": "smtp", "implicit": "smtps"}[job.tls]
         recipients = [word for recipient in job.recipients for word in ("--mail-rcpt", recipient)]
         code, shown = run([
-            "curl", "--silent", "--show-error", "--verbose", "--url", f"{scheme}://{job.host}:{job.port}/stranger.example",
-            "--ssl-reqd", "--cacert", job.ca, "--user", f"{job.username}:{job.password}",
+            "curl", "--silent", "--show-error", "--verbose",
+            "--url", f"{scheme}://{job.host}:{job.port}/stranger.example", "--ssl-reqd",
+            "--cacert", job.ca, "--user", f"{job.username}:{job.password}",
             "--mail-from", job.sender, *recipients, "--upload-file", job.path])
         # Without --verbose it tells the code of a reply at most.
         said = [line.strip() for line in shown.splitlines() if line.startswith(("< 4", "< 5", "curl: "))]

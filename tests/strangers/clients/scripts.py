@@ -34,12 +34,12 @@ def clients(tools):
     python, node = tools.python, tools.node_script
     perl = ("libauthen-sasl-perl", "libio-socket-ssl-perl")
     return [
-        Script("smtplib", [python, f"{HERE}/smtplib_client.py"], {"8bit", "smtputf8"}),
+        Script("smtplib", [python, f"{HERE}/smtplib_client.py"], {"8bit", "smtputf8", "bare"}),
         Script("aiosmtplib", [python, f"{HERE}/aiosmtplib_client.py"], {"8bit", "smtputf8"}),
         Script("nodemailer", node("nodemailer_client.mjs"), {"8bit", "smtputf8"}),
         Script("phpmailer", ["php", f"{HERE}/phpmailer_client.php"], {"8bit"}, PHP),
         Script("net-smtp", ["perl", f"{HERE}/net_smtp_client.pl"], {"8bit"}, perl),
-        Script("net-smtp-bdat", ["perl", f"{HERE}/net_smtp_client.pl", "bdat"], {"8bit", "unended"}, perl),
+        Script("net-smtp-bdat", ["perl", f"{HERE}/net_smtp_client.pl", "bdat"], {"8bit", "unended", "bare"}, perl),
     ]
 
 
