@@ -5,9 +5,10 @@ use crate::projection::message;
 use database::{Batch, Config, Database, Fault, MessageFilter, Onboarded, PageRequest};
 use mail::{Clock, Random};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testkit::TestDatabase;
 
+/// Far below the limits of our own work.
 const GENEROUS: Duration = Duration::from_secs(8);
 
 async fn connect(test: &TestDatabase, connections_max: usize, answer_ms_max: u64) -> Database {
@@ -35,13 +36,9 @@ async fn a_caller_that_meets_a_lock_is_told_in_time_and_the_connection_is_good_a
     let holder = test.admin().await;
     holder.batch_execute("BEGIN; LOCK TABLE messages").await.unwrap();
     for _ in 0..6 {
-        let began = Instant::now();
-        let fault = read(&callers, &one).await.unwrap_err();
+        let fault = tokio::time::timeout(GENEROUS, read(&callers, &one)).await.unwrap().unwrap_err();
         // Told by PostgreSQL, so the connection is not in the middle of something.
         assert!(fault.is_passing() && fault.is_too_slow(), "{fault:?}");
-        let took = began.elapsed();
-        println!("told after {took:?}");
-        assert!(took < GENEROUS);
     }
     // Our own work waits on, far beyond that.
     let working = {
@@ -65,11 +62,10 @@ async fn waiting_for_a_connection_counts_too() {
         tokio::spawn(async move { database.projection_apply(&house(), &batch).await })
     };
     assert!(tokio::time::timeout(Duration::from_millis(100), &mut working).await.is_err());
-    let began = Instant::now();
-    let fault = read(&database.for_callers(), &one).await.unwrap_err();
+    let callers = database.for_callers();
+    let fault = tokio::time::timeout(GENEROUS, read(&callers, &one)).await.unwrap().unwrap_err();
     assert!(matches!(fault, Fault::Unavailable { .. }) && !fault.is_too_slow(), "{fault:?}");
-    assert!(began.elapsed() < GENEROUS);
     holder.batch_execute("COMMIT").await.unwrap();
     working.await.unwrap().unwrap();
-    assert_eq!(read(&database.for_callers(), &one).await.unwrap(), 1);
+    assert_eq!(read(&callers, &one).await.unwrap(), 1);
 }

@@ -62,7 +62,6 @@ fn refusal_named(name: &str) -> Refusal {
         "paused" => (RefusalKind::TenantPaused, "sending is paused"),
         "closing" => (RefusalKind::TenantClosing, "this account is being closed"),
         "trouble" => (RefusalKind::LocalTrouble, "try again later"),
-        "full" => (RefusalKind::StorageFull, "no room for more mail"),
         "shutdown" => (RefusalKind::ShuttingDown, "shutting down"),
         "too-many-connections" => (RefusalKind::TooManyConnections, "too many connections from your address"),
         "no-such-recipient" => (RefusalKind::NoSuchRecipient, "no such recipient"),

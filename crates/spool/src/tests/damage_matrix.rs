@@ -206,3 +206,90 @@ async fn damage_in_a_copy_is_damage_to_that_message_alone() {
         assert_eq!(spool.status().quarantined, 1);
     }
 }
+
+/// Starts do not read bodies, so a message whose body rotted waits like any other until somebody wants to send it. Then it
+/// is in quarantine; it is never sent, and it is not forgotten either: it is tried again, told as deferred, and expires.
+#[tokio::test]
+async fn a_rotten_body_in_a_sealed_segment_waits_is_never_sent_and_is_set_aside_when_it_is_wanted() {
+    let laid = laid(60, 20_000).await;
+    let last = laid.places.last().unwrap().0;
+    let sealed = laid.places.iter().zip(0_u64..).filter(|((segment, _), _)| *segment < last);
+    for ((segment, place), number) in sealed {
+        let mut octets = laid.disk.read(&segment_path(*segment));
+        octets[place.end - 1 - number as usize % 200] ^= 0x10;
+        let disk = laid.with(*segment, octets);
+        let config = Config { body_cache_octets_max: 0, ..small() };
+        let (spool, recovery) = open(&config, &disk);
+        assert_eq!(spool.status().quarantined, 0, "message {number}: bodies are not read at a start");
+        let mut rotten = Vec::new();
+        for waiting in recovery.unsettled {
+            match spool.body(waiting.position).await {
+                Ok(body) => assert_eq!(body, super::body(laid.numbers[&waiting.accepted.message])),
+                Err(Fault::Unreadable(position)) => rotten.push((waiting.accepted, position)),
+                Err(fault) => panic!("{fault}"),
+            }
+        }
+        let [(accepted, position)] = &rotten[..] else { panic!("message {number}: {rotten:?}") };
+        assert_eq!(accepted.message, message(number, 1).message);
+        assert_eq!((spool.status().quarantined, spool.status().pinned), (1, 0));
+        let copies =
+            || disk.paths().into_iter().filter(|path| path.extension().is_some_and(|end| end == "bad"));
+        assert_eq!(copies().count(), 1);
+        // Asked for again it is the same piece, and what is said of the recipient in the end is taken.
+        assert!(matches!(spool.body(*position).await, Err(Fault::Unreadable(_))));
+        spool.outcomes().append_durable(vec![settled(accepted, 0)]).await.unwrap();
+        assert_eq!((spool.status().quarantined, spool.status().unsettled), (1, 59));
+        spool.until_trimmed();
+        assert_eq!(copies().count(), 1, "the copy outlives the message");
+    }
+}
+
+#[tokio::test]
+async fn a_rotten_body_that_cannot_be_copied_keeps_its_segment() {
+    let laid = laid(60, 20_000).await;
+    let (segment, place) = &laid.places[3];
+    let mut octets = laid.disk.read(&segment_path(*segment));
+    octets[place.end - 1] ^= 1;
+    let disk = laid.with(*segment, octets);
+    let (spool, recovery) = open(&Config { body_cache_octets_max: 0, ..small() }, &disk);
+    disk.fail_creations(Some(28));
+    let waiting: Vec<_> = recovery.unsettled.collect();
+    assert!(matches!(spool.body(waiting[3].position).await, Err(Fault::Unreadable(_))));
+    assert_eq!((spool.status().quarantined, spool.status().pinned), (1, 1));
+    disk.fail_creations(None);
+    for waiting in &waiting {
+        spool.outcomes().append_durable(vec![settled(&waiting.accepted, 0)]).await.unwrap();
+    }
+    spool.until_trimmed();
+    assert!(disk.paths().contains(&segment_path(*segment)), "it is all that is left of the message");
+}
+
+/// A last segment that the disk does not give in whole is not cut, so a group that was torn in it stays, and the segment is
+/// a sealed one from the next start on. Nobody was told 250 for what is torn: it must not be sent, and must not cost others.
+#[tokio::test]
+async fn a_torn_end_that_could_not_be_cut_is_never_sent() {
+    let laid = laid(10, 64 << 20).await;
+    let whole = laid.disk.read(&segment_path(1));
+    let (_, place) = laid.places[9].clone();
+    // Head and meta of the last message arrived, the end of its body did not.
+    let mut octets = whole.clone();
+    octets[place.end - 100..].fill(0);
+    let disk = laid.with(1, octets);
+    disk.fail_reads(&segment_path(1), 40..50);
+    let (spool, _) = open(&config(), &disk);
+    append(&spool, 500..501).await;
+    assert_eq!(spool.status().end.segment(), 2, "the log goes on in the next one");
+    drop(spool);
+    let disk = disk.kill();
+    let (spool, recovery) = open(&Config { body_cache_octets_max: 0, ..config() }, &disk);
+    let mut sendable = Vec::new();
+    for waiting in recovery.unsettled {
+        if let Ok(stored) = spool.bodies().message(waiting.position).await {
+            sendable.push((stored.accepted.message, stored.body));
+        }
+    }
+    let expected: Vec<_> =
+        (0..9).chain([500]).map(|number| (message(number, 1).message, body(number))).collect();
+    assert_eq!(sendable, expected);
+    assert_eq!(spool.status().quarantined, 1);
+}
