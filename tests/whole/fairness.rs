@@ -1,44 +1,53 @@
-//! One tenant is greedy, unlucky, heavy or under attack, and its neighbour does not notice (catalogue F1, F2, F3, F8).
+//! One tenant is greedy, unlucky, heavy, curious or under attack, and its neighbour does not notice (catalogue F1, F2,
+//! F3, F6, F7, F8, with its numbers).
 
-use crate::house::{Plot, let_pass};
-use crate::street::{Bound, Street, Trouble, compare, fill, letter, submit_for_ever};
+use crate::house::{Plot, let_pass, wait_for};
+use crate::street::{Bound, By, Figures, Street, Trouble, compare, fill, letter, submit_for_ever};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// F1: 50,000 recipients of the same domain wait, and four connections add to them as fast as they can.
+/// What is always allowed, however fast the house is when the neighbour is alone. Of accepting and of arriving the
+/// catalogue has it (250 ms, 1 s).
+const BOUND: Bound = Bound { factor: 2.0, accept_ms: 250, dwell_ms: 1_000, webhook_ms: None };
+
+/// F1: 50,000 recipients of the same domain wait, and four connections add to them as fast as they can. The house does
+/// no less work because there are two.
 #[test]
 fn a_neighbour_with_fifty_thousand_messages_for_the_same_domain() {
     const WINDOW: Duration = Duration::from_secs(4);
-    let alone = AtomicU64::new(0);
+    let alone = Mutex::new(0.0);
     let flood = |street: &Street| {
         let list = |message: usize| (0..500).map(|n| format!("g{message}-{n}@plain.example")).collect();
         fill(&street.greedy, 100, list);
         let door = street.greedy.clone();
         let flood = Trouble::start(4, move |number, stop| {
             let raw = letter(&door.sender, "many@plain.example", 2_048);
-            submit_for_ever(&door, stop, || (vec![format!("more{number}@plain.example")], raw.clone()));
+            let list: Vec<String> = (0..8).map(|n| format!("more{number}-{n}@plain.example")).collect();
+            submit_for_ever(&door, stop, || (list.clone(), raw.clone()));
         });
-        let before = street.settled();
-        let_pass(WINDOW);
-        alone.store(((street.settled() - before) / WINDOW.as_secs_f64()) as u64, Ordering::SeqCst);
+        *alone.lock().unwrap() = street.pace(WINDOW);
         flood
     };
-    // Everything that is sent counts: whoever sends it, the house must not do less because there are two.
-    let keeps_its_pace = |street: &Street| {
-        let before = street.settled();
+    let keeps_its_pace = |street: &Street, beside: &Figures| {
+        let before = *alone.lock().unwrap();
+        let after = street.pace(WINDOW);
         let backlog = street.house.metric("posthouse_queue_recipients");
-        let_pass(WINDOW);
-        let (now, then) = ((street.settled() - before) / WINDOW.as_secs_f64(), alone.load(Ordering::SeqCst));
-        println!("  {then} recipients/s before, {now:.0} after, {backlog} left");
-        let idle = backlog < 1_000.0;
-        if idle || now >= then as f64 * 0.7 { Ok(()) } else { Err(format!("{now:.0}/s instead of {then}/s")) }
+        let kept = beside.pace / ((before + after) / 2.0);
+        println!(
+            "  {before:.0}/s before, {:.0}/s beside, {after:.0}/s after: {:.0} % kept, {backlog} left",
+            beside.pace,
+            kept * 100.0
+        );
+        if backlog < 1_000.0 {
+            return Err(format!("only {backlog} were left: there was nothing to keep up with"));
+        }
+        if kept >= 0.9 { Ok(()) } else { Err(format!("{:.0} % of the pace were kept", kept * 100.0)) }
     };
-    let bound = Bound { factor: 2.0, accept_ms: 250, dwell_ms: 1_000 };
-    compare("F1: 50,000 for the same domain", bound, |_| {}, flood, keeps_its_pace);
+    compare(("F1: 50,000 for the same domain", By::Smtp), BOUND, |_| {}, flood, keeps_its_pace);
 }
 
 /// F2: two hundred sites that take the connection and say nothing, 100,000 recipients for them.
@@ -70,7 +79,7 @@ fn a_neighbour_whose_destinations_are_dead() {
             }
         })
     };
-    let share = |street: &Street| {
+    let share = |street: &Street, _: &Figures| {
         let sessions = street.house.metric("posthouse_egress_sessions");
         let waiting = street.house.metric("posthouse_queue_recipients");
         println!("  {sessions} connections of {CONNECTIONS}, {waiting} recipients waiting");
@@ -78,8 +87,8 @@ fn a_neighbour_whose_destinations_are_dead() {
             sessions >= 1.0 && sessions <= (CONNECTIONS / 2 + 20) as f64 && waiting >= 90_000.0;
         if in_its_share { Ok(()) } else { Err(format!("{sessions} connections, {waiting} waiting")) }
     };
-    let bound = Bound { factor: 1.5, accept_ms: 250, dwell_ms: 250 };
-    compare("F2: dead destinations, 100,000 waiting", bound, narrow, tarpit, share);
+    let bound = Bound { factor: 1.5, dwell_ms: 250, ..BOUND };
+    compare(("F2: dead destinations, 100,000 waiting", By::Smtp), bound, narrow, tarpit, share);
 }
 
 /// F3: messages of 20 MB, one after the other over three connections, for a site that takes them fast.
@@ -89,15 +98,13 @@ fn a_neighbour_with_very_large_messages() {
         swallow(street, "large.example", "127.31.0.2");
         let door = street.greedy.clone();
         Trouble::start(3, move |number, stop| {
-            // Not optimised, a single look at every octet of 20 MB keeps a thread for a second.
-            let octets = if cfg!(debug_assertions) { 2 << 20 } else { 20 << 20 };
-            let raw = letter(&door.sender, "large@large.example", octets);
+            let raw = letter(&door.sender, "large@large.example", 20 << 20);
             submit_for_ever(&door, stop, || (vec![format!("large{number}@large.example")], raw.clone()));
         })
     };
-    let accept_ms = if cfg!(debug_assertions) { 600 } else { 250 };
-    let bound = Bound { factor: 2.0, accept_ms, dwell_ms: 1_000 };
-    compare("F3: messages of 20 MB", bound, |_| {}, heavy, |_| Ok(()));
+    // One log: a small message may wait for the sync of a large one, or two. The catalogue has no such allowance.
+    let bound = Bound { accept_ms: 1_000, dwell_ms: 1_500, ..BOUND };
+    compare(("F3: messages of 20 MB", By::Smtp), bound, |_| {}, heavy, |_, _| Ok(()));
 }
 
 /// A site that takes everything and keeps nothing.
@@ -132,37 +139,115 @@ fn converse(stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// F8: eight clients that do nothing but fail to log in, and many that have come and say nothing.
+/// F6: 100,000 events for an endpoint that takes the call and never answers.
 #[test]
-fn a_neighbour_whose_logins_are_guessed() {
-    let guessing = |street: &Street| {
-        let door = street.greedy.clone();
-        let address: SocketAddr = street.house.text("/smtp/submission").parse().unwrap();
-        Trouble::start(9, move |number, stop| {
-            if number == 0 {
-                return stand_around(address, stop);
-            }
-            while !stop.load(Ordering::SeqCst) {
-                let Ok(mut client) = door.greet() else { continue };
-                let _ = client.command("EHLO guesser.example");
-                // "\0greedy\0wrong" in base 64; the house closes when it has heard enough.
-                while client.command("AUTH PLAIN AGdyZWVkeQB3cm9uZw==").is_ok_and(|reply| reply.code == 535) {
+fn a_neighbour_whose_webhook_hangs() {
+    let hanging = |street: &Street| {
+        let path = street.greedy_sink.split_once("/webhook-sink/").unwrap().1;
+        let never = json!({"delay_ms": 600_000});
+        street.house.lab("PUT", &format!("/webhook-sink/{path}"), Some(&never));
+        let list = |message: usize| (0..500).map(|n| format!("h{message}-{n}@plain.example")).collect();
+        fill(&street.greedy, 100, list);
+        // One event when a recipient is accepted, one when it is delivered; then all of them wait for the endpoint.
+        are_told(street, 50_000);
+        Trouble::start(0, |_, _| {})
+    };
+    // What is new is looked for every half second.
+    let bound = Bound { factor: 1.2, webhook_ms: Some(1_000), ..BOUND };
+    compare(("F6: 100,000 events for a webhook that hangs", By::Smtp), bound, |_| {}, hanging, |_, _| Ok(()));
+}
+
+/// So many recipients are delivered and their events are in the tables. That may take longer than a wait may: as long as
+/// there are more of them, it goes on.
+fn are_told(street: &Street, recipients: usize) {
+    let records = || street.house.metric("posthouse_events_records_total");
+    let mut known = records();
+    while known < recipients as f64 {
+        known = wait_for("further records to be projected", || Some(records()).filter(|now| *now > known));
+    }
+}
+
+/// F7: sixteen clients read, list and search as fast as they are answered, among 5,000 recipients of theirs.
+#[test]
+fn a_neighbour_that_floods_the_api() {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let flood = |street: &Street| {
+        let list = |message: usize| (0..50).map(|n| format!("s{message}-{n}@plain.example")).collect();
+        fill(&street.greedy, 100, list);
+        let (api, key) = (street.house.text("/api"), street.greedy_key.clone());
+        ASKED.store(0, Ordering::SeqCst);
+        are_told(street, 5_000);
+        Trouble::start(16, move |number, stop| {
+            let web = posthouse_tests::house::web();
+            let questions = [
+                "messages?limit=200",
+                "events?limit=200",
+                "messages?recipient=s7-7@plain.example",
+                "usage",
+                "suppressions?limit=200",
+            ];
+            for question in questions.iter().cycle().skip(number) {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let asked = web.get(format!("{api}/v1/tenants/self/{question}")).bearer_auth(&key).send();
+                if asked.and_then(|answer| answer.bytes()).is_ok() {
+                    ASKED.fetch_add(1, Ordering::SeqCst);
                 }
             }
         })
     };
-    let bound = Bound { factor: 2.0, accept_ms: 250, dwell_ms: 1_000 };
-    compare("F8: failed logins and idle connections", bound, |_| {}, guessing, |_| Ok(()));
+    let asks = |_: &Street, _: &Figures| {
+        println!("  {} questions answered or refused", ASKED.load(Ordering::SeqCst));
+        Ok(())
+    };
+    // Pages of 200 messages take processor time, and there are two processors. The catalogue has no such allowance.
+    let bound = Bound { accept_ms: 1_000, ..BOUND };
+    compare(("F7: reads and searches of the API", By::Http), bound, |_| {}, flood, asks);
 }
 
-/// 900 connections from twenty addresses that never say whose they are.
+/// F8: sixteen clients that do nothing but fail to log in, and 2,000 that have come and say nothing.
+#[test]
+fn a_neighbour_whose_logins_are_guessed() {
+    static GUESSES: AtomicU64 = AtomicU64::new(0);
+    static KNOCKS: AtomicU64 = AtomicU64::new(0);
+    let guessing = |street: &Street| {
+        let door = street.greedy.clone();
+        let address: SocketAddr = street.house.text("/smtp/submission").parse().unwrap();
+        GUESSES.store(0, Ordering::SeqCst);
+        KNOCKS.store(0, Ordering::SeqCst);
+        Trouble::start(17, move |number, stop| {
+            if number == 0 {
+                return stand_around(address, stop);
+            }
+            while !stop.load(Ordering::SeqCst) {
+                KNOCKS.fetch_add(1, Ordering::SeqCst);
+                let Ok(mut client) = door.greet() else { continue };
+                let _ = client.command("EHLO guesser.example");
+                // "\0greedy\0wrong" in base 64; the house closes when it has heard enough.
+                while client.command("AUTH PLAIN AGdyZWVkeQB3cm9uZw==").is_ok_and(|reply| reply.code == 535) {
+                    GUESSES.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        })
+    };
+    let guesses = |_: &Street, _: &Figures| {
+        // The house lets strangers wait and then locks them out: that is why there are no 10,000 a second.
+        let (knocks, guesses) = (KNOCKS.load(Ordering::SeqCst), GUESSES.load(Ordering::SeqCst));
+        println!("  {knocks} connections by guessers, {guesses} guesses heard");
+        Ok(())
+    };
+    compare(("F8: failed logins and idle connections", By::Smtp), BOUND, |_| {}, guessing, guesses);
+}
+
+/// 2,000 connections from fifty addresses that never say whose they are.
 fn stand_around(server: SocketAddr, stop: &AtomicBool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut held = Vec::new();
-        for number in 0..900u32 {
+        for number in 0..2_000u32 {
             let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            let own = IpAddr::from([127, 9, 0, (1 + number % 20) as u8]);
+            let own = IpAddr::from([127, 9, 0, (1 + number % 50) as u8]);
             socket.bind(SocketAddr::new(own, 0)).unwrap();
             if let Ok(stream) = socket.connect(server).await {
                 held.push(stream);

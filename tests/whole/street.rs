@@ -1,37 +1,62 @@
 //! Two tenants in one house: what the quiet one notices of the other, alone at first and then beside it.
 //!
 //! The quiet one sends a small message every forty milliseconds. What counts is how long its messages take to be
-//! accepted and to arrive. Both leave from the same pool, and what the house may use is small, so that they are in each
-//! other's way. A measurement that fails is made a second time in a new house: other work on the machine must not fail it.
+//! accepted and to arrive, and its webhook to be called. Both leave from the same pool, and what the house may use is
+//! small, so that they are in each other's way. A measurement that fails is made again in a new house: other work on the
+//! machine must not fail it.
 
 use crate::house::{House, Plot, Tenant, let_pass, now_ms};
 use posthouse_tests::client::{Client, Door};
 use posthouse_tests::lab::Lab;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const NEIGHBOUR_EVERY: Duration = Duration::from_millis(40);
 const NEIGHBOUR_COUNT: u64 = 200;
 const LETTER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n";
+/// Arrivals read at a time, and how often there is a look.
+const PAGE: usize = 1_000;
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After the last one was sent.
+const LOOKS_MAX: u32 = 60;
+/// Measurements before a bound is taken for broken.
+const TRIES: usize = 3;
 
 pub struct Street {
     pub house: House,
     /// After the house: its deliveries end first.
     pub lab: Lab,
     pub greedy: Door,
+    /// Where the greedy one's webhook is recorded.
+    pub greedy_sink: String,
+    pub greedy_key: String,
     quiet: Door,
+    quiet_sink: String,
     _plot: Plot,
 }
 
-/// What the neighbour noticed, in milliseconds, sorted.
+/// By which door the quiet one sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Smtp,
+    Http,
+}
+
+/// What the neighbour noticed, in milliseconds, sorted, and how fast the house was meanwhile.
+#[derive(Default)]
 pub struct Figures {
     accept: Vec<u64>,
     dwell: Vec<u64>,
+    called: Vec<u64>,
     refused: usize,
+    /// Recipients settled in a second, whosever they are.
+    pub pace: f64,
 }
 
 impl Street {
@@ -49,61 +74,158 @@ impl Street {
         }
         change(&mut plot);
         let house = plot.start_in(&lab);
-        let (greedy, _) = house.onboard("greedy", "greedy.example", "127.2.0.91");
-        let quiet = house.onboard_into("quiet", "quiet.example", "greedy");
+        let (greedy, greedy_sink) = house.onboard("greedy", "greedy.example", "127.2.0.91");
+        let (quiet, quiet_sink) = house.onboard_into("quiet", "quiet.example", "greedy");
+        let greedy_key = greedy.key.clone();
         let greedy = Door::of(&house, &greedy);
         let quiet = Door::of(&house, &quiet);
-        Street { house, lab, greedy, quiet, _plot: plot }
+        Street { house, lab, greedy, greedy_sink, greedy_key, quiet, quiet_sink, _plot: plot }
     }
 
-    /// The neighbour sends and waits until all of it has arrived.
-    fn watch(&self) -> Figures {
+    /// The neighbour sends and waits until all of it has arrived and was told.
+    fn watch(&self, by: By, bound: Bound) -> Figures {
         static ROUND: AtomicU64 = AtomicU64::new(0);
-        let (round, began) = (ROUND.fetch_add(1, Ordering::Relaxed), watch());
-        let mut figures = Figures { accept: Vec::new(), dwell: Vec::new(), refused: 0 };
-        let (mut client, mut acknowledged) = (None::<Client>, Vec::new());
-        for number in 0..NEIGHBOUR_COUNT {
-            let_pass((NEIGHBOUR_EVERY * number as u32).saturating_sub(began.elapsed()));
-            let recipient = format!("q{round}-{number}@plain.example");
-            let raw = letter(&self.quiet.sender, &recipient, 2_048);
-            let since = watch();
-            let session = client.take().map_or_else(|| self.quiet.connect(), Ok);
-            let answer = session.and_then(|mut session| {
-                let reply = session.submit(&self.quiet.sender, std::slice::from_ref(&recipient), &raw)?;
-                Ok((session, reply))
-            });
-            figures.accept.push(since.elapsed().as_millis() as u64);
-            match answer {
-                Ok((session, reply)) if reply.code == 250 => {
-                    acknowledged.push((recipient, now_ms()));
-                    client = Some(session);
+        let round = format!("q{}-", ROUND.fetch_add(1, Ordering::Relaxed));
+        let mut figures = Figures::default();
+        let (tell, told) = sync_channel(NEIGHBOUR_COUNT as usize);
+        std::thread::scope(|scope| {
+            // Read on while it goes: the lab remembers its last 50,000 arrivals only.
+            let since = self.arrivals("limit=1").last().map_or("0".to_owned(), |(id, ..)| id.clone());
+            let finder = scope.spawn(move || self.find(since, told));
+            let (before, began) = (self.settled(), watch());
+            let mut client = None::<Client>;
+            for number in 0..NEIGHBOUR_COUNT {
+                let_pass((NEIGHBOUR_EVERY * number as u32).saturating_sub(began.elapsed()));
+                let recipient = format!("{round}{number}@plain.example");
+                let since = watch();
+                let taken = self.send(by, &recipient, &mut client);
+                figures.accept.push(since.elapsed().as_millis() as u64);
+                match taken {
+                    true => tell.send((recipient, now_ms())).unwrap(),
+                    false => figures.refused += 1,
                 }
-                Ok(_) | Err(_) => figures.refused += 1,
             }
+            figures.pace = (self.settled() - before) / began.elapsed().as_secs_f64();
+            drop(tell);
+            figures.dwell = finder.join().unwrap();
+        });
+        if bound.webhook_ms.is_some() {
+            figures.called = self.calls(&round, figures.dwell.len());
         }
-        for (recipient, at) in acknowledged {
-            let arrival = self.house.arrivals(&recipient, 1).remove(0);
-            let came = mail::Timestamp::parse_rfc3339(arrival["at"].as_str().unwrap()).unwrap();
-            figures.dwell.push((came.as_millis() as u64).saturating_sub(at));
+        for list in [&mut figures.accept, &mut figures.dwell, &mut figures.called] {
+            list.sort_unstable();
         }
-        figures.accept.sort_unstable();
-        figures.dwell.sort_unstable();
         figures
+    }
+
+    /// Sends one small message. Says whether it was taken.
+    fn send(&self, by: By, recipient: &String, client: &mut Option<Client>) -> bool {
+        let raw = letter(&self.quiet.sender, recipient, 2_048);
+        let recipients = std::slice::from_ref(recipient);
+        if by == By::Http {
+            return self.quiet.post(recipients, &raw).is_ok_and(|answer| answer.status == 202);
+        }
+        let session = client.take().map_or_else(|| self.quiet.connect(), Ok);
+        let sent = session.and_then(|mut session| {
+            let reply = session.submit(&self.quiet.sender, recipients, &raw)?;
+            Ok((session, reply.code))
+        });
+        let Ok((session, 250)) = sent else { return false };
+        *client = Some(session);
+        true
+    }
+
+    /// Id, first recipient and time of arrivals at the lab.
+    fn arrivals(&self, query: &str) -> Vec<(String, String, u64)> {
+        let list = self.house.lab("GET", &format!("/arrivals?{query}"), None);
+        let one = |arrival: &Value| {
+            let text = |pointer: &str| arrival.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
+            (text("/id"), text("/rcpt_to/0"), millis(&arrival["at"]))
+        };
+        list.as_array().unwrap().iter().map(one).collect()
+    }
+
+    /// From each acknowledgement that is told to the arrival. Asking for each by its name would keep the lab busy.
+    fn find(&self, mut since: String, told: Receiver<(String, u64)>) -> Vec<u64> {
+        let (mut came, mut awaited, mut dwell) = (HashMap::new(), Vec::new(), Vec::new());
+        let (mut more, mut looks) = (true, 0);
+        while more || !awaited.is_empty() {
+            let page = crate::house::wait_for("the quiet one's messages to arrive", || {
+                let page = self.arrivals(&format!("limit={PAGE}&since={since}"));
+                (!page.is_empty() || more).then_some(page)
+            });
+            let whole = page.len() < PAGE;
+            if let Some((last, ..)) = page.last() {
+                since.clone_from(last);
+            }
+            came.extend(
+                page.into_iter()
+                    .map(|(_, recipient, at)| (recipient, at))
+                    .filter(|one| one.0.starts_with('q')),
+            );
+            if !whole {
+                continue;
+            }
+            looks += u32::from(!more);
+            assert!(looks < LOOKS_MAX, "these did not arrive: {awaited:?}");
+            let_pass(LOOK_EVERY);
+            more = loop {
+                match told.try_recv() {
+                    Ok(acknowledged) => awaited.push(acknowledged),
+                    Err(end) => break end == TryRecvError::Empty,
+                }
+            };
+            awaited.retain(|(recipient, acknowledged): &(String, u64)| {
+                let at: Option<u64> = came.remove(recipient);
+                dwell.extend(at.map(|at| at.saturating_sub(*acknowledged)));
+                at.is_none()
+            });
+        }
+        dwell
+    }
+
+    /// From the time of each `message.delivered` of the round to the call that tells it.
+    fn calls(&self, round: &str, count: usize) -> Vec<u64> {
+        crate::house::wait_for("the quiet one's webhook to be called", || {
+            let sink = self.house.fetch(&self.quiet_sink);
+            let mut late = HashMap::new();
+            for call in sink["calls"].as_array().unwrap() {
+                let event: Value = serde_json::from_str(call["body"].as_str().unwrap()).unwrap();
+                let recipient = event["data"]["recipient"].as_str().unwrap_or_default();
+                if event["type"] == "message.delivered" && recipient.starts_with(round) {
+                    let lateness = millis(&call["at"]).saturating_sub(millis(&event["timestamp"]));
+                    late.entry(recipient.to_owned()).or_insert(lateness);
+                }
+            }
+            (late.len() >= count).then(|| late.into_values().collect())
+        })
     }
 
     pub fn settled(&self) -> f64 {
         self.house.metric("posthouse_egress_settled_total")
     }
+
+    /// Recipients settled in a second, for so long.
+    pub fn pace(&self, window: Duration) -> f64 {
+        let (before, began) = (self.settled(), watch());
+        let_pass(window);
+        (self.settled() - before) / began.elapsed().as_secs_f64()
+    }
+}
+
+fn millis(time: &Value) -> u64 {
+    mail::Timestamp::parse_rfc3339(time.as_str().unwrap()).unwrap().as_millis() as u64
 }
 
 trait OnboardInto {
     /// Onboards a tenant into the pool of another one.
-    fn onboard_into(&self, name: &str, domain: &str, pool: &str) -> Tenant;
+    fn onboard_into(&self, name: &str, domain: &str, pool: &str) -> (Tenant, String);
 }
 
 impl OnboardInto for House {
-    fn onboard_into(&self, name: &str, domain: &str, pool: &str) -> Tenant {
-        let body = json!({"name": name, "domain": domain, "pool": pool});
+    fn onboard_into(&self, name: &str, domain: &str, pool: &str) -> (Tenant, String) {
+        let sink = self.lab("POST", "/webhook-sink", None)["url"].as_str().unwrap().to_owned();
+        let body = json!({"name": name, "domain": domain, "pool": pool, "webhook": {"url": sink}});
         let (status, onboarding) = self.api("POST", "/v1/tenants", &self.operator(), Some(&body));
         assert_eq!(status, 201, "{onboarding}");
         self.lab("POST", "/dns/publish", Some(&onboarding["domain"]["records"]));
@@ -118,7 +240,7 @@ impl OnboardInto for House {
         };
         let path = format!("/v1/tenants/{}/domains/{}/verify", tenant.id, text("/domain/id"));
         assert_eq!(self.api("POST", &path, &tenant.key, None).0, 200);
-        tenant
+        (tenant, sink)
     }
 }
 
@@ -130,7 +252,8 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, list) in [("accept", &self.accept), ("dwell", &self.dwell)] {
+        let lists = [("accept", &self.accept), ("dwell", &self.dwell), ("webhook", &self.called)];
+        for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
             let (half, worst) = (list[list.len() / 2], list[list.len() - 1]);
             write!(f, "{name} {half} p50 {} p99 {worst} max   ", Figures::p99(list))?;
         }
@@ -138,12 +261,14 @@ impl fmt::Display for Figures {
     }
 }
 
-/// How much worse it may be beside the other one: a factor, and for each of the two times what is always allowed.
+/// How much worse it may be beside the other one: a factor, and for each of the times what is always allowed.
 #[derive(Clone, Copy)]
 pub struct Bound {
     pub factor: f64,
     pub accept_ms: u64,
     pub dwell_ms: u64,
+    /// None: nobody looks at webhooks.
+    pub webhook_ms: Option<u64>,
 }
 
 impl Bound {
@@ -154,37 +279,33 @@ impl Bound {
         beside.refused == 0
             && within(&alone.accept, &beside.accept, self.accept_ms)
             && within(&alone.dwell, &beside.dwell, self.dwell_ms)
+            && self.webhook_ms.is_none_or(|floor| within(&alone.called, &beside.called, floor))
     }
 }
 
-/// Measures alone and beside `trouble`, in a new house once more if it does not hold.
+/// Measures alone and beside `trouble`, in a new house again if it does not hold.
 pub fn compare(
-    what: &str,
+    (what, by): (&str, By),
     bound: Bound,
     change: impl Fn(&mut Plot),
     trouble: impl Fn(&Street) -> Trouble,
-    also: impl Fn(&Street) -> Result<(), String>,
+    also: impl Fn(&Street, &Figures) -> Result<(), String>,
 ) {
     let mut told = String::new();
-    for _ in 0..2 {
+    for _ in 0..TRIES {
         let street = Street::new(&change);
-        let alone = street.watch();
-        let beside = {
-            let _trouble = trouble(&street);
-            let beside = street.watch();
-            told = format!("{what}\n  alone   {alone}\n  beside  {beside}");
-            println!("{told}");
-            match also(&street) {
-                Ok(()) => beside,
-                Err(why) => {
-                    told = format!("{told}\n  {why}");
-                    println!("  {why}");
-                    continue;
-                }
+        let alone = street.watch(by, bound);
+        let _trouble = trouble(&street);
+        let beside = street.watch(by, bound);
+        told = format!("{what}\n  alone   {alone}\n  beside  {beside}");
+        println!("{told}");
+        match also(&street, &beside) {
+            Ok(()) if bound.holds(&alone, &beside) => return,
+            Ok(()) => {}
+            Err(why) => {
+                told = format!("{told}\n  {why}");
+                println!("  {why}");
             }
-        };
-        if bound.holds(&alone, &beside) {
-            return;
         }
     }
     panic!("{told}");
