@@ -190,6 +190,9 @@ impl Session {
             match self.wait(&mut stream, &shutdown).await? {
                 Ok(()) => {}
                 Err(refusal) => {
+                    // What came of a message is not counted any more, so it may not stay while the client is heard out.
+                    self.machine =
+                        server::Session::new(self.house.server_config(self.entrance), self.house.now());
                     self.turn_away(&mut stream, &refusal).await;
                     return Ok((End::Refused, stream));
                 }

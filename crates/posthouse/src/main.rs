@@ -17,6 +17,7 @@ mod housekeeping;
 mod keepers;
 mod lab_zone;
 mod log_writer;
+mod memory;
 mod node;
 mod nofile;
 mod postgres;

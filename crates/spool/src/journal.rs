@@ -6,6 +6,7 @@
 use crate::body::Cache;
 use crate::commit::Writer;
 use crate::follow::Recent;
+use crate::loaded::Loaded;
 use crate::loading::{Loader, Loading, Progress};
 use crate::queue::{End, Queue};
 use crate::shared::{Mode, Shared, Tip};
@@ -102,6 +103,7 @@ impl Spool {
             files: Mutex::new(BTreeMap::new()),
             full: AtomicBool::new(false),
             stall: Stall::default(),
+            loaded: Loaded::new(config.loaded_octets_max),
             clock,
             config,
             disk,

@@ -6,6 +6,7 @@
 use crate::body::Cache;
 use crate::follow::Recent;
 use crate::ledger::Ledger;
+use crate::loaded::Loaded;
 use crate::loading::Loading;
 use crate::quarantine::Quarantine;
 use crate::queue::{End, Entry, Queue};
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) files: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
     pub(crate) full: AtomicBool,
     pub(crate) stall: Stall,
+    pub(crate) loaded: Loaded,
 }
 
 impl Shared {
