@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "test support")]
 
 pub mod arrivals;
+pub mod cgroup;
 pub mod client;
 pub mod crowd;
 pub mod exchanger;

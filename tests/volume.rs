@@ -33,10 +33,29 @@ impl Volume {
         if !succeeds(format.arg(&image)) {
             return skipped("mkfs.ext4 is not installed");
         }
-        if !succeeds(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&path)) {
+        if !mount(&image, &path) {
             return skipped("there is no loop device here");
         }
         Some(Volume { path, _place: place })
+    }
+
+    /// The file system meets an error of its own and goes read-only, as after a bad sector in its journal. A remount by
+    /// hand is no test: the kernel refuses it while a file is open for writing.
+    pub fn break_down(&self) {
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        let path = self.path.display().to_string();
+        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(&path)).unwrap();
+        let device = line.split(' ').next().unwrap().trim_start_matches("/dev/");
+        std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "posthouse test").unwrap();
+    }
+
+    /// Unmounted, checked, and mounted again. Nobody may have a file open there.
+    pub fn mend(&self) {
+        let image = self.path.parent().unwrap().join("image");
+        assert!(succeeds(Command::new("umount").arg(&self.path)), "somebody is still there");
+        // It says 1 when it has mended something.
+        succeeds(Command::new("/usr/sbin/e2fsck").args(["-f", "-y"]).arg(&image));
+        assert!(mount(&image, &self.path));
     }
 
     pub fn free_octets(&self) -> u64 {
@@ -77,9 +96,17 @@ impl Volume {
     }
 }
 
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
 pub fn open_to_all(path: &Path) {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(path, open).unwrap();
+}
+
+fn mount(image: &Path, path: &Path) -> bool {
+    succeeds(Command::new("mount").args(["-o", "loop,errors=remount-ro"]).arg(image).arg(path))
 }
 
 fn succeeds(command: &mut Command) -> bool {

@@ -9,6 +9,7 @@ mod database;
 mod disk;
 mod ends;
 mod kills;
+mod memory;
 mod oracle;
 mod panics;
 mod process;

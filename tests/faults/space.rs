@@ -1,14 +1,16 @@
-//! A disk without room (S1), without names (S3), and one that says so in the middle of a call (S2).
+//! A disk without room (S1), without names (S3), one that says so in the middle of a call (S2), and one that has become
+//! read-only under us (S5).
 
 use crate::site::Site;
 use posthouse_tests::arrivals::Arrivals;
 use posthouse_tests::client::Door;
 use posthouse_tests::house::{House, now_ms, rounds, wait_for};
-use posthouse_tests::ledger::{Ledger, Told};
+use posthouse_tests::ledger::{Cut, Ledger, Told};
 use posthouse_tests::load::{Load, Mix, Shape};
 use posthouse_tests::strace::{Injection, can_trace};
 use posthouse_tests::volume::Volume;
 use serde_json::json;
+use std::process::Stdio;
 use std::sync::Arc;
 
 const MIX: Mix = Mix { smtp: 4, http: 2 };
@@ -171,6 +173,44 @@ fn s2_no_space_in_the_middle_of_a_call_refuses_that_message_alone() {
         "S2: ENOSPC at {} writes: {refused} refusals, all temporary; {} acknowledged, 0 lost, 0 twice",
         calls.len(),
         verdict.messages
+    );
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn s5_a_disk_that_becomes_read_only_ends_the_process_and_loses_nothing() {
+    let Some(volume) = Volume::ext4(160, None) else { return };
+    let site = site_on(&volume);
+    let house = site.start();
+    let (tenant, _) = house.onboard("frozen", "frozen.example", "127.2.0.120");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    // Some of it is being delivered at that moment: what became of it cannot be written down any more.
+    house.lab("PUT", "/providers/plain", Some(&json!({"delay_ms": 50})));
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+    wait_for("some mail", || (ledger.acknowledged() > 50).then_some(()));
+    let from_ms = now_ms();
+    volume.break_down();
+    assert_eq!(house.ended().code(), Some(69));
+    let ended_ms = now_ms() - from_ms;
+    load.finish();
+    only_temporary(&ledger.answers());
+    assert!(site.plot.log().contains("the journal is sealed"), "{}", site.plot.log());
+    // As long as it is read-only a start is refused, in one line.
+    let output = site.plot.command().stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(69), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("posthouse: ") && line.contains("journal")), "{said}");
+    volume.mend();
+    let cut = Cut { from_ms, to_ms: now_ms() };
+    let house = site.start();
+    house.lab("PUT", "/providers/plain", Some(&json!({"delay_ms": 0})));
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[cut]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "S5: the disk became read-only: exit 69 after {ended_ms} ms, a start refused, then mended: {} acknowledged, 0 \
+         lost, {} twice: what was delivered and could not be written down",
+        verdict.messages,
+        verdict.extra_copies()
     );
     assert_eq!(house.stop().code(), Some(0));
 }

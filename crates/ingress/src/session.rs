@@ -136,10 +136,8 @@ impl Session {
             while let Some(action) = self.machine.poll_action() {
                 match action {
                     Action::Send(octets) => {
-                        if stream.write(&octets, self.house.write_limit()).await.is_err() {
-                            self.unheard.lost();
-                            return Err(End::Lost);
-                        }
+                        let written = stream.write(&octets, self.house.write_limit()).await;
+                        written.map_err(|_| self.lost())?;
                     }
                     Action::Close => return Ok((End::Closed, stream)),
                     Action::StartTls => {
@@ -172,8 +170,7 @@ impl Session {
                     }
                     Action::Accept(transaction) => {
                         panics::place("session");
-                        let accepted = self.accept(transaction).await;
-                        let answer = match accepted {
+                        let answer = match self.accept(transaction).await {
                             Ok(reply) => Answer::Accepted { reply },
                             Err(refusal) => Answer::Refused(refusal),
                         };
@@ -190,6 +187,7 @@ impl Session {
             match self.wait(&mut stream, &shutdown).await? {
                 Ok(()) => {}
                 Err(refusal) => {
+                    self.forget_message();
                     self.turn_away(&mut stream, &refusal).await;
                     return Ok((End::Refused, stream));
                 }
@@ -220,12 +218,19 @@ impl Session {
                 self.unheard.heard();
                 return Ok(self.held.set(self.machine.held_octets()));
             }
-            Some(Err(_)) => {
-                self.unheard.lost();
-                return Err(End::Lost);
-            }
+            Some(Err(_)) => return Err(self.lost()),
         }
         Ok(Ok(()))
+    }
+
+    fn lost(&mut self) -> End {
+        self.unheard.lost();
+        End::Lost
+    }
+
+    /// What came of a message is not counted any more, so it may not stay while the client is heard out.
+    fn forget_message(&mut self) {
+        self.machine = server::Session::new(self.house.server_config(self.entrance), self.house.now());
     }
 
     /// Outside of the machine's conversation: says no, and lets the client read it before the connection is gone.

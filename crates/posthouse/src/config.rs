@@ -39,6 +39,9 @@ pub struct Node {
     pub hostname: Domain,
     /// Where the node keeps what is its own: `spool/`, `keys/`, `tls/`; with `posthouse up` also `postgres/`.
     pub data: PathBuf,
+    /// Memory that this process may use; 0 asks the machine and its control groups. Where it is little, the bounds of
+    /// messages in memory are lowered to fit, and with them the largest message.
+    pub memory_octets: u64,
     /// Host that the return-path CNAMEs of tenants' domains point to: the MX of returned mail.
     pub return_path_host: Domain,
     /// Domain of the platform's own signature: the second one on every message. A pool may have another.
@@ -89,6 +92,7 @@ impl Default for Node {
         Node {
             hostname: domain("mx.posthouse.test"),
             data: PathBuf::from(".posthouse"),
+            memory_octets: 0,
             return_path_host: domain("return.posthouse.test"),
             platform_domain: domain("posthouse.test"),
         }

@@ -251,6 +251,7 @@ mod tests {
             "route",
             "method",
             "status",
+            "task",
         ];
         for label in FIGURES.iter().flat_map(|figure| figure.labels) {
             assert!(known.contains(label), "{label}: is its list closed?");

@@ -19,6 +19,7 @@ mod keepers;
 mod lab_zone;
 mod listening;
 mod log_writer;
+mod memory;
 mod node;
 mod nofile;
 mod postgres;

@@ -11,6 +11,7 @@ use crate::exit::Failure;
 use crate::front::Front;
 use crate::housekeeping::Housekeeping;
 use crate::keepers::Keepers;
+use crate::memory;
 use crate::readiness::Sources;
 use crate::secrets::{Secrets, session_keys};
 use crate::sections::{api_config, door_addresses, egress_config, events_config};
@@ -78,6 +79,7 @@ impl Node {
     /// Whatever can fail is made first, and mail moves only when nothing is left to fail or to wait for: a start that
     /// is given up leaves no delivery in flight.
     pub async fn start(mut parts: NodeParts) -> anyhow::Result<Node> {
+        memory::fit(&mut parts.config);
         let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
             .await
             .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;

@@ -4,6 +4,7 @@
 //! octets; a message that is settled, or whose open recipients were all deferred, leaves early, and so does one whose
 //! turn does not come soon. Damage is a `Fault::Unreadable`, never wrong bytes.
 
+use crate::loaded::{LARGE, counted};
 use crate::record::Logged;
 use crate::segment::{FRAME_HEADER_OCTETS, FrameHeader, Read, read_over_errors};
 use crate::shared::Shared;
@@ -35,11 +36,30 @@ impl Bodies {
         if let Some(stored) = self.0.cache().get(position) {
             return Ok(stored);
         }
-        stepped::read(&self.0, move |shared| {
-            at_its_place(shared, position, |place| read_message(shared, place))
-        })
-        .await
+        let read = |octets_max: u64| {
+            stepped::read(&self.0, move |shared| {
+                at_its_place(shared, position, |place| read_message(shared, place, octets_max))
+            })
+        };
+        match read(LARGE).await? {
+            Found::Message(stored) => Ok(stored),
+            Found::TooLarge(octets) => {
+                let turn = self.0.loaded.turn(octets).await?;
+                match read(u64::MAX).await? {
+                    Found::Message(Stored { accepted, body }) => {
+                        Ok(Stored { accepted, body: counted(body, turn) })
+                    }
+                    Found::TooLarge(_) => Err(Fault::Unreadable(position)),
+                }
+            }
+        }
     }
+}
+
+/// A message, or its size if that is more than was asked for.
+enum Found {
+    Message(Stored),
+    TooLarge(u64),
 }
 
 /// Reads where the message lies now: it may have been copied forward since it was known to lie at `position`.
@@ -60,7 +80,7 @@ fn at_its_place<T>(
     }
 }
 
-fn read_message(shared: &Shared, position: Position) -> Result<Stored, Fault> {
+fn read_message(shared: &Shared, position: Position, octets_max: u64) -> Result<Found, Fault> {
     let (segment, offset) = (position.segment(), u64::from(position.offset()));
     if offset + FRAME_HEADER_OCTETS as u64 > shared.committed_octets(segment) {
         return Err(Fault::NotAMessage(position));
@@ -74,6 +94,9 @@ fn read_message(shared: &Shared, position: Position) -> Result<Stored, Fault> {
         Fault::Unreadable(position)
     };
     let header = FrameHeader::parse(&head, position).ok_or_else(|| damaged(FRAME_HEADER_OCTETS as u64))?;
+    if header.len() > octets_max {
+        return Ok(Found::TooLarge(header.len()));
+    }
     let mut octets = vec![0; header.len() as usize - FRAME_HEADER_OCTETS];
     let read = file.read_at(&mut octets, offset + FRAME_HEADER_OCTETS as u64).map_err(fault)?;
     octets.truncate(read);
@@ -83,7 +106,9 @@ fn read_message(shared: &Shared, position: Position) -> Result<Stored, Fault> {
         return Err(damaged(header.len()));
     }
     match wire::decode(header.kind, header.version, meta).map(accepted) {
-        Some(Some(accepted)) => Ok(Stored { accepted, body: octets.slice(header.meta_len as usize..) }),
+        Some(Some(accepted)) => {
+            Ok(Found::Message(Stored { accepted, body: octets.slice(header.meta_len as usize..) }))
+        }
         Some(None) => Err(Fault::NotAMessage(position)),
         None => Err(damaged(header.len())),
     }

@@ -30,6 +30,9 @@ pub struct Config {
     pub group_wait_ms_max: u64,
     /// Memory for bodies and envelopes that were just written and will be wanted soon.
     pub body_cache_octets_max: u64,
+    /// Memory for large messages that are read from the disk to be delivered; a delivery waits its turn. Less where there
+    /// is little memory (`node.memory_octets`).
+    pub loaded_octets_max: u64,
     /// Records just written that followers get from memory instead of the disk.
     pub recent_records_max: u32,
     /// How long a reader waits before a piece that the disk does not give, in the hope that it passes. Then the piece is
@@ -64,6 +67,7 @@ impl Default for Config {
             group_records_max: 512,
             group_wait_ms_max: 5,
             body_cache_octets_max: 64 << 20,
+            loaded_octets_max: 512 << 20,
             recent_records_max: 8_192,
             read_retry_seconds_max: 60,
             reserve_octets: 256 << 20,

@@ -6,6 +6,7 @@
 use crate::body::Cache;
 use crate::commit::Writer;
 use crate::follow::Recent;
+use crate::loaded::Loaded;
 use crate::loading::{Loader, Loading, Progress};
 use crate::queue::{End, Queue};
 use crate::shared::{Mode, Shared, Tip};
@@ -105,6 +106,7 @@ impl Spool {
             full: AtomicBool::new(false),
             stopped_followers: AtomicUsize::new(0),
             stall: Stall::default(),
+            loaded: Loaded::new(config.loaded_octets_max),
             clock,
             config,
             disk,

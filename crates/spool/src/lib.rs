@@ -16,6 +16,7 @@ pub mod inspect;
 mod intake;
 mod journal;
 mod ledger;
+mod loaded;
 mod loading;
 #[cfg(any(test, feature = "testkit"))]
 pub mod lying;

@@ -6,6 +6,7 @@
 use crate::body::Cache;
 use crate::follow::Recent;
 use crate::ledger::Ledger;
+use crate::loaded::Loaded;
 use crate::loading::Loading;
 use crate::quarantine::{Kept, Quarantine};
 use crate::queue::{End, Entry, Queue};
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     /// Followers that stand before a piece which the disk does not give.
     pub(crate) stopped_followers: AtomicUsize,
     pub(crate) stall: Stall,
+    pub(crate) loaded: Loaded,
 }
 
 impl Shared {
