@@ -27,6 +27,17 @@ fn only_full(answers: &[Told]) {
     }
 }
 
+/// A disk that fails, or a connection that broke with the process: whatever was said, the client may come again.
+fn only_temporary(answers: &[Told]) {
+    for told in answers {
+        let right = match told.door {
+            "http" => matches!(told.code, 0 | 202) || matches!(told.code, 503 | 507) && told.retry_after,
+            _ => matches!(told.code, 0 | 250 | 400..500),
+        };
+        assert!(right, "{told:?}");
+    }
+}
+
 fn count(answers: &[Told], door: &str, code: u16) -> usize {
     answers.iter().filter(|told| told.door == door && told.code == code).count()
 }

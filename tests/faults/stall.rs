@@ -16,6 +16,9 @@ const MIX: Mix = Mix { smtp: 4, http: 2 };
 /// A moment at both ends of the stall that belongs to neither side.
 const EDGE_MS: u64 = 500;
 
+/// When something was asked for, how many milliseconds the answer took, and its status.
+type Seen = (u64, u64, u16);
+
 /// When each answer of this kind came, in milliseconds from the beginning.
 fn times(ledger: &Ledger, began: u64, wanted: impl Fn(&str, u16) -> bool) -> Vec<u64> {
     let answers = ledger.answers();
@@ -32,7 +35,7 @@ fn refused_by_http(_: &str, code: u16) -> bool {
 }
 
 /// What was asked within the stall: how long each answer took, sorted, and how many were red.
-fn within(seen: &[(u64, u64, u16)], (from, to): (u64, u64)) -> (Vec<u64>, usize) {
+fn within(seen: &[Seen], (from, to): (u64, u64)) -> (Vec<u64>, usize) {
     let meanwhile = seen.iter().filter(|(at, ..)| (from..to).contains(at));
     let mut took: Vec<u64> = meanwhile.clone().map(|(_, took, _)| *took).collect();
     took.sort_unstable();
@@ -40,7 +43,7 @@ fn within(seen: &[(u64, u64, u16)], (from, to): (u64, u64)) -> (Vec<u64>, usize)
 }
 
 /// Brings the stall about under load and waits for its end. When it began, and what /health and /ready said.
-fn stall_under_load(site: &Site, ledger: &Arc<Ledger>, stall_ms: u64) -> (u64, [Vec<(u64, u64, u16)>; 2]) {
+fn stall_under_load(site: &Site, ledger: &Arc<Ledger>, stall_ms: u64) -> (u64, [Vec<Seen>; 2]) {
     let house = site.start();
     let (tenant, _) = house.onboard("stall", "stall.example", "127.2.0.115");
     let door = site.door(&house, &tenant);
