@@ -49,7 +49,7 @@ impl<T> Rows<T> {
     pub fn remove(&mut self, number: u32) -> T {
         let Some(row) = self.place(number).take() else { vacant(number) };
         self.vacant.push(number);
-        if self.len() == 0 {
+        if self.is_empty() {
             // Nobody holds a number any more. One chunk stays for who comes next.
             self.chunks.truncate(1);
             self.chunks.iter_mut().for_each(Vec::clear);
