@@ -265,15 +265,16 @@ impl Session {
         password: &Password,
     ) -> Result<CredentialRef, Refusal> {
         let house = Arc::clone(&self.house);
-        house.throttle().check(username, self.peer, house.now())?;
+        house.throttle().check_pair(username, self.peer, house.now())?;
         let snapshot = house.submission.loaded_snapshot()?;
         let now = house.submission.clock().timestamp();
         let credential = match snapshot.authenticate(username, password.reveal(), self.peer, now) {
             Ok(credential) => credential,
             Err(refusal) => {
-                let delay = house.throttle().failed(username, self.peer, house.now());
-                tokio::time::sleep(delay).await;
-                return Err(refusal);
+                let guess = snapshot.guess(username, password.reveal());
+                let setback = house.throttle().wrong(username, self.peer, guess, house.now());
+                tokio::time::sleep(setback.delay).await;
+                return Err(setback.locked.unwrap_or(refusal));
             }
         };
         house.throttle().succeeded(username, self.peer, house.now());

@@ -13,6 +13,7 @@ use crate::secret::{SecretKey, parse_api_key};
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
 use crate::tenant::{Tenant, TenantStatus};
+use crate::throttle::Guess;
 use crate::usage::Usage;
 use mail::{
     ApiKeyId, CredentialId, Domain, Envelope, Mailbox, Refusal, RefusalKind, ReversePath, StreamId, TenantId,
@@ -151,6 +152,11 @@ impl Snapshot {
             }
             Some(credential) => Ok(Arc::clone(credential)),
         }
+    }
+
+    /// By which the throttle knows a wrong secret again.
+    pub fn guess(&self, username: &str, password: &str) -> Guess {
+        self.secrets.guess(username, password)
     }
 
     /// `Authorization: Bearer ph_live_…`.

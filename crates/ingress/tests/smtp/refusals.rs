@@ -62,13 +62,46 @@ async fn wrong_secrets_lock_the_credential_for_this_network() {
     })
     .await;
     let mut client = world.encrypted().await;
-    for _ in 0..3 {
-        client.expect(&Client::plain("client", "wrong"), "535 5.7.8").await;
+    for password in ["wrong", "more wrong", "most wrong"] {
+        client.expect(&Client::plain("client", password), "535 5.7.8").await;
     }
     let reply = client.expect(&Client::plain("client", PASSWORD), "454 4.7.0").await;
     assert!(reply.contains("retry in"), "{reply}");
     // Another credential of the same network is not meant.
     client.expect(&Client::plain("other", "wrong"), "535 5.7.8").await;
+}
+
+#[tokio::test]
+async fn wrong_secrets_of_neighbours_do_not_keep_a_right_one_out() {
+    let world = World::with(|plan| {
+        plan.config.throttle.failures_per_network_minute_max = 3;
+        plan.config.throttle.failures_per_credential_minute_max = 3;
+        plan.config.session.credential_failures_max = 100;
+    })
+    .await;
+    let mut client = world.encrypted().await;
+    for name in ["one", "two", "three"] {
+        client.expect(&Client::plain(name, "wrong"), "535 5.7.8").await;
+    }
+    // Who guesses on is told to come back; unknown and known names hear the same.
+    let unknown = client.expect(&Client::plain("four", "wrong"), "454 4.7.0").await;
+    let known = client.expect(&Client::plain("client", "wrong"), "454 4.7.0").await;
+    assert_eq!(unknown, known);
+    client.expect(&Client::plain("client", PASSWORD), "235 2.7.0").await;
+}
+
+#[tokio::test]
+async fn a_client_that_tries_two_mechanisms_gave_one_wrong_secret() {
+    let world = World::with(|plan| {
+        plan.config.throttle.failures_to_lock = 3;
+        plan.config.session.credential_failures_max = 100;
+    })
+    .await;
+    let mut client = world.encrypted().await;
+    for password in ["wrong", "wrong", "also wrong", "also wrong"] {
+        client.expect(&Client::plain("client", password), "535 5.7.8").await;
+    }
+    client.expect(&Client::plain("client", PASSWORD), "235 2.7.0").await;
 }
 
 #[tokio::test]

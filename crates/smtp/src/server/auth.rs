@@ -79,7 +79,7 @@ pub(super) fn accepted(peer: &mut Peer) -> State {
 
 pub(super) fn refused(refusal: &Refusal, peer: &mut Peer) -> State {
     peer.reply(&refusal.to_reply());
-    if refusal.kind == RefusalKind::BadCredential {
+    if matches!(refusal.kind, RefusalKind::BadCredential | RefusalKind::CredentialLocked) {
         peer.count_wrong_secret();
     }
     State::Ready
