@@ -255,7 +255,9 @@ const fn refusal_meaning(kind: RefusalKind) -> &'static str {
         RefusalKind::TenantPaused => "The tenant is paused or in quarantine.",
         RefusalKind::TenantClosing => "The tenant is closing and takes no mail.",
         RefusalKind::MessageTooLarge => "The message is larger than the plan allows.",
-        RefusalKind::TooManyRecipients => "The message has more recipients than the plan allows.",
+        RefusalKind::TooManyRecipients => {
+            "The message has more recipients than the plan allows in one, or in a day."
+        }
         RefusalKind::MessageMalformed => "The message is outside the limits of a message.",
         RefusalKind::MailLoop => "The message has passed too many hosts.",
         RefusalKind::LocalTrouble => "Our surroundings are in trouble; nothing was accepted. Try again.",

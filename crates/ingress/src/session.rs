@@ -157,13 +157,13 @@ impl Session {
                         }
                         self.answer(checked, Answer::CredentialOk);
                     }
-                    Action::CheckReversePath(path) => {
+                    Action::CheckReversePath { path, size } => {
                         if let Err(refusal) = self.house.submission.check_disk() {
                             self.turn_away(&mut stream, &refusal).await;
                             return Ok((End::Refused, stream));
                         }
                         self.recipients = 0;
-                        let checked = self.check_reverse_path(&path);
+                        let checked = self.check_reverse_path(&path, size);
                         self.answer(checked, Answer::ReversePathOk);
                     }
                     Action::CheckRecipient(path) => {
@@ -288,12 +288,14 @@ impl Session {
         Ok(credential)
     }
 
-    fn check_reverse_path(&self, path: &ReversePath) -> Result<(), Refusal> {
+    fn check_reverse_path(&self, path: &ReversePath, size: Option<u64>) -> Result<(), Refusal> {
         match self.entrance {
             Entrance::Inbound => Ok(()),
             Entrance::Submission | Entrance::Submissions => {
                 not_null(path)?;
-                self.house.submission.loaded_snapshot()?.may_use_reverse_path(&self.sender()?, path)
+                let (snapshot, sender) = (self.house.submission.loaded_snapshot()?, self.sender()?);
+                snapshot.may_use_reverse_path(&sender, path)?;
+                snapshot.may_have_octets(&sender, size.unwrap_or_default())
             }
         }
     }
@@ -304,13 +306,7 @@ impl Session {
             // Where the mail goes is found out later; how many there may be is said now: the client can split.
             Entrance::Submission | Entrance::Submissions => {
                 let snapshot = self.house.submission.loaded_snapshot()?;
-                let tenant =
-                    self.credential.as_ref().and_then(|credential| snapshot.tenant(credential.tenant));
-                let max = tenant.map_or(u32::MAX, |tenant| tenant.plan.recipients_max);
-                if self.recipients >= max {
-                    let text = format!("more than {max} recipients in one message");
-                    return Err(Refusal::new(RefusalKind::TooManyRecipients, text));
-                }
+                snapshot.may_have_recipients(&self.sender()?, u64::from(self.recipients) + 1)?;
                 self.recipients += 1;
                 Ok(())
             }

@@ -247,6 +247,26 @@ fn size_and_recipients_are_bounded_by_the_plan() {
 }
 
 #[test]
+fn more_recipients_than_a_day_allows_are_never_told_to_come_back() {
+    let plan = Plan { per_day: Some(5), ..Plan::default() };
+    let with = |credential: Credential, recipients| {
+        let snapshot = builder(TenantStatus::Active, plan.clone()).credential(credential).build();
+        Case { envelope: envelope("a@one.example", recipients), ..Case::of(snapshot) }
+    };
+    let refusal = with(credential(), 6).admit().unwrap_err();
+    assert_eq!((refusal.kind, refusal.retry_after), (RefusalKind::TooManyRecipients, None));
+    assert!(refusal.public().contains("this account may send to 5 recipients a day"), "{refusal:?}");
+    assert!(with(credential(), 5).admit().is_ok());
+    let limits = Limits { per_day: Some(2), ..Limits::default() };
+    let refusal = with(Credential { limits, ..credential() }, 3).admit().unwrap_err();
+    assert_eq!((refusal.kind, refusal.retry_after), (RefusalKind::TooManyRecipients, None));
+    assert!(refusal.public().contains("this credential may send to 2 recipients a day"), "{refusal:?}");
+    // Nothing at all a day: no message is small enough, so it is the limit that is told.
+    let limits = Limits { per_day: Some(0), ..Limits::default() };
+    assert_eq!(with(Credential { limits, ..credential() }, 1).refused(), RefusalKind::QuotaExhausted);
+}
+
+#[test]
 fn steering_that_cannot_be_used_is_refused() {
     let refused = |steering: Steering| Case { steering, ..Case::new() }.refused();
     let text = |text: &str| Some(text.to_owned());

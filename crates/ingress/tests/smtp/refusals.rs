@@ -185,6 +185,22 @@ async fn a_recipient_over_the_plan_is_refused_when_it_is_named() {
 }
 
 #[tokio::test]
+async fn a_recipient_that_no_day_has_room_for_is_refused_when_it_is_named() {
+    let world = World::with(|plan| {
+        plan.registry.tenant.plan.per_day = Some(5);
+        plan.registry.credentials[0].limits = Limits { per_day: Some(2), ..Limits::default() };
+    })
+    .await;
+    let mut client = world.log_in().await;
+    client.expect("MAIL FROM:<a@client.example>", "250").await;
+    client.expect("RCPT TO:<a@example.org>", "250").await;
+    client.expect("RCPT TO:<b@example.org>", "250").await;
+    let reply = client.expect("RCPT TO:<c@example.org>", "452 4.5.3").await;
+    assert!(reply.contains("this credential may send to 2 recipients a day; send to the rest in"), "{reply}");
+    client.expect("DATA", "354").await;
+}
+
+#[tokio::test]
 async fn a_paused_tenant_waits_and_a_closing_one_does_not() {
     let mut world = World::new().await;
     let mut client = world.log_in().await;
@@ -246,6 +262,10 @@ async fn a_plan_may_allow_less_than_the_house() {
     assert!(refused(&world, "a@client.example", &message("a@client.example")).await.starts_with("552 5.3.4"));
     let mut world = world;
     world.change_registry(|registry| registry.tenant.plan.message_octets_max = 5_000);
+    let mut client = world.log_in().await;
+    let reply = client.expect("MAIL FROM:<a@client.example> SIZE=51", "552 5.3.4").await;
+    assert!(reply.contains("50 octets"), "{reply}");
+    client.expect("MAIL FROM:<a@client.example> SIZE=50", "250").await;
     let mut client = world.log_in().await;
     let reply = client
         .submit("a@client.example", &["a@b.example", "c@b.example"], &message("a@client.example"))

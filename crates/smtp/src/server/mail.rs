@@ -29,7 +29,7 @@ pub(super) fn begin(reverse_path: ReversePath, parameters: MailParameters, peer:
         let text = format!("the message may have {octets_max} octets");
         return State::Ready.refuse(&Refusal::new(RefusalKind::MessageTooLarge, text), peer);
     }
-    peer.ask(Action::CheckReversePath(reverse_path.clone()));
+    peer.ask(Action::CheckReversePath { path: reverse_path.clone(), size: parameters.size });
     let envelope = Envelope {
         reverse_path,
         recipients: Vec::new(),
