@@ -17,7 +17,7 @@ use crate::throttle::Guess;
 use crate::usage::Usage;
 use mail::{
     ApiKeyId, CredentialId, Domain, Envelope, Mailbox, Refusal, RefusalKind, ReversePath, StreamId, TenantId,
-    Timestamp, UserId,
+    Timestamp, UserId, echo,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -296,10 +296,9 @@ impl Snapshot {
         let unknown = |text: String| Refusal::new(RefusalKind::UnknownReference, text);
         let asked = match &offer.steering.stream {
             None => None,
-            Some(name) => Some(
-                self.stream_by_name(tenant, name)
-                    .ok_or_else(|| unknown("there is no stream of the name that was given".to_owned()))?,
-            ),
+            Some(name) => {
+                Some(self.stream_by_name(tenant, name).ok_or_else(|| unknown(no_such("stream", name)))?)
+            }
         };
         let bound = self.bound_stream(&offer.sender).and_then(|id| self.stream(id));
         match (asked, bound) {
@@ -341,12 +340,7 @@ impl Snapshot {
                             && pool.is_open_to(tenant)
                             && (pool.tenant.is_some() || of_streams(pool))
                     })
-                    .ok_or_else(|| {
-                        Refusal::new(
-                            RefusalKind::UnknownReference,
-                            "there is no pool of the name that was given",
-                        )
-                    })
+                    .ok_or_else(|| Refusal::new(RefusalKind::UnknownReference, no_such("pool", name)))
             }
         }
     }
@@ -354,6 +348,13 @@ impl Snapshot {
 
 fn bad_credential(detail: &str) -> Refusal {
     Refusal::new(RefusalKind::BadCredential, "wrong user name or password").with_detail(detail)
+}
+
+fn no_such(what: &str, name: &str) -> String {
+    match echo(name) {
+        Some(name) => format!("there is no {what} {name} that this account may use"),
+        None => format!("there is no {what} of the name that was given"),
+    }
 }
 
 fn check_steering(steering: &Steering, now: Timestamp) -> Result<(), Refusal> {

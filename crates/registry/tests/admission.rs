@@ -267,6 +267,21 @@ fn more_recipients_than_a_day_allows_are_never_told_to_come_back() {
 }
 
 #[test]
+fn a_name_that_does_not_exist_is_repeated_if_it_is_plain() {
+    let refused = |steering| Case { steering, ..Case::new() }.admit().unwrap_err().public().to_owned();
+    let stream = |name: &str| refused(Steering { stream: Some(name.to_owned()), ..Steering::default() });
+    let pool = |name: &str| refused(Steering { pool: Some(name.to_owned()), ..Steering::default() });
+    assert_eq!(stream("nowhere"), "there is no stream nowhere that this account may use");
+    assert_eq!(pool("nowhere"), "there is no pool nowhere that this account may use");
+    // Whether somebody else has one of that name is not told.
+    assert_eq!(pool("theirs"), "there is no pool theirs that this account may use");
+    for odd in ["no where", "n\u{f6}where", "a\r\nb", &"x".repeat(65)] {
+        assert_eq!(stream(odd), "there is no stream of the name that was given");
+        assert_eq!(pool(odd), "there is no pool of the name that was given");
+    }
+}
+
+#[test]
 fn steering_that_cannot_be_used_is_refused() {
     let refused = |steering: Steering| Case { steering, ..Case::new() }.refused();
     let text = |text: &str| Some(text.to_owned());
