@@ -225,7 +225,11 @@ pub fn raw_draft(
     recipients: Vec<Mailbox>,
     steering: Steering,
 ) -> Result<Draft, Problem> {
-    let raw = normalize_line_endings(raw);
+    let mut raw = normalize_line_endings(raw);
+    // A last line without its end could not leave by DATA as it is; the signature is made of what leaves.
+    if !raw.ends_with(b"\r\n") {
+        raw.to_mut().extend_from_slice(b"\r\n");
+    }
     let section = HeaderSection::parse(&raw, &HeaderLimits::default())
         .map_err(|fault| Problem::from(fault.to_refusal()))?;
     let from = match from {
@@ -392,5 +396,19 @@ mod tests {
         );
         let nobody = raw_draft(b"From: news@client.example\n\nbody\n", None, Vec::new(), Steering::default());
         assert_eq!(nobody.unwrap_err().code(), "invalid_fields");
+    }
+
+    #[test]
+    fn the_last_line_of_a_finished_message_gets_its_end() {
+        let header = "From: news@client.example\r\nTo: a@example.org\r\n";
+        for (raw, wanted) in [
+            (format!("{header}\r\nbody"), format!("{header}\r\nbody\r\n")),
+            (format!("{header}\r\nbody\n"), format!("{header}\r\nbody\r\n")),
+            (format!("{header}\r\n"), format!("{header}\r\n")),
+            (header.trim_end().to_owned(), format!("{header}\r\n")),
+        ] {
+            let draft = raw_draft(raw.as_bytes(), None, Vec::new(), Steering::default()).unwrap();
+            assert_eq!(String::from_utf8_lossy(&draft.raw), wanted, "{raw:?}");
+        }
     }
 }
