@@ -247,7 +247,9 @@ const fn refusal_meaning(kind: RefusalKind) -> &'static str {
         RefusalKind::UnknownReference => {
             "The stream or pool that the message names does not exist for this tenant."
         }
-        RefusalKind::BadSteering => "Tags, metadata or the time to send cannot be used.",
+        RefusalKind::BadSteering => {
+            "Tags, metadata, the time to send or a header field that steers cannot be used."
+        }
         RefusalKind::RateLimited => "Too many recipients a second; Retry-After says when to go on.",
         RefusalKind::QuotaExhausted => {
             "The quota of the day is used up; Retry-After says when the next begins."

@@ -244,6 +244,10 @@ pub fn raw_draft(
             None => return Err(Problem::invalid_field("/from", "missing", "the message has no From")),
         },
     };
+    // The door refuses it too; but then it would be told as one of the fields beside `raw`.
+    if let Some(refusal) = section.fields().iter().find_map(|field| ingress::unknown_field(field.name())) {
+        return Err(refusal.into());
+    }
     let recipients = if recipients.is_empty() { listed_recipients(&section)? } else { recipients };
     if recipients.is_empty() {
         return Err(Problem::invalid_field(
@@ -410,5 +414,13 @@ mod tests {
             let draft = raw_draft(raw.as_bytes(), None, Vec::new(), Steering::default()).unwrap();
             assert_eq!(String::from_utf8_lossy(&draft.raw), wanted, "{raw:?}");
         }
+    }
+
+    #[test]
+    fn a_finished_message_with_a_field_that_steers_nothing_is_refused() {
+        let raw = b"X-Posthouse-Steam: marketing\nFrom: news@client.example\nTo: a@example.org\n\nbody\n";
+        let problem = raw_draft(raw, None, Vec::new(), Steering::default()).unwrap_err();
+        assert_eq!(problem.code(), "bad_steering");
+        assert!(problem.detail().ends_with("did you mean X-Posthouse-Stream"), "{}", problem.detail());
     }
 }

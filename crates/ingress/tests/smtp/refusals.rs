@@ -262,12 +262,12 @@ async fn a_plan_may_allow_less_than_the_house() {
     })
     .await;
     assert!(refused(&world, "a@client.example", &message("a@client.example")).await.starts_with("552 5.3.4"));
-    let mut world = world;
-    world.change_registry(|registry| registry.tenant.plan.message_octets_max = 5_000);
     let mut client = world.log_in().await;
     let reply = client.expect("MAIL FROM:<a@client.example> SIZE=51", "552 5.3.4").await;
     assert!(reply.contains("50 octets"), "{reply}");
     client.expect("MAIL FROM:<a@client.example> SIZE=50", "250").await;
+    let mut world = world;
+    world.change_registry(|registry| registry.tenant.plan.message_octets_max = 5_000);
     let mut client = world.log_in().await;
     let reply = client
         .submit("a@client.example", &["a@b.example", "c@b.example"], &message("a@client.example"))
@@ -293,6 +293,7 @@ async fn steering_that_cannot_be_followed_is_refused() {
         ("X-Posthouse-Send-At: soon\r\n", "554 5.6.0"),
         ("X-Posthouse-Send-At: 2027-11-23T09:14:09Z\r\n", "554 5.6.0"),
         ("X-Posthouse-Metadata: {\r\n", "554 5.6.0"),
+        ("X-Posthouse-Steam: marketing\r\n", "554 5.6.0"),
         ("Subject: second\r\n", "554 5.6.0"),
     ] {
         let reply =
