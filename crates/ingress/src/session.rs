@@ -173,10 +173,8 @@ impl Session {
                     Action::Accept(transaction) => {
                         panics::place("session");
                         let accepted = self.accept(transaction).await;
-                        let answer = match accepted {
-                            Ok(reply) => Answer::Accepted { reply },
-                            Err(refusal) => Answer::Refused(refusal),
-                        };
+                        let answer =
+                            accepted.map_or_else(Answer::Refused, |reply| Answer::Accepted { reply });
                         self.machine.handle_answer(answer, self.house.now());
                     }
                 }
