@@ -100,7 +100,7 @@ impl World {
                     checked.map(|credential| door.held.belongs_to(Party::Tenant(credential.tenant)));
                 answer(checked, Answer::CredentialOk)
             }
-            Action::CheckReversePath(path) => {
+            Action::CheckReversePath { path, .. } => {
                 answer(check_path(&snapshot, door, &path), Answer::ReversePathOk)
             }
             Action::CheckRecipient(_) => Answer::RecipientOk,

@@ -119,7 +119,7 @@ impl World {
                 self.site_ends.remove(&line);
                 return self.hang_up(line, Side::Called);
             }
-            Action::CheckReversePath(_) => Said::Answer(Answer::ReversePathOk),
+            Action::CheckReversePath { .. } => Said::Answer(Answer::ReversePathOk),
             Action::CheckRecipient(path) => Said::Answer(self.judge_recipient(site, &model, &path)),
             Action::Accept(transaction) => self.judge_message(line, &model, &transaction),
             Action::CheckCredential { .. } | Action::StartTls => unreachable!("neither is offered"),

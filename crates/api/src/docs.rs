@@ -247,7 +247,9 @@ const fn refusal_meaning(kind: RefusalKind) -> &'static str {
         RefusalKind::UnknownReference => {
             "The stream or pool that the message names does not exist for this tenant."
         }
-        RefusalKind::BadSteering => "Tags, metadata or the time to send cannot be used.",
+        RefusalKind::BadSteering => {
+            "Tags, metadata, the time to send or a header field that steers cannot be used."
+        }
         RefusalKind::RateLimited => "Too many recipients a second; Retry-After says when to go on.",
         RefusalKind::QuotaExhausted => {
             "The quota of the day is used up; Retry-After says when the next begins."
@@ -255,7 +257,9 @@ const fn refusal_meaning(kind: RefusalKind) -> &'static str {
         RefusalKind::TenantPaused => "The tenant is paused or in quarantine.",
         RefusalKind::TenantClosing => "The tenant is closing and takes no mail.",
         RefusalKind::MessageTooLarge => "The message is larger than the plan allows.",
-        RefusalKind::TooManyRecipients => "The message has more recipients than the plan allows.",
+        RefusalKind::TooManyRecipients => {
+            "The message has more recipients than the plan allows in one, or in a day."
+        }
         RefusalKind::MessageMalformed => "The message is outside the limits of a message.",
         RefusalKind::MailLoop => "The message has passed too many hosts.",
         RefusalKind::LocalTrouble => "Our surroundings are in trouble; nothing was accepted. Try again.",

@@ -225,7 +225,11 @@ pub fn raw_draft(
     recipients: Vec<Mailbox>,
     steering: Steering,
 ) -> Result<Draft, Problem> {
-    let raw = normalize_line_endings(raw);
+    let mut raw = normalize_line_endings(raw);
+    // A last line without its end could not leave by DATA as it is; the signature is made of what leaves.
+    if !raw.ends_with(b"\r\n") {
+        raw.to_mut().extend_from_slice(b"\r\n");
+    }
     let section = HeaderSection::parse(&raw, &HeaderLimits::default())
         .map_err(|fault| Problem::from(fault.to_refusal()))?;
     let from = match from {
@@ -240,6 +244,10 @@ pub fn raw_draft(
             None => return Err(Problem::invalid_field("/from", "missing", "the message has no From")),
         },
     };
+    // The door refuses it too; but then it would be told as one of the fields beside `raw`.
+    if let Some(refusal) = section.fields().iter().find_map(|field| ingress::unknown_field(field.name())) {
+        return Err(refusal.into());
+    }
     let recipients = if recipients.is_empty() { listed_recipients(&section)? } else { recipients };
     if recipients.is_empty() {
         return Err(Problem::invalid_field(
@@ -392,5 +400,27 @@ mod tests {
         );
         let nobody = raw_draft(b"From: news@client.example\n\nbody\n", None, Vec::new(), Steering::default());
         assert_eq!(nobody.unwrap_err().code(), "invalid_fields");
+    }
+
+    #[test]
+    fn the_last_line_of_a_finished_message_gets_its_end() {
+        let header = "From: news@client.example\r\nTo: a@example.org\r\n";
+        for (raw, wanted) in [
+            (format!("{header}\r\nbody"), format!("{header}\r\nbody\r\n")),
+            (format!("{header}\r\nbody\n"), format!("{header}\r\nbody\r\n")),
+            (format!("{header}\r\n"), format!("{header}\r\n")),
+            (header.trim_end().to_owned(), format!("{header}\r\n")),
+        ] {
+            let draft = raw_draft(raw.as_bytes(), None, Vec::new(), Steering::default()).unwrap();
+            assert_eq!(String::from_utf8_lossy(&draft.raw), wanted, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_finished_message_with_a_field_that_steers_nothing_is_refused() {
+        let raw = b"X-Posthouse-Steam: marketing\nFrom: news@client.example\nTo: a@example.org\n\nbody\n";
+        let problem = raw_draft(raw, None, Vec::new(), Steering::default()).unwrap_err();
+        assert_eq!(problem.code(), "bad_steering");
+        assert!(problem.detail().ends_with("did you mean X-Posthouse-Stream"), "{}", problem.detail());
     }
 }

@@ -46,6 +46,8 @@ impl SendMessage {
                 errors.push(FieldError::new(pointer("/headers", name), "not_allowed", detail));
             } else if let Err(error) = check_field(name, value) {
                 errors.push(FieldError::new(pointer("/headers", name), "invalid", error.to_string()));
+            } else if let Some(refusal) = ingress::unknown_field(name) {
+                errors.push(FieldError::new(pointer("/headers", name), "invalid", refusal.public()));
             }
         }
         errors
@@ -124,6 +126,15 @@ mod tests {
         let errors = message.field_errors();
         assert_eq!((errors.len(), errors[0].pointer.as_str()), (1, "/headers/from"));
         assert!(errors[0].detail.contains("Message-ID"));
+    }
+
+    #[test]
+    fn a_field_that_steers_nothing_is_told_with_the_one_that_is_meant() {
+        let body = json!({"headers": {"X-Posthouse-Stream": "marketing", "x-posthouse-steam": "marketing"}});
+        let message: SendMessage = serde_json::from_value(body).unwrap();
+        let errors = message.field_errors();
+        assert_eq!((errors.len(), errors[0].pointer.as_str()), (1, "/headers/x-posthouse-steam"));
+        assert!(errors[0].detail.ends_with("did you mean X-Posthouse-Stream"), "{}", errors[0].detail);
     }
 
     #[test]

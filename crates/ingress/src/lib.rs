@@ -28,5 +28,6 @@ pub use error::{Denial, Fault};
 pub use listener::{Addresses, Ingress, IngressHandle, IngressParts, Listeners};
 pub use octets::Held;
 pub use returned::ReturnedMail;
+pub use steering::unknown_field;
 pub use submission::{Accepted, Door, Offer, SnapshotSource, Submission, SubmissionParts};
 pub use tls::Tls;

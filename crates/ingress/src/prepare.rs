@@ -72,9 +72,10 @@ fn edit(parcel: &Parcel<'_>, workshop: &Workshop<'_>) -> Result<Edit, FieldError
     for name in REMOVED.iter().chain(steering::removed_fields(parcel.dialect)) {
         edit.remove(name);
     }
-    if section.all("dkim-signature").any(|field| is_ours(&field.value(), admitted)) {
-        // Somebody else's signature in a name that is ours to sign for would be worth less than none.
-        edit.remove("DKIM-Signature");
+    for field in section.all("dkim-signature").filter(|field| is_ours(&field.value(), admitted)) {
+        // Somebody else's signature in a name that is ours to sign for would be worth less than none. Those in other
+        // names are none of our business.
+        edit.remove_field(field);
     }
     let recipients = offer.envelope.recipients.len();
     if section.first("list-unsubscribe").is_none()

@@ -155,13 +155,13 @@ impl Session {
                         }
                         self.answer(checked, Answer::CredentialOk);
                     }
-                    Action::CheckReversePath(path) => {
+                    Action::CheckReversePath { path, size } => {
                         if let Err(refusal) = self.house.submission.check_disk() {
                             self.turn_away(&mut stream, &refusal).await;
                             return Ok((End::Refused, stream));
                         }
                         self.recipients = 0;
-                        let checked = self.check_reverse_path(&path);
+                        let checked = self.check_reverse_path(&path, size);
                         self.answer(checked, Answer::ReversePathOk);
                     }
                     Action::CheckRecipient(path) => {
@@ -170,10 +170,9 @@ impl Session {
                     }
                     Action::Accept(transaction) => {
                         panics::place("session");
-                        let answer = match self.accept(transaction).await {
-                            Ok(reply) => Answer::Accepted { reply },
-                            Err(refusal) => Answer::Refused(refusal),
-                        };
+                        let accepted = self.accept(transaction).await;
+                        let answer =
+                            accepted.map_or_else(Answer::Refused, |reply| Answer::Accepted { reply });
                         self.machine.handle_answer(answer, self.house.now());
                     }
                 }
@@ -270,15 +269,16 @@ impl Session {
         password: &Password,
     ) -> Result<CredentialRef, Refusal> {
         let house = Arc::clone(&self.house);
-        house.throttle().check(username, self.peer, house.now())?;
+        house.throttle().check_pair(username, self.peer, house.now())?;
         let snapshot = house.submission.loaded_snapshot()?;
         let now = house.submission.clock().timestamp();
         let credential = match snapshot.authenticate(username, password.reveal(), self.peer, now) {
             Ok(credential) => credential,
             Err(refusal) => {
-                let delay = house.throttle().failed(username, self.peer, house.now());
-                tokio::time::sleep(delay).await;
-                return Err(refusal);
+                let guess = snapshot.guess(username, password.reveal());
+                let setback = house.throttle().wrong(username, self.peer, guess, house.now());
+                tokio::time::sleep(setback.delay).await;
+                return Err(setback.locked.unwrap_or(refusal));
             }
         };
         house.throttle().succeeded(username, self.peer, house.now());
@@ -292,12 +292,14 @@ impl Session {
         Ok(credential)
     }
 
-    fn check_reverse_path(&self, path: &ReversePath) -> Result<(), Refusal> {
+    fn check_reverse_path(&self, path: &ReversePath, size: Option<u64>) -> Result<(), Refusal> {
         match self.entrance {
             Entrance::Inbound => Ok(()),
             Entrance::Submission | Entrance::Submissions => {
                 not_null(path)?;
-                self.house.submission.loaded_snapshot()?.may_use_reverse_path(&self.sender()?, path)
+                let (snapshot, sender) = (self.house.submission.loaded_snapshot()?, self.sender()?);
+                snapshot.may_use_reverse_path(&sender, path)?;
+                snapshot.may_have_octets(&sender, size.unwrap_or_default())
             }
         }
     }
@@ -308,13 +310,7 @@ impl Session {
             // Where the mail goes is found out later; how many there may be is said now: the client can split.
             Entrance::Submission | Entrance::Submissions => {
                 let snapshot = self.house.submission.loaded_snapshot()?;
-                let tenant =
-                    self.credential.as_ref().and_then(|credential| snapshot.tenant(credential.tenant));
-                let max = tenant.map_or(u32::MAX, |tenant| tenant.plan.recipients_max);
-                if self.recipients >= max {
-                    let text = format!("more than {max} recipients in one message");
-                    return Err(Refusal::new(RefusalKind::TooManyRecipients, text));
-                }
+                snapshot.may_have_recipients(&self.sender()?, u64::from(self.recipients) + 1)?;
                 self.recipients += 1;
                 Ok(())
             }

@@ -3,11 +3,11 @@
 //! `X-Posthouse-Stream`, `-Pool` and `-Send-At` may be there once; `-Tags` and `-Metadata` may be repeated and add up.
 //! A credential that came from PowerMTA may also use `X-Virtual-MTA` (our pool), `X-Job` (a tag) and `X-Envid` (the
 //! envelope id of RFC 3461). Values are text here: whether a stream or pool exists and whether a tag is too long is
-//! decided by `registry::admission`. What cannot be read at all is refused; ignoring it would send mail another way
-//! than its author meant.
+//! decided by `registry::admission`. What cannot be read at all is refused, and so is an `X-Posthouse-` field that there
+//! is not; ignoring it would send mail another way than its author meant.
 
 use mail::message::HeaderSection;
-use mail::{Refusal, RefusalKind, Timestamp};
+use mail::{Refusal, RefusalKind, Timestamp, echo};
 use registry::Steering;
 
 /// Which dialects a credential may speak.
@@ -31,6 +31,10 @@ const POOL: &str = "X-Posthouse-Pool";
 const TAGS: &str = "X-Posthouse-Tags";
 const METADATA: &str = "X-Posthouse-Metadata";
 const SEND_AT: &str = "X-Posthouse-Send-At";
+const PREFIX: &str = "X-Posthouse-";
+const OWN: [&str; 5] = [STREAM, POOL, TAGS, METADATA, SEND_AT];
+/// A name that is longer was not meant to be one of ours.
+const FIELD_REST_OCTETS_MAX: usize = 32;
 const VIRTUAL_MTA: &str = "X-Virtual-MTA";
 const JOB: &str = "X-Job";
 const ENVID: &str = "X-Envid";
@@ -39,6 +43,9 @@ const ENVID_OCTETS_MAX: usize = 100;
 
 /// Reads the fields; what the caller already knows from JSON (`asked`) wins, tags and metadata add up.
 pub fn read(section: &HeaderSection<'_>, dialect: Dialect, asked: Steering) -> Result<Steered, Refusal> {
+    if let Some(refusal) = section.fields().iter().find_map(|field| unknown_field(field.name())) {
+        return Err(refusal);
+    }
     let mut steered = Steered { steering: asked, envelope_id: None };
     let steering = &mut steered.steering;
     let stream = once(section, STREAM)?;
@@ -60,10 +67,50 @@ pub fn read(section: &HeaderSection<'_>, dialect: Dialect, asked: Steering) -> R
     Ok(steered)
 }
 
+/// The refusal of a field whose name begins like ours and is none: most likely a mistake in writing.
+pub fn unknown_field(name: &str) -> Option<Refusal> {
+    let (prefix, rest) = name.split_at_checked(PREFIX.len())?;
+    if !prefix.eq_ignore_ascii_case(PREFIX) || OWN.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        return None;
+    }
+    let written = echo(name).unwrap_or("of this name");
+    let text = match nearest(rest) {
+        Some(own) => format!("there is no header field {written}; did you mean {own}"),
+        None => format!("there is no header field {written}; there are {}", OWN.join(", ")),
+    };
+    Some(bad(text))
+}
+
+/// Which of ours is meant by what stands behind the prefix, if at most a third of it, or two letters, is written wrongly.
+fn nearest(rest: &str) -> Option<&'static str> {
+    let written = rest.to_ascii_lowercase();
+    if written.len() > FIELD_REST_OCTETS_MAX {
+        return None;
+    }
+    let scored = OWN.iter().map(|own| (distance(&written, &own[PREFIX.len()..].to_ascii_lowercase()), *own));
+    let (distance, own) = scored.min_by_key(|(distance, _)| *distance)?;
+    (distance <= (written.len() / 3).max(2)).then_some(own)
+}
+
+/// Letters to add, to leave out or to change between two words (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
 /// The fields that `read` looks at: nobody behind us sees them.
 pub fn removed_fields(dialect: Dialect) -> &'static [&'static str] {
     match dialect {
-        Dialect::Own => &[STREAM, POOL, TAGS, METADATA, SEND_AT],
+        Dialect::Own => &OWN,
         Dialect::PowerMta => &[STREAM, POOL, TAGS, METADATA, SEND_AT, VIRTUAL_MTA, JOB, ENVID],
     }
 }
@@ -164,6 +211,32 @@ mod tests {
         }
         assert!(read_text("X-Envid: a b\r\n", Dialect::PowerMta).is_err());
         assert!(read_text(&format!("X-Envid: {}\r\n", "x".repeat(101)), Dialect::PowerMta).is_err());
+    }
+
+    #[test]
+    fn a_field_that_there_is_not_is_refused_with_the_one_that_is_meant() {
+        for (name, said) in [
+            ("X-Posthouse-Foo", "X-Posthouse-Foo; did you mean X-Posthouse-Pool"),
+            ("x-posthouse-STREM", "x-posthouse-STREM; did you mean X-Posthouse-Stream"),
+            ("X-Posthouse-Sendat", "X-Posthouse-Sendat; did you mean X-Posthouse-Send-At"),
+            ("X-Posthouse-Tag", "X-Posthouse-Tag; did you mean X-Posthouse-Tags"),
+            (
+                "X-Posthouse-Campaign-Name",
+                "X-Posthouse-Campaign-Name; there are X-Posthouse-Stream, X-Posthouse-Pool",
+            ),
+            ("X-Posthouse-", "X-Posthouse-; there are X-Posthouse-Stream"),
+        ] {
+            for dialect in [Dialect::Own, Dialect::PowerMta] {
+                let refusal = read_text(&format!("{name}: x\r\n"), dialect).unwrap_err();
+                assert_eq!(refusal.kind, RefusalKind::BadSteering, "{name}");
+                assert!(refusal.public().contains(said), "{}", refusal.public());
+            }
+        }
+        let long = unknown_field(&format!("X-Posthouse-{}", "x".repeat(900))).unwrap();
+        assert!(long.public().starts_with("there is no header field of this name; there are"), "{long:?}");
+        for other in ["X-Posthouse", "X-Posthouses-Foo", "Posthouse-Foo", "X-Post", "X-Posthous\u{e9}-Foo"] {
+            assert_eq!(unknown_field(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -250,7 +250,8 @@ impl Submission {
             return Err(Refusal::new(RefusalKind::MessageTooLarge, text));
         }
         if offer.envelope.recipients.len() > limits.recipients_max {
-            let text = format!("more than {} recipients in one message", limits.recipients_max);
+            let max = limits.recipients_max;
+            let text = format!("more than {max} recipients in one message; send to the rest in another one");
             return Err(Refusal::new(RefusalKind::TooManyRecipients, text));
         }
         not_null(&offer.envelope.reverse_path)?;

@@ -32,7 +32,7 @@ pub use ids::{
 pub use outcome::{Class, ClassKind, Outcome, Scope, Verdict};
 pub use path::{ForwardPath, ReversePath};
 pub use random::Random;
-pub use refusal::{Refusal, RefusalKind};
+pub use refusal::{Refusal, RefusalKind, echo};
 pub use site::{EgressPath, SiteName, SourceName};
 pub use status::{EnhancedStatus, Reply, ReplyCode};
 pub use time::{Clock, Instant, Timestamp};

@@ -59,6 +59,9 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
+/// Octets of a word that is repeated.
+const ECHO_OCTETS_MAX: usize = 64;
+
 struct Row {
     code: u16,
     enhanced: EnhancedStatus,
@@ -114,6 +117,12 @@ impl Refusal {
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after.map(whole_seconds)
     }
+}
+
+/// A word from outside as a public sentence may repeat it: short and printable ASCII, or not at all.
+pub fn echo(word: &str) -> Option<&str> {
+    let plain = (1..=ECHO_OCTETS_MAX).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_graphic());
+    plain.then_some(word)
 }
 
 /// Rounded up, at least one: a client told to wait 0 s would come back too early.
@@ -196,6 +205,15 @@ mod tests {
         assert_eq!((refusal.http_status(), refusal.problem_code()), (507, "storage_full"));
         let other = Refusal::new(RefusalKind::LocalTrouble, "later");
         assert_eq!((other.to_reply().to_line().as_str(), other.http_status()), ("451 4.3.0 later", 503));
+    }
+
+    #[test]
+    fn a_word_is_repeated_only_if_it_is_short_and_plain() {
+        for word in ["", "a b", "a\r\nb", "n\u{e4}he", "\u{1b}[31m", &"x".repeat(65)] {
+            assert_eq!(echo(word), None, "{word:?}");
+        }
+        let longest = "x".repeat(64);
+        assert_eq!((echo("nowhere"), echo(&longest)), (Some("nowhere"), Some(longest.as_str())));
     }
 
     #[test]

@@ -13,10 +13,11 @@ use crate::secret::{SecretKey, parse_api_key};
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
 use crate::tenant::{Tenant, TenantStatus};
+use crate::throttle::Guess;
 use crate::usage::Usage;
 use mail::{
     ApiKeyId, CredentialId, Domain, Envelope, Mailbox, Refusal, RefusalKind, ReversePath, StreamId, TenantId,
-    Timestamp, UserId,
+    Timestamp, UserId, echo,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -153,6 +154,11 @@ impl Snapshot {
         }
     }
 
+    /// By which the throttle knows a wrong secret again.
+    pub fn guess(&self, username: &str, password: &str) -> Guess {
+        self.secrets.guess(username, password)
+    }
+
     /// `Authorization: Bearer ph_live_…`.
     pub fn authenticate_api_key(
         &self,
@@ -181,10 +187,48 @@ impl Snapshot {
         }
     }
 
+    /// MAIL with SIZE, and every message: what the plan allows.
+    pub fn may_have_octets(&self, sender: &Sender, octets: u64) -> Result<(), Refusal> {
+        let max = self.tenant(sender.tenant).map_or(u64::MAX, |tenant| tenant.plan.message_octets_max);
+        if octets > max {
+            let text = format!("the message is larger than the {max} octets that this account may send");
+            return Err(Refusal::new(RefusalKind::MessageTooLarge, text));
+        }
+        Ok(())
+    }
+
+    /// RCPT, and every message: how many recipients one may have. More than fit into a day would be told to come back
+    /// for ever.
+    pub fn may_have_recipients(&self, sender: &Sender, recipients: u64) -> Result<(), Refusal> {
+        let Some(tenant) = self.tenant(sender.tenant) else { return Ok(()) };
+        let credential = sender.credential().and_then(|id| self.credential(id));
+        let limits = [
+            (Some(u64::from(tenant.plan.recipients_max)), "this account", "in one message"),
+            (tenant.plan.per_day, "this account", "a day"),
+            (credential.and_then(|credential| credential.limits.per_day), "this credential", "a day"),
+        ];
+        // A limit of none is for the usage to refuse: no splitting helps.
+        let over = |max: u64| max > 0 && recipients > max;
+        match limits.into_iter().find(|(max, ..)| max.is_some_and(over)) {
+            Some((Some(max), whose, period)) => {
+                let text = format!(
+                    "{whose} may send to {max} recipients {period}; send to the rest in another message"
+                );
+                Err(Refusal::new(RefusalKind::TooManyRecipients, text))
+            }
+            Some((None, ..)) | None => Ok(()),
+        }
+    }
+
     /// The registry check. Charges the usage only when everything else is allowed.
     pub fn admit(&self, offer: &Offer<'_>, usage: &mut Usage, now: Timestamp) -> Result<Admitted, Refusal> {
         let tenant = self.open_tenant(&offer.sender)?;
-        check_size(tenant, offer)?;
+        let recipients = offer.envelope.recipients.len() as u64;
+        if recipients == 0 {
+            return Err(Refusal::new(RefusalKind::BadSteering, "the message has no recipient"));
+        }
+        self.may_have_octets(&offer.sender, offer.size)?;
+        self.may_have_recipients(&offer.sender, recipients)?;
         self.may_use_reverse_path(&offer.sender, &offer.envelope.reverse_path)?;
         let domain = match offer.from {
             [from] => self.usable_domain(&offer.sender, from.domain())?,
@@ -196,7 +240,6 @@ impl Snapshot {
 
         let credential = offer.sender.credential().and_then(|id| self.credential(id));
         let limits = credential.map(|credential| (credential.id, &credential.limits));
-        let recipients = offer.envelope.recipients.len() as u64;
         usage.charge((tenant.id, &tenant.plan), limits, recipients, now)?;
 
         let starts = offer.steering.send_at.map_or(now, |at| at.max(now));
@@ -253,10 +296,9 @@ impl Snapshot {
         let unknown = |text: String| Refusal::new(RefusalKind::UnknownReference, text);
         let asked = match &offer.steering.stream {
             None => None,
-            Some(name) => Some(
-                self.stream_by_name(tenant, name)
-                    .ok_or_else(|| unknown("there is no stream of the name that was given".to_owned()))?,
-            ),
+            Some(name) => {
+                Some(self.stream_by_name(tenant, name).ok_or_else(|| unknown(no_such("stream", name)))?)
+            }
         };
         let bound = self.bound_stream(&offer.sender).and_then(|id| self.stream(id));
         match (asked, bound) {
@@ -298,12 +340,7 @@ impl Snapshot {
                             && pool.is_open_to(tenant)
                             && (pool.tenant.is_some() || of_streams(pool))
                     })
-                    .ok_or_else(|| {
-                        Refusal::new(
-                            RefusalKind::UnknownReference,
-                            "there is no pool of the name that was given",
-                        )
-                    })
+                    .ok_or_else(|| Refusal::new(RefusalKind::UnknownReference, no_such("pool", name)))
             }
         }
     }
@@ -313,20 +350,11 @@ fn bad_credential(detail: &str) -> Refusal {
     Refusal::new(RefusalKind::BadCredential, "wrong user name or password").with_detail(detail)
 }
 
-fn check_size(tenant: &Tenant, offer: &Offer<'_>) -> Result<(), Refusal> {
-    let recipients = offer.envelope.recipients.len();
-    if offer.size > tenant.plan.message_octets_max {
-        let text = format!("the message is larger than {} octets", tenant.plan.message_octets_max);
-        return Err(Refusal::new(RefusalKind::MessageTooLarge, text));
+fn no_such(what: &str, name: &str) -> String {
+    match echo(name) {
+        Some(name) => format!("there is no {what} {name} that this account may use"),
+        None => format!("there is no {what} of the name that was given"),
     }
-    if recipients > tenant.plan.recipients_max as usize {
-        let text = format!("more than {} recipients in one message", tenant.plan.recipients_max);
-        return Err(Refusal::new(RefusalKind::TooManyRecipients, text));
-    }
-    if recipients == 0 {
-        return Err(Refusal::new(RefusalKind::BadSteering, "the message has no recipient"));
-    }
-    Ok(())
 }
 
 fn check_steering(steering: &Steering, now: Timestamp) -> Result<(), Refusal> {

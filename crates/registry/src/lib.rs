@@ -38,6 +38,6 @@ pub use share::{Crowded, Party, Shares};
 pub use snapshot::{Generation, Snapshot, SnapshotBuilder};
 pub use stream::{Stream, StreamKind};
 pub use tenant::{Plan, Tenant, TenantStatus};
-pub use throttle::{Network, Throttle, ThrottleConfig};
+pub use throttle::{Guess, Network, Setback, Throttle, ThrottleConfig};
 pub use usage::{DayCount, Usage, Used};
 pub use user::User;

@@ -5,6 +5,7 @@
 //! AUTH would be a gift to whoever wants to stop us, and slow hashing only helps against guessable secrets. The
 //! comparison takes constant time, and an unknown name costs the same hash as a known one.
 
+use crate::throttle::Guess;
 use aws_lc_rs::{constant_time, hmac};
 use mail::{ApiKeyId, Random};
 use zeroize::Zeroizing;
@@ -64,6 +65,17 @@ impl SecretKey {
 
     pub fn token_mac(&self, token: &str) -> [u8; 32] {
         self.mac(b"token\0", token)
+    }
+
+    /// By which a wrong secret is known again, for a while and in memory only.
+    pub fn guess(&self, name: &str, secret: &str) -> Guess {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in [&b"guess\0"[..], name.as_bytes(), b"\0", secret.as_bytes()] {
+            context.update(part);
+        }
+        let mut short = [0; 16];
+        short.copy_from_slice(&context.sign().as_ref()[..16]);
+        Guess(short)
     }
 
     /// Whether `computed` is what was kept. With nothing kept the work is the same and the answer is no.
@@ -135,6 +147,16 @@ mod tests {
         assert!(!SecretKey::matches(Some(&minted.mac), &key.api_key_mac(&minted.text)));
         assert!(!SecretKey::matches(None, &[0; 32]));
         assert!(!format!("{minted:?}").contains(minted.text.as_str()));
+    }
+
+    #[test]
+    fn a_guess_is_known_again_only_as_the_same_secret_of_the_same_name() {
+        let key = SecretKey::new(&[1; 32]);
+        assert_eq!(key.guess("anna", "x"), key.guess("anna", "x"));
+        for other in [key.guess("anna", "y"), key.guess("ann", "ax"), key.guess("bob", "x")] {
+            assert_ne!(key.guess("anna", "x"), other);
+        }
+        assert_ne!(key.guess("anna", "x"), SecretKey::new(&[2; 32]).guess("anna", "x"));
     }
 
     #[test]

@@ -1,15 +1,22 @@
 //! What wrong secrets cost: a growing delay, then a lock of that credential from that network. Pure.
 //!
 //! Three counts, one table. *Pair*: a credential name from a network (IPv4 /24, IPv6 /64) is slowed down and then
-//! locked. *Network*: one machine that tries many names is stopped for a minute. *Name*: many machines that try one name
-//! are stopped too. The last two do not count for a credential at a network where it was used with success, so that a
-//! stranger cannot lock the owner out. Unknown names are counted like known ones, or the delay would tell which exist.
+//! locked. *Network*: one machine that tries many names. *Name*: many machines that try one name. Unknown names are
+//! counted like known ones, or the delay would tell which exist.
 //!
-//! Two doors have one each: SMTP AUTH (`ingress/src/session.rs`) counts a wrong secret when it was seen to be wrong; the
-//! login of people (`api/src/routes/auth.rs`) counts an attempt beforehand, because many come at the same time, and
-//! takes the count back. What may surprise: the lock answers before the secret is looked at, so a right secret is
-//! refused too while it lasts. The table has a bound and forgets first what would be forgotten soonest; of a long name
-//! only the beginning counts.
+//! Who can lock whom out: nobody is locked out by what was tried under other names, or from other networks. At a door
+//! where a look at the secret is cheap (SMTP AUTH, `ingress/src/session.rs`: a keyed hash of 200 random bits) a right
+//! secret is stopped by the lock of its own pair alone (`check_pair`); network and name only make wrong ones wait
+//! (`wrong`). So that client is locked out which itself repeats wrong secrets, or whose neighbour within the /24 knows
+//! its user name and wants it; from every other network its secret goes on to work. Where a look is dear (the login of
+//! people, argon2, `api/src/routes/auth.rs`) all three stop an attempt beforehand (`check`), or guessing would cost us
+//! more than the guesser; there a pair that was used with success is not stopped by the other two. That door counts an
+//! attempt before the look, because many come at the same time, and takes the count back.
+//!
+//! What may surprise: a client that tries PLAIN and then LOGIN gives one wrong secret twice, so the same secret within
+//! a minute counts once, but makes the delay grow; what is remembered of it is a keyed hash. A lock that stops nobody
+//! with a right secret is still an answer (454) after the longest delay. The table has a bound and forgets first what
+//! would be forgotten soonest; of a long name only the beginning counts.
 
 use mail::{Instant, Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
@@ -37,9 +44,10 @@ pub struct ThrottleConfig {
     pub lock_s: u64,
     /// Failures are forgotten after so much time without another.
     pub forget_s: u64,
-    /// Wrong secrets a minute from one network, whatever the credential.
+    /// Wrong secrets a minute from one network, whatever the credential; then more of them wait, and where a look at the
+    /// secret is dear everybody there does who is not known there.
     pub failures_per_network_minute_max: u32,
-    /// Wrong secrets a minute for one credential from everywhere; only networks that it was never used from notice.
+    /// The same for one credential from everywhere.
     pub failures_per_credential_minute_max: u32,
     /// Entries of the table; the one that is forgotten soonest makes room.
     pub entries_max: usize,
@@ -78,7 +86,24 @@ struct Entry {
     locked_until: Instant,
     /// Set by a success: this network is one of the owner's.
     known: bool,
+    /// The last wrong secret of a pair, and until when the same one is no further failure.
+    last: Option<(Guess, Instant)>,
+    /// How often the same one came again: the delay grows with it.
+    repeats: u32,
     forget_at: Instant,
+}
+
+/// A keyed hash of a name and a wrong secret: tells whether it is the same again, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guess(pub [u8; 16]);
+
+/// What a wrong secret is answered with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setback {
+    /// The answer is held back so long.
+    pub delay: Duration,
+    /// In the place of the plain refusal.
+    pub locked: Option<Refusal>,
 }
 
 /// The table. One per process; the caller keeps it behind a mutex.
@@ -104,7 +129,8 @@ impl Throttle {
         Throttle { config, entries: HashMap::new(), order: BTreeSet::new() }
     }
 
-    /// Whether this name may be tried from this address now; the refusal says when to come back.
+    /// Whether this name may be tried from this address now, at a door where a look at the secret is dear. The refusal
+    /// says when to come back.
     pub fn check(&self, name: &str, peer: IpAddr, now: Instant) -> Result<(), Refusal> {
         let network = Network::of(peer);
         let pair = self.live(&Key::Pair(short(name), network), now);
@@ -115,33 +141,51 @@ impl Throttle {
                 [self.live(&Key::Network(network), now), self.live(&Key::Name(short(name)), now)]
             }
         };
-        let until = [pair].into_iter().chain(strangers).flatten().map(|entry| entry.locked_until).max();
-        match until.filter(|until| *until > now) {
-            Some(until) => Err(Refusal::new(
-                RefusalKind::CredentialLocked,
-                "too many failed attempts to authenticate from your network",
-            )
-            .with_retry_after(until.saturating_since(now))),
-            None => Ok(()),
-        }
+        unlocked([pair].into_iter().chain(strangers), now)
     }
 
-    /// A wrong secret: the answer must be held back for the duration that is returned.
+    /// The same at a door where it is cheap: only this name's own failures from this network keep a right secret out.
+    pub fn check_pair(&self, name: &str, peer: IpAddr, now: Instant) -> Result<(), Refusal> {
+        unlocked([self.live(&Key::Pair(short(name), Network::of(peer)), now)], now)
+    }
+
+    /// An attempt where a look at the secret is dear, counted as a failure: its answer must be held back for the duration
+    /// that is returned. The same secret again is as dear, so it counts again.
     pub fn failed(&mut self, name: &str, peer: IpAddr, now: Instant) -> Duration {
-        let network = Network::of(peer);
-        let forget = Duration::from_secs(self.config.forget_s);
-        let pair = self.count(Key::Pair(short(name), network), forget, now);
-        if pair >= self.config.failures_to_lock {
-            let lock = Duration::from_secs(self.config.lock_s);
-            self.lock(Key::Pair(short(name), network), now + lock);
-        }
-        if self.count_minute(Key::Network(network), now) >= self.config.failures_per_network_minute_max {
-            self.lock(Key::Network(network), now + MINUTE);
-        }
-        if self.count_minute(Key::Name(short(name)), now) >= self.config.failures_per_credential_minute_max {
-            self.lock(Key::Name(short(name)), now + MINUTE);
-        }
-        self.delay(pair)
+        let failures = self.count_pair(name, peer, now);
+        self.count_strangers(name, peer, now);
+        self.delay(failures)
+    }
+
+    /// A secret that was seen to be wrong where a look at it is cheap.
+    pub fn wrong(&mut self, name: &str, peer: IpAddr, guess: Guess, now: Instant) -> Setback {
+        let key = Key::Pair(short(name), Network::of(peer));
+        // Whether the name is known here makes no difference: strangers would hear who sends from their network.
+        let keys = [&key, &Key::Network(Network::of(peer)), &Key::Name(short(name))];
+        let locked = unlocked(keys.map(|key| self.live(key, now)), now).err();
+        let again = self
+            .live(&key, now)
+            .filter(|pair| pair.last.is_some_and(|(last, until)| last == guess && until > now));
+        let tries = match again {
+            Some(mut pair) => {
+                pair.repeats = pair.repeats.saturating_add(1);
+                self.put(key, pair);
+                pair.failures.saturating_add(pair.repeats)
+            }
+            None => {
+                let failures = self.count_pair(name, peer, now);
+                // A lock that runs is not made longer: it would last as long as anybody goes on.
+                if locked.is_none() {
+                    self.count_strangers(name, peer, now);
+                }
+                failures.saturating_add(self.remember(key, guess, now))
+            }
+        };
+        let delay = match &locked {
+            Some(_) => Duration::from_millis(self.config.delay_ms_max),
+            None => self.delay(tries),
+        };
+        Setback { delay, locked }
     }
 
     /// A right secret: the network counts as one of the owner's, earlier mistakes are forgiven.
@@ -156,7 +200,7 @@ impl Throttle {
         {
             return;
         }
-        self.put(key, Entry { failures: 0, locked_until: now, known: true, forget_at });
+        self.put(key, Entry { known: true, ..fresh(now, forget_at) });
     }
 
     /// The secret that was counted beforehand was right, or was never looked at.
@@ -180,10 +224,39 @@ impl Throttle {
         self.entries.get(key).copied().filter(|entry| entry.forget_at > now)
     }
 
+    /// One more failure of a name from a network; locks the pair when there are too many.
+    fn count_pair(&mut self, name: &str, peer: IpAddr, now: Instant) -> u32 {
+        let key = Key::Pair(short(name), Network::of(peer));
+        let failures = self.count(key.clone(), Duration::from_secs(self.config.forget_s), now);
+        if failures >= self.config.failures_to_lock {
+            self.lock(key, now + Duration::from_secs(self.config.lock_s));
+        }
+        failures
+    }
+
+    /// One more failure of a network and of a name.
+    fn count_strangers(&mut self, name: &str, peer: IpAddr, now: Instant) {
+        for (key, limit) in [
+            (Key::Network(Network::of(peer)), self.config.failures_per_network_minute_max),
+            (Key::Name(short(name)), self.config.failures_per_credential_minute_max),
+        ] {
+            if self.count_minute(key.clone(), now) >= limit {
+                self.lock(key, now + MINUTE);
+            }
+        }
+    }
+
+    /// Keeps what was tried last, and gives how often something was tried again before.
+    fn remember(&mut self, key: Key, guess: Guess, now: Instant) -> u32 {
+        let Some(mut entry) = self.live(&key, now) else { return 0 };
+        entry.last = Some((guess, now + MINUTE));
+        self.put(key, entry);
+        entry.repeats
+    }
+
     /// One more failure in a period that begins anew with each one.
     fn count(&mut self, key: Key, keep: Duration, now: Instant) -> u32 {
-        let fresh = Entry { failures: 0, locked_until: now, known: false, forget_at: now };
-        let mut entry = self.live(&key, now).unwrap_or(fresh);
+        let mut entry = self.live(&key, now).unwrap_or(fresh(now, now));
         // A lock that is over gives a few more tries, not a whole new set.
         if entry.failures >= self.config.failures_to_lock && entry.locked_until <= now {
             entry.failures = self.config.failures_to_lock / 2;
@@ -197,8 +270,7 @@ impl Throttle {
 
     /// One more failure in the minute that began with the first.
     fn count_minute(&mut self, key: Key, now: Instant) -> u32 {
-        let fresh = Entry { failures: 0, locked_until: now, known: false, forget_at: now + MINUTE };
-        let mut entry = self.live(&key, now).unwrap_or(fresh);
+        let mut entry = self.live(&key, now).unwrap_or(fresh(now, now + MINUTE));
         entry.failures = entry.failures.saturating_add(1);
         let failures = entry.failures;
         self.put(key, entry);
@@ -230,6 +302,23 @@ impl Throttle {
         };
         let doubled = self.config.delay_ms_first.saturating_mul(1u64.checked_shl(over).unwrap_or(u64::MAX));
         Duration::from_millis(doubled.min(self.config.delay_ms_max))
+    }
+}
+
+fn fresh(now: Instant, forget_at: Instant) -> Entry {
+    Entry { failures: 0, locked_until: now, known: false, last: None, repeats: 0, forget_at }
+}
+
+/// Whether none of these is locked now.
+fn unlocked(entries: impl IntoIterator<Item = Option<Entry>>, now: Instant) -> Result<(), Refusal> {
+    let until = entries.into_iter().flatten().map(|entry| entry.locked_until).max();
+    match until.filter(|until| *until > now) {
+        Some(until) => Err(Refusal::new(
+            RefusalKind::CredentialLocked,
+            "too many failed attempts to authenticate from your network",
+        )
+        .with_retry_after(until.saturating_since(now))),
+        None => Ok(()),
     }
 }
 
@@ -313,6 +402,92 @@ mod tests {
         }
         assert!(throttle.check("d", office, at(2)).is_err());
         throttle.check("c", office, at(2)).unwrap();
+    }
+
+    fn guess(number: u8) -> Guess {
+        Guess([number; 16])
+    }
+
+    #[test]
+    fn wrong_secrets_of_neighbours_stop_no_right_one() {
+        let (mut throttle, office) = (throttle(), address("203.0.113.5"));
+        for n in 0..20 {
+            throttle.wrong(&format!("tenant{n}"), office, guess(n), at(1));
+        }
+        throttle.check_pair("newcomer", office, at(2)).unwrap();
+        throttle.check_pair("tenant3", office, at(2)).unwrap();
+    }
+
+    #[test]
+    fn strangers_from_everywhere_stop_no_right_secret_at_a_new_place() {
+        let mut throttle = throttle();
+        for n in 0..100u8 {
+            throttle.wrong("c", address(&format!("10.0.{n}.1")), guess(n), at(1));
+        }
+        throttle.check_pair("c", address("10.200.0.1"), at(2)).unwrap();
+    }
+
+    #[test]
+    fn guessing_goes_on_slowly_where_a_network_or_a_name_is_locked() {
+        let (mut throttle, peer) = (throttle(), address("192.0.2.7"));
+        for n in 0..10 {
+            let setback = throttle.wrong(&format!("name{n}"), peer, guess(n), at(1));
+            assert_eq!((setback.delay, setback.locked), (Duration::ZERO, None), "{n}");
+        }
+        throttle.succeeded("known", peer, at(1));
+        let of_known = throttle.wrong("known", peer, guess(10), at(2));
+        let of_network = throttle.wrong("name10", peer, guess(10), at(2));
+        assert_eq!(of_known, of_network);
+        for n in 0..10u8 {
+            throttle.wrong("c", address(&format!("10.0.{n}.1")), guess(n), at(2));
+        }
+        let of_name = throttle.wrong("c", address("10.200.0.1"), guess(10), at(3));
+        for setback in [of_network, of_name] {
+            assert_eq!(setback.delay, Duration::from_secs(8));
+            assert_eq!(setback.locked.unwrap().kind, RefusalKind::CredentialLocked);
+        }
+    }
+
+    #[test]
+    fn a_lock_of_a_network_ends_however_long_others_go_on() {
+        let (mut throttle, peer) = (throttle(), address("192.0.2.7"));
+        for n in 0..65u64 {
+            throttle.wrong(&format!("name{n}"), peer, guess(n as u8), at(n));
+        }
+        assert!(throttle.check("stranger", peer, at(69)).is_ok());
+        // Whoever guesses under one name is locked there, whatever else is.
+        for n in 0..8 {
+            throttle.wrong("c", peer, guess(n), at(100));
+        }
+        assert!(throttle.check_pair("c", peer, at(100)).is_err());
+    }
+
+    #[test]
+    fn the_same_wrong_secret_within_a_minute_counts_once_and_is_slowed_down() {
+        let (mut throttle, peer) = (throttle(), address("192.0.2.7"));
+        let delays: Vec<u64> =
+            (0..59).map(|n| throttle.wrong("c", peer, guess(1), at(n)).delay.as_millis() as u64).collect();
+        assert_eq!(delays[..8], [0, 0, 500, 1000, 2000, 4000, 8000, 8000]);
+        throttle.check("c", peer, at(59)).unwrap();
+        // After a minute it is one more; in the end a client that knows nothing else is locked.
+        let counted = (1..10).find(|n| {
+            throttle.wrong("c", peer, guess(1), at(n * 60));
+            throttle.check_pair("c", peer, at(n * 60)).is_err()
+        });
+        assert_eq!(counted, Some(7));
+    }
+
+    #[test]
+    fn another_secret_or_another_name_is_another_failure() {
+        let (mut throttle, peer) = (throttle(), address("192.0.2.7"));
+        for n in 0..8 {
+            throttle.wrong("c", peer, guess(n % 2), at(1));
+        }
+        assert!(throttle.check_pair("c", peer, at(1)).is_err());
+        for n in 0..2 {
+            throttle.wrong(&format!("name{n}"), peer, guess(7), at(1));
+        }
+        assert!(throttle.check("stranger", peer, at(1)).is_err());
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! The unit is a recipient. A charge is all or nothing: every limit is looked at before one is touched. A message
 //! with more recipients than a second's burst is taken when the rate is free and paid off afterwards; refusing it
-//! for ever would be a limit nobody set. Days are UTC. Kept by each node; `restore` fills in what the tables know
-//! after a restart, so that a restart is not a new day.
+//! for ever would be a limit nobody set; one with more than a day's is refused before it comes here
+//! (`Snapshot::may_have_recipients`). Days are UTC. Kept by each node; `restore` fills in what the tables know after a
+//! restart, so that a restart is not a new day.
 
 use crate::credential::Limits;
 use crate::tenant::Plan;

@@ -247,6 +247,41 @@ fn size_and_recipients_are_bounded_by_the_plan() {
 }
 
 #[test]
+fn more_recipients_than_a_day_allows_are_never_told_to_come_back() {
+    let plan = Plan { per_day: Some(5), ..Plan::default() };
+    let with = |credential: Credential, recipients| {
+        let snapshot = builder(TenantStatus::Active, plan.clone()).credential(credential).build();
+        Case { envelope: envelope("a@one.example", recipients), ..Case::of(snapshot) }
+    };
+    let refusal = with(credential(), 6).admit().unwrap_err();
+    assert_eq!((refusal.kind, refusal.retry_after), (RefusalKind::TooManyRecipients, None));
+    assert!(refusal.public().contains("this account may send to 5 recipients a day"), "{refusal:?}");
+    assert!(with(credential(), 5).admit().is_ok());
+    let limits = Limits { per_day: Some(2), ..Limits::default() };
+    let refusal = with(Credential { limits, ..credential() }, 3).admit().unwrap_err();
+    assert_eq!((refusal.kind, refusal.retry_after), (RefusalKind::TooManyRecipients, None));
+    assert!(refusal.public().contains("this credential may send to 2 recipients a day"), "{refusal:?}");
+    // Nothing at all a day: no message is small enough, so it is the limit that is told.
+    let limits = Limits { per_day: Some(0), ..Limits::default() };
+    assert_eq!(with(Credential { limits, ..credential() }, 1).refused(), RefusalKind::QuotaExhausted);
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_repeated_if_it_is_plain() {
+    let refused = |steering| Case { steering, ..Case::new() }.admit().unwrap_err().public().to_owned();
+    let stream = |name: &str| refused(Steering { stream: Some(name.to_owned()), ..Steering::default() });
+    let pool = |name: &str| refused(Steering { pool: Some(name.to_owned()), ..Steering::default() });
+    assert_eq!(stream("nowhere"), "there is no stream nowhere that this account may use");
+    assert_eq!(pool("nowhere"), "there is no pool nowhere that this account may use");
+    // Whether somebody else has one of that name is not told.
+    assert_eq!(pool("theirs"), "there is no pool theirs that this account may use");
+    for odd in ["no where", "n\u{f6}where", "a\r\nb", &"x".repeat(65)] {
+        assert_eq!(stream(odd), "there is no stream of the name that was given");
+        assert_eq!(pool(odd), "there is no pool of the name that was given");
+    }
+}
+
+#[test]
 fn steering_that_cannot_be_used_is_refused() {
     let refused = |steering: Steering| Case { steering, ..Case::new() }.refused();
     let text = |text: &str| Some(text.to_owned());

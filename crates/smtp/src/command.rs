@@ -1,10 +1,11 @@
 //! One command line into one `Command` (RFC 5321 §4.1.1 and the extensions offered here).
 //!
-//! Refuses whatever has two readings; an error carries the reply code it deserves and never the client's own
-//! words. Paths and parameters are parsed here too: after this nothing looks at text again. What may surprise: a
+//! Refuses whatever has two readings; an error carries the reply code it deserves and none of the client's own
+//! words but the keyword of a parameter. Paths and parameters are parsed here too: after this nothing looks at text again. What may surprise: a
 //! space after `FROM:` and `TO:` is let pass, as every large server does.
 
-use crate::parameter::{self, MailParameters, RcptParameters};
+use crate::extension::Extension;
+use crate::parameter::{self, Keyword, MailParameters, RcptParameters};
 use mail::{AddressError, EnhancedStatus, ForwardPath, Reply, ReversePath};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +60,10 @@ pub enum CommandError {
     ChunkSize,
     ReversePath(AddressError),
     ForwardPath(AddressError),
-    /// A parameter that is not offered.
-    UnknownParameter,
+    /// A parameter that we do not know.
+    UnknownParameter(Option<Keyword>),
+    /// A parameter of an extension that is not offered here, or not yet.
+    NotOffered(Extension),
     /// A parameter that is offered, twice or with a value it cannot have.
     BadParameter(&'static str),
     /// An address that needs SMTPUTF8, without it (RFC 6531 §3.5).
@@ -82,8 +85,13 @@ impl CommandError {
             CommandError::ChunkSize => reply(501, (5, 5, 4), "expected BDAT size [LAST]; closing"),
             CommandError::ReversePath(error) => reply(501, (5, 1, 7), &error.to_string()),
             CommandError::ForwardPath(error) => reply(501, (5, 1, 3), &error.to_string()),
-            CommandError::UnknownParameter => {
-                reply(555, (5, 5, 4), "parameter not recognized or not offered")
+            CommandError::UnknownParameter(None) => reply(555, (5, 5, 4), "parameter not recognized"),
+            CommandError::UnknownParameter(Some(keyword)) => {
+                reply(555, (5, 5, 4), &format!("parameter {} not recognized", keyword.as_str()))
+            }
+            CommandError::NotOffered(extension) => {
+                let text = format!("a parameter needs {}, which is not offered here", extension.keyword());
+                reply(555, (5, 5, 4), &text)
             }
             CommandError::BadParameter(name) => {
                 reply(501, (5, 5, 4), &format!("{name} was given twice or has a value it cannot have"))

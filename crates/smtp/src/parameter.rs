@@ -9,6 +9,8 @@ use mail::{BodyKind, DsnReturn, Notify};
 
 /// RFC 3461 §4.4.
 const ENVELOPE_ID_OCTETS_MAX: usize = 100;
+/// Octets of an unknown keyword that is repeated.
+const KEYWORD_OCTETS_MAX: usize = 20;
 /// RFC 3461 §4.2.
 const ORIGINAL_RECIPIENT_OCTETS_MAX: usize = 500;
 
@@ -29,6 +31,29 @@ pub struct RcptParameters {
     pub notify: Option<Notify>,
     pub original: Option<String>,
     pub needs: Extensions,
+}
+
+/// A keyword that we do not know, as a reply repeats it: letters, digits and hyphens only (RFC 5321 §4.1.2), and short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keyword {
+    octets: [u8; KEYWORD_OCTETS_MAX],
+    length: usize,
+}
+
+impl Keyword {
+    pub(crate) fn of(text: &str) -> Option<Keyword> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        if text.is_empty() || !text.bytes().all(legal) {
+            return None;
+        }
+        let mut octets = [0; KEYWORD_OCTETS_MAX];
+        octets.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        Some(Keyword { octets, length: text.len() })
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.octets[..self.length]).unwrap_or_default()
+    }
 }
 
 /// One to twenty digits that fit.
@@ -69,7 +94,7 @@ pub(crate) fn parse_mail(text: &str) -> Result<MailParameters, CommandError> {
             flag("AUTH", &mut auth_given, value.filter(|v| *v != "<>" && !is_xtext(v)))?;
             Extension::Auth
         } else {
-            return Err(CommandError::UnknownParameter);
+            return Err(CommandError::UnknownParameter(Keyword::of(keyword)));
         };
         parameters.needs = parameters.needs.with(need);
     }
@@ -85,7 +110,7 @@ pub(crate) fn parse_rcpt(text: &str) -> Result<RcptParameters, CommandError> {
             let original = value.filter(|v| is_original_recipient(v)).map(str::to_owned);
             once("ORCPT", &mut parameters.original, original)?;
         } else {
-            return Err(CommandError::UnknownParameter);
+            return Err(CommandError::UnknownParameter(Keyword::of(keyword)));
         }
         parameters.needs = parameters.needs.with(Extension::Dsn);
     }
@@ -212,7 +237,11 @@ mod tests {
         }
         let long = format!(" ENVID={}", "a".repeat(101));
         assert_eq!(parse_mail(&long), Err(CommandError::BadParameter("ENVID")));
-        assert_eq!(parse_mail(" X-OTHER=1"), Err(CommandError::UnknownParameter));
+        assert_eq!(parse_mail(" X-OTHER=1"), Err(CommandError::UnknownParameter(Keyword::of("X-OTHER"))));
+        for odd in ["X_OTHER", "X\u{1b}", "\u{e4}", "=1", &"X".repeat(21)] {
+            assert_eq!(parse_rcpt(&format!(" {odd}")), Err(CommandError::UnknownParameter(None)), "{odd}");
+        }
+        assert_eq!(Keyword::of("X-OTHER").unwrap().as_str(), "X-OTHER");
         for text in [
             " NOTIFY=",
             " NOTIFY=NEVER,SUCCESS",

@@ -112,7 +112,7 @@ impl Pipe {
                 assert!(username == "anna" && password.reveal() == "secret");
                 server::Answer::CredentialOk
             }
-            server::Action::CheckReversePath(_) => server::Answer::ReversePathOk,
+            server::Action::CheckReversePath { .. } => server::Answer::ReversePathOk,
             server::Action::CheckRecipient(path) => {
                 if path.mailbox().local_part().as_str() == "unknown" {
                     server::Answer::Refused(Refusal::new(RefusalKind::NoSuchRecipient, "no such recipient"))
@@ -270,7 +270,9 @@ fn converse(pieces: &[&[u8]]) -> (String, Vec<String>) {
                 }
                 server::Action::StartTls => ("starttls".to_owned(), server::Answer::TlsFailed),
                 server::Action::CheckCredential { username, .. } => (username, server::Answer::CredentialOk),
-                server::Action::CheckReversePath(path) => (path.to_string(), server::Answer::ReversePathOk),
+                server::Action::CheckReversePath { path, .. } => {
+                    (path.to_string(), server::Answer::ReversePathOk)
+                }
                 server::Action::CheckRecipient(path) => (path.to_string(), server::Answer::RecipientOk),
                 server::Action::Accept(transaction) => {
                     // What the machine promises of every message, whatever the client did.

@@ -199,6 +199,35 @@ async fn a_batch_is_one_message_for_each_and_ends_where_the_quota_ends() {
 }
 
 #[tokio::test]
+async fn more_recipients_than_a_day_allows_and_a_field_that_steers_nothing_are_refused_for_good() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let operator = house.operator().await;
+    house.call("PUT", &client.path("/quotas"), &operator, Some(json!({"per_day": 2}))).await.expect(200);
+    let to = ["a@example.org", "b@example.org", "c@example.org"];
+    let message = |to: &[&str]| json!({"from": "n@a.example", "to": to, "subject": "Hi", "text": "x"});
+    let answer = send(&house, &client, message(&to)).await;
+    assert_eq!(answer.problem(422), "too_many_recipients");
+    assert!(!answer.headers.contains_key("retry-after"));
+
+    let mut steered = message(&to[..1]);
+    steered["headers"] = json!({"X-Posthouse-Steam": "marketing"});
+    let answer = send(&house, &client, steered).await.expect(422);
+    assert_eq!(answer["errors"][0]["pointer"], "/headers/X-Posthouse-Steam", "{answer}");
+    let raw = "X-Posthouse-Steam: marketing\nFrom: n@a.example\nTo: b@example.org\n\nbody";
+    assert_eq!(
+        send(&house, &client, json!({"raw": STANDARD.encode(raw)})).await.problem(422),
+        "bad_steering"
+    );
+    let named = raw.replace("Steam", "Stream");
+    send(&house, &client, json!({"raw": STANDARD.encode(named)})).await.expect(202);
+    let (record, body) = accepted(&house).await.remove(0);
+    assert!(body.ends_with("\r\n\r\nbody\r\n") && !body.contains("X-Posthouse"), "{body}");
+    assert_eq!(record.size, body.len() as u64);
+    send(&house, &client, message(&to[..1])).await.expect(202);
+}
+
+#[tokio::test]
 async fn without_room_for_mail_a_call_is_refused_as_just_that_and_may_be_repeated() {
     let house = House::open_without_room().await;
     let client = house.ready_client("a.example").await;

@@ -109,7 +109,7 @@ async fn serve(stream: TcpStream, peer: IpAddr, site: Site, acceptor: TlsAccepto
                     Err(_) => return,
                 },
                 Action::CheckCredential { .. } => unreachable!("an inbound session has no AUTH"),
-                Action::CheckReversePath(_) => Answer::ReversePathOk,
+                Action::CheckReversePath { .. } => Answer::ReversePathOk,
                 Action::CheckRecipient(_) => Answer::RecipientOk,
                 Action::Accept(transaction) => {
                     site.arrivals.lock().unwrap().push(arrival(&transaction, encrypted, peer));

@@ -78,6 +78,26 @@ async fn a_signature_of_a_third_party_stays() {
 }
 
 #[tokio::test]
+async fn a_signature_of_a_third_party_stays_beside_one_in_our_own_name() {
+    let world = World::new().await;
+    let signature = |domain: &str| format!("DKIM-Signature: v=1; d={domain}; s=x; b=x\r\n");
+    let mail = format!(
+        "{}{}{}{}{}",
+        signature("partner.example"),
+        signature("Client.example"),
+        signature("shared.posthouse.test"),
+        signature("sub.client.example"),
+        message("a@client.example")
+    );
+    world.log_in().await.submit("a@client.example", &["anna@example.org"], &mail).await;
+    let raw = world.accepted().await.1;
+    for kept in ["partner.example", "sub.client.example"] {
+        assert!(raw.contains(&signature(kept)), "{kept}: {raw}");
+    }
+    assert_eq!(raw.matches("s=x;").count(), 2, "{raw}");
+}
+
+#[tokio::test]
 async fn a_client_that_signs_for_a_domain_without_a_key_of_ours_keeps_its_signature() {
     let world = World::with(|plan| plan.registry.domains[0].keys.clear()).await;
     let mail = format!("DKIM-Signature: v=1; d=client.example; s=x; b=x\r\n{}", message("a@client.example"));

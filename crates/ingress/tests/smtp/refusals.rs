@@ -62,13 +62,46 @@ async fn wrong_secrets_lock_the_credential_for_this_network() {
     })
     .await;
     let mut client = world.encrypted().await;
-    for _ in 0..3 {
-        client.expect(&Client::plain("client", "wrong"), "535 5.7.8").await;
+    for password in ["wrong", "more wrong", "most wrong"] {
+        client.expect(&Client::plain("client", password), "535 5.7.8").await;
     }
     let reply = client.expect(&Client::plain("client", PASSWORD), "454 4.7.0").await;
     assert!(reply.contains("retry in"), "{reply}");
     // Another credential of the same network is not meant.
     client.expect(&Client::plain("other", "wrong"), "535 5.7.8").await;
+}
+
+#[tokio::test]
+async fn wrong_secrets_of_neighbours_do_not_keep_a_right_one_out() {
+    let world = World::with(|plan| {
+        plan.config.throttle.failures_per_network_minute_max = 3;
+        plan.config.throttle.failures_per_credential_minute_max = 3;
+        plan.config.session.credential_failures_max = 100;
+    })
+    .await;
+    let mut client = world.encrypted().await;
+    for name in ["one", "two", "three"] {
+        client.expect(&Client::plain(name, "wrong"), "535 5.7.8").await;
+    }
+    // Who guesses on is told to come back; unknown and known names hear the same.
+    let unknown = client.expect(&Client::plain("four", "wrong"), "454 4.7.0").await;
+    let known = client.expect(&Client::plain("client", "wrong"), "454 4.7.0").await;
+    assert_eq!(unknown, known);
+    client.expect(&Client::plain("client", PASSWORD), "235 2.7.0").await;
+}
+
+#[tokio::test]
+async fn a_client_that_tries_two_mechanisms_gave_one_wrong_secret() {
+    let world = World::with(|plan| {
+        plan.config.throttle.failures_to_lock = 3;
+        plan.config.session.credential_failures_max = 100;
+    })
+    .await;
+    let mut client = world.encrypted().await;
+    for password in ["wrong", "wrong", "also wrong", "also wrong"] {
+        client.expect(&Client::plain("client", password), "535 5.7.8").await;
+    }
+    client.expect(&Client::plain("client", PASSWORD), "235 2.7.0").await;
 }
 
 #[tokio::test]
@@ -152,6 +185,22 @@ async fn a_recipient_over_the_plan_is_refused_when_it_is_named() {
 }
 
 #[tokio::test]
+async fn a_recipient_that_no_day_has_room_for_is_refused_when_it_is_named() {
+    let world = World::with(|plan| {
+        plan.registry.tenant.plan.per_day = Some(5);
+        plan.registry.credentials[0].limits = Limits { per_day: Some(2), ..Limits::default() };
+    })
+    .await;
+    let mut client = world.log_in().await;
+    client.expect("MAIL FROM:<a@client.example>", "250").await;
+    client.expect("RCPT TO:<a@example.org>", "250").await;
+    client.expect("RCPT TO:<b@example.org>", "250").await;
+    let reply = client.expect("RCPT TO:<c@example.org>", "452 4.5.3").await;
+    assert!(reply.contains("this credential may send to 2 recipients a day; send to the rest in"), "{reply}");
+    client.expect("DATA", "354").await;
+}
+
+#[tokio::test]
 async fn a_paused_tenant_waits_and_a_closing_one_does_not() {
     let mut world = World::new().await;
     let mut client = world.log_in().await;
@@ -186,7 +235,8 @@ async fn size_recipients_header_and_line_limits_have_their_codes() {
     let mut client = world.log_in().await;
     client.expect("MAIL FROM:<a@client.example> SIZE=4001", "552 5.3.4").await;
     let long = format!("{}{}", message("a@client.example"), "x".repeat(70).add_line().repeat(60));
-    assert!(client.submit("a@client.example", TO, &long).await.starts_with("552 5.3.4"));
+    let reply = client.submit("a@client.example", TO, &long).await;
+    assert!(reply.starts_with("552 5.3.4") && reply.contains("larger than 4000 octets"), "{reply}");
     client.expect("RSET", "250").await;
     client.expect("MAIL FROM:<a@client.example>", "250").await;
     client.expect("RCPT TO:<a@example.org>", "250").await;
@@ -194,10 +244,11 @@ async fn size_recipients_header_and_line_limits_have_their_codes() {
     client.expect("RCPT TO:<c@example.org>", "452 4.5.3").await;
     client.expect("RSET", "250").await;
     let header = format!("{}{}", "X-A: b\r\n".repeat(300), message("a@client.example"));
-    assert!(client.submit("a@client.example", TO, &header).await.starts_with("55"));
+    let reply = client.submit("a@client.example", TO, &header).await;
+    assert!(reply.starts_with("554 5.6.0") && reply.contains("longer than 2000 octets"), "{reply}");
     let line = format!("{}{}\r\n", message("a@client.example"), "x".repeat(999));
     let reply = world.log_in().await.submit("a@client.example", TO, &line).await;
-    assert!(reply.starts_with("554 5.6.0"), "{reply}");
+    assert!(reply.starts_with("554 5.6.0") && reply.contains("longer than 998 octets"), "{reply}");
     let hops = format!("{}{}", "Received: x\r\n".repeat(4), message("a@client.example"));
     let reply = world.log_in().await.submit("a@client.example", TO, &hops).await;
     assert!(reply.starts_with("554 5.4.6"), "{reply}");
@@ -211,6 +262,10 @@ async fn a_plan_may_allow_less_than_the_house() {
     })
     .await;
     assert!(refused(&world, "a@client.example", &message("a@client.example")).await.starts_with("552 5.3.4"));
+    let mut client = world.log_in().await;
+    let reply = client.expect("MAIL FROM:<a@client.example> SIZE=51", "552 5.3.4").await;
+    assert!(reply.contains("50 octets"), "{reply}");
+    client.expect("MAIL FROM:<a@client.example> SIZE=50", "250").await;
     let mut world = world;
     world.change_registry(|registry| registry.tenant.plan.message_octets_max = 5_000);
     let mut client = world.log_in().await;
@@ -238,6 +293,7 @@ async fn steering_that_cannot_be_followed_is_refused() {
         ("X-Posthouse-Send-At: soon\r\n", "554 5.6.0"),
         ("X-Posthouse-Send-At: 2027-11-23T09:14:09Z\r\n", "554 5.6.0"),
         ("X-Posthouse-Metadata: {\r\n", "554 5.6.0"),
+        ("X-Posthouse-Steam: marketing\r\n", "554 5.6.0"),
         ("Subject: second\r\n", "554 5.6.0"),
     ] {
         let reply =

@@ -1,9 +1,9 @@
 //! Changing the header section of a raw message without touching the rest.
 //!
-//! An `Edit` removes fields by name and puts new ones on top; every other octet stays as it was, so signatures and
+//! An `Edit` removes fields, by name or one alone, and puts new ones on top; every other octet stays as it was, so signatures and
 //! odd folding survive. A field that is added is checked: nobody's value can end a line and start another field.
 
-use super::header::HeaderSection;
+use super::header::{Field, HeaderSection};
 
 /// Octets of a field that we add, its folding included.
 pub const FIELD_OCTETS_MAX: usize = 16 * 1024;
@@ -23,6 +23,8 @@ pub enum FieldError {
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
     removed: Vec<String>,
+    /// By where they begin in their message.
+    removed_at: Vec<usize>,
     /// In the order they were given; the last one ends up on top, as trace fields do.
     prepended: Vec<String>,
 }
@@ -35,6 +37,12 @@ impl Edit {
     /// Removes every field of that name.
     pub fn remove(&mut self, name: &str) -> &mut Edit {
         self.removed.push(name.to_ascii_lowercase());
+        self
+    }
+
+    /// Removes this field and leaves others of its name. The edit is then for the section that it is of.
+    pub fn remove_field(&mut self, field: &Field<'_>) -> &mut Edit {
+        self.removed_at.push(field.range().start);
         self
     }
 
@@ -63,7 +71,9 @@ impl Edit {
             header.extend_from_slice(field.as_bytes());
         }
         for field in section.fields() {
-            if !self.removed.iter().any(|name| field.is(name)) {
+            let goes = self.removed.iter().any(|name| field.is(name))
+                || self.removed_at.contains(&field.range().start);
+            if !goes {
                 header.extend_from_slice(field.raw());
                 // The last field of a message without body may lack its line end.
                 if !field.raw().ends_with(b"\r\n") {
@@ -133,6 +143,15 @@ mod tests {
         let wanted = b"DKIM-Signature: v=1;\r\n\tb=x\r\nReceived: here\r\nDate: now\r\nSubject:  odd \t\r\n\tfolding \r\nTo: y\r\n\r\nbody\xff\r\n";
         assert_eq!(edit.apply(&section(raw)), wanted);
         assert_eq!(edit.apply_header(&section(raw)).len(), wanted.len() - b"body\xff\r\n".len());
+    }
+
+    #[test]
+    fn one_field_can_go_and_others_of_its_name_stay() {
+        let raw = b"X-Tag: a\r\nX-Tag: b\r\n c\r\nX-Tag: d\r\n\r\nX-Tag: body\r\n";
+        let section = section(raw);
+        let mut edit = Edit::new();
+        edit.remove_field(&section.fields()[1]);
+        assert_eq!(edit.apply(&section), b"X-Tag: a\r\nX-Tag: d\r\n\r\nX-Tag: body\r\n");
     }
 
     #[test]

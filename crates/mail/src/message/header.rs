@@ -35,6 +35,10 @@ pub enum MalformedMessage {
     LongLine(usize),
     #[error("line {0} of the header section is neither a field nor the continuation of one")]
     NotAField(usize),
+    #[error(
+        "line {0} of the header section has a space before the colon; the name of a field ends right before it"
+    )]
+    SpaceBeforeColon(usize),
     #[error("line {0} of the header section has only spaces")]
     BlankContinuation(usize),
     #[error("line {0} of the header section has a bare CR, a bare LF or a NUL")]
@@ -123,7 +127,7 @@ impl<'a> HeaderSection<'a> {
                 if fields.len() == limits.fields_max {
                     return Err(MalformedMessage::ManyFields(limits.fields_max));
                 }
-                let name = field_name(line).ok_or(MalformedMessage::NotAField(line_number))?;
+                let name = field_name(line).ok_or_else(|| not_a_field(line, line_number))?;
                 fields.push(Field { name, raw: &raw[offset..next], range: offset..next });
             }
             offset = next;
@@ -242,6 +246,7 @@ impl MalformedMessage {
             | MalformedMessage::ManyFields(_)
             | MalformedMessage::LongLine(_)
             | MalformedMessage::NotAField(_)
+            | MalformedMessage::SpaceBeforeColon(_)
             | MalformedMessage::BlankContinuation(_)
             | MalformedMessage::BareControl(_) => RefusalKind::MessageMalformed,
         };
@@ -277,6 +282,14 @@ fn field_name(line: &[u8]) -> Option<&str> {
     if legal { std::str::from_utf8(name).ok() } else { None }
 }
 
+/// The one mistake that can be named: everything else may be a body that has no header section.
+fn not_a_field(line: &[u8], number: usize) -> MalformedMessage {
+    let name = memchr::memchr(b':', line).map_or(&b""[..], |colon| &line[..colon]);
+    let trimmed = name.trim_ascii_end();
+    let spaced = trimmed.len() < name.len() && field_name(&[trimmed, b":"].concat()).is_some();
+    if spaced { MalformedMessage::SpaceBeforeColon(number) } else { MalformedMessage::NotAField(number) }
+}
+
 const fn is_wsp(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
@@ -297,7 +310,10 @@ mod tests {
         for (raw, why) in [
             (&b"From a@b.example Mon\r\nSubject: x\r\n\r\n"[..], NotAField(1)),
             (b" folded: nothing\r\n\r\n", NotAField(1)),
-            (b"Subject : x\r\n\r\n", NotAField(1)),
+            (b"Subject : x\r\n\r\n", SpaceBeforeColon(1)),
+            (b"A: 1\r\nX-A\t : b\r\n\r\n", SpaceBeforeColon(2)),
+            (b"Dear Anna : hello\r\n\r\n", NotAField(1)),
+            (b" : x\r\n\r\n", NotAField(1)),
             (b"Subject: x\r\nno colon here\r\n\r\n", NotAField(2)),
             (b": x\r\n\r\n", NotAField(1)),
             ("Sübject: x\r\n\r\n".as_bytes(), NotAField(1)),

@@ -50,7 +50,7 @@ pub(super) fn begin(mechanism: &str, initial: Option<&[u8]>, peer: &mut Peer) ->
             None => challenge(Challenge::LoginUsername, USERNAME_PROMPT, peer),
         }
     } else {
-        peer.complain(504, "5.5.4 mechanism not offered");
+        peer.complain(504, "5.5.4 mechanism not offered; there are PLAIN and LOGIN");
         State::Ready
     }
 }
@@ -79,7 +79,7 @@ pub(super) fn accepted(peer: &mut Peer) -> State {
 
 pub(super) fn refused(refusal: &Refusal, peer: &mut Peer) -> State {
     peer.reply(&refusal.to_reply());
-    if refusal.kind == RefusalKind::BadCredential {
+    if matches!(refusal.kind, RefusalKind::BadCredential | RefusalKind::CredentialLocked) {
         peer.count_wrong_secret();
     }
     State::Ready

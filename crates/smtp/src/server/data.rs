@@ -8,8 +8,10 @@ use super::state::{Open, Question, State};
 use super::{Action, Transaction};
 use crate::data::{ChunkReader, DataError, DataReader, Progress};
 use crate::extension::Extension;
+use crate::limits::Limits;
 use ::mail::{BodyKind, Refusal, RefusalKind, Reply};
 use bytes::Bytes;
+use std::borrow::Cow;
 
 /// A chunk that is coming.
 pub(super) enum Chunk {
@@ -22,7 +24,7 @@ pub(super) enum Chunk {
     /// Read, thrown away and then refused; the session goes on in `then`.
     Drop {
         code: u16,
-        text: &'static str,
+        text: Cow<'static, str>,
         octets: u64,
         remaining: u64,
         then: Box<State>,
@@ -49,7 +51,7 @@ pub(super) fn read(reader: &mut DataReader, octets: &[u8], peer: &mut Peer) -> P
     let octets = &octets[..octets.len().min(usize::try_from(patience).unwrap_or(usize::MAX))];
     let progress = reader.read(octets);
     if progress == Progress::More && octets.len() as u64 == patience {
-        peer.reply(&refusal(DataError::MessageTooLong).to_reply());
+        peer.reply(&refusal(DataError::MessageTooLong, &peer.config.limits).to_reply());
         peer.closing = true;
     }
     progress
@@ -63,11 +65,17 @@ pub(super) fn end(open: Open, reader: DataReader, peer: &mut Peer) -> State {
 /// BDAT in any state.
 pub(super) fn chunk(state: State, octets: u64, last: bool, peer: &mut Peer) -> State {
     if octets > 2 * peer.config.limits.message_octets_max as u64 {
-        peer.reply(&refusal(DataError::MessageTooLong).to_reply());
+        peer.reply(&refusal(DataError::MessageTooLong, &peer.config.limits).to_reply());
         return State::Closing;
     }
     let limits = &peer.config.limits;
-    let drop = |code, text, then| Chunk::Drop { code, text, octets, remaining: octets, then: Box::new(then) };
+    let drop = |code, text: &'static str, then| Chunk::Drop {
+        code,
+        text: text.into(),
+        octets,
+        remaining: octets,
+        then: Box::new(then),
+    };
     let chunk = match state {
         state if !peer.offers(Extension::Chunking) => drop(502, "5.5.1 not offered", state),
         State::Rcpt(open) => {
@@ -87,7 +95,8 @@ pub(super) fn chunk(state: State, octets: u64, last: bool, peer: &mut Peer) -> S
     let chunk = match chunk {
         // A chunk that will not fit ends the transaction; the ones behind it find no transaction.
         Chunk::Keep { reader, .. } if !reader.has_room(octets) => {
-            drop(552, "5.3.4 the message is too long", State::Ready)
+            let text = format!("5.3.4 {}", too_long(limits)).into();
+            Chunk::Drop { code: 552, text, octets, remaining: octets, then: Box::new(State::Ready) }
         }
         chunk => chunk,
     };
@@ -132,7 +141,7 @@ pub(super) fn end_chunk(chunk: Chunk, peer: &mut Peer) -> State {
             offer(open, result, true, peer)
         }
         Chunk::Drop { code, text, then, .. } => {
-            peer.complain(code, text);
+            peer.complain(code, &text);
             *then
         }
     }
@@ -147,7 +156,7 @@ pub(super) fn accepted(reply: &Reply, peer: &mut Peer) -> State {
 fn offer(open: Open, result: Result<Bytes, DataError>, via_bdat: bool, peer: &mut Peer) -> State {
     let raw = match result {
         Ok(raw) => raw,
-        Err(error) => return State::Ready.refuse(&refusal(error), peer),
+        Err(error) => return State::Ready.refuse(&refusal(error, &peer.config.limits), peer),
     };
     let mut envelope = open.envelope;
     if envelope.body == BodyKind::SevenBit && !raw.is_ascii() {
@@ -183,15 +192,24 @@ fn protocol(smtputf8: bool, peer: &Peer) -> &'static str {
     }
 }
 
-fn refusal(error: DataError) -> Refusal {
-    let malformed = |text| Refusal::new(RefusalKind::MessageMalformed, text);
+fn refusal(error: DataError, limits: &Limits) -> Refusal {
+    let malformed = |text: &str| Refusal::new(RefusalKind::MessageMalformed, text);
     match error {
         DataError::BareLineEnding => {
             malformed("a line of the message ends with CR or LF alone and not with CR LF")
         }
         DataError::Nul => malformed("the message has a NUL"),
-        DataError::LineTooLong => malformed("a line of the message is too long"),
-        DataError::HeaderTooLong => malformed("the header section of the message is too long"),
-        DataError::MessageTooLong => Refusal::new(RefusalKind::MessageTooLarge, "the message is too long"),
+        DataError::LineTooLong => {
+            malformed(&format!("a line of the message is longer than {} octets", limits.text_line_octets_max))
+        }
+        DataError::HeaderTooLong => malformed(&format!(
+            "the header section of the message is longer than {} octets",
+            limits.header_octets_max
+        )),
+        DataError::MessageTooLong => Refusal::new(RefusalKind::MessageTooLarge, too_long(limits)),
     }
+}
+
+fn too_long(limits: &Limits) -> String {
+    format!("the message is larger than {} octets", limits.message_octets_max)
 }

@@ -20,16 +20,16 @@ pub(super) fn begin(reverse_path: ReversePath, parameters: MailParameters, peer:
         peer.close_with("4.7.0 enough messages for one connection; connect again");
         return State::Closing;
     }
-    if parameters.needs.iter().any(|extension| !peer.offers(extension)) {
-        peer.complain_with(&CommandError::UnknownParameter.to_reply());
+    if let Some(extension) = parameters.needs.iter().find(|extension| !peer.offers(*extension)) {
+        peer.complain_with(&CommandError::NotOffered(extension).to_reply());
         return State::Ready;
     }
     let octets_max = peer.config.limits.message_octets_max;
     if parameters.size.is_some_and(|size| size > octets_max as u64) {
-        let text = format!("the message may have {octets_max} octets");
+        let text = format!("the message is larger than {octets_max} octets");
         return State::Ready.refuse(&Refusal::new(RefusalKind::MessageTooLarge, text), peer);
     }
-    peer.ask(Action::CheckReversePath(reverse_path.clone()));
+    peer.ask(Action::CheckReversePath { path: reverse_path.clone(), size: parameters.size });
     let envelope = Envelope {
         reverse_path,
         recipients: Vec::new(),

@@ -93,7 +93,11 @@ pub enum Action {
     /// Answer `CredentialOk` or `Refused`. The shell may delay the answer to slow down guessing.
     CheckCredential { username: String, password: Password },
     /// Answer `ReversePathOk` or `Refused`.
-    CheckReversePath(ReversePath),
+    CheckReversePath {
+        path: ReversePath,
+        /// As the client declared it (RFC 1870), within the limits of the session.
+        size: Option<u64>,
+    },
     /// Answer `RecipientOk` or `Refused`.
     CheckRecipient(ForwardPath),
     /// The whole message. Answer `Accepted` only when it is durable, else `Refused`.

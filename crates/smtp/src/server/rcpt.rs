@@ -16,8 +16,10 @@ pub(super) fn offer(state: State, path: RcptPath, parameters: RcptParameters, pe
         if !ascii && !open.envelope.smtputf8 {
             return Err(CommandError::NeedsSmtpUtf8);
         }
-        let offered = parameters.needs.iter().all(|extension| peer.offers(extension));
-        if offered { Ok(path) } else { Err(CommandError::UnknownParameter) }
+        match parameters.needs.iter().find(|extension| !peer.offers(*extension)) {
+            None => Ok(path),
+            Some(extension) => Err(CommandError::NotOffered(extension)),
+        }
     });
     let forward_path = match checked {
         Ok(path) => path,
@@ -29,7 +31,8 @@ pub(super) fn offer(state: State, path: RcptPath, parameters: RcptParameters, pe
     };
     let recipients_max = peer.config.limits.recipients_max;
     if open.envelope.recipients.len() >= recipients_max {
-        let text = format!("a transaction may have {recipients_max} recipients");
+        let text =
+            format!("a transaction may have {recipients_max} recipients; send to the rest in another one");
         return refused(open, &Refusal::new(RefusalKind::TooManyRecipients, text), peer);
     }
     peer.ask(Action::CheckRecipient(forward_path.clone()));

@@ -154,7 +154,7 @@ fn collect(session: &mut server::Session, output: &mut Output, asked: &mut Asked
             server::Action::CheckCredential { username, password } => {
                 format!("credential {username} {}", password.reveal())
             }
-            server::Action::CheckReversePath(path) => format!("reverse-path {path}"),
+            server::Action::CheckReversePath { path, .. } => format!("reverse-path {path}"),
             server::Action::CheckRecipient(path) => format!("recipient {path}"),
             server::Action::Accept(transaction) => format!("accept {}", describe(&transaction)),
             server::Action::Close => "close".to_owned(),
