@@ -146,9 +146,10 @@ impl Ledger {
         loop {
             let before = arrivals.copies.len();
             let (missing, waiting) = wait_for("the next arrival or the end", || {
+                // In this order: what left the queue before has come, also what nobody was told of.
+                let waiting = house.metric("posthouse_queue_recipients");
                 arrivals.collect(lab);
-                let (missing, waiting) =
-                    (self.missing(arrivals).len(), house.metric("posthouse_queue_recipients"));
+                let missing = self.missing(arrivals).len();
                 let done = missing == 0 && waiting == 0.0;
                 (done || arrivals.copies.len() > before).then_some((missing, waiting))
             });

@@ -77,6 +77,13 @@ fn what_cannot_be_done_says_why_and_what_to_do() {
     nowhere.refuses("login", 64, "--api URL");
     let nobody = shell.with(&[("POSTHOUSE_API", house.text("/api"))]);
     nobody.refuses("tenant list", 77, "posthouse login");
+    let key = ("POSTHOUSE_API_KEY", "ph_live_x".to_owned());
+    shell.with(std::slice::from_ref(&key)).refuses("tenant list", 64, "--api URL");
+    shell.with(&[("POSTHOUSE_API", "http://192.0.2.1".to_owned()), key]).refuses(
+        "tenant list",
+        64,
+        "without TLS",
+    );
     let wrong =
         shell.with(&[("POSTHOUSE_API", house.text("/api")), ("POSTHOUSE_API_KEY", "ph_live_x".to_owned())]);
     wrong.refuses("tenant list", 77, "bad_credential");

@@ -31,10 +31,8 @@ use std::time::Duration;
 const KEY_CHARS_MAX: usize = 255;
 /// How often a waiting call looks whether its twin is done.
 const POLL: Duration = Duration::from_millis(50);
-/// Tries to keep an answer: one that is not kept is a call that is done twice.
-const KEEP_TRIES: u32 = 5;
-/// Between two of them; longer each time.
-const KEEP_PAUSE: Duration = Duration::from_millis(200);
+/// Between two tries to keep an answer: one that is not kept is a call that is done twice.
+const KEEP_PAUSE: Duration = Duration::from_millis(500);
 /// Octets of an answer that can be kept; ours are far smaller.
 const ANSWER_OCTETS_MAX: usize = 4 * 1024 * 1024;
 
@@ -79,7 +77,7 @@ struct Call {
 impl Call {
     async fn run(&self, mut request: Request, next: Next) -> Result<Response, Problem> {
         let Call { api, access, key, .. } = self;
-        let (claim, _running) = match self.begin().await? {
+        let (claim, running) = match self.begin().await? {
             Start::Ours(claim, running) => (claim, running),
             Start::Kept(response) => return Ok(response),
         };
@@ -96,7 +94,7 @@ impl Call {
                 }
             }
         };
-        finish(api, access, key, response).await
+        finish(api, access, key, (response, running)).await
     }
 }
 
@@ -149,10 +147,17 @@ impl Call {
     }
 }
 
-async fn finish(api: &Api, access: &Access, key: &str, response: Response) -> Result<Response, Problem> {
+async fn finish(
+    api: &Api,
+    access: &Access,
+    key: &str,
+    (response, running): (Response, Running),
+) -> Result<Response, Problem> {
     let status = response.status();
     // 429 is about this moment, not about this call.
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        // First here, then in the table: a twin that takes the key there must find it free here.
+        drop(running);
         if let Err(fault) = api.database().idempotency_release(access, key).await {
             tracing::warn!(%fault, "an idempotency key could not be released; it ends by itself");
         }
@@ -168,11 +173,13 @@ async fn finish(api: &Api, access: &Access, key: &str, response: Response) -> Re
 }
 
 async fn keep(api: &Api, access: &Access, key: &str, status: StatusCode, sealed: &[u8]) {
-    for attempt in 1..=KEEP_TRIES {
+    // After that somebody else may have begun the call anew.
+    let deadline = api.clock().instant() + lease(api);
+    loop {
         match api.database().idempotency_finish(access, key, status.as_u16(), sealed).await {
             Ok(()) => return,
-            Err(fault) if fault.is_passing() && attempt < KEEP_TRIES => {
-                tokio::time::sleep(KEEP_PAUSE * attempt).await;
+            Err(fault) if fault.is_passing() && api.clock().instant() < deadline => {
+                tokio::time::sleep(KEEP_PAUSE).await;
             }
             Err(fault) => {
                 tracing::warn!(%fault, "an answer could not be kept for its idempotency key");

@@ -1,8 +1,9 @@
 //! Offers drafts at the door and says what became of each.
 //!
-//! A call that is begun again offers only what was not accepted before (`claim.rs`). The only way in is `ingress::submission`: what it accepted is durable, and only that is answered with 202. Of a
-//! batch the accepted part stays accepted when a later message is refused (a quota ends somewhere), so the answer
-//! names the refused ones; if nothing at all was accepted, the first refusal is the answer.
+//! A call that is begun again offers only what was not accepted before (`claim.rs`). The only way in is
+//! `ingress::submission`: what it accepted is durable, and only that is answered with 202. Of a batch the accepted part
+//! stays accepted when a later message is refused (a quota ends somewhere), so the answer names the refused ones; if
+//! nothing at all was accepted, the first refusal is the answer.
 
 use crate::body::parse;
 use crate::claim::Place;

@@ -26,11 +26,12 @@ pub struct EventRow {
 
 const LIST: &str = "SELECT * FROM events WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
 
-/// Times follow the numbers, but for moments: a minute earlier nothing is left out. The place is looked for from the end,
-/// which costs as much as there is to be read.
+/// A number is given when something is told, which may be long after it happened: an attempt at a slow site is told when it
+/// ends. What was told more than an hour late may be left out. The place is looked for from the end, which costs as much as
+/// there is to be read, and an hour.
 const LIST_SINCE: &str = "
     WITH place AS (
-        SELECT seq FROM events WHERE tenant_id = $1 AND at < $4::timestamptz - interval '1 minute'
+        SELECT seq FROM events WHERE tenant_id = $1 AND at < $4::timestamptz - interval '1 hour'
         ORDER BY seq DESC LIMIT 1)
     SELECT * FROM events
     WHERE tenant_id = $1 AND seq > greatest($2, coalesce((SELECT seq FROM place), 0)) AND at >= $4

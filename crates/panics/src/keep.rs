@@ -27,13 +27,16 @@ where
 {
     tokio::spawn(async move {
         let mut pause = PAUSE_FIRST;
+        let begun_anew = metrics::counter!("posthouse_tasks_begun_anew_total", "task" => task);
+        // A figure that is not there cannot be watched: it begins with 0.
+        begun_anew.increment(0);
         loop {
             let began = Instant::now();
             // What it had is dropped with it: nothing half done is seen by the next one.
             if AssertUnwindSafe(begin()).catch_unwind().await.is_ok() {
                 return;
             }
-            metrics::counter!("posthouse_tasks_begun_anew_total", "task" => task).increment(1);
+            begun_anew.increment(1);
             pause = if began.elapsed() >= WELL { PAUSE_FIRST } else { pause };
             tracing::error!(task, pause_ms = pause.as_millis() as u64, "a task panicked and is begun anew");
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {

@@ -39,7 +39,8 @@ pub struct EventQuery {
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
-    /// Only what happened at or after this time.
+    /// Only what happened at or after this time. What was told more than an hour late may be missing; to miss nothing,
+    /// follow the cursor.
     #[param(value_type = Option<String>, format = "date-time")]
     since: Option<Timestamp>,
 }

@@ -252,7 +252,7 @@ mod tests {
         assert!(finding.advice.is_some_and(|advice| advice.contains("ss -ltnp")));
         assert_eq!(port("listen.http", address, Running::Here).state, State::Ok);
         let foreign = port("listen.http", "192.0.2.1:80".parse().unwrap(), Running::Not);
-        assert!(foreign.advice.is_some_and(|advice| advice == "name an address of this host"));
+        assert!(foreign.advice.is_some_and(|advice| advice.contains("an address of this host")));
     }
 
     #[test]

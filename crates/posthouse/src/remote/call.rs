@@ -156,7 +156,8 @@ pub fn fields<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     Value::Object(said.collect())
 }
 
-/// One step of a path as a URL carries it (RFC 3986 §3.3): whatever is not unreserved is escaped.
+/// One step of a path as a URL carries it (RFC 3986 §3.3): whatever is not unreserved is escaped. Steps of nothing but
+/// dots are refused before.
 pub fn escape(text: &str) -> String {
     text.bytes()
         .map(|octet| match octet {

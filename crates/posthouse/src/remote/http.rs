@@ -139,6 +139,9 @@ impl Door {
     }
 
     async fn look_up(&mut self, collection: &str, kind: Kind, text: &str) -> anyhow::Result<String> {
+        if matches!(text, "" | "." | "..") {
+            return Err(Failure::Input(format!("{text:?} names no {}", kind.noun())).into());
+        }
         if kind.is_id(text) {
             return Ok(text.to_owned());
         }
@@ -157,6 +160,8 @@ impl Door {
     ) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.api);
         let key: String = self.random.bytes::<16>().iter().map(|octet| format!("{octet:02x}")).collect();
+        // A change that was made, and whose answer was lost, would find its own traces.
+        let is_repeatable = method == Method::GET || method == Method::POST;
         let mut left = TRIES;
         loop {
             left -= 1;
@@ -171,7 +176,9 @@ impl Door {
             let outcome = exchange(request, &self.api).await;
             match outcome {
                 Ok(answer) => return Ok(answer.body),
-                Err(Trouble { wait: Some(wait), .. }) if left > 0 => tokio::time::sleep(wait).await,
+                Err(Trouble { wait: Some(wait), .. }) if left > 0 && is_repeatable => {
+                    tokio::time::sleep(wait).await
+                }
                 Err(Trouble { failure, .. }) => return Err(failure.into()),
             }
         }

@@ -1,6 +1,7 @@
 //! `posthouse login` and `posthouse logout`.
 
 use crate::exit::Failure;
+use crate::remote::access::check_way;
 use crate::remote::http::{Door, LoggedIn};
 use crate::remote::options::ApiOptions;
 use crate::remote::session::{self, Keeper, Session};
@@ -36,6 +37,7 @@ pub async fn log_in(login: &Login, random: Random, now: Timestamp) -> anyhow::Re
     let api = login.options.api.as_deref().map(|api| api.trim_end_matches('/'));
     let api = api
         .ok_or_else(|| Failure::Usage("say where: --api URL, such as https://mail.example.net".to_owned()))?;
+    check_way(api, login.options.plaintext())?;
     let email = match &login.email {
         Some(email) => email.clone(),
         None => ask("address: ")?,

@@ -40,6 +40,8 @@ use zeroize::Zeroizing;
 const READY: &str = ".posthouse/ready.json";
 /// How often a tail asks for more.
 const TAIL_EVERY: Duration = Duration::from_millis(500);
+/// How long a tail waits for a house that is away.
+const TAIL_PAUSE: Duration = Duration::from_secs(5);
 
 /// A noun with the options that all of them have.
 #[derive(Debug, clap::Args)]
@@ -101,11 +103,24 @@ fn text(options: &ApiOptions, view: View, answer: &Value) -> String {
     }
 }
 
-/// Events for ever; Ctrl-C is how it ends.
+/// Events for ever; Ctrl-C is how it ends. A house that is away for a while is waited for, and a token that ends is
+/// followed by the next.
 async fn follow(door: &mut Door, options: &ApiOptions, call: &Call) -> anyhow::Result<()> {
-    let mut call = call.clone();
+    let (mut call, mut renewable) = (call.clone(), false);
     loop {
-        let page = door.rows(&call, 1000).await?;
+        let page = match (door.rows(&call, 1000).await, renewable) {
+            (Ok(page), _) => page,
+            (Err(error), _) if matches!(error.downcast_ref(), Some(Failure::Unavailable(_))) => {
+                tokio::time::sleep(TAIL_PAUSE).await;
+                continue;
+            }
+            (Err(error), true) if matches!(error.downcast_ref(), Some(Failure::NotPermitted(_))) => {
+                (*door, renewable) = (open(options).await?, false);
+                continue;
+            }
+            (Err(error), _) => return Err(error),
+        };
+        renewable = true;
         for row in page["data"].as_array().into_iter().flatten() {
             say(&if options.json { format!("{row}\n") } else { event(row) })?;
         }
@@ -133,21 +148,30 @@ async fn open(options: &ApiOptions) -> anyhow::Result<Door> {
         key: options.api_key.clone().map(Zeroizing::new),
         session: kept_for,
         ready: ready(options.ready_file.as_deref())?,
+        plaintext: options.plaintext(),
     };
     let Access { api, identity } = decide(known)?;
     let door = Door::new(&api, options.ca.as_deref(), os_random()?)?;
     let bearer = match identity {
         Identity::Key(key) => key,
         Identity::Operator(login) => Zeroizing::new(door.log_in(&login.email, &login.password).await?.token),
-        Identity::Session => renewed(&door, &login::place(options)?).await?,
+        Identity::Session => renewed(&door, &api, &login::place(options)?).await?,
     };
     Ok(door.carrying(bearer))
 }
 
 /// The token of the kept login, a new one if that ends.
-async fn renewed(door: &Door, file: &Path) -> anyhow::Result<Zeroizing<String>> {
+async fn renewed(door: &Door, api: &str, file: &Path) -> anyhow::Result<Zeroizing<String>> {
     let keeper = Keeper::open(file)?;
     let session = keeper.read()?.ok_or_else(|| Failure::NotPermitted("nobody is logged in".to_owned()))?;
+    if session.api != api {
+        // Somebody logged in elsewhere just now.
+        return Err(Failure::NotPermitted(format!(
+            "the login is at {} now, no longer at {api}",
+            session.api
+        ))
+        .into());
+    }
     if session.is_fresh(now()) {
         return Ok(Zeroizing::new(session.token));
     }

@@ -1,5 +1,6 @@
 //! Options that every command has which is a call of the API, and times as people say them.
 
+use crate::remote::access::Plaintext;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use std::path::PathBuf;
@@ -28,6 +29,9 @@ pub struct ApiOptions {
     /// Trust this certificate authority as well, in PEM
     #[arg(long, global = true, env = "POSTHOUSE_CA", value_name = "FILE", help_heading = "API")]
     pub ca: Option<PathBuf>,
+    /// Send credentials over http:// to another host: everybody on the way can read them
+    #[arg(long, global = true, help_heading = "API")]
+    pub allow_plaintext: bool,
     /// Where the login is kept, instead of `.config/posthouse/session.json` in the home directory
     #[arg(long, global = true, env = "POSTHOUSE_SESSION", value_name = "FILE", help_heading = "API")]
     pub session: Option<PathBuf>,
@@ -74,6 +78,12 @@ impl FromStr for When {
             );
         }
         Ok(When::Away(span))
+    }
+}
+
+impl ApiOptions {
+    pub fn plaintext(&self) -> Plaintext {
+        if self.allow_plaintext { Plaintext::Allowed } else { Plaintext::Refused }
     }
 }
 
