@@ -101,6 +101,28 @@ fn a_site_that_comes_back_is_met_by_one_probe_and_a_gentle_ramp() {
     }
 }
 
+/// N10: our own line is broken for ten minutes, and all sites seem to be down.
+#[test]
+fn sites_that_die_together_are_probed_apart() {
+    let mut world = World::new(42, |_| {});
+    let up = 10 * MINUTE;
+    for site in 0..500 {
+        let model = Model { down: Some((Duration::ZERO, up)), ..Model::default() };
+        world.models.insert(format!("mx.d{site}.example"), model);
+        world.accept(site % 10, &format!("d{site}.example"), 20);
+    }
+    world.run(up);
+    let first = World::per_span(&world.opened, Duration::ZERO, SECOND);
+    let probes: usize = first.iter().skip(30).sum();
+    let worst = *first.iter().skip(30).max().unwrap();
+    println!("{} connections at first, then {probes} probes, {worst} in one second at worst", first[0]);
+    assert!((1_000..=2_000).contains(&probes), "{probes} probes of 500 sites in ten minutes");
+    assert!(worst <= 40, "{worst} probes in one second");
+    world.run(2 * HOUR);
+    assert_eq!(world.delivered(), 10_000);
+    world.check(10_000);
+}
+
 /// N11, the other kind of herd: everything was refused in one minute and is due again.
 #[test]
 fn what_was_deferred_together_comes_back_spread() {
