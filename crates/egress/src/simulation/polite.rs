@@ -250,6 +250,36 @@ fn domains_that_nobody_answers_for_do_not_delay_the_others() {
     assert!(beside <= alone * 3 / 2, "{alone:?} alone, {beside:?} beside them");
 }
 
+/// N6, within one tenant: its dead domains, asked for the first time and then again and again, and its new ones.
+#[test]
+fn dead_domains_of_a_tenant_do_not_delay_its_own_new_ones() {
+    let mut world = World::new(43, |_| {});
+    for number in 0..1_500 {
+        world.accept(0, &format!("dead{number}.example"), 1);
+    }
+    let mut accepted = HashMap::new();
+    for second in 1..900 {
+        world.run(second * SECOND);
+        accepted.insert(world.accept(0, &format!("well{second}.example"), 1), world.clock);
+    }
+    world.run(920 * SECOND);
+    let dwell = |(at, one): (Duration, &spool::Settled)| {
+        let since = *accepted.get(&one.message)?;
+        Some((since, at - since))
+    };
+    let dwells: Vec<(Duration, Duration)> = world.settled().filter_map(dwell).collect();
+    assert_eq!(dwells.len(), 899);
+    // At least fifty places of the tenant for ten seconds each: five minutes until all dead domains are known.
+    let worst = |from: Duration, to: Duration| {
+        let within = dwells.iter().filter(|(since, _)| (from..to).contains(since));
+        within.map(|(_, dwell)| *dwell).max().unwrap()
+    };
+    let (first, again) = (worst(Duration::ZERO, 320 * SECOND), worst(320 * SECOND, HOUR));
+    println!("at worst {first:?} while they are new, {again:?} while they are asked for again");
+    assert!(world.deferred().len() >= 2_500, "{} attempts in vain", world.deferred().len());
+    assert!(first <= 12 * SECOND && again <= SECOND, "{first:?}, then {again:?}");
+}
+
 /// F3: messages that keep a connection for half a minute each, and small ones of somebody else for the same site.
 #[test]
 fn large_messages_leave_a_connection_for_small_ones() {
