@@ -54,7 +54,7 @@ pub struct Config {
     pub limits: SiteLimits,
     /// Connections that a path begins with.
     pub window_initial: u32,
-    /// How long a site that does not answer is left alone, at first and at most.
+    /// How long a site that does not answer is left alone, at first and at most; up to 40 % longer, by chance, below that.
     pub dead_seconds_first: u64,
     pub dead_seconds_max: u64,
     /// Delays between attempts; the last one repeats until the mail expires.

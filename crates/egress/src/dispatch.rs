@@ -122,13 +122,13 @@ impl Dispatcher {
         config: Arc<Config>,
         profiles: Arc<Profiles>,
         snapshot: Arc<Snapshot>,
-        random: Random,
+        mut random: Random,
         now: Instant,
     ) -> Dispatcher {
         let cancelled = Cancelled::new(config.cancels_remembered_max);
         let ways = Ways {
             sites: Sites::new(Arc::clone(&config)),
-            shaper: Shaper::new(),
+            shaper: Shaper::new(random.fork()),
             sessions: Sessions::default(),
             snapshot,
             profiles,

@@ -218,8 +218,8 @@ impl Ways {
 
     fn destination(&mut self, candidate: &Candidate<'_>, now: Instant) -> Known {
         let (known, look_up) = self.sites.look(candidate.domain, now);
-        if look_up == LookUp::Start {
-            self.look_ups.want(candidate.tenant, candidate.domain.clone());
+        if let LookUp::Start(past) = look_up {
+            self.look_ups.want(candidate.tenant, candidate.domain.clone(), past);
         }
         known
     }

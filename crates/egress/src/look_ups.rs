@@ -2,6 +2,10 @@
 //!
 //! A look-up that nobody answers keeps its place for seconds. A tenant with ten thousand domains whose servers are dead
 //! would fill all places and the line before them, and everybody's mail for a new domain would stand behind it.
+//!
+//! The tenant's own mail would too. So the domains for which there was no answer the last time stand in a second line,
+//! which never has more than half of the places that a tenant may have; and of those that were never asked for the
+//! oldest and the newest go in turn, for in a great many the oldest are those that nobody answers for.
 
 use mail::{Domain, TenantId};
 use registry::{Crowded, Party, Shares};
@@ -9,34 +13,84 @@ use std::collections::{HashMap, VecDeque};
 
 pub(crate) struct LookUps {
     places: Shares,
-    waiting: HashMap<TenantId, VecDeque<Domain>>,
+    waiting: HashMap<TenantId, Lines>,
     /// Tenants with something waiting, the one whose turn it is at the front.
     turns: VecDeque<TenantId>,
-    running: HashMap<Domain, TenantId>,
+    running: HashMap<Domain, (TenantId, Past)>,
+    /// Running look-ups of domains without an answer the last time, and how many a tenant may have. No entry is zero.
+    again: HashMap<TenantId, usize>,
+    again_max: usize,
+}
+
+/// What came of the last look-up of a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// There was none, or it had an answer.
+    Clear,
+    NoAnswer,
+}
+
+/// What waits of one tenant. At least one line is not empty.
+#[derive(Default)]
+struct Lines {
+    clear: VecDeque<Domain>,
+    no_answer: VecDeque<Domain>,
+    /// Of the first line, so far: the odd ones are the oldest.
+    begun: u64,
+    /// The first line had the last turn.
+    clear_had_turn: bool,
+}
+
+impl Lines {
+    fn next(&self, again_open: bool) -> Option<Past> {
+        match (self.clear.is_empty(), self.no_answer.is_empty() || !again_open) {
+            (true, true) => None,
+            (false, true) => Some(Past::Clear),
+            (true, false) => Some(Past::NoAnswer),
+            (false, false) if self.clear_had_turn => Some(Past::NoAnswer),
+            (false, false) => Some(Past::Clear),
+        }
+    }
 }
 
 impl LookUps {
     /// So many at a time.
     pub fn new(limit: usize) -> LookUps {
-        let places = Shares::new(limit.max(1) as u64);
-        LookUps { places, waiting: HashMap::new(), turns: VecDeque::new(), running: HashMap::new() }
+        let limit = limit.max(1);
+        LookUps {
+            places: Shares::new(limit as u64),
+            waiting: HashMap::new(),
+            turns: VecDeque::new(),
+            running: HashMap::new(),
+            again: HashMap::new(),
+            // Half of the half that one tenant may have.
+            again_max: (limit / 4).max(1),
+        }
     }
 
     /// Mail of `tenant` waits for `domain`, which nobody has asked for.
-    pub fn want(&mut self, tenant: TenantId, domain: Domain) {
-        let line = self.waiting.entry(tenant).or_default();
-        if line.is_empty() {
+    pub fn want(&mut self, tenant: TenantId, domain: Domain, past: Past) {
+        let lines = self.waiting.entry(tenant).or_insert_with(|| {
             self.turns.push_back(tenant);
+            Lines::default()
+        });
+        match past {
+            Past::Clear => lines.clear.push_back(domain),
+            Past::NoAnswer => lines.no_answer.push_back(domain),
         }
-        line.push_back(domain);
     }
 
     /// The next one to start, if there is a place for it.
     pub fn start(&mut self) -> Option<Domain> {
         for _ in 0..self.turns.len() {
             let tenant = *self.turns.front()?;
+            let again_open = self.again.get(&tenant).is_none_or(|running| *running < self.again_max);
+            let Some(past) = self.waiting.get(&tenant)?.next(again_open) else {
+                self.turns.rotate_left(1);
+                continue;
+            };
             match self.places.take(Party::Tenant(tenant), 1) {
-                Ok(()) => return self.start_of(tenant),
+                Ok(()) => return self.start_of(tenant, past),
                 Err(Crowded::OwnShare) => self.turns.rotate_left(1),
                 Err(Crowded::Everything) => return None,
             }
@@ -45,21 +99,38 @@ impl LookUps {
     }
 
     pub fn ended(&mut self, domain: &Domain) {
-        if let Some(tenant) = self.running.remove(domain) {
-            self.places.give_back(Party::Tenant(tenant), 1);
+        let Some((tenant, past)) = self.running.remove(domain) else { return };
+        self.places.give_back(Party::Tenant(tenant), 1);
+        if past == Past::NoAnswer
+            && let Some(running) = self.again.get_mut(&tenant)
+        {
+            *running -= 1;
+            if *running == 0 {
+                self.again.remove(&tenant);
+            }
         }
     }
 
-    fn start_of(&mut self, tenant: TenantId) -> Option<Domain> {
+    fn start_of(&mut self, tenant: TenantId, past: Past) -> Option<Domain> {
         self.turns.pop_front();
-        let line = self.waiting.get_mut(&tenant)?;
-        let domain = line.pop_front()?;
-        if line.is_empty() {
+        let lines = self.waiting.get_mut(&tenant)?;
+        lines.clear_had_turn = past == Past::Clear;
+        let domain = match past {
+            Past::Clear => {
+                lines.begun += 1;
+                if lines.begun.is_multiple_of(2) { lines.clear.pop_back() } else { lines.clear.pop_front() }
+            }
+            Past::NoAnswer => {
+                *self.again.entry(tenant).or_default() += 1;
+                lines.no_answer.pop_front()
+            }
+        }?;
+        if lines.clear.is_empty() && lines.no_answer.is_empty() {
             self.waiting.remove(&tenant);
         } else {
             self.turns.push_back(tenant);
         }
-        self.running.insert(domain.clone(), tenant);
+        self.running.insert(domain.clone(), (tenant, past));
         Some(domain)
     }
 }
@@ -80,14 +151,14 @@ mod tests {
         let [greedy, quiet, third] =
             [1, 2, 3].map(|at| TenantId::mint(Timestamp::from_millis(at), &mut random));
         for number in 0..100 {
-            look_ups.want(greedy, domain("dead", number));
+            look_ups.want(greedy, domain("dead", number), Past::Clear);
         }
         let mut running: Vec<Domain> = std::iter::from_fn(|| look_ups.start()).collect();
         assert_eq!(running.len(), 10);
-        look_ups.want(quiet, domain("quiet", 0));
+        look_ups.want(quiet, domain("quiet", 0), Past::Clear);
         assert_eq!(look_ups.start(), Some(domain("quiet", 0)));
-        look_ups.want(third, domain("third", 0));
-        look_ups.want(quiet, domain("quiet", 1));
+        look_ups.want(third, domain("third", 0), Past::Clear);
+        look_ups.want(quiet, domain("quiet", 1), Past::Clear);
         assert_eq!(
             [look_ups.start(), look_ups.start()],
             [Some(domain("third", 0)), Some(domain("quiet", 1))]
@@ -100,5 +171,39 @@ mod tests {
             running.extend(std::iter::from_fn(|| look_ups.start()).inspect(|_| all += 1));
         }
         assert_eq!(all, 100);
+    }
+
+    #[test]
+    fn domains_without_an_answer_have_half_of_the_places_of_their_tenant_and_every_second_turn() {
+        let (mut look_ups, mut random) = (LookUps::new(20), Random::from_number(2));
+        let tenant = TenantId::mint(Timestamp::from_millis(1), &mut random);
+        for number in 0..100 {
+            look_ups.want(tenant, domain("dead", number), Past::NoAnswer);
+        }
+        let mut running: Vec<Domain> = std::iter::from_fn(|| look_ups.start()).collect();
+        assert_eq!(running.len(), 5, "a quarter of all places");
+        for number in 0..100 {
+            look_ups.want(tenant, domain("new", number), Past::Clear);
+        }
+        let first: Vec<Domain> = std::iter::from_fn(|| look_ups.start()).collect();
+        // The oldest and the newest in turn.
+        let expected = [0, 99, 1, 98, 2].map(|number| domain("new", number));
+        assert_eq!(first, expected);
+        // Two places are free, and the lines take turns.
+        look_ups.ended(&running.remove(0));
+        look_ups.ended(&running.remove(0));
+        assert_eq!(
+            [look_ups.start(), look_ups.start(), look_ups.start()],
+            [Some(domain("dead", 5)), Some(domain("new", 97)), None]
+        );
+        // Nothing is left behind.
+        let mut running: VecDeque<Domain> = look_ups.running.keys().cloned().collect();
+        let mut all = running.len() + 2;
+        while let Some(done) = running.pop_front() {
+            look_ups.ended(&done);
+            running.extend(std::iter::from_fn(|| look_ups.start()).inspect(|_| all += 1));
+        }
+        assert_eq!(all, 200);
+        assert!(look_ups.waiting.is_empty() && look_ups.turns.is_empty() && look_ups.again.is_empty());
     }
 }

@@ -5,6 +5,7 @@
 //! judged by it. The number of domains is bounded: beyond it those that nobody asked for lately are forgotten.
 
 use crate::config::Config;
+use crate::look_ups::Past;
 use crate::resolve::{Route, Unresolved};
 use mail::classify::{Profiles, Provider, TlsMode};
 use mail::{Domain, Instant, SiteName};
@@ -51,7 +52,7 @@ pub(crate) struct Sites {
 /// Whether a look-up has to be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LookUp {
-    Start,
+    Start(Past),
     NotNow,
 }
 
@@ -67,15 +68,19 @@ impl Sites {
                 return (row.known.clone(), LookUp::NotNow);
             }
             row.looking = true;
+            let past = match row.known {
+                Known::Nowhere(Unresolved::Temporary(_)) => Past::NoAnswer,
+                Known::Nowhere(_) | Known::Destination(_) | Known::Pending => Past::Clear,
+            };
             // An old route goes on serving; an old failure does not.
             if matches!(row.known, Known::Nowhere(_)) {
                 row.known = Known::Pending;
             }
-            return (row.known.clone(), LookUp::Start);
+            return (row.known.clone(), LookUp::Start(past));
         }
         self.make_room(now);
         self.domains.insert(domain.clone(), Row { known: Known::Pending, until: now, looking: true });
-        (Known::Pending, LookUp::Start)
+        (Known::Pending, LookUp::Start(Past::Clear))
     }
 
     /// Where mail for `domain` stands in the queue.
@@ -202,7 +207,7 @@ mod tests {
     #[test]
     fn a_domain_is_looked_up_once_however_many_ask() {
         let mut sites = sites(|_| {});
-        assert_eq!(sites.look(&domain("a.example"), NOW).1, LookUp::Start);
+        assert_eq!(sites.look(&domain("a.example"), NOW).1, LookUp::Start(Past::Clear));
         assert_eq!(sites.look(&domain("a.example"), NOW).1, LookUp::NotNow);
         assert_eq!(sites.site_of(&domain("a.example")).as_str(), "a.example");
         assert_eq!(answer(&mut sites, "a.example", Ok(route("mx.example")), NOW).as_str(), "mx.example");
@@ -216,7 +221,7 @@ mod tests {
         answer(&mut sites, "a.example", Ok(route("mx.example")), NOW);
         let later = NOW + Duration::from_secs(121);
         let (known, look_up) = sites.look(&domain("a.example"), later);
-        assert!(matches!(known, Known::Destination(_)) && look_up == LookUp::Start);
+        assert!(matches!(known, Known::Destination(_)) && look_up == LookUp::Start(Past::Clear));
         let failure = || Err(Unresolved::Temporary("SERVFAIL".to_owned()));
         assert_eq!(answer(&mut sites, "a.example", failure(), later).as_str(), "mx.example");
         // A definite answer is believed.
@@ -231,7 +236,14 @@ mod tests {
         let early = NOW + Duration::from_secs(59);
         assert!(matches!(sites.look(&domain("a.example"), early), (Known::Nowhere(_), LookUp::NotNow)));
         let later = NOW + Duration::from_secs(60);
-        assert!(matches!(sites.look(&domain("a.example"), later), (Known::Pending, LookUp::Start)));
+        assert!(matches!(
+            sites.look(&domain("a.example"), later),
+            (Known::Pending, LookUp::Start(Past::Clear))
+        ));
+        // What had no answer is told from what had one.
+        answer(&mut sites, "a.example", Err(Unresolved::Temporary("SERVFAIL".to_owned())), later);
+        let later = later + Duration::from_secs(60);
+        assert_eq!(sites.look(&domain("a.example"), later).1, LookUp::Start(Past::NoAnswer));
     }
 
     #[test]

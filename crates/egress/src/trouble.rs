@@ -211,6 +211,10 @@ fn signal_of(classified: &Classified, reply: &Reply, about_us: bool, carried: u3
             Signal::LowerRate { percent: (factor * 100.0) as u32, feedback }
         }
         Step::LearnPerConnection if carried > 0 => Signal::MessagesPerConnection(carried),
+        // "450 4.2.1 mailbox busy" sounds like an overload, and its code says that it is one mailbox's (RFC 3463 §3.3).
+        Step::Multiply(_) if !about_us && classified.scope == Scope::Recipient && is_of_mailbox(reply) => {
+            GOOD
+        }
         Step::Multiply(_) | Step::LearnPerConnection => Signal::Feedback(feedback),
         Step::None | Step::PauseTenant(_) if about_us => Signal::Feedback(Feedback::Gone),
         Step::None | Step::PauseTenant(_) => match classified.scope {
@@ -218,6 +222,10 @@ fn signal_of(classified: &Classified, reply: &Reply, about_us: bool, carried: u3
             Scope::Session | Scope::Path | Scope::Site => Signal::Feedback(Feedback::Slower),
         },
     }
+}
+
+fn is_of_mailbox(reply: &Reply) -> bool {
+    reply.enhanced.is_some_and(|code| code.subject() == 2)
 }
 
 fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {

@@ -83,6 +83,36 @@ fn a_refusal_at_the_greeting_counts_as_nobody_home() {
     assert_ne!(judged.signal, GOOD);
 }
 
+/// One recipient's trouble must not slow down a path, and a path's trouble must not pass for one recipient's.
+#[test]
+fn what_a_reply_says_about_the_path() {
+    let slower = Signal::Feedback(Feedback::Slower);
+    let table = [
+        (Stage::Rcpt, "450 4.2.1 mailbox busy", "other", GOOD),
+        (Stage::Rcpt, "452 4.2.2 mailbox full", "other", GOOD),
+        (Stage::Rcpt, "451 4.7.1 Greylisting in action, please come back later", "other", GOOD),
+        (Stage::Rcpt, "550 5.1.1 no such user", "other", GOOD),
+        (Stage::Rcpt, "451 4.3.0 temporary lookup failure", "other", slower.clone()),
+        (Stage::Mail, "421 4.2.1 going down", "other", slower.clone()),
+        (Stage::Mail, "421 4.3.2 going down", "other", slower),
+        (Stage::Mail, "421 4.7.0 too many connections", "other", Signal::FewerConnections),
+        (Stage::Greeting, "421 4.7.0 too many connections", "other", Signal::FewerConnections),
+    ];
+    for (stage, line, provider, signal) in table {
+        let judged = refusal(stage, line, provider);
+        assert_eq!(judged.signal, signal, "{line} at {stage:?}: {:?}", judged.outcome);
+        assert_eq!(judged.tenant_pause, None, "{line}");
+    }
+    let words = "421 4.7.0 [TSS04] Messages from 192.0.2.7 temporarily deferred";
+    let judged = refusal(Stage::Mail, words, "yahoo");
+    assert!(matches!(judged.signal, Signal::Pause { .. }) && judged.tenant_pause.is_none(), "{judged:?}");
+    // About one tenant: the path goes on for the others.
+    let words = "421 4.1.0 192.0.2.7 Throttled - try again later. RL000010";
+    let judged = refusal(Stage::Mail, words, "comcast");
+    assert_eq!(judged.tenant_pause, Some(Duration::from_secs(300)));
+    assert!(!matches!(judged.signal, Signal::Pause { .. }), "{judged:?}");
+}
+
 #[test]
 fn a_reply_that_asks_for_a_pause_gets_one() {
     let judged = refusal(

@@ -8,6 +8,7 @@ use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use mail::Domain;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::UdpSocket;
 
 fn name(text: &str) -> Name {
@@ -45,9 +46,23 @@ fn answer(question: &str, kind: RecordType) -> (ResponseCode, Vec<RData>) {
         ("loops.example.", RecordType::MX) => vec![mx(10, "a.two.example."), mx(20, "local.example.")],
         ("near.example.", RecordType::MX) => vec![mx(10, "local.example."), mx(20, "b.two.example.")],
         ("local.example.", RecordType::A) => vec![RData::A(A::new(127, 0, 0, 1))],
+        ("backup.example.", RecordType::MX) => {
+            vec![mx(10, "b.two.example."), mx(20, "silent1.example."), mx(30, "silent2.example.")]
+        }
+        ("front.example.", RecordType::MX) => {
+            vec![mx(10, "silent1.example."), mx(20, "silent2.example."), mx(30, "b.two.example.")]
+        }
+        ("family.example.", RecordType::MX) => vec![mx(10, "only4.family.example.")],
+        ("only4.family.example.", RecordType::A) => vec![a(4)],
+        ("mute.example.", RecordType::MX) => vec![mx(10, "silent1.example."), mx(20, "silent2.example.")],
         _ => vec![],
     };
     (ResponseCode::NoError, found)
+}
+
+/// Questions that get no answer at all.
+fn is_dropped(question: &str, kind: RecordType) -> bool {
+    question.starts_with("silent") || (question.starts_with("only4") && kind == RecordType::AAAA)
 }
 
 async fn server() -> SocketAddr {
@@ -59,7 +74,7 @@ async fn server() -> SocketAddr {
             let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
             let mut message = Message::from_vec(&buffer[..length]).unwrap();
             let query = message.queries[0].clone();
-            if query.name().to_ascii().starts_with("silent") {
+            if is_dropped(&query.name().to_ascii(), query.query_type()) {
                 continue;
             }
             let asked = query.name().clone();
@@ -157,7 +172,35 @@ async fn a_server_that_says_nothing_is_no_definite_answer_either() {
     let began = tokio::time::Instant::now();
     let answer = resolve_with("silent.example", |config| config.resolve_seconds_max = 1).await;
     assert!(matches!(answer, Err(Unresolved::Temporary(_))), "{answer:?}");
-    assert!(began.elapsed() <= std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+/// N6: name servers of single exchangers, or for one kind of record, that never answer. What the others said counts.
+#[tokio::test]
+async fn one_silent_exchanger_or_family_does_not_hide_the_others() {
+    let limit = Duration::from_secs(3);
+    let ask = |domain: &'static str| async move {
+        let began = tokio::time::Instant::now();
+        let found = resolve_with(domain, |config| config.resolve_seconds_max = limit.as_secs());
+        let found = tokio::time::timeout(limit, found).await.expect(domain);
+        println!("{domain}: {:?}", began.elapsed());
+        found
+    };
+    for (domain, host) in [
+        ("backup.example", "b.two.example"),
+        ("front.example", "b.two.example"),
+        ("family.example", "only4.family.example"),
+    ] {
+        let route = ask(domain).await.expect(domain);
+        let hosts: Vec<_> =
+            route.exchangers.iter().map(|one| (one.host.as_str(), one.addresses.len())).collect();
+        assert_eq!(hosts, [(host, 1)], "{domain}");
+        // What was left out is asked for again soon.
+        let whole = domain == "family.example";
+        assert_eq!(route.lifetime.as_secs(), if whole { 120 } else { 60 }, "{domain}");
+    }
+    let none = ask("mute.example").await;
+    assert!(matches!(none, Err(Unresolved::Temporary(_))), "{none:?}");
 }
 
 #[tokio::test]

@@ -89,6 +89,31 @@ async fn a_null_mx_and_a_domain_that_does_not_exist_end_without_a_connection() {
     house.stop().await;
 }
 
+/// N7: each of these has an address at which somebody listens, and none of them may be called there.
+#[tokio::test]
+async fn a_loop_and_an_address_for_an_exchanger_end_without_a_connection() {
+    let (port, _keep) = free_port().await;
+    let site = good(31, port, TlsMode::None).await;
+    let mut house = House::new(port).await;
+    house.resolver.own_name("mx.house.example");
+    house.route("self.example", 10, "mx.house.example", site.address);
+    house.resolver.mx("self.example", 20, "mx.dest.example").address("mx.dest.example", site.address);
+    house.route("literal.example", 10, &site.address.to_string(), site.address);
+    house.resolver.mx("null.example", 0, "").address("null.example", site.address);
+    for (recipient, code) in
+        [("a@self.example", "5.4.6"), ("a@literal.example", "5.4.4"), ("a@null.example", "5.1.10")]
+    {
+        house.send(&[recipient]).await;
+        let settled = house.settled().await;
+        assert_eq!((settled.settlement, settled.attempt), (Settlement::Bounced, 1), "{recipient}");
+        let outcome = settled.outcome.unwrap();
+        assert_eq!(outcome.stage, "resolve", "{recipient}");
+        assert!(outcome.trouble.unwrap().contains(code), "{recipient}");
+    }
+    assert_eq!(site.connections(), 0);
+    house.stop().await;
+}
+
 #[tokio::test]
 async fn without_mx_the_domain_itself_takes_the_mail() {
     let (port, _keep) = free_port().await;

@@ -2,8 +2,8 @@
 //!
 //! A path (source × site) has a window of connections that grows with success and shrinks with trouble, rates for
 //! new connections and for messages, and holds that suspend it. `Shaper::admit` gives a `Permit` for one connection
-//! or says when to ask again. It opens nothing, reads no clock and draws no randomness; called by `egress`. Start
-//! reading in `window.rs`, then `shaper.rs`.
+//! or says when to ask again. It opens nothing, reads no clock and draws from the generator it was given; called by
+//! `egress`. Start reading in `window.rs`, then `shaper.rs`.
 
 mod hold;
 mod pace;

@@ -12,7 +12,7 @@ use crate::pace::{Pace, Rate};
 use crate::permit::{Barrier, NotBefore, Permit};
 use crate::rule::Limits;
 use crate::window::{Feedback, Window};
-use mail::{EgressPath, Instant, SiteName, SourceName, TenantId};
+use mail::{EgressPath, Instant, Random, SiteName, SourceName, TenantId};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
@@ -28,8 +28,10 @@ const RATE_PERCENT_MIN: u32 = 1;
 const MESSAGE_BURST_TIME: Duration = Duration::from_secs(1);
 /// How long it is believed that a site takes so many messages over one connection and no more.
 const MESSAGES_BELIEVED: Duration = Duration::from_secs(24 * 3600);
+/// A dead path is probed later than its pause says, by up to so much of it: when our own line breaks, all paths die in
+/// one second, and all of their sites would be called in one second a minute later, and again two minutes after that.
+const PROBE_SPREAD_PERCENT: u32 = 40;
 
-#[derive(Default)]
 pub struct Shaper {
     paths: HashMap<EgressPath, PathState>,
     /// Open connections per site, over all sources.
@@ -37,6 +39,7 @@ pub struct Shaper {
     /// Open connections per source and family.
     families: HashMap<(SourceName, u32), u32>,
     tenant_holds: TenantHolds,
+    random: Random,
 }
 
 /// What an outcome says about its path.
@@ -87,8 +90,14 @@ struct PathState {
 }
 
 impl Shaper {
-    pub fn new() -> Shaper {
-        Shaper::default()
+    pub fn new(random: Random) -> Shaper {
+        Shaper {
+            paths: HashMap::new(),
+            sites: HashMap::new(),
+            families: HashMap::new(),
+            tenant_holds: TenantHolds::default(),
+            random,
+        }
     }
 
     /// One connection on `path`, and the first message over it.
@@ -140,6 +149,7 @@ impl Shaper {
     /// What one delivery, or one attempt to connect, said about the path.
     pub fn learn(&mut self, path: &EgressPath, signal: Signal, now: Instant) {
         let Some(state) = self.paths.get_mut(path) else { return };
+        let was_dead = state.window.wakes(now).is_some();
         match signal {
             Signal::Feedback(feedback) => state.window.feedback(feedback, state.open, now),
             // With one connection there is nothing to take away but that one.
@@ -162,6 +172,13 @@ impl Shaper {
                 state.window.collapse(now + time);
                 state.suspend(Hold { until: Some(now + time), reason });
             }
+        }
+        if !was_dead && let Some(wakes) = state.window.wakes(now) {
+            let pause = wakes.saturating_since(now);
+            let room = pause * PROBE_SPREAD_PERCENT / 100;
+            let room = room.min(state.limits.window.pause_max.saturating_sub(pause));
+            let more = Duration::from_micros(self.random.below(room.as_micros() as u64 + 1));
+            state.window.oversleep(more, now);
         }
     }
 

@@ -170,6 +170,14 @@ impl Window {
         self.pause = self.rule.pause_first;
     }
 
+    /// A dead path sleeps on for so long: paths that died together are not probed together.
+    pub fn oversleep(&mut self, more: Duration, now: Instant) {
+        if let Some(wakes) = self.wakes(now).map(|wakes| wakes + more) {
+            self.wakes = Some(wakes);
+            self.collapse(wakes);
+        }
+    }
+
     fn good(&mut self, busy: u32, now: Instant) {
         self.somebody_home();
         self.wishes = 0;

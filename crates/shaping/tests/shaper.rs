@@ -11,6 +11,10 @@ fn path(source: &str, site: &str) -> EgressPath {
     EgressPath { source: SourceName::new(source), site: SiteName::new(site) }
 }
 
+fn shaper() -> Shaper {
+    Shaper::new(Random::from_number(5))
+}
+
 fn limits() -> Limits {
     Limits {
         window: WindowRule { initial: 2, limit: 4, ..WindowRule::default() },
@@ -28,7 +32,7 @@ fn barrier(result: Result<Permit, NotBefore>) -> Barrier {
 
 #[test]
 fn the_window_and_the_site_are_full_at_their_limits() {
-    let (mut shaper, a, b) = (Shaper::new(), path("a", "s"), path("b", "s"));
+    let (mut shaper, a, b) = (shaper(), path("a", "s"), path("b", "s"));
     let first = shaper.admit(&a, &limits(), NOW).unwrap();
     let _second = shaper.admit(&a, &limits(), NOW).unwrap();
     assert_eq!(barrier(shaper.admit(&a, &limits(), NOW)), Barrier::Window);
@@ -41,7 +45,7 @@ fn the_window_and_the_site_are_full_at_their_limits() {
 #[test]
 fn a_provider_counts_connections_over_all_its_sites_for_each_source() {
     let limits = Limits { family: Some(Family { number: 7, connections: 2 }), ..limits() };
-    let mut shaper = Shaper::new();
+    let mut shaper = shaper();
     let first = shaper.admit(&path("a", "s1"), &limits, NOW).unwrap();
     let _second = shaper.admit(&path("a", "s2"), &limits, NOW).unwrap();
     assert_eq!(barrier(shaper.admit(&path("a", "s3"), &limits, NOW)), Barrier::Family);
@@ -55,7 +59,7 @@ fn rates_name_the_time_and_a_refusal_counts_nothing() {
     let rate = Rate::new(6, Duration::from_secs(60));
     let window = WindowRule { initial: 1, limit: 4, ..WindowRule::default() };
     let limits = Limits { window, connection_rate: rate, connections_per_site: None, ..limits() };
-    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    let (mut shaper, path) = (shaper(), path("a", "s"));
     let permit = shaper.admit(&path, &limits, NOW).unwrap();
     shaper.release(permit, NOW);
     for _ in 0..3 {
@@ -72,7 +76,7 @@ fn rates_name_the_time_and_a_refusal_counts_nothing() {
 #[test]
 fn a_lowered_rate_comes_back_by_a_quarter_an_hour() {
     let limits = Limits { message_rate: Rate::new(10, Duration::from_secs(1)), ..limits() };
-    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    let (mut shaper, path) = (shaper(), path("a", "s"));
     assert!(shaper.admit_message(&path, &limits, NOW).is_ok());
     shaper.learn(&path, Signal::LowerRate { percent: 50, feedback: Feedback::Slower }, NOW);
     let percent = |shaper: &Shaper| shaper.paths(NOW).next().unwrap().rate_percent;
@@ -92,7 +96,7 @@ fn a_lowered_rate_comes_back_by_a_quarter_an_hour() {
 
 #[test]
 fn a_pause_lets_nothing_through_and_ends_with_one_connection() {
-    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    let (mut shaper, path) = (shaper(), path("a", "s"));
     let permit = shaper.admit(&path, &limits(), NOW).unwrap();
     let time = Duration::from_secs(7200);
     shaper.learn(&path, Signal::Pause { time, reason: "blocked".to_owned() }, NOW);
@@ -109,14 +113,16 @@ fn a_pause_lets_nothing_through_and_ends_with_one_connection() {
 
 #[test]
 fn a_dead_path_says_when_it_is_probed_and_resume_probes_at_once() {
-    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    let (mut shaper, path) = (shaper(), path("a", "s"));
     for _ in 0..2 {
         let permit = shaper.admit(&path, &limits(), NOW).unwrap();
         shaper.learn(&path, Signal::Feedback(Feedback::Gone), NOW);
         shaper.release(permit, NOW);
     }
     let refused = shaper.admit(&path, &limits(), NOW).unwrap_err();
-    assert_eq!(refused, NotBefore { barrier: Barrier::Dead, at: Some(NOW + Duration::from_secs(60)) });
+    assert_eq!(refused.barrier, Barrier::Dead);
+    let pause = refused.at.unwrap().saturating_since(NOW).as_secs();
+    assert!((60..=84).contains(&pause), "{pause} s");
     shaper.resume(&path);
     let _probe = shaper.admit(&path, &limits(), NOW).unwrap();
     assert_eq!(barrier(shaper.admit(&path, &limits(), NOW)), Barrier::Window);
@@ -124,7 +130,7 @@ fn a_dead_path_says_when_it_is_probed_and_resume_probes_at_once() {
 
 #[test]
 fn no_path_ever_exceeds_its_window_or_its_site_whatever_happens() {
-    let (mut shaper, mut random) = (Shaper::new(), Random::from_number(3));
+    let (mut shaper, mut random) = (shaper(), Random::from_number(3));
     let paths: Vec<_> = (0..6).map(|n| path(&format!("p{}", n % 3), &format!("s{}", n / 3))).collect();
     let mut open: Vec<Permit> = Vec::new();
     let mut now = NOW;
@@ -154,7 +160,7 @@ fn no_path_ever_exceeds_its_window_or_its_site_whatever_happens() {
 
 #[test]
 fn unused_paths_are_forgotten_after_an_hour_unless_held() {
-    let mut shaper = Shaper::new();
+    let mut shaper = shaper();
     for number in 0..100 {
         let _ = shaper.admit_message(&path("a", &number.to_string()), &limits(), NOW);
     }
@@ -168,22 +174,57 @@ fn unused_paths_are_forgotten_after_an_hour_unless_held() {
 
 #[test]
 fn too_many_connections_where_there_is_one_is_nobody_home() {
-    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    let (mut shaper, path) = (shaper(), path("a", "s"));
+    let mut now = NOW;
     // Two at first, because the window is two.
     for seconds in [60, 120, 240] {
-        let permit = shaper.admit(&path, &limits(), NOW + Duration::from_secs(2 * seconds)).unwrap();
-        shaper.learn(&path, Signal::FewerConnections, NOW + Duration::from_secs(2 * seconds));
-        shaper.learn(&path, Signal::FewerConnections, NOW + Duration::from_secs(2 * seconds));
-        shaper.release(permit, NOW + Duration::from_secs(2 * seconds));
-        let refused = shaper.admit(&path, &limits(), NOW + Duration::from_secs(2 * seconds)).unwrap_err();
+        let permit = shaper.admit(&path, &limits(), now).unwrap();
+        shaper.learn(&path, Signal::FewerConnections, now);
+        shaper.learn(&path, Signal::FewerConnections, now);
+        shaper.release(permit, now);
+        let refused = shaper.admit(&path, &limits(), now).unwrap_err();
         assert_eq!(refused.barrier, Barrier::Dead);
-        assert_eq!(refused.at, Some(NOW + Duration::from_secs(3 * seconds)));
+        let pause = refused.at.unwrap().saturating_since(now).as_secs();
+        assert!((seconds..=seconds * 7 / 5).contains(&pause), "{pause} s after a pause of {seconds} s");
+        now = refused.at.unwrap();
+    }
+}
+
+/// N10: our line breaks, and a thousand paths find nobody home in the same second.
+#[test]
+fn paths_that_died_together_are_not_probed_together() {
+    let mut shaper = shaper();
+    let limits = Limits { window: WindowRule { initial: 1, ..limits().window }, ..limits() };
+    let paths: Vec<_> = (0..1_000).map(|site| path("a", &format!("s{site}"))).collect();
+    let mut probed = vec![NOW; paths.len()];
+    // The second time they die at their probes, which are apart, and what is added moves them apart further. At the
+    // longest pause nothing is added: it is the longest.
+    for seconds in [60, 120, 240, 480, 900, 900] {
+        let mut pauses = Vec::new();
+        for (path, at) in paths.iter().zip(&mut probed) {
+            let permit = shaper.admit(path, &limits, *at).unwrap();
+            shaper.learn(path, Signal::Feedback(Feedback::Gone), *at);
+            shaper.release(permit, *at);
+            let next = shaper.admit(path, &limits, *at).unwrap_err().at.unwrap();
+            pauses.push(next.saturating_since(*at));
+            *at = next;
+        }
+        let bounds = (Duration::from_secs(seconds), Duration::from_secs((seconds * 7 / 5).min(900)));
+        assert!(pauses.iter().all(|pause| (bounds.0..=bounds.1).contains(pause)), "{bounds:?}");
+        let mut counts = std::collections::HashMap::<u64, usize>::new();
+        for at in &probed {
+            *counts.entry(at.saturating_since(NOW).as_secs()).or_default() += 1;
+        }
+        let worst = counts.into_values().max().unwrap();
+        println!("after a pause of {seconds} s: {worst} of 1,000 probes in one second at worst");
+        // Spread evenly over 24 seconds it would be 42 on average, and chance adds to the worst of them.
+        assert!(worst * 100 <= paths.len() * 7, "{worst} probes in one second");
     }
 }
 
 #[test]
 fn what_a_site_takes_over_one_connection_is_learned_for_a_day_and_never_exceeds_the_rule() {
-    let (mut shaper, path) = (Shaper::new(), path("a", "s"));
+    let (mut shaper, path) = (shaper(), path("a", "s"));
     let messages = |shaper: &mut Shaper, now| {
         let permit = shaper.admit(&path, &limits(), now).unwrap();
         let messages = permit.messages();
@@ -199,7 +240,7 @@ fn what_a_site_takes_over_one_connection_is_learned_for_a_day_and_never_exceeds_
 
 #[test]
 fn a_hold_of_one_tenant_is_about_that_tenant_and_that_path_and_ends_by_itself() {
-    let (mut shaper, mut random) = (Shaper::new(), Random::from_number(8));
+    let (mut shaper, mut random) = (shaper(), Random::from_number(8));
     let at = mail::Timestamp::from_millis(1);
     let (held, other) = (mail::TenantId::mint(at, &mut random), mail::TenantId::mint(at, &mut random));
     let (path, time) = (path("a", "s"), Duration::from_secs(300));

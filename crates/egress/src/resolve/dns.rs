@@ -2,11 +2,15 @@
 //!
 //! A name that does not exist and a name without records are definite answers; SERVFAIL, time-outs and everything
 //! else are not, and mail waits for them (never a bounce). The number of look-ups for one domain is bounded by
-//! `mx.rs`, their time by the caller.
+//! `mx.rs`, their time by the configuration.
+//!
+//! Exchangers are looked up at the same time, and one whose name servers say nothing is passed over like one that
+//! cannot be reached: whoever runs the second exchanger of a domain could stop its mail otherwise.
 
 use crate::config::Config;
 use crate::error::Fault;
 use crate::resolve::{Exchanger, Record, Resolver, Resolving, Route, Unresolved, plan};
+use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
@@ -15,14 +19,19 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use mail::Domain;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Addresses of one host that are kept.
 const ADDRESSES_MAX: usize = 8;
 /// For an answer that came without a time of its own.
 const LIFETIME_DEFAULT: Duration = Duration::from_secs(300);
+/// For a route without the exchangers that could not be looked up: they are asked for again soon.
+const LIFETIME_PARTIAL: Duration = Duration::from_secs(60);
 
 pub struct DnsResolver {
     resolver: TokioResolver,
+    /// From the first question to the route, a little less than the caller waits.
+    time: Duration,
     own: Vec<String>,
     /// Our own address for mail from others, if exchangers are spoken to on that port.
     own_door: Option<IpAddr>,
@@ -46,25 +55,28 @@ impl DnsResolver {
             TokioResolver::builder_with_config(asked, TokioRuntimeProvider::default())
         };
         let mut options = ResolverOpts::default();
-        // Two questions in vain leave time for what comes after them.
-        options.timeout = Duration::from_secs(config.resolve_seconds_max) / 3;
-        options.attempts = 2;
+        let limit = Duration::from_secs(config.resolve_seconds_max);
+        // Two questions in vain leave time for what comes after them. Hickory does not count the first one.
+        options.timeout = limit / 3;
+        options.attempts = 1;
         let resolver = builder.with_options(options).build().map_err(Fault::Resolver)?;
         let own = config.own_names.iter().map(|name| name.to_ascii_lowercase()).collect();
         let own_door = config.own_door.filter(|door| door.port() == config.smtp_port).map(|door| door.ip());
-        Ok(DnsResolver { resolver, own, own_door })
+        Ok(DnsResolver { resolver, time: limit * 9 / 10, own, own_door })
     }
 
     async fn route(&self, domain: &Domain) -> Result<Route, Unresolved> {
-        let (records, mut lifetime, implicit) = match self.mx(domain).await? {
+        let end = Instant::now() + self.time;
+        let (records, mut lifetime, implicit) = match self.mx(domain, end).await? {
             Found::Some(records, lifetime) => (records, lifetime, false),
             Found::Nothing => (Vec::new(), LIFETIME_DEFAULT, true),
             Found::NoSuchName => return Err(Unresolved::NoSuchDomain),
         };
         let plan = plan(domain, records, &self.own)?;
         let (mut exchangers, mut trouble) = (Vec::new(), None);
-        for record in plan.hosts {
-            match self.addresses(&record.host).await {
+        let found = join_all(plan.hosts.iter().map(|record| self.addresses(&record.host, end))).await;
+        for (record, found) in plan.hosts.into_iter().zip(found) {
+            match found {
                 Ok(Found::Some(addresses, time)) => {
                     lifetime = lifetime.min(time);
                     exchangers.push(Exchanger {
@@ -74,7 +86,10 @@ impl DnsResolver {
                     });
                 }
                 Ok(Found::Nothing | Found::NoSuchName) => {}
-                Err(failure) => trouble = Some(failure),
+                Err(failure) => {
+                    lifetime = lifetime.min(LIFETIME_PARTIAL);
+                    trouble = Some(failure);
+                }
             }
         }
         // The same rule as for our names: ourselves, and everything not preferred to us, would come back to us.
@@ -101,24 +116,24 @@ impl DnsResolver {
         }
     }
 
-    async fn mx(&self, domain: &Domain) -> Result<Found<Vec<Record>>, Unresolved> {
+    async fn mx(&self, domain: &Domain, end: Instant) -> Result<Found<Vec<Record>>, Unresolved> {
         let host = |name: String| name.trim_end_matches('.').to_ascii_lowercase();
-        self.look_up(domain.as_str(), RecordType::MX, |data| match data {
+        self.look_up(domain.as_str(), RecordType::MX, end, |data| match data {
             RData::MX(mx) => Some(Record { preference: mx.preference, host: host(mx.exchange.to_ascii()) }),
             _ => None,
         })
         .await
     }
 
-    async fn addresses(&self, host: &str) -> Result<Found<Vec<IpAddr>>, Unresolved> {
+    async fn addresses(&self, host: &str, end: Instant) -> Result<Found<Vec<IpAddr>>, Unresolved> {
         let address = |data: &RData| match data {
             RData::A(a) => Some(IpAddr::V4(a.0)),
             RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
             _ => None,
         };
         let (four, six) = tokio::join!(
-            self.look_up(host, RecordType::A, address),
-            self.look_up(host, RecordType::AAAA, address)
+            self.look_up(host, RecordType::A, end, address),
+            self.look_up(host, RecordType::AAAA, end, address)
         );
         match (four, six) {
             (Ok(Found::Some(mut all, time)), Ok(Found::Some(six, other))) => {
@@ -136,10 +151,15 @@ impl DnsResolver {
         &self,
         name: &str,
         kind: RecordType,
+        end: Instant,
         take: impl Fn(&RData) -> Option<T>,
     ) -> Result<Found<Vec<T>>, Unresolved> {
         // With the final dot no search list of the host is applied.
-        match self.resolver.lookup(format!("{name}."), kind).await {
+        let asked = self.resolver.lookup(format!("{name}."), kind);
+        let Ok(answer) = tokio::time::timeout_at(end, asked).await else {
+            return Err(Unresolved::Temporary(format!("looking up {kind} of {name}: no answer in time")));
+        };
+        match answer {
             Ok(answer) => {
                 let records = answer.answers().iter();
                 let found: Vec<(T, u32)> =

@@ -101,6 +101,28 @@ fn a_site_that_comes_back_is_met_by_one_probe_and_a_gentle_ramp() {
     }
 }
 
+/// N10: our own line is broken for ten minutes, and all sites seem to be down.
+#[test]
+fn sites_that_die_together_are_probed_apart() {
+    let mut world = World::new(42, |_| {});
+    let up = 10 * MINUTE;
+    for site in 0..500 {
+        let model = Model { down: Some((Duration::ZERO, up)), ..Model::default() };
+        world.models.insert(format!("mx.d{site}.example"), model);
+        world.accept(site % 10, &format!("d{site}.example"), 20);
+    }
+    world.run(up);
+    let first = World::per_span(&world.opened, Duration::ZERO, SECOND);
+    let probes: usize = first.iter().skip(30).sum();
+    let worst = *first.iter().skip(30).max().unwrap();
+    println!("{} connections at first, then {probes} probes, {worst} in one second at worst", first[0]);
+    assert!((1_000..=2_000).contains(&probes), "{probes} probes of 500 sites in ten minutes");
+    assert!(worst <= 40, "{worst} probes in one second");
+    world.run(2 * HOUR);
+    assert_eq!(world.delivered(), 10_000);
+    world.check(10_000);
+}
+
 /// N11, the other kind of herd: everything was refused in one minute and is due again.
 #[test]
 fn what_was_deferred_together_comes_back_spread() {
@@ -226,6 +248,36 @@ fn domains_that_nobody_answers_for_do_not_delay_the_others() {
     let (alone, beside) = (worst(0), worst(10_000));
     println!("at worst {alone:?} alone, {beside:?} beside 10,000 dead domains");
     assert!(beside <= alone * 3 / 2, "{alone:?} alone, {beside:?} beside them");
+}
+
+/// N6, within one tenant: its dead domains, asked for the first time and then again and again, and its new ones.
+#[test]
+fn dead_domains_of_a_tenant_do_not_delay_its_own_new_ones() {
+    let mut world = World::new(43, |_| {});
+    for number in 0..1_500 {
+        world.accept(0, &format!("dead{number}.example"), 1);
+    }
+    let mut accepted = HashMap::new();
+    for second in 1..900 {
+        world.run(second * SECOND);
+        accepted.insert(world.accept(0, &format!("well{second}.example"), 1), world.clock);
+    }
+    world.run(920 * SECOND);
+    let dwell = |(at, one): (Duration, &spool::Settled)| {
+        let since = *accepted.get(&one.message)?;
+        Some((since, at - since))
+    };
+    let dwells: Vec<(Duration, Duration)> = world.settled().filter_map(dwell).collect();
+    assert_eq!(dwells.len(), 899);
+    // At least fifty places of the tenant for ten seconds each: five minutes until all dead domains are known.
+    let worst = |from: Duration, to: Duration| {
+        let within = dwells.iter().filter(|(since, _)| (from..to).contains(since));
+        within.map(|(_, dwell)| *dwell).max().unwrap()
+    };
+    let (first, again) = (worst(Duration::ZERO, 320 * SECOND), worst(320 * SECOND, HOUR));
+    println!("at worst {first:?} while they are new, {again:?} while they are asked for again");
+    assert!(world.deferred().len() >= 2_500, "{} attempts in vain", world.deferred().len());
+    assert!(first <= 12 * SECOND && again <= SECOND, "{first:?}, then {again:?}");
 }
 
 /// F3: messages that keep a connection for half a minute each, and small ones of somebody else for the same site.
