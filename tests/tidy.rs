@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("registry", &["mail"]),
     ("queue", &["mail"]),
     ("shaping", &["mail"]),
-    ("spool", &["mail", "panics"]),
+    ("spool", &["mail", "panics", "registry"]),
     ("database", &["mail", "panics", "registry"]),
     ("ingress", &["mail", "panics", "smtp", "registry", "spool"]),
     ("egress", &["mail", "panics", "smtp", "registry", "queue", "shaping", "spool"]),

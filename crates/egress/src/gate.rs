@@ -169,6 +169,10 @@ impl Ways {
     /// What a new connection says of what we have to connect with. While that is nothing, whatever is open goes on
     /// being used, and one that rests makes way.
     pub fn learn_of_shortage(&mut self, cause: &Cause, now: Instant) {
+        // Nothing was connected, so nothing is known.
+        if *cause == Cause::Crowded {
+            return;
+        }
         let short = *cause == Cause::Shortage;
         if short {
             crate::measured::fell_short();

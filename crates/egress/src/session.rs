@@ -28,6 +28,9 @@ const VISITS_MAX: u32 = 2;
 /// Hosts whose TLS is remembered as broken.
 const BROKEN_TLS_MAX: usize = 10_000;
 
+/// Before a message that could not be read for want of a descriptor is given back.
+const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
+
 /// What all sessions share.
 pub(crate) struct Surroundings {
     pub config: Arc<Config>,
@@ -63,7 +66,7 @@ pub(crate) async fn run(job: Job, mut orders: mpsc::Receiver<Order>, around: Arc
     if let Some(first) = orders.recv().await {
         panics::place("delivery");
         let started = Started::now(&around);
-        match begin(&job, first, &around).await {
+        match load_and_begin(&job, first, &around).await {
             Begun::Failed(failed) => {
                 started.tell(session, first, (failed.cause, false), failed.at, &around).await;
             }
@@ -89,19 +92,30 @@ enum Begun {
     Answered { opened: Box<Opened>, cause: Cause, usable: bool, since: Started },
 }
 
+/// The message comes first: a connection that waits for it is one that the site holds open for nothing.
+async fn load_and_begin(job: &Job, first: Order, around: &Surroundings) -> Begun {
+    match load(first, around).await {
+        Ok(transaction) => begin(job, transaction, around).await,
+        Err(cause) => Begun::Failed(Box::new(NotOpened { cause, at: nowhere(job) })),
+    }
+}
+
+/// Before any host was spoken to.
+fn nowhere(job: &Job) -> Circumstances {
+    Circumstances { egress: Some(job.source.address), tls_need: job.tls, ..Circumstances::default() }
+}
+
 /// Opens a session and makes the first delivery. A host that greets and then breaks off before it can have the message
 /// must not hide the others: the next one is tried, once. One that refuses is believed, for all of the site.
-async fn begin(job: &Job, first: Order, around: &Surroundings) -> Begun {
-    let at =
-        Circumstances { egress: Some(job.source.address), tls_need: job.tls, ..Circumstances::default() };
-    let mut failed = Box::new(NotOpened { cause: Cause::NoCommonFamily, at });
+async fn begin(job: &Job, transaction: Transaction, around: &Surroundings) -> Begun {
+    let mut failed = Box::new(NotOpened { cause: Cause::NoCommonFamily, at: nowhere(job) });
     let limit = around.config.addresses_per_attempt_max;
     let exchangers = &job.destination.route.exchangers;
     let mut hosts = targets(exchangers, job.source.address, job.session, limit).into_iter();
     for visit in 1.. {
         let Some(mut opened) = open(job, &mut hosts, &mut failed, around).await else { break };
         let since = Started::now(around);
-        let (cause, usable) = deliver(&mut opened.link, first, around).await;
+        let (cause, usable) = deliver(&mut opened.link, transaction.clone(), around).await;
         if broke_off(&cause) && visit < VISITS_MAX && hosts.len() > 0 {
             failed = Box::new(NotOpened { cause, at: opened.at });
             continue;
@@ -128,7 +142,10 @@ async fn serve(opened: &mut Opened, session: u64, orders: &mut mpsc::Receiver<Or
             () = opened.link.ended() => return,
         };
         let started = Started::now(around);
-        let (cause, usable) = deliver(&mut opened.link, order, around).await;
+        let (cause, usable) = match load(order, around).await {
+            Ok(transaction) => deliver(&mut opened.link, transaction, around).await,
+            Err(cause) => (cause, true),
+        };
         let at = opened.at.clone();
         if let Some(proof) = started.tell(session, order, (cause, usable), at, around).await {
             opened.link.hold(proof);
@@ -139,24 +156,35 @@ async fn serve(opened: &mut Opened, session: u64, orders: &mut mpsc::Receiver<Or
     }
 }
 
+/// What is to be sent for an order.
+async fn load(order: Order, around: &Surroundings) -> Result<Transaction, Cause> {
+    match around.bodies.message(Position::from_u64(order.position)).await {
+        Ok(stored) => transaction(stored, order.recipient).ok_or(Cause::Unreadable),
+        // It waited for its turn; that says nothing about the message or the site.
+        Err(spool::Fault::Busy) => Err(Cause::Crowded),
+        Err(fault) if fault.is_passing() => {
+            tracing::warn!(message.id = %order.message, error = %fault, "a stored message cannot be read now");
+            // The order comes back at once.
+            tokio::time::sleep(SHORTAGE_PAUSE).await;
+            Err(Cause::Shortage)
+        }
+        Err(fault) => {
+            tracing::error!(message.id = %order.message, error = %fault, "a stored message cannot be read");
+            Err(Cause::Unreadable)
+        }
+    }
+}
+
 /// One transaction, measured. Says what came of it and whether another may follow.
-async fn deliver(link: &mut Link, order: Order, around: &Surroundings) -> (Cause, bool) {
+async fn deliver(link: &mut Link, transaction: Transaction, around: &Surroundings) -> (Cause, bool) {
     let began = around.clock.instant();
-    let (cause, usable) = transact(link, order, around).await;
+    let (cause, usable) = transact(link, transaction).await;
     let took = around.clock.instant().saturating_since(began);
     measured("transaction", word(matches!(cause, Cause::Delivered(_))), took);
     (cause, usable)
 }
 
-async fn transact(link: &mut Link, order: Order, around: &Surroundings) -> (Cause, bool) {
-    let stored = match around.bodies.message(Position::from_u64(order.position)).await {
-        Ok(stored) => stored,
-        Err(fault) => {
-            tracing::error!(message.id = %order.message, error = %fault, "a stored message cannot be read");
-            return (Cause::Unreadable, true);
-        }
-    };
-    let Some(transaction) = transaction(stored, order.recipient) else { return (Cause::Unreadable, true) };
+async fn transact(link: &mut Link, transaction: Transaction) -> (Cause, bool) {
     link.deliver(transaction);
     loop {
         match link.next().await {

@@ -7,7 +7,7 @@
 //! - A 5yz greeting is not the end of a recipient. It is about the address that we come from; one blocked address
 //!   must not burn a list.
 //! - A connection that was kept open and is found closed is not an attempt: sites close idle sessions as they like.
-//!   Nor is a message that we held back ourselves, or for which we had no connection to spare.
+//!   Nor is a message that we held back ourselves, or for which we had no connection or memory.
 //! - A break after the final dot is tried again although the site may have the message: twice is better than never
 //!   (RFC 1047).
 
@@ -31,6 +31,8 @@ pub enum Cause {
     NoConnection(String),
     /// We have no descriptor or memory for a connection: the site has nothing to do with it.
     Shortage,
+    /// Too much mail is on its way already for us to hold this message in memory: nobody was spoken to.
+    Crowded,
     /// There is nowhere to go.
     Unresolved(Unresolved),
     /// The site has no address that the pool's addresses can reach.
@@ -103,6 +105,7 @@ fn is_about_tls(cause: &Cause) -> bool {
         Cause::Delivered(_)
         | Cause::NoConnection(_)
         | Cause::Shortage
+        | Cause::Crowded
         | Cause::Unresolved(_)
         | Cause::NoCommonFamily
         | Cause::Unvouched
@@ -129,6 +132,11 @@ fn judge_cause(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged
         Cause::Shortage => {
             let words = "there is no connection to spare here just now; it is tried again";
             let judged = Found::soft("unknown", "connect", words.to_owned()).judged(at, profiles, NEUTRAL);
+            Judged { next: Next::GiveBack, ..judged }
+        }
+        Cause::Crowded => {
+            let words = "there is no memory to spare for the message here just now; it is tried again";
+            let judged = Found::soft("unknown", "queue", words.to_owned()).judged(at, profiles, NEUTRAL);
             Judged { next: Next::GiveBack, ..judged }
         }
         Cause::Unvouched => {

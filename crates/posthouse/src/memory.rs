@@ -11,10 +11,20 @@ use std::path::{Path, PathBuf};
 /// What the process needs before it holds a message: code, registry, connections.
 const BASE_OCTETS: u64 = 64 << 20;
 
-/// Lowers the bounds to what fits. `node.memory_octets` says how much there is; 0 asks the machine.
-pub fn fit(config: &mut Config) {
+/// With less no message of a useful size fits, and every one would be refused for good.
+pub const OCTETS_MIN: u64 = 128 << 20;
+
+/// Lowers the bounds to what fits. `node.memory_octets` says how much there is; 0 asks the machine. An error, as a
+/// sentence, if that is too little for anything.
+pub fn fit(config: &mut Config) -> Result<(), String> {
     let asked = Some(config.node.memory_octets).filter(|octets| *octets > 0);
-    let Some(octets) = asked.or_else(allowed) else { return };
+    let Some(octets) = asked.or_else(allowed) else { return Ok(()) };
+    if octets < OCTETS_MIN {
+        return Err(format!(
+            "there is memory of {octets} octets (node.memory_octets, the machine or its control group), and at least \
+             {OCTETS_MIN} are needed"
+        ));
+    }
     let before = config.ingress.limits.octets_in_flight_max;
     bound(config, octets);
     let after = config.ingress.limits.octets_in_flight_max;
@@ -26,6 +36,7 @@ pub fn fit(config: &mut Config) {
             "there is little memory: bounds are lower than configured"
         );
     }
+    Ok(())
 }
 
 fn bound(config: &mut Config, octets: u64) {
@@ -36,6 +47,10 @@ fn bound(config: &mut Config, octets: u64) {
     // One tenant alone may hold half of them.
     let largest = &mut config.ingress.session.message_octets_max;
     *largest = (*largest).min(limits.octets_in_flight_max / 2);
+    // An answer of "come again" to what will never fit is a lie: the API and the door for others' mail refuse it, too.
+    let request = &mut config.api.message_body_octets_max;
+    *request = (*request).min(limits.octets_in_flight_max / 2);
+    limits.inbound_octets_max = limits.inbound_octets_max.min(limits.octets_in_flight_max / 2);
     let spool = &mut config.spool;
     spool.body_cache_octets_max = spool.body_cache_octets_max.min(share(16));
     spool.loaded_octets_max = spool.loaded_octets_max.min(share(8));
@@ -91,10 +106,34 @@ mod tests {
         let (limits, session) = (&config.ingress.limits, &config.ingress.session);
         assert_eq!(limits.octets_in_flight_max >> 20, 47);
         assert_eq!(session.message_octets_max >> 20, 23);
+        assert_eq!((config.api.message_body_octets_max >> 20, limits.inbound_octets_max >> 20), (23, 10));
         assert_eq!(
             (config.spool.body_cache_octets_max >> 20, config.spool.loaded_octets_max >> 20),
             (14, 29)
         );
+    }
+
+    #[test]
+    fn whatever_may_arrive_fits_into_the_share_of_one_tenant() {
+        for octets in [OCTETS_MIN, 160 << 20, 1 << 30] {
+            let mut config = Config::default();
+            config.node.memory_octets = octets;
+            fit(&mut config).unwrap();
+            let (limits, half) = (&config.ingress.limits, config.ingress.limits.octets_in_flight_max / 2);
+            assert!(config.ingress.session.message_octets_max <= half);
+            assert!(limits.inbound_octets_max <= half && config.api.message_body_octets_max <= half);
+            assert!(half >= 6 << 20, "{octets}: a useful message fits");
+        }
+    }
+
+    #[test]
+    fn too_little_memory_is_an_error_and_not_a_house_that_refuses_everything() {
+        for octets in [1, BASE_OCTETS, OCTETS_MIN - 1] {
+            let mut config = Config::default();
+            config.node.memory_octets = octets;
+            let sentence = fit(&mut config).unwrap_err();
+            assert!(sentence.contains("node.memory_octets"), "{sentence}");
+        }
     }
 
     #[test]

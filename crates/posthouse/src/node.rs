@@ -79,7 +79,7 @@ impl Node {
     /// Whatever can fail is made first, and mail moves only when nothing is left to fail or to wait for: a start that
     /// is given up leaves no delivery in flight.
     pub async fn start(mut parts: NodeParts) -> anyhow::Result<Node> {
-        memory::fit(&mut parts.config);
+        memory::fit(&mut parts.config).map_err(Failure::Configuration)?;
         let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
             .await
             .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;

@@ -4,13 +4,14 @@
 //! octets; a message that is settled, or whose open recipients were all deferred, leaves early, and so does one whose
 //! turn does not come soon. Damage is a `Fault::Unreadable`, never wrong bytes.
 
-use crate::loaded::{LARGE, counted};
+use crate::loaded::counted;
 use crate::record::Logged;
 use crate::segment::{FRAME_HEADER_OCTETS, FrameHeader, Read, read_over_errors};
 use crate::shared::Shared;
 use crate::{Accepted, Fault, Position, Record, stepped, wire};
 use bytes::Bytes;
-use mail::Instant;
+use mail::{Instant, TenantId};
+use registry::Party;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,35 +32,39 @@ impl Bodies {
         self.message(position).await.map(|stored| stored.body)
     }
 
-    /// Envelope and body in one read.
+    /// Envelope and body. `Fault::Busy` if there is no memory for it now.
     pub async fn message(&self, position: Position) -> Result<Stored, Fault> {
-        if let Some(stored) = self.0.cache().get(position) {
-            return Ok(stored);
-        }
-        let read = |octets_max: u64| {
-            stepped::read(&self.0, move |shared| {
-                at_its_place(shared, position, |place| read_message(shared, place, octets_max))
-            })
+        let (octets, tenant) = match self.find(position, self.0.loaded.small()).await? {
+            Found::Message(stored) => return Ok(stored),
+            Found::TooLarge { octets, tenant } => (octets, tenant),
         };
-        match read(LARGE).await? {
-            Found::Message(stored) => Ok(stored),
-            Found::TooLarge(octets) => {
-                let turn = self.0.loaded.turn(octets).await?;
-                match read(u64::MAX).await? {
-                    Found::Message(Stored { accepted, body }) => {
-                        Ok(Stored { accepted, body: counted(body, turn) })
-                    }
-                    Found::TooLarge(_) => Err(Fault::Unreadable(position)),
-                }
-            }
+        // Whether it is in the cache or not: it lives on in the session when the cache has let go of it.
+        let turn = self.0.loaded.turn(Party::Tenant(tenant), octets).await?;
+        match self.find(position, u64::MAX).await? {
+            Found::Message(Stored { accepted, body }) => Ok(Stored { accepted, body: counted(body, turn) }),
+            Found::TooLarge { .. } => Err(Fault::Unreadable(position)),
         }
+    }
+
+    async fn find(&self, position: Position, octets_max: u64) -> Result<Found, Fault> {
+        if let Some(stored) = self.0.cache().get(position) {
+            let octets = stored.body.len() as u64;
+            return Ok(match octets <= octets_max {
+                true => Found::Message(stored),
+                false => Found::TooLarge { octets, tenant: stored.accepted.tenant },
+            });
+        }
+        stepped::read(&self.0, move |shared| {
+            at_its_place(shared, position, |place| read_message(shared, place, octets_max))
+        })
+        .await
     }
 }
 
 /// A message, or its size if that is more than was asked for.
 enum Found {
     Message(Stored),
-    TooLarge(u64),
+    TooLarge { octets: u64, tenant: TenantId },
 }
 
 /// Reads where the message lies now: it may have been copied forward since it was known to lie at `position`.
@@ -95,7 +100,8 @@ fn read_message(shared: &Shared, position: Position, octets_max: u64) -> Result<
     };
     let header = FrameHeader::parse(&head, position).ok_or_else(|| damaged(FRAME_HEADER_OCTETS as u64))?;
     if header.len() > octets_max {
-        return Ok(Found::TooLarge(header.len()));
+        let tenant = read_envelope(shared, position)?.tenant;
+        return Ok(Found::TooLarge { octets: header.len(), tenant });
     }
     let mut octets = vec![0; header.len() as usize - FRAME_HEADER_OCTETS];
     let read = file.read_at(&mut octets, offset + FRAME_HEADER_OCTETS as u64).map_err(fault)?;

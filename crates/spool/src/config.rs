@@ -30,8 +30,8 @@ pub struct Config {
     pub group_wait_ms_max: u64,
     /// Memory for bodies and envelopes that were just written and will be wanted soon.
     pub body_cache_octets_max: u64,
-    /// Memory for large messages that are read from the disk to be delivered; a delivery waits its turn. Less where there
-    /// is little memory (`node.memory_octets`).
+    /// Memory for messages that are being delivered; one tenant has half of it, and a delivery waits its turn. A message
+    /// counts if it is larger than an 8192nd of this. Less where there is little memory (`node.memory_octets`).
     pub loaded_octets_max: u64,
     /// Records just written that followers get from memory instead of the disk.
     pub recent_records_max: u32,

@@ -27,8 +27,8 @@ pub enum Fault {
     /// Free space has fallen to the reserve that is kept for completion records.
     #[error("too little space is left on the spool's disk")]
     Full,
-    /// The disk does not keep up: the limit of octets in flight was not released in time.
-    #[error("too much is waiting to be written")]
+    /// The disk, or those who read, do not keep up: the limit of octets in memory was not released in time.
+    #[error("too much is waiting to be written or read")]
     Busy,
     #[error("a record of {octets} octets is larger than record_octets_max")]
     TooLarge { octets: u64 },
@@ -68,6 +68,27 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it is a shortage of ours, of memory or descriptors, that others give back: nothing is wrong with what
+    /// was asked for.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Fault::Busy => true,
+            Fault::Read { source, .. } | Fault::Rotate { source, .. } => is_passing(source),
+            Fault::InUse(_)
+            | Fault::Directory { .. }
+            | Fault::Config(_)
+            | Fault::Sealed
+            | Fault::Closed
+            | Fault::Full
+            | Fault::TooLarge { .. }
+            | Fault::Write { .. }
+            | Fault::Sync { .. }
+            | Fault::Unreadable(_)
+            | Fault::NotAMessage(_)
+            | Fault::Gap { .. } => false,
+        }
+    }
+
     pub(crate) fn read(segment: u32, source: io::Error) -> Fault {
         Fault::Read { segment, source: Arc::new(source) }
     }

@@ -105,7 +105,7 @@ impl Survivors<'_> {
             let at = u64::from(position.offset()) + header.len() - u64::from(header.body_len);
             let read = self.file.read_at(&mut body, at)?;
             if read < body.len() || !header.body_is_whole(&body) {
-                self.shared.quarantine.keep(&*self.file, position, header.len());
+                self.shared.set_aside(&*self.file, position, header.len());
                 continue;
             }
             let Some(accepted) = wire::accepted_meta(header.kind, header.version, meta) else { continue };

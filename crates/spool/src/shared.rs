@@ -63,7 +63,7 @@ pub(crate) struct Shared {
     /// Followers that stand before a piece which the disk does not give.
     pub(crate) stopped_followers: AtomicUsize,
     pub(crate) stall: Stall,
-    pub(crate) loaded: Loaded,
+    pub(crate) loaded: Arc<Loaded>,
 }
 
 impl Shared {

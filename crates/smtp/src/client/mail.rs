@@ -94,10 +94,14 @@ impl Delivery {
         }
     }
 
-    /// The site waits for the end of the message. All it can say is that it waits no longer.
+    /// The site waits for the end of the message. All it can say is that it waits no longer: no answer to the message,
+    /// and our doing.
     fn on_word_while_held(mut self: Box<Self>, reply: Reply, site: &mut Site) -> State {
         if reply.code.as_u16() != 421 {
             return self.on_break(BreakKind::Protocol, site);
+        }
+        if self.waits_for_us(site) {
+            return self.on_break(BreakKind::Eof, site);
         }
         self.settle_open(&Failure::Refused { stage: self.stage(), reply });
         self.report_and_close(site)
@@ -105,7 +109,9 @@ impl Delivery {
 
     pub fn on_break(mut self, kind: BreakKind, site: &mut Site) -> State {
         let stage = self.expected.front().map_or(self.stage(), |expected| stage_of(*expected, site));
-        let ours = kind == BreakKind::Timeout && self.waits_for_us(site);
+        // However a site that waits for us stops waiting: an attempt that we delayed is not held against it.
+        // One that speaks out of turn is at fault at any time.
+        let ours = kind != BreakKind::Protocol && self.waits_for_us(site);
         self.settle_open(&broken(stage, if ours { BreakKind::Withheld } else { kind }));
         self.report_and_close(site)
     }

@@ -156,7 +156,8 @@ pub enum BreakKind {
     TlsFailed,
     /// The shell could not read or write.
     Io,
-    /// We held the end of the message back for longer than the site is asked to wait. Nothing is the site's fault.
+    /// We held the end of the message back for longer than the site is asked to wait, or than it did wait. Nothing is the
+    /// site's fault.
     Withheld,
 }
 

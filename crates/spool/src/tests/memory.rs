@@ -55,3 +55,27 @@ async fn what_nobody_sends_for_half_a_minute_leaves_memory_too() {
     assert_eq!(spool.body(first.position()).await.unwrap(), body(1));
     spool.shutdown().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_from_the_cache_is_counted_like_what_is_read_from_the_disk() {
+    for body_cache_octets_max in [0, 64 << 20] {
+        let config = Config { body_cache_octets_max, loaded_octets_max: 100_000, ..config() };
+        let (spool, _) = open(&config, &LyingDisk::new());
+        let large = Bytes::from(vec![b'x'; 30_000]);
+        let mut places = Vec::new();
+        for number in 1..5 {
+            let accepted = Accepted { tenant: message(1, 1).tenant, ..message(number, 1) };
+            places.push(spool.intake().append(accepted, large.clone()).await.unwrap().position());
+        }
+        let bodies = spool.bodies();
+        let mut sent = Vec::new();
+        for place in &places {
+            sent.extend(bodies.message(*place).await);
+        }
+        assert_eq!(sent.len(), 1, "half of the bound is for one tenant; cache of {body_cache_octets_max}");
+        assert!(matches!(bodies.message(places[1]).await, Err(fault) if fault.is_passing()));
+        sent.clear();
+        assert_eq!(bodies.message(places[1]).await.unwrap().body, large);
+        spool.shutdown().await.unwrap();
+    }
+}
