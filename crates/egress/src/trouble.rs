@@ -8,8 +8,7 @@
 //!   must not burn a list.
 //! - A connection that was kept open and is found closed is not an attempt: sites close idle sessions as they like.
 //!   Nor is a message that we held back ourselves, or for which we had no connection or memory.
-//! - A break after the final dot is tried again although the site may have the message: twice is better than never
-//!   (RFC 1047).
+//! - A break after the final dot is tried again, though the site may have it: twice is better than never (RFC 1047).
 
 use crate::resolve::Unresolved;
 use mail::classify::{Classified, Profiles, RetryHint, Step};
