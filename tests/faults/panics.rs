@@ -99,7 +99,6 @@ fn s12_a_panic_costs_one_session_one_message_or_one_call() {
     // So that there are new sessions with sites to run into a trap.
     site.plot.set("egress.limits.messages_per_connection", "5");
     // A look-up that failed is tried again in a moment, and so is a site whose session ended without a word.
-    site.plot.set("egress.dead_seconds_first", "1");
     site.plot.set("egress.resolve_failure_seconds", "1");
     let traps = Traps::of(&site);
     let Some(house) = start(&site, &traps) else { return };

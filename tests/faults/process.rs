@@ -45,8 +45,6 @@ fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
     site.plot.start_through(&["prlimit", "--nofile=256:256"]);
     // Addresses are not what is short here.
     site.plot.set("ingress.limits.connections_per_address_max", "1000");
-    // A socket that could not be made counts as a site that did not answer, and that is left alone for a while.
-    site.plot.set("egress.dead_seconds_first", "1");
     let house = site.start();
     let (tenant, _) = house.onboard("few", "few.example", "127.2.0.99");
     let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());

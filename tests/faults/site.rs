@@ -18,6 +18,8 @@ impl Site {
         plot.settle_in(&lab);
         // Deferred mail comes while the test still looks.
         plot.set("egress.retry_seconds", "[1]");
+        plot.set("egress.dead_seconds_first", "1");
+        plot.set("egress.dead_seconds_max", "2");
         plot.set("egress.limits.messages_per_second", "0");
         Site { plot, lab, database }
     }

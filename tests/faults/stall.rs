@@ -94,9 +94,7 @@ fn s10_a_disk_that_stalls_is_told_at_the_doors_and_nothing_gathers() {
         return;
     }
     let stall_ms = rounds(6, 30) as u64 * 1_000;
-    let mut site = Site::new();
-    site.plot.set("egress.dead_seconds_first", "1");
-    site.plot.set("egress.dead_seconds_max", "1");
+    let site = Site::new();
     let ledger = Arc::new(Ledger::default());
     let (began, [health, ready]) = stall_under_load(&site, &ledger, stall_ms);
     let until = stall_ms - EDGE_MS;
