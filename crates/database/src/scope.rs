@@ -7,6 +7,7 @@
 
 use crate::connect::{Database, within};
 use crate::error::Fault;
+use crate::kept::Keeping;
 use crate::migrate::RUNTIME_ROLE;
 use crate::places::Pooled;
 use deadpool_postgres::Transaction;
@@ -41,6 +42,7 @@ pub(crate) struct Scoped<'a> {
     pub(crate) access: Access,
     trying: &'static str,
     patience: Patience,
+    pub(crate) keeping: Option<Keeping>,
     /// When PostgreSQL was last told how long a statement may take.
     limited_at: Mutex<Instant>,
 }
@@ -106,21 +108,17 @@ impl Database {
             Intent::Change | Intent::Note => builder,
         };
         let transaction = bounded(patience, trying, builder.start()).await?;
-        // A UUID has no character that could end the literal.
-        let (scope, tenant) = match access.tenant() {
-            None => ("house", String::new()),
-            Some(tenant) => ("tenant", tenant.uuid().to_string()),
-        };
         let now = Instant::now();
         let statement = format!(
             "SET LOCAL ROLE {RUNTIME_ROLE};
-             SELECT set_config('posthouse.scope', '{scope}', true), set_config('posthouse.tenant', '{tenant}', true)
-             {}",
+             SELECT {}{}",
+            scope_of(&access),
             patience.of_postgresql(now).map_or_else(String::new, |limit| format!(", {limit}"))
         );
         let limited_at = Mutex::new(now);
         bounded(patience, trying, transaction.batch_execute(&statement)).await?;
-        Ok(Scoped { transaction, access, trying, patience, limited_at })
+        let keeping = self.keeping.clone();
+        Ok(Scoped { transaction, access, trying, patience, keeping, limited_at })
     }
 }
 
@@ -156,6 +154,11 @@ impl Scoped<'_> {
         self.bounded(self.transaction.batch_execute(sql)).await
     }
 
+    /// The rest of the transaction sees what `access` may see.
+    pub(crate) async fn go_on_as(&self, access: &Access) -> Result<(), Fault> {
+        self.batch(&format!("SELECT {}", scope_of(access))).await
+    }
+
     pub(crate) async fn commit(self) -> Result<(), Fault> {
         bounded(self.patience, self.trying, self.transaction.commit()).await
     }
@@ -183,6 +186,18 @@ impl Scoped<'_> {
     ) -> Result<T, Fault> {
         bounded(self.patience, self.trying, work).await
     }
+}
+
+/// Whose rows the statements that follow see.
+fn scope_of(access: &Access) -> String {
+    // A UUID has no character that could end the literal.
+    let (scope, tenant) = match access.tenant() {
+        None => ("house", String::new()),
+        Some(tenant) => ("tenant", tenant.uuid().to_string()),
+    };
+    format!(
+        "set_config('posthouse.scope', '{scope}', true), set_config('posthouse.tenant', '{tenant}', true)"
+    )
 }
 
 /// PostgreSQL's own limit of a statement is no help when PostgreSQL itself stands still or the network swallows it.
