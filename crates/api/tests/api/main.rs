@@ -10,6 +10,7 @@ mod domains;
 mod harness;
 mod idempotency;
 mod isolation;
+mod kept;
 mod keys;
 mod messages;
 mod operators;
