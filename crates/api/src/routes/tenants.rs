@@ -216,7 +216,7 @@ pub async fn update(
     scope: Within<Manage>,
     Body(body): Body<UpdateTenant>,
 ) -> Result<Answer<TenantShape>> {
-    let change = TenantChange { name: body.name, plan: body.plan.map(Plan::from) };
+    let change = TenantChange { name: body.name, plan: body.plan.map(Plan::from), plan_before: None };
     let tenant = api.database().tenant_update(&scope.caller.access, scope.tenant, &change).await?;
     Ok(Answer::ok(tenant.into()))
 }
