@@ -192,9 +192,6 @@ fn s2_no_space_in_the_middle_of_a_call_refuses_that_message_alone() {
 fn s5_a_disk_that_becomes_read_only_ends_the_process_and_loses_nothing() {
     let Some(volume) = Volume::ext4(160, None) else { return };
     let mut site = site_on(&volume);
-    // As a node has them.
-    site.plot.set("egress.dead_seconds_first", "60");
-    site.plot.set("egress.dead_seconds_max", "900");
     let house = site.start();
     let (tenant, _) = house.onboard("frozen", "frozen.example", "127.2.0.120");
     let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
