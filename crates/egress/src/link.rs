@@ -2,7 +2,7 @@
 //! record of the one before is durable.
 //!
 //! `next` performs what the machine wants until it says something that matters to the caller. Small writes are put
-//! together into one; large ones go in blocks, with the machine's timer for each block.
+//! together into one; the blocks of a long message go one by one, with the machine's timer for each.
 
 use bytes::Bytes;
 use mail::{Clock, Instant};
@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Octets written at once.
-const BLOCK: usize = 64 * 1024;
+/// Octets that are put together.
+const TOGETHER: usize = 64 * 1024;
 const READ: usize = 4 * 1024;
 /// For the end of TLS to be written.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -147,20 +147,18 @@ impl Link {
 
     async fn send(&mut self, octets: Bytes) {
         // The usual case: all that is said before an answer comes in one piece, and nothing is copied or kept.
-        if self.out.is_empty() && octets.len() <= BLOCK {
+        if self.out.is_empty() && octets.len() <= TOGETHER {
             self.out = octets;
             return;
         }
-        if self.out.len() + octets.len() <= BLOCK {
+        if self.out.len() + octets.len() <= TOGETHER {
             self.out = [&self.out[..], &octets[..]].concat().into();
             return;
         }
         self.flush().await;
-        let mut rest = octets;
-        // A block that was not taken in time broke the session; the rest would wait for nobody.
-        while !rest.is_empty() && self.machine.wants_input() {
-            let block = rest.split_to(rest.len().min(BLOCK));
-            self.write(&block).await;
+        // What was not taken in time broke the session; the rest would wait for nobody.
+        if self.machine.wants_input() {
+            self.write(&octets).await;
         }
     }
 
