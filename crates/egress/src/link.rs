@@ -4,9 +4,12 @@
 //! `next` performs what the machine wants until it says something that matters to the caller. Small writes are put
 //! together into one; the blocks of a long message go one by one, with the machine's timer for each.
 
+use crate::measured;
 use bytes::Bytes;
 use mail::{Clock, Instant};
-use smtp::client::{Action, Answer, BreakKind, ClientConfig, DeliveryReport, Failure, Session, Transaction};
+use smtp::client::{
+    Action, Answer, BreakKind, ClientConfig, DeliveryReport, Failure, Session, Stage, Transaction,
+};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +123,11 @@ impl Link {
                         self.wire = Wire::Tls(Box::new(stream));
                         Some(version.map_or("TLS", |version| version.as_str().unwrap_or("TLS")).to_owned())
                     }
-                    Ok(Err(_)) | Err(_) => None,
+                    Ok(Err(_)) => None,
+                    Err(_) => {
+                        measured::ran_out(Stage::StartTls.name());
+                        None
+                    }
                 }
             }
             _ => None,
@@ -175,7 +182,10 @@ impl Link {
         match tokio::time::timeout(left, self.wire.write_all(octets)).await {
             Ok(Ok(())) => self.machine.handle_written(self.clock.instant()),
             Ok(Err(_)) => self.machine.handle_break(BreakKind::Io),
-            Err(_) => self.machine.handle_break(BreakKind::Timeout),
+            Err(_) => {
+                measured::ran_out(self.machine.phase_name());
+                self.machine.handle_break(BreakKind::Timeout);
+            }
         }
     }
 
@@ -196,7 +206,13 @@ impl Link {
             Ok(Ok(0)) => self.machine.handle_eof(),
             Ok(Ok(count)) => self.machine.handle_bytes(&self.input[..count], self.clock.instant()),
             Ok(Err(_)) => self.machine.handle_break(BreakKind::Io),
-            Err(_) => self.machine.handle_timeout(self.clock.instant()),
+            Err(_) => {
+                // A hold that runs out is our time and not the site's.
+                if self.proof.is_none() {
+                    measured::ran_out(self.machine.phase_name());
+                }
+                self.machine.handle_timeout(self.clock.instant());
+            }
         }
     }
 

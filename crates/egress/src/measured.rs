@@ -61,3 +61,8 @@ fn first_attempt(attempt: u32, queued_ms: u64) {
 pub(crate) fn fell_short() {
     metrics::counter!("posthouse_egress_shortages_total").increment(1);
 }
+
+/// A site did not do its part in time, and is waited for no longer.
+pub(crate) fn ran_out(stage: &'static str) {
+    metrics::counter!("posthouse_egress_timeouts_total", "stage" => stage).increment(1);
+}

@@ -5,6 +5,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod disk;
+pub mod metrics;
 pub mod site;
 
 use bytes::Bytes;

@@ -165,7 +165,11 @@ impl Session {
 
     /// For logs and metrics.
     pub fn phase_name(&self) -> &'static str {
-        self.state.name()
+        match &self.state {
+            // The answer to the end is awaited, and the end is not written.
+            State::Delivering(_) if !self.site.texts.is_empty() => Stage::Body.name(),
+            state => state.name(),
+        }
     }
 
     fn read(&mut self, octets: &[u8]) -> usize {
