@@ -76,6 +76,11 @@ impl DataReader {
         self.received
     }
 
+    /// Whether the message will be refused at its end.
+    pub fn has_failed(&self) -> bool {
+        self.error.is_some()
+    }
+
     /// Octets that are stored; none of a message that will be refused.
     pub fn held_octets(&self) -> usize {
         self.text.len()
