@@ -4,7 +4,7 @@
 //! Each row runs twice. Alone, the site's misdeed is what came of the attempt. Beside a second exchanger that behaves, the
 //! message goes there in the same attempt, unless the site has answered for its recipient or may have the message. In
 //! both the attempt ends within the time of its steps, nothing is taken twice and the connection is given back.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod house;
 
