@@ -66,3 +66,8 @@ pub(crate) fn fell_short() {
 pub(crate) fn ran_out(stage: &'static str) {
     metrics::counter!("posthouse_egress_timeouts_total", "stage" => stage).increment(1);
 }
+
+/// A message was given back because too much is on its way already for it to be held in memory.
+pub(crate) fn crowded() {
+    metrics::counter!("posthouse_egress_crowded_total").increment(1);
+}
