@@ -112,8 +112,12 @@ impl Delivery {
         let stage = self.expected.front().map_or(self.stage(), |expected| stage_of(*expected, site));
         // However a site that waits for us stops waiting: an attempt that we delayed is not held against it.
         // One that speaks out of turn is at fault at any time.
-        let ours = kind != BreakKind::Protocol && self.waits_for_us(site);
-        self.settle_open(&broken(stage, if ours { BreakKind::Withheld } else { kind }));
+        let kind = match kind {
+            BreakKind::Timeout if self.waits_for_us(site) => BreakKind::Withheld,
+            BreakKind::Eof | BreakKind::Io if self.waits_for_us(site) => BreakKind::Impatient,
+            kind => kind,
+        };
+        self.settle_open(&broken(stage, kind));
         self.report_and_close(site)
     }
 
