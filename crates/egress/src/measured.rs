@@ -61,3 +61,13 @@ fn first_attempt(attempt: u32, queued_ms: u64) {
 pub(crate) fn fell_short() {
     metrics::counter!("posthouse_egress_shortages_total").increment(1);
 }
+
+/// A site did not do its part in time, and is waited for no longer.
+pub(crate) fn ran_out(stage: &'static str) {
+    metrics::counter!("posthouse_egress_timeouts_total", "stage" => stage).increment(1);
+}
+
+/// A message was given back because too much is on its way already for it to be held in memory.
+pub(crate) fn crowded() {
+    metrics::counter!("posthouse_egress_crowded_total").increment(1);
+}

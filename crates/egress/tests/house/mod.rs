@@ -5,6 +5,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod disk;
+pub mod metrics;
 pub mod site;
 
 use bytes::Bytes;
@@ -51,6 +52,7 @@ pub struct House {
     stream: StreamId,
     pool: PoolId,
     config: Config,
+    spool: spool::Config,
     profiles: Arc<Profiles>,
     random: Random,
     directory: tempfile::TempDir,
@@ -82,6 +84,20 @@ impl House {
     }
 
     pub async fn with_profiles(port: u16, profiles: Profiles, change: impl FnOnce(&mut Config)) -> House {
+        House::with_all(port, profiles, change, spool::Config::default()).await
+    }
+
+    /// With another journal than usual; what a test may not choose of it is overwritten.
+    pub async fn with_spool(port: u16, spool: spool::Config, change: impl FnOnce(&mut Config)) -> House {
+        House::with_all(port, Profiles::shipped(), change, spool).await
+    }
+
+    async fn with_all(
+        port: u16,
+        profiles: Profiles,
+        change: impl FnOnce(&mut Config),
+        spool: spool::Config,
+    ) -> House {
         let mut config = Config {
             smtp_port: port,
             lab_loopback_only: true,
@@ -104,7 +120,7 @@ impl House {
         let (directory, profiles) = (tempfile::tempdir().unwrap(), Arc::new(profiles));
         let (resolver, disk) = (Arc::new(TableResolver::new()), SlowDisk::default());
         let around = (&resolver, &profiles, &disk);
-        let running = start(&config, &directory, &clock, &snapshot, around, random.fork());
+        let running = start((&config, &spool), &directory, &clock, &snapshot, around, random.fork());
         House {
             resolver,
             running,
@@ -114,6 +130,7 @@ impl House {
             stream,
             pool,
             config,
+            spool,
             profiles,
             random,
             directory,
@@ -126,7 +143,8 @@ impl House {
         self.running.stop().await;
         let random = self.random.fork();
         let around = (&self.resolver, &self.profiles, &self.disk);
-        self.running = start(&self.config, &self.directory, &self.clock, &self.snapshot, around, random);
+        self.running =
+            start((&self.config, &self.spool), &self.directory, &self.clock, &self.snapshot, around, random);
         self
     }
 
@@ -137,7 +155,8 @@ impl House {
         self.running.spool.shutdown().await.unwrap();
         let random = self.random.fork();
         let around = (&self.resolver, &self.profiles, &self.disk);
-        self.running = start(&self.config, &self.directory, &self.clock, &self.snapshot, around, random);
+        self.running =
+            start((&self.config, &self.spool), &self.directory, &self.clock, &self.snapshot, around, random);
         self
     }
 
@@ -275,7 +294,7 @@ impl Running {
 }
 
 fn start(
-    config: &Config,
+    (config, spool_config): (&Config, &spool::Config),
     directory: &tempfile::TempDir,
     clock: &Arc<TestClock>,
     snapshot: &Arc<Mutex<Arc<Snapshot>>>,
@@ -286,7 +305,7 @@ fn start(
         directory: directory.path().join("spool"),
         reserve_octets: 0,
         readers: vec![],
-        ..spool::Config::default()
+        ..spool_config.clone()
     };
     let (spool, recovery) = open_spool(spool_config, disk, clock);
     let shutdown = CancellationToken::new();
