@@ -20,6 +20,7 @@ mod loaded;
 mod loading;
 #[cfg(any(test, feature = "testkit"))]
 pub mod lying;
+mod patience;
 mod position;
 mod quarantine;
 mod queue;
