@@ -21,6 +21,8 @@ mod loading;
 #[cfg(any(test, feature = "testkit"))]
 pub mod lying;
 mod position;
+#[cfg(any(test, feature = "testkit"))]
+pub mod probe;
 mod quarantine;
 mod queue;
 mod reading;
