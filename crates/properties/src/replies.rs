@@ -48,7 +48,8 @@ fn converse(settings: u8, pieces: &[&[u8]]) -> Seen {
     for piece in pieces {
         session.handle_bytes(piece, Instant::ZERO);
         seen.poll(&mut session);
-        if session.is_ready() && seen.deliveries < DELIVERIES_MAX {
+        // At the end of a line, however many pieces it had.
+        if piece.ends_with(b"\n") && session.is_ready() && seen.deliveries < DELIVERIES_MAX {
             if settings & HOLD != 0 {
                 session.hold_end();
             }
