@@ -32,7 +32,7 @@ impl Operation {
     /// Whether the path names a thing below its tenant or its collection.
     pub fn object(&self) -> Option<&str> {
         let names = self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-        names.filter(|name| *name != "tenant").last()
+        names.filter(|name| *name != "tenant").next_back()
     }
 
     pub fn path(&self, tenant: &str, ids: &Ids) -> String {
@@ -97,7 +97,7 @@ impl Document {
     /// A value of a schema.
     pub fn smallest(&self, schema: &Value, n: usize) -> Value {
         let schema = self.resolve(schema);
-        for choice in ["oneOf", "anyOf"].into_iter().filter_map(|word| schema[word].as_array()) {
+        if let Some(choice) = schema["oneOf"].as_array() {
             let real = choice.iter().find(|choice| choice["type"] != "null").unwrap();
             return self.smallest(real, n);
         }
@@ -153,7 +153,7 @@ impl Document {
 
     fn compare(&self, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
         let schema = self.resolve(schema);
-        for choices in ["oneOf", "anyOf"].into_iter().filter_map(|word| schema[word].as_array()) {
+        if let Some(choices) = schema["oneOf"].as_array() {
             let complaints = choices.iter().map(|choice| {
                 let mut found = Vec::new();
                 self.compare(choice, value, at, &mut found);

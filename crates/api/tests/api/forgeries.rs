@@ -170,7 +170,7 @@ async fn a_token_of_one_tenant_opens_no_other_and_an_api_key_is_no_cookie() {
     let by_cookie = house.call_with("GET", &one.path(""), "", None, &[("cookie", &cookie)]).await;
     assert_eq!(by_cookie.problem(401), "authentication_required");
     let refresh = cookie.split_once('=').unwrap().1;
-    for bearer in [refresh, &one.answer["smtp_credential"]["password"].as_str().unwrap().to_owned()] {
+    for bearer in [refresh, one.answer["smtp_credential"]["password"].as_str().unwrap()] {
         assert_eq!(house.call("GET", &one.path(""), bearer, None).await.problem(401), "bad_credential");
     }
     for value in [token.as_str(), &one.key, "x", "'; --", &"x".repeat(5000)] {

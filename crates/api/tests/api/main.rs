@@ -1,6 +1,7 @@
 //! The API as a client sees it: real PostgreSQL, real journal, real door; one file per resource.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "tests")]
+#![allow(clippy::print_stdout, reason = "tests print what they counted and measured")]
 
 mod auth;
 mod begun_again;
