@@ -24,11 +24,13 @@ use database::{Database, SnapshotHandle};
 use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
 use mail::{Clock, Random};
 use metrics_exporter_prometheus::PrometheusHandle;
+use registry::Generation;
 use spool::Spool;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -102,7 +104,8 @@ impl Node {
         let http = front.address();
         let listener = front.hand_over().await?;
         let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
-        let (egress, delivery) = start_egress(&mut parts, &spool, recovery, &source, &stop.egress)?;
+        let (egress, delivery) =
+            start_egress(&mut parts, &spool, recovery, (&source, snapshots.changed()), &stop.egress)?;
         let events = watched(stop.events.clone(), stop.died.clone(), events.stopped());
         let delivery = watched(stop.egress.clone(), stop.died.clone(), told(delivery));
         let door_parts =
@@ -271,7 +274,7 @@ fn start_egress(
     parts: &mut NodeParts,
     spool: &Spool,
     recovery: spool::Recovery,
-    snapshot: &ingress::SnapshotSource,
+    (snapshot, changed): (&ingress::SnapshotSource, watch::Receiver<Generation>),
     stop: &CancellationToken,
 ) -> anyhow::Result<(egress::EgressHandle, Delivery)> {
     let config = egress_config(&parts.config);
@@ -280,6 +283,7 @@ fn start_egress(
         config,
         profiles: Arc::new(mail::classify::Profiles::shipped()),
         snapshot: snapshot.clone(),
+        changed,
         unsettled: recovery.unsettled,
         follower: spool.follow(recovery.end),
         outcomes: spool.outcomes(),

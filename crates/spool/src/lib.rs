@@ -22,6 +22,8 @@ mod loading;
 pub mod lying;
 mod patience;
 mod position;
+#[cfg(any(test, feature = "testkit"))]
+pub mod probe;
 mod quarantine;
 mod queue;
 mod reading;
