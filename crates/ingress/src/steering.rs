@@ -8,7 +8,7 @@
 
 use mail::message::HeaderSection;
 use mail::{Refusal, RefusalKind, Timestamp, echo};
-use registry::Steering;
+use registry::{Steering, nearest};
 
 /// Which dialects a credential may speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,37 +74,20 @@ pub fn unknown_field(name: &str) -> Option<Refusal> {
         return None;
     }
     let written = echo(name).unwrap_or("of this name");
-    let text = match nearest(rest) {
+    let text = match meant(rest) {
         Some(own) => format!("there is no header field {written}; did you mean {own}"),
         None => format!("there is no header field {written}; there are {}", OWN.join(", ")),
     };
     Some(bad(text))
 }
 
-/// Which of ours is meant by what stands behind the prefix, if at most a third of it, or two letters, is written wrongly.
-fn nearest(rest: &str) -> Option<&'static str> {
-    let written = rest.to_ascii_lowercase();
-    if written.len() > FIELD_REST_OCTETS_MAX {
+/// Which of ours is meant by what stands behind the prefix.
+fn meant(rest: &str) -> Option<&'static str> {
+    if rest.len() > FIELD_REST_OCTETS_MAX {
         return None;
     }
-    let scored = OWN.iter().map(|own| (distance(&written, &own[PREFIX.len()..].to_ascii_lowercase()), *own));
-    let (distance, own) = scored.min_by_key(|(distance, _)| *distance)?;
-    (distance <= (written.len() / 3).max(2)).then_some(own)
-}
-
-/// Letters to add, to leave out or to change between two words (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let changed = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let found = nearest(rest, &OWN.map(|own| &own[PREFIX.len()..]))?;
+    OWN.into_iter().find(|own| own[PREFIX.len()..] == *found)
 }
 
 /// The fields that `read` looks at: nobody behind us sees them.

@@ -6,6 +6,7 @@
 
 use crate::memory;
 use mail::Domain;
+use registry::nearest;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -198,28 +199,6 @@ fn blank_line(text: &mut String, at: usize) -> bool {
     }
     text.replace_range(start..end, &" ".repeat(end - start));
     true
-}
-
-/// The known name at the smallest edit distance, if that is at most a third of the word.
-fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scored = known.iter().map(|name| (edit_distance(wrong, name), *name));
-    let (distance, name) = scored.min_by_key(|(distance, _)| *distance)?;
-    (distance <= (wrong.len() / 3).max(2)).then_some(name)
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads configuration from the environment")]

@@ -11,6 +11,7 @@ mod domain;
 mod domain_records;
 mod endpoint;
 mod name;
+mod nearest;
 mod pool;
 mod secret;
 mod share;
@@ -32,6 +33,7 @@ pub use domain_records::{
 pub use endpoint::{Endpoint, EndpointState};
 pub use mail::dkim::KeyAlgorithm;
 pub use name::{DisplayName, NameError, Slug};
+pub use nearest::nearest;
 pub use pool::{EgressPool, EgressSource, PlatformSigner, PoolMember, SourceState};
 pub use secret::{API_KEY_PREFIX, MintedSecret, SecretKey, parse_api_key};
 pub use share::{Crowded, Party, Shares};
