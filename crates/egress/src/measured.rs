@@ -49,7 +49,7 @@ pub(crate) fn took_turn(delivery: &queue::Delivery) {
     }
 }
 
-/// From being due to the first attempt.
+/// From being accepted, or due, to the first attempt.
 fn first_attempt(attempt: u32, queued_ms: u64) {
     if attempt == 1 {
         metrics::histogram!("posthouse_queued_seconds")

@@ -25,6 +25,7 @@ use spool::{Accepted, Attempted, Follower, RecipientRecord, Record, Settled, Spo
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +49,7 @@ pub struct House {
     running: Running,
     pub clock: Arc<TestClock>,
     pub tenant: TenantId,
-    pub snapshot: Arc<Mutex<Arc<Snapshot>>>,
+    registry: Arc<Registry>,
     stream: StreamId,
     pool: PoolId,
     config: Config,
@@ -116,17 +117,17 @@ impl House {
         let (stream, pool) = (StreamId::mint(now, &mut random), PoolId::mint(now, &mut random));
         let source = SourceId::mint(now, &mut random);
         let registry = registry(tenant, stream, pool, (source, site::address(1)), TenantStatus::Active);
-        let snapshot = Arc::new(Mutex::new(Arc::new(registry)));
+        let registry = Arc::new(Registry::new(registry));
         let (directory, profiles) = (tempfile::tempdir().unwrap(), Arc::new(profiles));
         let (resolver, disk) = (Arc::new(TableResolver::new()), SlowDisk::default());
         let around = (&resolver, &profiles, &disk);
-        let running = start((&config, &spool), &directory, &clock, &snapshot, around, random.fork());
+        let running = start((&config, &spool), &directory, &clock, &registry, around, random.fork());
         House {
             resolver,
             running,
             clock,
             tenant,
-            snapshot,
+            registry,
             stream,
             pool,
             config,
@@ -144,7 +145,7 @@ impl House {
         let random = self.random.fork();
         let around = (&self.resolver, &self.profiles, &self.disk);
         self.running =
-            start((&self.config, &self.spool), &self.directory, &self.clock, &self.snapshot, around, random);
+            start((&self.config, &self.spool), &self.directory, &self.clock, &self.registry, around, random);
         self
     }
 
@@ -156,7 +157,7 @@ impl House {
         let random = self.random.fork();
         let around = (&self.resolver, &self.profiles, &self.disk);
         self.running =
-            start((&self.config, &self.spool), &self.directory, &self.clock, &self.snapshot, around, random);
+            start((&self.config, &self.spool), &self.directory, &self.clock, &self.registry, around, random);
         self
     }
 
@@ -177,13 +178,13 @@ impl House {
     }
 
     fn source(&self) -> (SourceId, IpAddr) {
-        let snapshot = self.snapshot.lock().unwrap();
+        let snapshot = self.registry.now();
         let source = snapshot.sources().next().unwrap();
         (source.id, source.address)
     }
 
     fn set_registry(&self, registry: Snapshot) {
-        *self.snapshot.lock().unwrap() = Arc::new(registry);
+        self.registry.change(registry);
     }
 
     pub fn clock_now(&self) -> Timestamp {
@@ -297,7 +298,7 @@ fn start(
     (config, spool_config): (&Config, &spool::Config),
     directory: &tempfile::TempDir,
     clock: &Arc<TestClock>,
-    snapshot: &Arc<Mutex<Arc<Snapshot>>>,
+    registry: &Arc<Registry>,
     (resolver, profiles, disk): (&Arc<TableResolver>, &Arc<Profiles>, &SlowDisk),
     random: Random,
 ) -> Running {
@@ -309,12 +310,13 @@ fn start(
     };
     let (spool, recovery) = open_spool(spool_config, disk, clock);
     let shutdown = CancellationToken::new();
-    let shared = Arc::clone(snapshot);
+    let (shared, changed) = (Arc::clone(registry), registry.changed.subscribe());
     let follower = spool.follow(recovery.end);
     let parts = EgressParts {
         config: config.clone(),
         profiles: Arc::clone(profiles),
-        snapshot: Arc::new(move || Arc::clone(&shared.lock().unwrap())),
+        snapshot: Arc::new(move || shared.now()),
+        changed,
         unsettled: recovery.unsettled,
         follower: spool.follow(recovery.end),
         outcomes: spool.outcomes(),
@@ -325,6 +327,27 @@ fn start(
     };
     let (handle, task) = egress::start(parts, shutdown.clone()).unwrap();
     Running { spool, follower, handle, task, shutdown }
+}
+
+/// The registry of the node, and the word that it is another one.
+struct Registry {
+    now: Mutex<Arc<Snapshot>>,
+    changed: watch::Sender<Generation>,
+}
+
+impl Registry {
+    fn new(snapshot: Snapshot) -> Registry {
+        Registry { now: Mutex::new(Arc::new(snapshot)), changed: watch::Sender::new(Generation(0)) }
+    }
+
+    fn now(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.now.lock().unwrap())
+    }
+
+    fn change(&self, snapshot: Snapshot) {
+        *self.now.lock().unwrap() = Arc::new(snapshot);
+        self.changed.send_modify(|generation| generation.0 += 1);
+    }
 }
 
 /// The lock of the one before goes with its last handle, which a session may have held a moment ago.
