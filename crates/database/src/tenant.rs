@@ -31,6 +31,8 @@ pub struct TenantNew {
 pub struct TenantChange {
     pub name: Option<DisplayName>,
     pub plan: Option<Plan>,
+    /// `Changed` if the plan is not this one any more.
+    pub plan_before: Option<Plan>,
 }
 
 impl Database {
@@ -76,6 +78,13 @@ impl Database {
         }
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "update a tenant").await?;
+        if let Some(before) = &change.plan_before {
+            let sql = "SELECT * FROM tenants WHERE id = $1 FOR NO KEY UPDATE";
+            let now = tenant_from(&scoped.one("tenant", sql, &[&tenant.uuid()]).await?)?;
+            if now.plan != *before {
+                return Err(Fault::Changed { what: "plan" });
+            }
+        }
         let row = scoped
             .one(
                 "tenant",

@@ -14,6 +14,7 @@ mod forgeries;
 mod harness;
 mod idempotency;
 mod isolation;
+mod kept;
 mod keys;
 mod levels;
 mod matrix;
