@@ -39,8 +39,8 @@ async fn of_an_attack_and_an_honest_message_the_honest_one_is_accepted() {
                     client
                         .send(format!("{}\r\n{}\r\n{command}\r\n", ENVELOPE[0], ENVELOPE[1]).as_bytes())
                         .await;
-                    client.send(text[..cut].as_bytes()).await;
-                    client.send(text[cut..].as_bytes()).await;
+                    client.send(&text.as_bytes()[..cut]).await;
+                    client.send(&text.as_bytes()[cut..]).await;
                     let wanted: &[&str] =
                         if by_chunk { &["250", "250", "554"] } else { &["250", "250", "354", "554"] };
                     for code in wanted {
