@@ -11,6 +11,7 @@ import tempfile
 import time
 
 import clients
+import conformance
 import judge
 import keeping
 import refusals
@@ -54,6 +55,7 @@ def arguments():
     parser.add_argument("--texts", action="store_true", help="print what every client shows when it is refused")
     parser.add_argument("--recipients-max", type=int, default=1000, help="as this house is configured")
     parser.add_argument("--count", type=int, default=500, help="messages whose signatures are verified")
+    parser.add_argument("--examples", type=int, default=4, help="cases of each operation that Schemathesis makes up")
     parser.add_argument("--complete", action="store_true", help="fail if a package of the host is missing")
     return parser.parse_args()
 
@@ -90,6 +92,7 @@ def chapters(house, tools, folder, asked):
     yield "signatures", lambda: signatures.check(house, signer, tools, everybody, folder, asked.count)
     yield "kept", lambda: keeping.check(house, signer, tools, folder)
     yield "webhooks", lambda: webhooks.check(house, signer, tools)
+    yield "conform", lambda: conformance.check(house, tools, folder, asked.examples)
 
 
 def here(some, tools):

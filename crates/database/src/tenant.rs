@@ -10,6 +10,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::event::event_insert;
+use crate::kept::Made;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use mail::{EventKind, TenantId, Timestamp};
@@ -126,7 +127,7 @@ impl Database {
         let data = json!({ "status": tenant.status, "reason": tenant.status_reason });
         event_insert(self, &scoped, tenant.id, EventKind::TenantStatusChanged, data).await?;
         scoped.record(self, change_of("tenant.status", &tenant)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Tenant(&tenant)).await?;
         Ok(tenant)
     }
 }

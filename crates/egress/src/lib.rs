@@ -17,6 +17,7 @@ mod gate;
 mod handle;
 mod landing;
 mod link;
+mod loading;
 mod look_ups;
 mod measured;
 mod record;

@@ -40,6 +40,8 @@ pub enum Cause {
     Unvouched,
     /// Our journal could not give the message.
     Unreadable,
+    /// We panicked over it: that may be the message's doing or a path of the code that this site leads to.
+    Bug,
     /// The recipient's time was over.
     Expired,
 }
@@ -109,6 +111,7 @@ fn is_about_tls(cause: &Cause) -> bool {
         | Cause::NoCommonFamily
         | Cause::Unvouched
         | Cause::Unreadable
+        | Cause::Bug
         | Cause::Expired => false,
     }
 }
@@ -145,6 +148,10 @@ fn judge_cause(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged
         }
         Cause::Unreadable => {
             let words = "the stored message could not be read; it is tried again";
+            Found::soft("unknown", "queue", words.to_owned()).judged(at, profiles, NEUTRAL)
+        }
+        Cause::Bug => {
+            let words = "something went wrong here with this delivery; it is tried again";
             Found::soft("unknown", "queue", words.to_owned()).judged(at, profiles, NEUTRAL)
         }
         Cause::Expired => {
@@ -245,6 +252,7 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
         BreakKind::TlsFailed => "the TLS handshake failed",
         BreakKind::Io => "the connection broke",
         BreakKind::Withheld => "our journal did not keep up, so the message was not ended",
+        BreakKind::Impatient => "the site went away while our journal kept it waiting",
     };
     let class = if broken.kind == BreakKind::TlsFailed { "tls.failed" } else { "remote.down" };
     let words = match broken.maybe_delivered {
@@ -258,11 +266,17 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
             Signal::Feedback(Feedback::Slower)
         }
         BreakKind::Withheld => NEUTRAL,
+        // Not to blame, but a site that does not wait is better off with fewer connections that begin anew.
+        BreakKind::Impatient => Signal::Feedback(Feedback::Slower),
     };
+    if matches!(broken.kind, BreakKind::Withheld | BreakKind::Impatient) {
+        let judged = Found::soft(class, stage, words).judged(at, profiles, signal);
+        return Judged { next: Next::GiveBack, ..judged };
+    }
     let closed_while_idle = at.warm
         && matches!(broken.kind, BreakKind::Eof | BreakKind::Io)
         && matches!(broken.stage, Stage::Reset | Stage::Mail);
-    if closed_while_idle || broken.kind == BreakKind::Withheld {
+    if closed_while_idle {
         let mut judged = Found::soft(class, stage, words).judged(at, profiles, NEUTRAL);
         judged.next = Next::GiveBack;
         return judged;

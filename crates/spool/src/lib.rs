@@ -20,6 +20,7 @@ mod loaded;
 mod loading;
 #[cfg(any(test, feature = "testkit"))]
 pub mod lying;
+mod patience;
 mod position;
 #[cfg(any(test, feature = "testkit"))]
 pub mod probe;

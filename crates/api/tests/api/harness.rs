@@ -1,6 +1,7 @@
 //! A whole house behind one router: database, follower, journal, door. Nothing is mocked.
 
 use crate::dns::NameServer;
+use crate::document::Document;
 use api::{AppState, Config, DnsChecker, Readiness, TokenKeys};
 use axum::Router;
 use axum::body::Body;
@@ -117,8 +118,9 @@ impl House {
         let (method, path) = (request.method().as_str().to_lowercase(), request.uri().path().to_owned());
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let bytes = axum::body::to_bytes(body, 64 << 20).await.unwrap().to_vec();
-        documented(&method, &path, parts.status);
-        Reply { status: parts.status, headers: parts.headers, bytes }
+        let reply = Reply { status: parts.status, headers: parts.headers, bytes };
+        documented(&method, &path, &reply);
+        reply
     }
 
     pub async fn call(&self, method: &str, path: &str, bearer: &str, body: Option<Value>) -> Reply {
@@ -195,21 +197,28 @@ impl House {
     }
 }
 
-/// Every answer of an operation is one that its documentation has.
-fn documented(method: &str, path: &str, status: StatusCode) {
-    static DOCUMENT: LazyLock<Value> = LazyLock::new(api::document);
+/// Every answer of an operation is one that its documentation has, and has no field that its schema has not.
+fn documented(method: &str, path: &str, reply: &Reply) {
+    static DOCUMENT: LazyLock<Document> = LazyLock::new(|| Document(api::document()));
     let is_this = |template: &str| {
         let (one, other) = (template.split('/'), path.split('/'));
         one.clone().count() == other.clone().count()
             && one.zip(other).all(|(expected, given)| expected.starts_with('{') || expected == given)
     };
     // The path with the fewest parameters is what the router takes.
-    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let paths = DOCUMENT.0["paths"].as_object().unwrap();
     let found =
         paths.iter().filter(|(template, _)| is_this(template)).min_by_key(|(t, _)| t.matches('{').count());
-    let Some(operation) = found.and_then(|(_, item)| item.get(method)) else { return };
-    let id = &operation["operationId"];
-    assert!(operation["responses"][status.as_str()].is_object(), "{id} answers {status}: not documented");
+    let Some((template, operation)) = found.and_then(|(t, item)| Some((t, item.get(method)?))) else {
+        return;
+    };
+    let (id, status) = (&operation["operationId"], reply.status.as_str());
+    assert!(operation["responses"][status].is_object(), "{id} answers {status}: not documented");
+    let kind = reply.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.ends_with("json") && template != "/openapi.json" {
+        let strange = DOCUMENT.strange(method, template, status, kind, &reply.json());
+        assert!(strange.is_empty(), "{id} answers {status}: {strange:?}");
+    }
 }
 
 impl Client {

@@ -1,16 +1,22 @@
 //! The API as a client sees it: real PostgreSQL, real journal, real door; one file per resource.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "tests")]
+#![allow(clippy::print_stdout, reason = "tests print what they counted and measured")]
 
 mod auth;
 mod begun_again;
 mod crowd;
 mod dns;
+mod document;
 mod domains;
+mod fields;
+mod forgeries;
 mod harness;
 mod idempotency;
 mod isolation;
 mod keys;
+mod levels;
+mod matrix;
 mod messages;
 mod operators;
 mod reference;
@@ -18,3 +24,4 @@ mod search;
 mod server;
 mod tenants;
 mod webhooks;
+mod world;

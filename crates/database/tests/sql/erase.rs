@@ -6,7 +6,7 @@ use registry::{Access, Role, TenantStatus};
 use std::time::Duration;
 
 /// A tenant's message with so many recipients and attempts, and as many events with a call for each.
-async fn fill(test: &TestDatabase, tenant: mail::TenantId, rows: u32) {
+pub async fn fill(test: &TestDatabase, tenant: mail::TenantId, rows: u32) {
     let admin = test.admin().await;
     let sql = format!(
         "INSERT INTO messages SELECT ('016f5e66-e800-7000-8000-' || right('{tenant}', 12))::uuid, '{tenant}', gen_random_uuid(), gen_random_uuid(), NULL, NULL,

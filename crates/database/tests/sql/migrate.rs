@@ -61,3 +61,67 @@ async fn a_url_that_leads_nowhere_is_a_passing_fault_or_a_clear_one() {
     assert!(matches!(migrate(&nonsense).await, Err(Fault::Config(_))));
     assert!(matches!(migrate(&Config::default()).await, Err(Fault::Config(_))));
 }
+
+/// Everything that migrations make, as text.
+async fn schema(client: &tokio_postgres::Client) -> Vec<String> {
+    let sql = "SELECT 'column ' || table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable
+                 FROM information_schema.columns WHERE table_schema = 'public'
+               UNION ALL SELECT 'constraint ' || conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)
+                 FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+               UNION ALL SELECT 'index ' || indexdef FROM pg_indexes WHERE schemaname = 'public'
+               UNION ALL SELECT 'policy ' || tablename || ' ' || policyname || ' ' || coalesce(qual, '') || coalesce(with_check, '')
+                 FROM pg_policies
+               UNION ALL SELECT 'grant ' || table_name || ' ' || privilege_type FROM information_schema.role_table_grants
+                 WHERE grantee = 'posthouse_runtime'
+               UNION ALL SELECT 'function ' || proname || prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+                 AND proname <> 'cut_off'
+               ORDER BY 1";
+    client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+/// The connection is cut at every statement that changes the schema in turn; the next start finishes what is left.
+#[tokio::test]
+async fn a_migration_that_is_cut_off_at_any_statement_is_finished_by_the_next_one() {
+    let cluster = Cluster::own("interrupted");
+    let connect = async |name: &str| {
+        let url = cluster.url(name);
+        let (client, driver) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        drop(tokio::spawn(driver));
+        client
+    };
+    let admin = connect("postgres").await;
+    let config = |name: &str| Config { url: cluster.url(name), ..Config::default() };
+    admin.batch_execute("CREATE DATABASE whole").await.unwrap();
+    migrate(&config("whole")).await.unwrap();
+    let wanted = schema(&connect("whole").await).await;
+    let (mut cuts, mut statement) = (0, 1);
+    loop {
+        let name = format!("cut_{statement}");
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let client = connect(&name).await;
+        // A sequence counts on although the transaction is rolled back.
+        let trigger = format!(
+            "CREATE SCHEMA trap; CREATE SEQUENCE trap.count;
+             CREATE FUNCTION trap.cut_off() RETURNS event_trigger LANGUAGE plpgsql AS $$
+             BEGIN
+               IF nextval('trap.count') = {statement} THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+             END $$;
+             CREATE EVENT TRIGGER cut_off ON ddl_command_end EXECUTE FUNCTION trap.cut_off()"
+        );
+        client.batch_execute(&trigger).await.unwrap();
+        let first = migrate(&config(&name)).await;
+        if first.is_ok() {
+            break;
+        }
+        migrate(&config(&name)).await.unwrap();
+        assert_eq!(schema(&client).await, wanted, "cut off at statement {statement}");
+        self::connect(&config(&name)).await.unwrap();
+        drop(client);
+        admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+        cuts += 1;
+        // Every third: they differ in kind, and each costs a database.
+        statement += 3;
+    }
+    println!("cut off at {cuts} of {statement} statements");
+    assert!(cuts > 20, "{cuts}");
+}

@@ -5,6 +5,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod disk;
+pub mod metrics;
 pub mod site;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use spool::{Accepted, Attempted, Follower, RecipientRecord, Record, Settled, Spo
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -47,10 +49,11 @@ pub struct House {
     running: Running,
     pub clock: Arc<TestClock>,
     pub tenant: TenantId,
-    pub snapshot: Arc<Mutex<Arc<Snapshot>>>,
+    registry: Arc<Registry>,
     stream: StreamId,
     pool: PoolId,
     config: Config,
+    spool: spool::Config,
     profiles: Arc<Profiles>,
     random: Random,
     directory: tempfile::TempDir,
@@ -82,6 +85,20 @@ impl House {
     }
 
     pub async fn with_profiles(port: u16, profiles: Profiles, change: impl FnOnce(&mut Config)) -> House {
+        House::with_all(port, profiles, change, spool::Config::default()).await
+    }
+
+    /// With another journal than usual; what a test may not choose of it is overwritten.
+    pub async fn with_spool(port: u16, spool: spool::Config, change: impl FnOnce(&mut Config)) -> House {
+        House::with_all(port, Profiles::shipped(), change, spool).await
+    }
+
+    async fn with_all(
+        port: u16,
+        profiles: Profiles,
+        change: impl FnOnce(&mut Config),
+        spool: spool::Config,
+    ) -> House {
         let mut config = Config {
             smtp_port: port,
             lab_loopback_only: true,
@@ -100,20 +117,21 @@ impl House {
         let (stream, pool) = (StreamId::mint(now, &mut random), PoolId::mint(now, &mut random));
         let source = SourceId::mint(now, &mut random);
         let registry = registry(tenant, stream, pool, (source, site::address(1)), TenantStatus::Active);
-        let snapshot = Arc::new(Mutex::new(Arc::new(registry)));
+        let registry = Arc::new(Registry::new(registry));
         let (directory, profiles) = (tempfile::tempdir().unwrap(), Arc::new(profiles));
         let (resolver, disk) = (Arc::new(TableResolver::new()), SlowDisk::default());
         let around = (&resolver, &profiles, &disk);
-        let running = start(&config, &directory, &clock, &snapshot, around, random.fork());
+        let running = start((&config, &spool), &directory, &clock, &registry, around, random.fork());
         House {
             resolver,
             running,
             clock,
             tenant,
-            snapshot,
+            registry,
             stream,
             pool,
             config,
+            spool,
             profiles,
             random,
             directory,
@@ -126,7 +144,8 @@ impl House {
         self.running.stop().await;
         let random = self.random.fork();
         let around = (&self.resolver, &self.profiles, &self.disk);
-        self.running = start(&self.config, &self.directory, &self.clock, &self.snapshot, around, random);
+        self.running =
+            start((&self.config, &self.spool), &self.directory, &self.clock, &self.registry, around, random);
         self
     }
 
@@ -137,7 +156,8 @@ impl House {
         self.running.spool.shutdown().await.unwrap();
         let random = self.random.fork();
         let around = (&self.resolver, &self.profiles, &self.disk);
-        self.running = start(&self.config, &self.directory, &self.clock, &self.snapshot, around, random);
+        self.running =
+            start((&self.config, &self.spool), &self.directory, &self.clock, &self.registry, around, random);
         self
     }
 
@@ -158,13 +178,13 @@ impl House {
     }
 
     fn source(&self) -> (SourceId, IpAddr) {
-        let snapshot = self.snapshot.lock().unwrap();
+        let snapshot = self.registry.now();
         let source = snapshot.sources().next().unwrap();
         (source.id, source.address)
     }
 
     fn set_registry(&self, registry: Snapshot) {
-        *self.snapshot.lock().unwrap() = Arc::new(registry);
+        self.registry.change(registry);
     }
 
     pub fn clock_now(&self) -> Timestamp {
@@ -275,10 +295,10 @@ impl Running {
 }
 
 fn start(
-    config: &Config,
+    (config, spool_config): (&Config, &spool::Config),
     directory: &tempfile::TempDir,
     clock: &Arc<TestClock>,
-    snapshot: &Arc<Mutex<Arc<Snapshot>>>,
+    registry: &Arc<Registry>,
     (resolver, profiles, disk): (&Arc<TableResolver>, &Arc<Profiles>, &SlowDisk),
     random: Random,
 ) -> Running {
@@ -286,16 +306,17 @@ fn start(
         directory: directory.path().join("spool"),
         reserve_octets: 0,
         readers: vec![],
-        ..spool::Config::default()
+        ..spool_config.clone()
     };
     let (spool, recovery) = open_spool(spool_config, disk, clock);
     let shutdown = CancellationToken::new();
-    let shared = Arc::clone(snapshot);
+    let (shared, changed) = (Arc::clone(registry), registry.changed.subscribe());
     let follower = spool.follow(recovery.end);
     let parts = EgressParts {
         config: config.clone(),
         profiles: Arc::clone(profiles),
-        snapshot: Arc::new(move || Arc::clone(&shared.lock().unwrap())),
+        snapshot: Arc::new(move || shared.now()),
+        changed,
         unsettled: recovery.unsettled,
         follower: spool.follow(recovery.end),
         outcomes: spool.outcomes(),
@@ -306,6 +327,27 @@ fn start(
     };
     let (handle, task) = egress::start(parts, shutdown.clone()).unwrap();
     Running { spool, follower, handle, task, shutdown }
+}
+
+/// The registry of the node, and the word that it is another one.
+struct Registry {
+    now: Mutex<Arc<Snapshot>>,
+    changed: watch::Sender<Generation>,
+}
+
+impl Registry {
+    fn new(snapshot: Snapshot) -> Registry {
+        Registry { now: Mutex::new(Arc::new(snapshot)), changed: watch::Sender::new(Generation(0)) }
+    }
+
+    fn now(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.now.lock().unwrap())
+    }
+
+    fn change(&self, snapshot: Snapshot) {
+        *self.now.lock().unwrap() = Arc::new(snapshot);
+        self.changed.send_modify(|generation| generation.0 += 1);
+    }
 }
 
 /// The lock of the one before goes with its last handle, which a session may have held a moment ago.

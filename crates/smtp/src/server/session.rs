@@ -116,9 +116,10 @@ impl Session {
         !matches!(self.state, State::Waiting(_) | State::Closing)
     }
 
-    /// Octets kept of the message that is coming, or that `Accept` gave away and that is not answered yet.
-    pub fn held_octets(&self) -> usize {
-        self.state.held_octets()
+    /// Octets for which room has to be kept: of the message that is coming, as it was declared or announced or as much as
+    /// is here if that is more; or of the one that `Accept` gave away and that is not answered yet.
+    pub fn claimed_octets(&self) -> usize {
+        self.state.claimed_octets()
     }
 
     /// For logs and metrics.
