@@ -14,5 +14,6 @@ mod story;
 mod street;
 mod telling;
 mod tour;
+mod wire;
 
 use posthouse_tests::house;
