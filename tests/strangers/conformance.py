@@ -96,9 +96,11 @@ def run(tools, folder, house, document, bearer, other, examples):
     write(f"{place}/document.json", json.dumps(document))
     # The other tenant's name is in everything of it and in nothing that a path gives back.
     write(f"{place}/hooks.py", HOOKS.format(name=other.name if other else "no such name"))
+    # Methods that were taken out for the operator's sake are there all the same.
+    checks = [check for check in CHECKS if other or check != "unsupported_method"]
     command = [f"{tools.place}/python/bin/schemathesis", "run", f"{place}/document.json", "--url", house.ready["api"],
                "--header", f"Authorization: Bearer {bearer}", "--max-examples", str(examples), "--seed", "1",
-               "--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--continue-on-failure",
+               "--workers", "2", "--checks", ",".join(checks), "--phases", "examples,coverage,fuzzing", "--continue-on-failure",
                "--request-timeout", "30", "--warnings", "off", "--no-color"]
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": place}
     ended = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)

@@ -22,6 +22,7 @@ mod operators;
 mod reference;
 mod search;
 mod server;
+mod targets;
 mod tenants;
 mod webhooks;
 mod world;
