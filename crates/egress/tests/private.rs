@@ -37,7 +37,8 @@ const DENIED: [&str; 26] = [
     "::127.0.0.1",
 ];
 
-/// Only the one site that the operator allows; the port is ours on every address of loopback.
+/// Only the one site that the operator allows. IPv6 ends a step earlier, because the house sends from IPv4; that the rule holds
+/// for it too is said beside it (`connect.rs`).
 #[tokio::test]
 async fn an_exchanger_at_a_private_address_is_not_connected_to_at_any_attempt() {
     let (port, ours) = free_port().await;
@@ -51,8 +52,6 @@ async fn an_exchanger_at_a_private_address_is_not_connected_to_at_any_attempt() 
     for (n, address) in DENIED.iter().enumerate() {
         house.route(&format!("d{n}.example"), 10, &format!("mx.d{n}.example"), address.parse().unwrap());
     }
-    // The first time to the site, then to us: a name that changes its mind.
-    house.route("turns.example", 10, "mx.turns.example", allowed);
     let recipients: Vec<String> = (0..DENIED.len()).map(|n| format!("a@d{n}.example")).collect();
     house.send(&recipients.iter().map(String::as_str).collect::<Vec<_>>()).await;
     // Twice each: the rule holds at every attempt and not only at the first.
@@ -61,7 +60,8 @@ async fn an_exchanger_at_a_private_address_is_not_connected_to_at_any_attempt() 
         assert_eq!(attempted.outcome.verdict, Verdict::Deferred);
         let trouble = attempted.outcome.trouble.unwrap_or_default();
         assert!(
-            trouble.contains("not an address that mail may be sent to") || trouble.contains("family"),
+            trouble.contains("not an address that mail may be sent to")
+                || trouble.contains("of a kind (IPv4, IPv6)"),
             "{trouble}"
         );
     }

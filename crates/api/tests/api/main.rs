@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "tests print what they counted and measured")]
 
 mod auth;
+mod authors;
 mod begun_again;
 mod crowd;
 mod dns;

@@ -46,8 +46,8 @@ async fn a_target_that_nobody_may_call_is_refused_wherever_it_is_given() {
         let body = Some(json!({ "url": url }));
         let made = house.call("POST", &world.other.path("/webhooks"), key, body.clone()).await;
         assert_eq!(
-            (made.problem(422).as_str(), made.pointers()),
-            ("invalid_fields", vec!["/url".to_owned()]),
+            (made.problem(422).as_str(), made.pointers()[0].as_str()),
+            ("invalid_fields", "/url"),
             "{url}"
         );
         let path = world.other.path(&format!("/webhooks/{}", world.own["webhook"]));
@@ -59,8 +59,8 @@ async fn a_target_that_nobody_may_call_is_refused_wherever_it_is_given() {
         let wish = json!({"name": "New", "domain": "new.example", "webhook": body});
         let onboarded = house.call("POST", "/v1/tenants", &world.operator, Some(wish)).await;
         assert_eq!(
-            (onboarded.problem(422).as_str(), onboarded.pointers()),
-            ("invalid_fields", vec!["/webhook/url".to_owned()]),
+            (onboarded.problem(422).as_str(), onboarded.pointers()[0].as_str()),
+            ("invalid_fields", "/webhook/url"),
             "{url}"
         );
     }
