@@ -131,7 +131,9 @@ impl Ledger {
             }
             for recipient in &entry.recipients {
                 let copies = arrivals.copies.get(recipient).map(Vec::as_slice).unwrap_or_default();
-                if copies.iter().any(|copy| copy.hash != Some(entry.hash)) {
+                if copies.iter().any(|copy| copy.hash.is_none()) {
+                    breaches.push(format!("{recipient}: the lab forgot its text before it was looked at"));
+                } else if copies.iter().any(|copy| copy.hash != Some(entry.hash)) {
                     breaches.push(format!("{recipient}: another content than was sent"));
                 }
                 explain(recipient, copies, cuts, &mut verdict, &mut breaches);

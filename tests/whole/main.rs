@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod canaries;
 mod commands;
 mod fairness;
 mod mistakes;
@@ -14,5 +15,6 @@ mod story;
 mod street;
 mod telling;
 mod tour;
+mod wire;
 
 use posthouse_tests::house;

@@ -14,7 +14,7 @@ const CANARY: &str = "canary7f3a";
 const LOG: &str = "[log]\nformat = \"json\"\nfilter = \"info,posthouse=trace,api=trace,ingress=trace,egress=trace,\
                    events=trace,database=trace,spool=trace,queue=trace,registry=trace,smtp=trace,mail=trace\"\n";
 
-fn talkative() -> Plot {
+pub fn talkative() -> Plot {
     let plot = Plot::new();
     let file = plot.path().join("posthouse.toml");
     let text = std::fs::read_to_string(&file).unwrap();

@@ -10,6 +10,7 @@ pub mod resolve;
 pub mod stepped;
 
 mod cancel;
+mod cause;
 mod connect;
 mod dispatch;
 mod error;

@@ -10,6 +10,8 @@
 //!   Nor is a message that we held back ourselves, or for which we had no connection or memory.
 //! - A break after the final dot is tried again, though the site may have it: twice is better than never (RFC 1047).
 
+pub use crate::cause::{Cause, Circumstances};
+
 use crate::resolve::Unresolved;
 use mail::classify::{Classified, Profiles, RetryHint, Step};
 use mail::{Class, ClassKind, Outcome, Reply, Scope, Verdict};
@@ -17,57 +19,8 @@ use queue::TlsNeed;
 use shaping::{Feedback, Signal};
 use smtp::client::{Break, BreakKind, Failure, Missing, Stage};
 use spool::Settlement;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What came of one attempt for one recipient.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Cause {
-    Delivered(Reply),
-    Failed(Failure),
-    /// Nothing connected, at no exchanger.
-    NoConnection(String),
-    /// We have no descriptor or memory for a connection: the site has nothing to do with it.
-    Shortage,
-    /// Too much mail is on its way already for us to hold this message in memory: nobody was spoken to.
-    Crowded,
-    /// There is nowhere to go.
-    Unresolved(Unresolved),
-    /// The site has no address that the pool's addresses can reach.
-    NoCommonFamily,
-    /// The message requires TLS, and nothing proves that the domain's exchangers are the domain's.
-    Unvouched,
-    /// Our journal could not give the message.
-    Unreadable,
-    /// We panicked over it: that may be the message's doing or a path of the code that this site leads to.
-    Bug,
-    /// The recipient's time was over.
-    Expired,
-}
-
-impl Cause {
-    /// The site has the message, and whoever forgets that sends it again. No further message may be ended over the same
-    /// connection before the record of this one is durable.
-    pub fn needs_proof(&self) -> bool {
-        matches!(self, Cause::Delivered(_))
-    }
-}
-
-/// Where it was tried and how.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Circumstances {
-    pub mx: Option<String>,
-    pub egress: Option<IpAddr>,
-    pub tls: Option<String>,
-    pub provider: Option<Arc<str>>,
-    /// The session had carried a message before this one.
-    pub warm: bool,
-    /// How many messages before this one.
-    pub carried: u32,
-    /// What the message asked of the connection.
-    pub tls_need: TlsNeed,
-}
 
 #[derive(Debug, PartialEq)]
 pub(crate) struct Judged {

@@ -209,6 +209,13 @@ async fn all(rows: Vec<Row>) {
     assert!(longest <= BUDGET);
 }
 
+/// Sites live until the test ends, so their ports must not be given out again before.
+async fn port() -> u16 {
+    let (port, keep) = free_port().await;
+    Box::leak(Box::new(keep));
+    port
+}
+
 async fn house(port: u16) -> House {
     House::with(port, |config| {
         config.timeouts = smtp::Timeouts {
@@ -232,8 +239,8 @@ async fn house(port: u16) -> House {
 
 /// Only this site: what it did is what is told.
 async fn alone(row: &Row) -> Duration {
-    let (port, _keep) = free_port().await;
-    let site = scripted(2, port, row.script).await;
+    let port = port().await;
+    let site = scripted(151, port, row.script).await;
     let mut house = house(port).await;
     house.route("dest.example", 10, "mx1.dest.example", site.address);
     let began = Instant::now();
@@ -257,8 +264,8 @@ async fn alone(row: &Row) -> Duration {
 
 /// With a second exchanger that takes everything.
 async fn beside_another(row: &Row) -> Duration {
-    let (port, _keep) = free_port().await;
-    let (site, other) = (scripted(2, port, row.script).await, good(3, port, TlsMode::None).await);
+    let port = port().await;
+    let (site, other) = (scripted(151, port, row.script).await, good(152, port, TlsMode::None).await);
     let mut house = house(port).await;
     house.route("dest.example", 10, "mx1.dest.example", site.address);
     house.route("dest.example", 20, "mx2.dest.example", other.address);

@@ -63,7 +63,10 @@ fn converse(settings: u8, pieces: &[&[u8]]) -> Heard {
                 session.handle_answer(answer, Instant::ZERO);
             }
         }
-        assert!(session.held_octets() <= MESSAGE_OCTETS_MAX, "more is kept than a message may have");
+        assert!(
+            session.claimed_octets() <= MESSAGE_OCTETS_MAX,
+            "room is kept for more than a message may have"
+        );
     }
     heard
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "tests print what they counted and measured")]
 
 mod auth;
+mod authors;
 mod begun_again;
 mod crowd;
 mod dns;
@@ -23,6 +24,7 @@ mod operators;
 mod reference;
 mod search;
 mod server;
+mod targets;
 mod tenants;
 mod webhooks;
 mod world;

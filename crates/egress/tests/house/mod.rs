@@ -6,20 +6,18 @@
 
 pub mod disk;
 pub mod metrics;
+mod registry;
 pub mod site;
 
+use ::registry::{Generation, Snapshot, TenantStatus};
 use bytes::Bytes;
 use disk::SlowDisk;
 use egress::resolve::TableResolver;
 use egress::{Config, EgressHandle, EgressParts};
 use mail::classify::Profiles;
 use mail::{
-    BodyKind, Clock, Domain, DomainId, ForwardPath, Instant, MessageId, PoolId, Random, ReversePath,
-    SourceId, SourceName, StreamId, TenantId, Timestamp,
-};
-use registry::{
-    DisplayName, EgressPool, EgressSource, Generation, Plan, PoolMember, SecretKey, Slug, Snapshot,
-    SnapshotBuilder, SourceState, Stream, StreamKind, Tenant, TenantStatus,
+    BodyKind, Clock, DomainId, ForwardPath, Instant, MessageId, PoolId, Random, ReversePath, SourceId,
+    StreamId, TenantId, Timestamp,
 };
 use spool::{Accepted, Attempted, Follower, RecipientRecord, Record, Settled, Spool};
 use std::net::IpAddr;
@@ -116,7 +114,8 @@ impl House {
         let tenant = TenantId::mint(now, &mut random);
         let (stream, pool) = (StreamId::mint(now, &mut random), PoolId::mint(now, &mut random));
         let source = SourceId::mint(now, &mut random);
-        let registry = registry(tenant, stream, pool, (source, site::address(1)), TenantStatus::Active);
+        let registry =
+            registry::registry(tenant, stream, pool, (source, site::address(1)), TenantStatus::Active);
         let registry = Arc::new(Registry::new(registry));
         let (directory, profiles) = (tempfile::tempdir().unwrap(), Arc::new(profiles));
         let (resolver, disk) = (Arc::new(TableResolver::new()), SlowDisk::default());
@@ -168,13 +167,13 @@ impl House {
     /// Changes the status of the one tenant, as the registry's follower would.
     pub fn set_status(&self, status: TenantStatus) {
         let source = self.source();
-        self.set_registry(registry(self.tenant, self.stream, self.pool, source, status));
+        self.set_registry(registry::registry(self.tenant, self.stream, self.pool, source, status));
     }
 
     /// Mail leaves from this address from now on.
     pub fn set_source(&self, address: IpAddr) {
         let (source, active) = ((self.source().0, address), TenantStatus::Active);
-        self.set_registry(registry(self.tenant, self.stream, self.pool, source, active));
+        self.set_registry(registry::registry(self.tenant, self.stream, self.pool, source, active));
     }
 
     fn source(&self) -> (SourceId, IpAddr) {
@@ -358,51 +357,4 @@ fn open_spool(config: spool::Config, disk: &SlowDisk, clock: &Arc<TestClock>) ->
             opened => return opened.unwrap(),
         }
     }
-}
-
-/// One tenant, one pool, one source.
-fn registry(
-    tenant: TenantId,
-    stream: StreamId,
-    pool: PoolId,
-    (source, address): (SourceId, IpAddr),
-    status: TenantStatus,
-) -> Snapshot {
-    let now = Timestamp::from_millis(START);
-    let name = Slug::parse("main").unwrap();
-    SnapshotBuilder::new(Generation(1), now, Arc::new(SecretKey::new(&[7; 32])))
-        .tenant(Tenant {
-            id: tenant,
-            name: DisplayName::parse("Client").unwrap(),
-            status,
-            status_reason: None,
-            plan: Plan::default(),
-            created_at: now,
-            updated_at: now,
-        })
-        .stream(Stream {
-            id: stream,
-            tenant,
-            name: name.clone(),
-            kind: StreamKind::Transactional,
-            pool,
-            overflow_pool: None,
-            expires_after: Duration::from_secs(3600),
-            created_at: now,
-        })
-        .source(EgressSource {
-            id: source,
-            name: SourceName::new("out-1"),
-            address,
-            ehlo: Domain::parse("out-1.house.example").unwrap(),
-            state: SourceState::Active,
-        })
-        .pool(EgressPool {
-            id: pool,
-            name,
-            tenant: None,
-            members: vec![PoolMember { source, weight: 1 }],
-            platform: None,
-        })
-        .build()
 }

@@ -143,7 +143,16 @@ fn arrival(transaction: &Transaction, encrypted: bool, peer: IpAddr) -> Arrival 
 
 /// A certificate for a host, as the host needs it and as PEM for those who are to trust it.
 pub fn certificate(host: &str) -> (TlsAcceptor, String) {
-    let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
+    certificate_until(host, 4096)
+}
+
+/// One that is good up to the beginning of that year.
+pub fn certificate_until(host: &str, year: i32) -> (TlsAcceptor, String) {
+    let mut parameters = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
+    parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let cert = parameters.self_signed(&signing_key).unwrap();
+    let made = rcgen::CertifiedKey { cert, signing_key };
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)

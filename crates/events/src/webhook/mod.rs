@@ -8,6 +8,9 @@ pub(crate) mod call;
 pub(crate) mod deliver;
 pub mod guard;
 pub(crate) mod names;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::print_stdout)]
+mod refused_targets;
 pub(crate) mod retry;
 pub mod sign;
 pub(crate) mod turns;

@@ -84,10 +84,16 @@ pub(crate) mod tests {
 
     /// A name server for which every name has one IPv4 address and no other.
     pub(crate) async fn name_server_of(address: [u8; 4]) -> SocketAddr {
+        name_server_of_each(vec![address]).await
+    }
+
+    /// One that says another address each time it is asked for one, and stays with the last; nobody may keep its answers.
+    pub(crate) async fn name_server_of_each(addresses: Vec<[u8; 4]>) -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let at = socket.local_addr().unwrap();
         tokio::spawn(async move {
             let mut question = [0; 512];
+            let mut answered = 0;
             while let Ok((octets, peer)) = socket.recv_from(&mut question).await {
                 let asked = &question[..octets];
                 // RFC 1035 §4.1: behind the header the name, ended by an empty label, then type and class.
@@ -96,8 +102,9 @@ pub(crate) mod tests {
                 let mut answer = [&asked[..2], &[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]].concat();
                 answer.extend_from_slice(&asked[12..end]);
                 if is_a {
-                    answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-                    answer.extend_from_slice(&address);
+                    answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+                    answer.extend_from_slice(&addresses[answered.min(addresses.len() - 1)]);
+                    answered += 1;
                 }
                 let _ = socket.send_to(&answer, peer).await;
             }

@@ -88,7 +88,7 @@ fn chunks_do_what_the_model_says() {
         // In pieces of some length that changes from case to case: 1 cuts at every octet.
         for piece in wire.chunks(1 + random.below(40) as usize) {
             door.hear(piece);
-            assert!(door.held_octets() <= OCTETS_MAX);
+            assert!(door.claimed_octets() <= OCTETS_MAX);
         }
         let shown = || format!("case {case}: {}", wire.escape_ascii());
         assert_eq!(door.codes(), expected.codes, "{}", shown());

@@ -102,7 +102,7 @@ impl Door {
         String::from_utf8(std::mem::take(&mut self.said)).unwrap()
     }
 
-    pub fn held_octets(&self) -> usize {
-        self.session.held_octets()
+    pub fn claimed_octets(&self) -> usize {
+        self.session.claimed_octets()
     }
 }

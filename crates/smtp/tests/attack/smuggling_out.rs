@@ -151,7 +151,7 @@ fn every_receiver_sees_the_one_message_that_was_given() {
 /// Where the machine cuts a long text into blocks, a dot may stand on either side of the cut.
 #[test]
 fn dots_at_the_edge_of_a_block_are_doubled() {
-    const BLOCK: usize = 256 * 1024;
+    const BLOCK: usize = 64 * 1024;
     for shift in 0..12 {
         // Lines of 900 octets up to a few before the edge, then dots across it.
         let mut raw = [&[b'x'; 898][..], b"\r\n"].concat().repeat((BLOCK - 16) / 900);

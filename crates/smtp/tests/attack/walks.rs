@@ -95,7 +95,7 @@ fn a_million_steps_in_any_order() {
                 _ => door.hear(ALPHABET[random.below(ALPHABET.len() as u64) as usize]),
             }
             steps += 1;
-            assert!(door.held_octets() <= 300, "more is kept than a message may have");
+            assert!(door.claimed_octets() <= 300, "more is kept than a message may have");
             if door.closed {
                 break;
             }
