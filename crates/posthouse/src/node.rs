@@ -120,13 +120,8 @@ impl Node {
             watch = Some(kept_watch(watcher, &stop.doors));
             let sources = sources(&spool, &snapshots, &stop);
             let told = told_source(database.clone(), spool.clone());
-            let state = api_state(
-                &mut parts,
-                (config, dns, tokens),
-                (&database, told),
-                sources,
-                (submission, egress),
-            );
+            let way = (submission, egress);
+            let state = api_state(&mut parts, (config, dns, tokens), (&database, told), sources, way);
             let served = tokio::spawn(api::serve(listener, state, stop.doors.clone()));
             let served = async { ended("api", served.await) };
             api = Some(watched(stop.doors.clone(), stop.died.clone(), served));
