@@ -31,8 +31,8 @@ impl Operation {
 
     /// Whether the path names a thing below its tenant or its collection.
     pub fn object(&self) -> Option<&str> {
-        let names = self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-        names.filter(|name| *name != "tenant").next_back()
+        let mut names = self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        names.rfind(|name| *name != "tenant")
     }
 
     pub fn path(&self, tenant: &str, ids: &Ids) -> String {
