@@ -161,7 +161,21 @@ impl Client {
 
     /// MAIL and RCPT; the first refusal, if there is one.
     pub fn envelope(&mut self, sender: &str, recipients: &[String]) -> io::Result<Option<Reply>> {
-        let mut lines = format!("MAIL FROM:<{sender}>\r\n");
+        self.envelope_by(&format!("MAIL FROM:<{sender}>"), recipients)
+    }
+
+    /// The same for a message of so many octets (RFC 1870).
+    pub fn envelope_of(
+        &mut self,
+        sender: &str,
+        recipients: &[String],
+        octets: usize,
+    ) -> io::Result<Option<Reply>> {
+        self.envelope_by(&format!("MAIL FROM:<{sender}> SIZE={octets}"), recipients)
+    }
+
+    fn envelope_by(&mut self, mail: &str, recipients: &[String]) -> io::Result<Option<Reply>> {
+        let mut lines = format!("{mail}\r\n");
         for recipient in recipients {
             lines.push_str(&format!("RCPT TO:<{recipient}>\r\n"));
         }

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 pub struct Received {
     pub recipients: Vec<String>,
     pub raw: Vec<u8>,
+    /// From behind DATA to the final dot, as it was on the wire.
+    pub wire: Vec<u8>,
 }
 
 /// Goes on until the test's process ends.
@@ -73,7 +75,7 @@ fn converse(
         }
         let upper = line.to_ascii_uppercase();
         let reply: &[u8] = match upper.get(..4).unwrap_or_default() {
-            "EHLO" => b"250-exchanger\r\n250 ENHANCEDSTATUSCODES\r\n",
+            "EHLO" => b"250-exchanger\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n",
             "RCPT" => {
                 let path = line.split(['<', '>']).nth(1).unwrap_or_default();
                 recipients.push(path.to_owned());
@@ -81,8 +83,8 @@ fn converse(
             }
             "DATA" => {
                 out.write_all(b"354 Go ahead\r\n")?;
-                let message =
-                    Received { recipients: std::mem::take(&mut recipients), raw: data(&mut lines)? };
+                let (raw, wire) = data(&mut lines)?;
+                let message = Received { recipients: std::mem::take(&mut recipients), raw, wire };
                 received.lock().unwrap().push(message.clone());
                 before_answer(&message);
                 out.write_all(b"250 2.0.0 OK\r\n")?;
@@ -99,19 +101,18 @@ fn converse(
     }
 }
 
-fn data(lines: &mut impl BufRead) -> io::Result<Vec<u8>> {
-    let mut raw = Vec::new();
+/// The message and its octets on the wire.
+fn data(lines: &mut impl BufRead) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let (mut raw, mut wire) = (Vec::new(), Vec::new());
     loop {
-        let start = raw.len();
-        if lines.read_until(b'\n', &mut raw)? == 0 {
+        let mut line = Vec::new();
+        if lines.read_until(b'\n', &mut line)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if &raw[start..] == b".\r\n" {
-            raw.truncate(start);
-            return Ok(raw);
+        wire.extend_from_slice(&line);
+        if line == b".\r\n" {
+            return Ok((raw, wire));
         }
-        if raw[start] == b'.' {
-            raw.remove(start);
-        }
+        raw.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
     }
 }

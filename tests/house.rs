@@ -328,8 +328,13 @@ impl Drop for House {
 }
 
 /// Asks until there is an answer. The thing waited for is in another process and cannot wake us.
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_or(what, ask, String::new)
+}
+
+/// The same; when it is in vain, `explain` says what there is instead.
 #[expect(clippy::disallowed_methods, reason = "polls another process; the waiting is bounded by PATIENCE")]
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn wait_or<T>(what: &str, mut ask: impl FnMut() -> Option<T>, explain: impl FnOnce() -> String) -> T {
     let step = Duration::from_millis(50);
     for _ in 0..PATIENCE.as_millis() / step.as_millis() {
         if let Some(answer) = ask() {
@@ -337,7 +342,7 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         }
         std::thread::sleep(step);
     }
-    panic!("waited {} s for {what}", PATIENCE.as_secs());
+    panic!("waited {} s for {what} {}", PATIENCE.as_secs(), explain());
 }
 
 /// A client for HTTP.

@@ -6,8 +6,9 @@
 //! copy for each recipient and cut. It is judged when nothing waits any more, so "still in the queue" cannot hide a loss.
 
 use crate::arrivals::{Arrivals, Copy};
-use crate::house::{House, now_ms, wait_for};
+use crate::house::{House, now_ms, wait_for, wait_or};
 use crate::lab::Lab;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
@@ -130,7 +131,9 @@ impl Ledger {
             }
             for recipient in &entry.recipients {
                 let copies = arrivals.copies.get(recipient).map(Vec::as_slice).unwrap_or_default();
-                if copies.iter().any(|copy| copy.hash != Some(entry.hash)) {
+                if copies.iter().any(|copy| copy.hash.is_none()) {
+                    breaches.push(format!("{recipient}: the lab forgot its text before it was looked at"));
+                } else if copies.iter().any(|copy| copy.hash != Some(entry.hash)) {
                     breaches.push(format!("{recipient}: another content than was sent"));
                 }
                 explain(recipient, copies, cuts, &mut verdict, &mut breaches);
@@ -145,14 +148,26 @@ impl Ledger {
     pub fn settle(&self, house: &House, lab: &Lab, arrivals: &mut Arrivals, cuts: &[Cut]) -> Verdict {
         loop {
             let before = arrivals.copies.len();
-            let (missing, waiting) = wait_for("the next arrival or the end", || {
+            let seen = Cell::new((0, 0.0));
+            let ask = || {
                 // In this order: what left the queue before has come, also what nobody was told of.
                 let waiting = house.metric("posthouse_queue_recipients");
                 arrivals.collect(lab);
                 let missing = self.missing(arrivals).len();
+                seen.set((missing, waiting));
                 let done = missing == 0 && waiting == 0.0;
                 (done || arrivals.copies.len() > before).then_some((missing, waiting))
-            });
+            };
+            let explain = || {
+                let (missing, waiting) = seen.get();
+                let rows = |path: &str| house.get(path, &house.operator());
+                format!(
+                    "({missing} acknowledged recipients missing, {waiting} in the queue; {}; {})",
+                    rows("/v1/queues"),
+                    rows("/v1/paths")
+                )
+            };
+            let (missing, waiting) = wait_or("the next arrival or the end", ask, explain);
             if missing == 0 && waiting == 0.0 {
                 break;
             }

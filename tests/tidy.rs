@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &["mail", "panics", "registry", "database", "ingress", "queue"]),
     ("lab", &["mail"]),
     ("testkit", &["mail", "registry", "database"]),
+    ("properties", &["mail", "smtp", "spool", "ingress"]),
     (
         "posthouse",
         &["mail", "panics", "registry", "spool", "database", "ingress", "egress", "events", "api", "lab"],

@@ -6,12 +6,13 @@ use posthouse_tests::arrivals::{Arrivals, body_of, hash_of};
 use posthouse_tests::cgroup::Ceiling;
 use posthouse_tests::client::{Client, Door, stuffed};
 use posthouse_tests::crowd::Crowd;
-use posthouse_tests::house::{House, now_ms, rounds, wait_for};
+use posthouse_tests::house::{House, let_pass, now_ms, rounds, wait_for};
 use posthouse_tests::ledger::Ledger;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const MEBIBYTE: usize = 1 << 20;
@@ -132,10 +133,9 @@ fn s7_more_mail_at_once_than_there_is_memory_is_told_to_come_again() {
     assert_eq!(house.stop().code(), Some(0));
 }
 
-/// Each arrives octet by octet and is refused when the share of its tenant is used up, one that is nearly complete as well
-/// as one that has begun: with twenty clients that come again at once hardly any gets through.
+/// Each says how large it is, so those that are let in are sure of their room and come to their end; the others are told
+/// before they begin, and come again.
 #[test]
-#[ignore = "clients of one tenant with the largest messages push each other out; a declared SIZE should be reserved"]
 fn s7_forty_of_the_largest_messages_at_once_are_taken_one_after_the_other() {
     let Some(ceiling) = Ceiling::of(CEILING) else { return };
     let site = site_below(&ceiling);
@@ -144,10 +144,11 @@ fn s7_forty_of_the_largest_messages_at_once_are_taken_one_after_the_other() {
     let (ledger, mut arrivals) = (Ledger::default(), Arrivals::new());
     let (clients, began) = (40, now_ms());
     let tries = Mutex::new(BTreeMap::<u16, usize>::new());
-    let wanted = rounds(4, 40);
+    let (wanted, looked_at) = (rounds(4, 40), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for number in 0..clients {
             let (door, ledger, tries, ceiling) = (&doors[number % 2], &ledger, &tries, &ceiling);
+            let looked_at = &looked_at;
             scope.spawn(move || {
                 let to = [format!("large{number}@plain.example")];
                 let mut raw = format!("From: {}\r\nTo: {}\r\nSubject: {number}\r\n\r\n", door.sender, to[0]);
@@ -156,6 +157,11 @@ fn s7_forty_of_the_largest_messages_at_once_are_taken_one_after_the_other() {
                     (stuffed(raw.as_bytes()), ledger.offer(to.to_vec(), hash_of(body_of(raw.as_bytes()))));
                 drop(raw);
                 while ledger.acknowledged() < wanted && ceiling.killed() == 0 {
+                    // The lab keeps five texts of this size: what has come is looked at before more is sent.
+                    if ledger.acknowledged() > looked_at.load(Ordering::Relaxed) + 2 {
+                        let_pass(Duration::from_millis(50));
+                        continue;
+                    }
                     let reply = offer(door, &to, &octets);
                     let code = reply.as_ref().map_or(0, |reply| reply.0);
                     *tries.lock().unwrap().entry(code).or_default() += 1;
@@ -163,13 +169,21 @@ fn s7_forty_of_the_largest_messages_at_once_are_taken_one_after_the_other() {
                     if code == 250 {
                         return ledger.acknowledge(entry, reply.unwrap().1);
                     }
-                    posthouse_tests::house::let_pass(std::time::Duration::from_millis(200));
+                    let_pass(Duration::from_millis(200));
                 }
             });
+        }
+        while ledger.acknowledged() < wanted && ceiling.killed() == 0 {
+            arrivals.collect(&site.lab);
+            looked_at.store(arrivals.copies.len(), Ordering::Relaxed);
+            let_pass(Duration::from_millis(50));
         }
     });
     let took = now_ms() - began;
     assert_eq!(ceiling.killed(), 0);
+    // 0 is a connection that was refused; nobody is turned away in the middle of a message.
+    let codes: Vec<u16> = tries.lock().unwrap().keys().copied().collect();
+    assert!(codes.iter().all(|code| matches!(code, 0 | 250 | 452)), "{codes:?}");
     let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
     println!(
         "S7: {clients} clients with 23 MiB each at once, below 300 MiB: {} taken in {took} ms, {:?}; RSS {:.0} MiB at \
@@ -186,10 +200,13 @@ fn s7_forty_of_the_largest_messages_at_once_are_taken_one_after_the_other() {
 /// One try; the code and the message's id, or none if the connection broke.
 fn offer(door: &Door, to: &[String], octets: &[u8]) -> Option<(u16, String)> {
     let mut client = door.connect().ok()?;
-    if let Some(refusal) = client.envelope(&door.sender, to).ok()? {
+    if let Some(refusal) = client.envelope_of(&door.sender, to, octets.len()).ok()? {
         return Some((refusal.code, String::new()));
     }
-    client.command("DATA").ok()?;
+    let go_ahead = client.command("DATA").ok()?;
+    if go_ahead.code != 354 {
+        return Some((go_ahead.code, String::new()));
+    }
     for block in octets.chunks(1 << 16) {
         if client.write(block).is_err() {
             break;

@@ -151,6 +151,42 @@ fn s12_a_panic_costs_one_session_one_message_or_one_call() {
     assert_eq!(house.stop().code(), Some(0));
 }
 
+/// With one connection to a site, one failure to speak to it makes its path dead. A bug of ours is no such failure.
+#[test]
+fn s12_a_delivery_that_panics_is_tried_again_and_says_nothing_of_its_path() {
+    let mut site = Site::new();
+    site.plot.set("egress.limits.connections", "1");
+    site.plot.set("egress.dead_seconds_first", "600");
+    site.plot.set("egress.dead_seconds_max", "600");
+    let traps = Traps::of(&site);
+    let Some(house) = start(&site, &traps) else { return };
+    let (tenant, _) = house.onboard("buggy", "buggy.example", "127.2.0.115");
+    let (ledger, mut arrivals) = (Ledger::default(), Arrivals::new());
+    let door = site.door(&house, &tenant);
+    let began = now_ms();
+    // Over a new connection, and over one that has carried a message.
+    for place in ["delivery", "delivery-warm"] {
+        traps.spring(place, || {
+            for number in 0..5 {
+                let to = format!("{number}@{place}.example");
+                let raw = format!("From: {}\r\nTo: {to}\r\nSubject: x\r\n\r\nx\r\n", door.sender);
+                let entry = ledger.offer(vec![to.clone()], hash_of(body_of(raw.as_bytes())));
+                let answer = door.post(&[to], raw.as_bytes()).unwrap();
+                ledger.acknowledge(entry, answer.message().unwrap());
+            }
+        });
+    }
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    let took = now_ms() - began;
+    println!("S12: 2 deliveries panicked, {} delivered, none twice, in {took} ms", verdict.messages);
+    assert_eq!(house.metric("posthouse_panics_total"), 2.0);
+    // Those two were attempts, and nobody else's was.
+    assert_eq!(house.metric("posthouse_egress_deferred_total"), 2.0);
+    assert!(took < 60_000, "{took} ms");
+    assert_eq!(house.stop().code(), Some(0));
+}
+
 #[test]
 fn s12_a_panic_of_what_nothing_goes_on_without_ends_the_process_and_loses_nothing() {
     let mut site = Site::new();

@@ -63,7 +63,7 @@ impl World {
             match packet {
                 Some(Packet::Octets(octets)) => {
                     door.machine.handle_bytes(&octets, now);
-                    door.held.set(door.machine.held_octets()).unwrap();
+                    door.held.set(door.machine.claimed_octets()).unwrap();
                 }
                 Some(Packet::End) => door.machine.handle_eof(),
                 None => break,

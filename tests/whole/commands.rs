@@ -69,6 +69,30 @@ fn with_a_house() -> (Plot, House, Shell) {
     (plot, house, shell)
 }
 
+/// Each changes another field of what it has read: whoever is late is refused, and never puts the other's back.
+fn two_change_quotas_at_once(operator: &Shell) {
+    let mut refused = 0;
+    for round in 1..=8 {
+        let lines = [("per_second", "--per-second"), ("recipients_max", "--recipients-max")];
+        let done = std::thread::scope(|scope| {
+            let change =
+                |(_, option)| operator.run(&format!("tenant set-quota Acme {option} {}", 100 + round));
+            lines.map(|line| scope.spawn(move || change(line))).map(|thread| thread.join().unwrap())
+        });
+        let quota = operator.json("tenant quota Acme");
+        for ((field, _), (code, said)) in lines.iter().zip(done) {
+            if code == 0 {
+                assert_eq!(quota[field], 100 + round, "{field} was put back: {quota}");
+            } else {
+                refused += 1;
+                assert!(code == 65 && said.contains("changed by somebody else"), "{code}: {said}");
+            }
+        }
+    }
+    println!("{refused} of 16 changes of quotas at the same time came too late and were told so");
+    operator.says("tenant set-quota Acme --per-day 1000");
+}
+
 #[test]
 fn what_cannot_be_done_says_why_and_what_to_do() {
     let (plot, house, shell) = with_a_house();
@@ -143,6 +167,7 @@ fn an_operator_onboards_and_a_tenant_sends_by_commands_alone() {
     assert!(events.contains("message.bounced") && events.contains("unknown-bert@gmail.com"), "{events}");
     assert!(tenant.says("event list --limit 1").contains("there is more"));
 
+    two_change_quotas_at_once(&operator);
     let quota = operator.json("tenant set-quota Acme --weight 2");
     assert_eq!((&quota["weight"], &quota["per_day"]), (&Value::from(2), &Value::from(1000)), "{quota}");
     let credential =

@@ -15,5 +15,6 @@ mod story;
 mod street;
 mod telling;
 mod tour;
+mod wire;
 
 use posthouse_tests::house;

@@ -39,6 +39,18 @@ fn an_address_that_cannot_be_listened_on_is_a_mistake_of_the_configuration() {
 }
 
 #[test]
+fn memory_that_is_too_little_for_a_node_is_a_mistake_of_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("posthouse.toml");
+    for (octets, right) in [(1, false), ((128 << 20) - 1, false), (128 << 20, true), (0, true)] {
+        std::fs::write(&file, format!("[node]\nmemory_octets = {octets}\n")).unwrap();
+        let (code, said) = run(&["check-config", file.to_str().unwrap()]);
+        assert_eq!(code, if right { 0 } else { 78 }, "{octets}: {said}");
+        assert!(right || said.contains("node.memory_octets"), "{said}");
+    }
+}
+
+#[test]
 fn the_shipped_configuration_is_right() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/posthouse.toml");
     let (code, said) = run(&["check-config", file]);

@@ -12,6 +12,8 @@ use aws_lc_rs::digest;
 use mail::{MessageId, Random, TenantId, Timestamp};
 use registry::Access;
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What the seed is for: nothing else hashes these things to the same value.
@@ -20,9 +22,13 @@ const PURPOSE: &[u8] = b"posthouse message ids of a call";
 /// An extension of the request.
 #[derive(Debug, Clone)]
 pub struct Claim {
+    access: Access,
+    key: String,
+    hash: [u8; 32],
     seed: [u8; 32],
     claimed_at: Timestamp,
     begun: Begun,
+    kept: Arc<AtomicBool>,
 }
 
 /// Whether anything can be done already.
@@ -44,23 +50,61 @@ pub enum Place {
 }
 
 impl Claim {
-    pub fn new(owner: &str, key: &str, hash: &[u8; 32], claimed_at: Timestamp, begun: Begun) -> Claim {
-        let mut context = digest::Context::new(&digest::SHA256);
-        let at = claimed_at.as_millis().to_be_bytes();
-        for part in [PURPOSE, owner.as_bytes(), key.as_bytes(), hash, &at] {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        let mut seed = [0; 32];
-        seed.copy_from_slice(context.finish().as_ref());
-        Claim { seed, claimed_at, begun }
+    pub fn new(
+        (access, key): (&Access, &str),
+        hash: &[u8; 32],
+        (claimed_at, begun): (Timestamp, Begun),
+    ) -> Claim {
+        let seed = seed(&access.actor().to_string(), key, hash, claimed_at);
+        let (access, key, hash, kept) = (access.clone(), key.to_owned(), *hash, Arc::default());
+        Claim { access, key, hash, seed, claimed_at, begun, kept }
+    }
+
+    /// Whoever called.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Of the request.
+    pub fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
+    /// Its answer is kept with what it changes, if that comes to be.
+    pub fn set_kept(&self) {
+        self.kept.store(true, Ordering::Release);
+    }
+
+    /// Whether a change that went well has kept its answer.
+    pub fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Acquire)
     }
 
     /// The ids of the first `count` messages.
     fn messages(&self, count: usize) -> Vec<MessageId> {
-        let mut random = Random::from_seed(self.seed);
-        (0..count).map(|_| MessageId::mint(self.claimed_at, &mut random)).collect()
+        messages(self.seed, self.claimed_at, count)
     }
+}
+
+fn messages(seed: [u8; 32], claimed_at: Timestamp, count: usize) -> Vec<MessageId> {
+    let mut random = Random::from_seed(seed);
+    (0..count).map(|_| MessageId::mint(claimed_at, &mut random)).collect()
+}
+
+fn seed(owner: &str, key: &str, hash: &[u8; 32], claimed_at: Timestamp) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let at = claimed_at.as_millis().to_be_bytes();
+    for part in [PURPOSE, owner.as_bytes(), key.as_bytes(), hash, &at] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut seed = [0; 32];
+    seed.copy_from_slice(context.finish().as_ref());
+    seed
 }
 
 /// What is known of the `count` messages of a call before any of them is offered.
@@ -95,8 +139,9 @@ mod tests {
 
     #[test]
     fn the_same_call_has_the_same_ids_and_more_of_them_change_none() {
-        let first = Claim::new("key_1", "k", &[1; 32], at(5), Begun::First);
-        let again = Claim::new("key_1", "k", &[1; 32], at(5), Begun::Again);
+        let access = Access::house("test");
+        let first = Claim::new((&access, "k"), &[1; 32], (at(5), Begun::First));
+        let again = Claim::new((&access, "k"), &[1; 32], (at(5), Begun::Again));
         let ids = first.messages(500);
         assert_eq!(ids, again.messages(500));
         assert_eq!(ids[..3], again.messages(3));
@@ -106,7 +151,7 @@ mod tests {
     #[test]
     fn whatever_makes_it_another_call_makes_other_ids() {
         let id = |owner: &str, key: &str, hash: u8, millis: i64| {
-            Claim::new(owner, key, &[hash; 32], at(millis), Begun::First).messages(1)[0]
+            messages(seed(owner, key, &[hash; 32], at(millis)), at(millis), 1)[0]
         };
         let calls = [
             id("key_1", "k", 1, 5),

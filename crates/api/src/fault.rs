@@ -21,6 +21,11 @@ impl From<Fault> for Problem {
                 "unknown_reference",
                 "this names something that does not exist",
             ),
+            Fault::Changed { what } => {
+                let detail =
+                    format!("the {what} was changed by somebody else since it was read; read it again");
+                Problem::new(Kind::PreconditionFailed, detail)
+            }
             Fault::InUse { what } => Problem::new(Kind::StateConflict, format!("the {what} is still in use")),
             Fault::Invalid { field, reason } => {
                 Problem::invalid_field(&format!("/{field}"), "invalid", reason)

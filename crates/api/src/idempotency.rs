@@ -4,7 +4,7 @@
 //! The same key for another request is refused. A call that comes while its twin is still running waits for the
 //! twin's answer, and is told to come back if that takes too long. What failed with 5xx is not kept, so that a retry
 //! is done again. A call whose process died is begun again by whoever repeats it, and what it has accepted already is not
-//! accepted twice (`claim.rs`). Answers are kept sealed (`kept.rs`), because some hold secrets that are shown once.
+//! accepted twice (`claim.rs`); a change of the tables has kept its answer with it (`once.rs`). Answers are kept sealed (`kept.rs`), because some hold secrets that are shown once.
 //! From taking the key to keeping the answer a call is a task of its own: neither a client that goes away nor the time
 //! limit of a request ends it half way, because then the work would be done and its answer kept by nobody. These tasks
 //! are bounded in number and waited for at shutdown; the lease is renewed for as long as one runs.
@@ -81,7 +81,7 @@ impl Call {
             Start::Ours(claim, running) => (claim, running),
             Start::Kept(response) => return Ok(response),
         };
-        request.extensions_mut().insert(claim);
+        request.extensions_mut().insert(claim.clone());
         let mut handling = std::pin::pin!(next.run(request));
         let response = loop {
             match tokio::time::timeout(lease(api) / 3, handling.as_mut()).await {
@@ -94,6 +94,9 @@ impl Call {
                 }
             }
         };
+        if response.status().is_success() && claim.is_kept() {
+            return Ok(response);
+        }
         finish(api, access, key, (response, running)).await
     }
 }
@@ -120,7 +123,7 @@ impl Call {
             let ours = |claimed_at, begun| {
                 // While PostgreSQL was away the lease may have ended under the hands of a call that is still at work here.
                 let running = api.calls().run(&owner, key)?;
-                Some(Start::Ours(Claim::new(&owner, key, hash, claimed_at, begun), running))
+                Some(Start::Ours(Claim::new((access, key), hash, (claimed_at, begun)), running))
             };
             let start = match begun {
                 Begun::First { claimed_at } => ours(claimed_at, claim::Begun::First),

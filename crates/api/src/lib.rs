@@ -23,6 +23,7 @@ mod in_flight;
 mod in_force;
 mod kept;
 mod limit;
+mod once;
 mod openapi;
 mod page;
 mod problem;

@@ -90,6 +90,12 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     if matches!(method, "put" | "patch" | "delete") && !open {
         problems.push(409);
     }
+    let has_condition = operation["parameters"]
+        .as_array()
+        .is_some_and(|parameters| parameters.iter().any(|parameter| parameter["name"] == "If-Match"));
+    if has_condition {
+        problems.push(412);
+    }
     if let Some(responses) = operation["responses"].as_object_mut() {
         for status in problems {
             responses.entry(status.to_string()).or_insert_with(|| problem(status));
@@ -126,6 +132,7 @@ fn problem(status: u16) -> Value {
         404 => "No such thing, or not yours",
         408 => "The request was not complete in time",
         409 => "It clashes with what exists, or with a call that is running",
+        412 => "It was changed since it was read",
         413 => "The body is too large",
         415 => "Another content type is needed",
         422 => "Fields are missing, unknown or unusable",

@@ -54,6 +54,7 @@ kinds! {
     Conflict 409 "conflict" "It clashes with what exists; the errors name the field.";
     StateConflict 409 "state_conflict" "The thing is in a state in which this cannot be done.";
     CallRunning 409 "call_running" "A call with the same Idempotency-Key is still running; ask again shortly.";
+    PreconditionFailed 412 "precondition_failed" "It was changed since it was read: If-Match names another state. Read it again, then change that.";
     BodyTooLarge 413 "body_too_large" "The body is larger than this operation takes.";
     UnsupportedMediaType 415 "unsupported_media_type" "Send the content type that the operation documents.";
     InvalidFields 422 "invalid_fields" "Fields are missing, unknown or unusable; the errors name every one of them.";

@@ -4,6 +4,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::credential::{mac_from, networks_from, time_from};
 use crate::error::Fault;
+use crate::kept::Made;
 use crate::narrow::Bounds;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
@@ -71,7 +72,7 @@ impl Database {
         scoped.expect_within_own(bounds).await?;
         let (row, text) = api_key_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("api_key.create", &row)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::ApiKey(&row, &text)).await?;
         Ok((row, text))
     }
 
@@ -123,7 +124,7 @@ impl Database {
         let bounds = Bounds { stream: row.stream, networks: &row.networks, expires_at: row.expires_at };
         scoped.expect_within_own(bounds).await?;
         scoped.record(self, change_of("api_key.rotate", &row)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::ApiKey(&row, &minted.text)).await?;
         Ok((row, minted.text))
     }
 

@@ -53,8 +53,8 @@ pub(crate) struct Change {
 }
 
 impl Scoped<'_> {
-    /// Ends a change: next generation, next link, notice. Nothing but the commit comes after it, because from here
-    /// on all other changes wait.
+    /// Ends a change: next generation, next link, notice. Nothing but the answer that is kept (`kept.rs`) and the commit
+    /// come after it, because from here on all other changes wait.
     pub(crate) async fn record(&self, database: &Database, change: Change) -> Result<Generation, Fault> {
         let head = self
             .one(

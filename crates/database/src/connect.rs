@@ -6,6 +6,7 @@
 
 use crate::config::Config;
 use crate::error::Fault;
+use crate::kept::Keeping;
 use crate::migrate;
 use crate::places::{Places, Pooled};
 use crate::seal::Keys;
@@ -36,6 +37,8 @@ pub struct Database {
     inner: Arc<Inner>,
     /// How long a transaction may take as a whole, if somebody waits for its answer.
     answer: Option<Duration>,
+    /// What the next change keeps beside itself.
+    pub(crate) keeping: Option<Keeping>,
 }
 
 struct Inner {
@@ -93,7 +96,7 @@ impl Database {
         let (places, random) = (Places::new(config.connections_max), Mutex::new(random));
         let answer_max = Duration::from_millis(config.answer_ms_max);
         let inner = Inner { pool, places, wait, target, keys, clock, random, patience, answer_max };
-        let database = Database { inner: Arc::new(inner), answer: None };
+        let database = Database { inner: Arc::new(inner), answer: None, keeping: None };
         let client = database.client(&OWN).await?;
         migrate::check(&client).await?;
         drop(client);
@@ -103,7 +106,7 @@ impl Database {
     /// The same tables for whoever answers calls: a transaction as a whole, from waiting for a connection to its commit, ends
     /// within `answer_ms_max`. Whatever takes longer is not for a caller to wait for.
     pub fn for_callers(&self) -> Database {
-        Database { inner: Arc::clone(&self.inner), answer: Some(self.inner.answer_max) }
+        Database { answer: Some(self.inner.answer_max), ..self.clone() }
     }
 
     /// How long one answer of PostgreSQL is waited for.

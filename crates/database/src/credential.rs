@@ -5,6 +5,7 @@
 use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
+use crate::kept::Made;
 use crate::narrow::Bounds;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
@@ -79,7 +80,7 @@ impl Database {
         scoped.expect_within_own(bounds).await?;
         let (row, password) = credential_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("credential.create", &row)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Credential(&row, &password)).await?;
         Ok((row, password))
     }
 
@@ -129,7 +130,7 @@ impl Database {
         let bounds = Bounds { stream: row.stream, networks: &row.networks, expires_at: row.expires_at };
         scoped.expect_within_own(bounds).await?;
         scoped.record(self, change_of("credential.rotate", &row)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Credential(&row, &minted.text)).await?;
         Ok((row, minted.text))
     }
 

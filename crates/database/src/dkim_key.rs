@@ -7,6 +7,7 @@
 use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
+use crate::kept::Made;
 use crate::pool::selector_of;
 use crate::scope::{Intent, Scoped, Whose, column, parsed};
 use crate::seal::Binding;
@@ -77,7 +78,7 @@ impl Database {
             detail: json!({ "selectors": selectors }),
         };
         scoped.record(self, change).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::DkimKeys(&made)).await?;
         Ok(made)
     }
 

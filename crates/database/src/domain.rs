@@ -9,6 +9,7 @@ use crate::connect::Database;
 use crate::dkim_key::{DkimKeyRow, dkim_keys_insert, dkim_keys_of, new_keys, silent_keys};
 use crate::error::Fault;
 use crate::event::event_insert;
+use crate::kept::Made;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use mail::{Domain, DomainId, EventKind, Random, TenantId, Timestamp};
@@ -86,7 +87,7 @@ impl Database {
         dkim_keys_insert(self, &scoped, (tenant, domain), &keys, KeyState::Active, &[]).await?;
         let row = domain_of(&scoped, tenant, domain).await?;
         scoped.record(self, change_of("domain.create", &row)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Domain(&row)).await?;
         Ok(row)
     }
 

@@ -7,6 +7,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::domain::{DomainRow, domain_of};
 use crate::error::Fault;
+use crate::kept::Made;
 use crate::scope::Intent;
 use mail::{DomainId, TenantId};
 use registry::Access;
@@ -57,7 +58,7 @@ impl Database {
                 .record(self, Change { action, tenant: Some(tenant), object: domain.to_string(), detail })
                 .await?;
         }
-        scoped.commit().await?;
+        scoped.commit_made(Made::Domain(&row)).await?;
         Ok(row)
     }
 }

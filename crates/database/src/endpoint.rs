@@ -7,6 +7,7 @@
 use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
+use crate::kept::Made;
 use crate::left_out::LeftOut;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
@@ -62,7 +63,7 @@ impl Database {
             self.scope(&mut client, access, Some(tenant), Intent::Change, "create an endpoint").await?;
         let (row, secret) = endpoint_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("endpoint.create", &row)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Endpoint(&row, &secret)).await?;
         Ok((row, secret))
     }
 
@@ -155,7 +156,7 @@ impl Database {
         let row = scoped.one("webhook", sql, &[&tenant.uuid(), &endpoint.uuid(), &sealed]).await?;
         let row = endpoint_from(&row)?;
         scoped.record(self, change_of("endpoint.rotate", &row)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Endpoint(&row, &secret)).await?;
         Ok((row, secret))
     }
 

@@ -24,6 +24,9 @@ pub enum Fault {
     /// The value names something that does not exist.
     #[error("{field} names something that does not exist")]
     Missing { field: &'static str },
+    /// It is not any more what the caller has seen.
+    #[error("{what} changed meanwhile")]
+    Changed { what: &'static str },
     /// Something still refers to what should be deleted.
     #[error("{what} is still in use")]
     InUse { what: &'static str },

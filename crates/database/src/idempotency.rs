@@ -3,7 +3,8 @@
 //! The first request takes the key with a lease; a second one meanwhile is told to wait; after `finish` everybody
 //! gets the kept answer. A key that is used for another request is refused. A lease that ran out (we died) can be
 //! taken again; whoever takes it is told so, and when the key was first taken, because part of the work may be done.
-//! Keys belong to the actor, so nobody can ask for another's answer.
+//! Keys belong to the actor, so nobody can ask for another's answer. The answer to a change of these tables is kept in the
+//! same transaction as the change (`kept.rs`).
 
 use crate::connect::Database;
 use crate::error::Fault;
@@ -93,7 +94,7 @@ impl Database {
         scoped.commit().await
     }
 
-    /// Keeps the answer of the first request.
+    /// Keeps the answer of the first request, unless it was kept with the change (`kept.rs`).
     pub async fn idempotency_finish(
         &self,
         access: &Access,
@@ -104,7 +105,8 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "finish a request").await?;
         let status = i16::try_from(status).unwrap_or(500);
-        let sql = "UPDATE idempotency_keys SET status = $3, body = $4 WHERE actor = $1 AND key = $2";
+        let sql = "UPDATE idempotency_keys SET status = $3, body = $4
+                   WHERE actor = $1 AND key = $2 AND status IS NULL";
         scoped.execute(sql, &[&access.actor().to_string(), &key, &status, &body]).await?;
         scoped.commit().await
     }

@@ -12,6 +12,7 @@ use crate::dkim_key::{dkim_keys_insert, new_keys};
 use crate::domain::{DomainNew, DomainRow, domain_insert, domain_of};
 use crate::endpoint::{EndpointNew, EndpointRow, endpoint_insert};
 use crate::error::Fault;
+use crate::kept::Made;
 use crate::scope::{Intent, Scoped, column};
 use crate::stream::{StreamNew, stream_insert};
 use crate::tenant::{TenantNew, tenant_insert};
@@ -101,8 +102,7 @@ impl Database {
             detail,
         };
         let generation = scoped.record(self, change).await?;
-        scoped.commit().await?;
-        Ok(Onboarded {
+        let onboarded = Onboarded {
             tenant,
             domain,
             streams,
@@ -112,7 +112,9 @@ impl Database {
             password,
             webhook,
             generation,
-        })
+        };
+        scoped.commit_made(Made::Onboarded(&onboarded)).await?;
+        Ok(onboarded)
     }
 
     async fn streams_make(

@@ -7,6 +7,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::dkim_key::{NewKey, new_key};
 use crate::error::Fault;
+use crate::kept::Made;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, column, corrupt, parsed};
 use crate::seal::Binding;
@@ -90,7 +91,7 @@ impl Database {
         members_insert(&scoped, id, &new.members).await?;
         let pool = pool_of(&scoped, id).await?;
         scoped.record(self, change_of("pool.create", &pool)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Pool(&pool)).await?;
         Ok(pool)
     }
 

@@ -7,16 +7,18 @@
 
 use crate::connect::{Database, within};
 use crate::error::Fault;
+use crate::kept::Keeping;
 use crate::migrate::RUNTIME_ROLE;
 use crate::places::Pooled;
 use deadpool_postgres::Transaction;
 use mail::TenantId;
 use registry::{Access, Right};
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::types::{FromSql, ToSql};
-use tokio_postgres::{IsolationLevel, Row};
+use tokio_postgres::{IsolationLevel, Row, Statement};
 
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -40,6 +42,9 @@ pub(crate) struct Scoped<'a> {
     pub(crate) access: Access,
     trying: &'static str,
     patience: Patience,
+    pub(crate) keeping: Option<Keeping>,
+    /// When PostgreSQL was last told how long a statement may take.
+    limited_at: Mutex<Instant>,
 }
 
 /// How long answers are waited for.
@@ -53,14 +58,24 @@ struct Patience {
 
 /// PostgreSQL gives up a little before we do: its error says more, and its connection can be used again.
 const EARLIER: Duration = Duration::from_millis(200);
+/// A limit that is older than this lets a statement outlast us.
+const LIMIT_AGE_MAX: Duration = Duration::from_millis(100);
 
 impl Patience {
-    /// The limit of a statement, where it is not that of the connection.
-    fn of_postgresql(self) -> String {
-        let Some(_) = self.deadline else { return String::new() };
-        let left = within(self.most, self.deadline).saturating_sub(EARLIER);
+    /// The limit of a statement that begins now, where it is not that of the connection. PostgreSQL counts anew for each
+    /// statement, and before version 17 it knows no limit of a transaction.
+    fn of_postgresql(self, now: Instant) -> Option<String> {
+        let left = self.deadline?.saturating_duration_since(now).min(self.most).saturating_sub(EARLIER);
         // 0 would be no limit.
-        format!(", set_config('statement_timeout', '{}', true)", left.as_millis().max(1))
+        Some(format!("set_config('statement_timeout', '{}', true)", left.as_millis().max(1)))
+    }
+
+    /// What has to be said before another statement, if the limit that was set at `limited_at` leaves it too much.
+    fn again(self, limited_at: Instant, now: Instant) -> Option<String> {
+        if now.saturating_duration_since(limited_at) <= LIMIT_AGE_MAX {
+            return None;
+        }
+        Some(format!("SELECT {}", self.of_postgresql(now)?))
     }
 }
 
@@ -93,30 +108,28 @@ impl Database {
             Intent::Change | Intent::Note => builder,
         };
         let transaction = bounded(patience, trying, builder.start()).await?;
-        // A UUID has no character that could end the literal.
-        let (scope, tenant) = match access.tenant() {
-            None => ("house", String::new()),
-            Some(tenant) => ("tenant", tenant.uuid().to_string()),
-        };
+        let now = Instant::now();
         let statement = format!(
             "SET LOCAL ROLE {RUNTIME_ROLE};
-             SELECT set_config('posthouse.scope', '{scope}', true), set_config('posthouse.tenant', '{tenant}', true)
-             {}",
-            patience.of_postgresql()
+             SELECT {}{}",
+            scope_of(&access),
+            patience.of_postgresql(now).map_or_else(String::new, |limit| format!(", {limit}"))
         );
+        let limited_at = Mutex::new(now);
         bounded(patience, trying, transaction.batch_execute(&statement)).await?;
-        Ok(Scoped { transaction, access, trying, patience })
+        let keeping = self.keeping.clone();
+        Ok(Scoped { transaction, access, trying, patience, keeping, limited_at })
     }
 }
 
 impl Scoped<'_> {
     pub(crate) async fn rows(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, Fault> {
-        let statement = self.bounded(self.transaction.prepare_cached(sql)).await?;
+        let statement = self.prepared(sql).await?;
         self.bounded(self.transaction.query(&statement, parameters)).await
     }
 
     pub(crate) async fn optional(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>, Fault> {
-        let statement = self.bounded(self.transaction.prepare_cached(sql)).await?;
+        let statement = self.prepared(sql).await?;
         self.bounded(self.transaction.query_opt(&statement, parameters)).await
     }
 
@@ -131,17 +144,40 @@ impl Scoped<'_> {
     }
 
     pub(crate) async fn execute(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {
-        let statement = self.bounded(self.transaction.prepare_cached(sql)).await?;
+        let statement = self.prepared(sql).await?;
         self.bounded(self.transaction.execute(&statement, parameters)).await
     }
 
     /// Settings for this transaction alone: statements without parameters and rows.
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), Fault> {
+        self.limit().await?;
         self.bounded(self.transaction.batch_execute(sql)).await
+    }
+
+    /// The rest of the transaction sees what `access` may see.
+    pub(crate) async fn go_on_as(&self, access: &Access) -> Result<(), Fault> {
+        self.batch(&format!("SELECT {}", scope_of(access))).await
     }
 
     pub(crate) async fn commit(self) -> Result<(), Fault> {
         bounded(self.patience, self.trying, self.transaction.commit()).await
+    }
+
+    /// A statement that has what is left of the caller's time.
+    async fn prepared(&self, sql: &str) -> Result<Statement, Fault> {
+        let statement = self.bounded(self.transaction.prepare_cached(sql)).await?;
+        self.limit().await?;
+        Ok(statement)
+    }
+
+    /// Costs a round trip, and only where the statements before took long.
+    async fn limit(&self) -> Result<(), Fault> {
+        let now = Instant::now();
+        let limited_at = *self.limited_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sql) = self.patience.again(limited_at, now) else { return Ok(()) };
+        self.bounded(self.transaction.batch_execute(&sql)).await?;
+        *self.limited_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        Ok(())
     }
 
     async fn bounded<T>(
@@ -150,6 +186,18 @@ impl Scoped<'_> {
     ) -> Result<T, Fault> {
         bounded(self.patience, self.trying, work).await
     }
+}
+
+/// Whose rows the statements that follow see.
+fn scope_of(access: &Access) -> String {
+    // A UUID has no character that could end the literal.
+    let (scope, tenant) = match access.tenant() {
+        None => ("house", String::new()),
+        Some(tenant) => ("tenant", tenant.uuid().to_string()),
+    };
+    format!(
+        "set_config('posthouse.scope', '{scope}', true), set_config('posthouse.tenant', '{tenant}', true)"
+    )
 }
 
 /// PostgreSQL's own limit of a statement is no help when PostgreSQL itself stands still or the network swallows it.
@@ -180,4 +228,24 @@ pub(crate) fn parsed<T>(
 
 pub(crate) fn corrupt(what: &'static str) -> Fault {
     Fault::Corrupt { trying: "read a row", what }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_has_what_is_left_and_fast_ones_cost_no_round_trip() {
+        let (began, most) = (Instant::now(), Duration::from_secs(11));
+        let after = |millis| began + Duration::from_millis(millis);
+        let patience = Patience { most, deadline: Some(after(4_000)) };
+        assert!(patience.of_postgresql(began).unwrap().contains("'3800'"));
+        assert_eq!(patience.again(began, after(100)), None);
+        let limit = patience.again(began, after(2_000)).unwrap();
+        assert_eq!(limit, "SELECT set_config('statement_timeout', '1800', true)");
+        assert!(patience.again(began, after(9_000)).unwrap().contains("'1'"), "0 would be no limit");
+        let own = Patience { most, deadline: None };
+        assert_eq!(own.again(began, after(9_000)), None, "our own work has the limit of the connection");
+    }
 }

@@ -3,6 +3,7 @@
 use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
+use crate::kept::Made;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, column, corrupt, parsed};
 use mail::{Domain, SourceId, SourceName};
@@ -46,7 +47,7 @@ impl Database {
             .await?;
         let source = source_from(&row)?;
         scoped.record(self, change_of("source.create", &source)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Source(&source)).await?;
         Ok(source)
     }
 

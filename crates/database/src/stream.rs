@@ -3,6 +3,7 @@
 use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
+use crate::kept::Made;
 use crate::page::{Page, PageRequest};
 use crate::pool::pool_must_be_open;
 use crate::scope::{Intent, Scoped, Whose, column, parsed};
@@ -42,7 +43,7 @@ impl Database {
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "create a stream").await?;
         let stream = stream_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("stream.create", &stream)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Stream(&stream)).await?;
         Ok(stream)
     }
 

@@ -10,6 +10,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::event::event_insert;
+use crate::kept::Made;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use mail::{EventKind, TenantId, Timestamp};
@@ -30,6 +31,8 @@ pub struct TenantNew {
 pub struct TenantChange {
     pub name: Option<DisplayName>,
     pub plan: Option<Plan>,
+    /// `Changed` if the plan is not this one any more.
+    pub plan_before: Option<Plan>,
 }
 
 impl Database {
@@ -75,6 +78,13 @@ impl Database {
         }
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "update a tenant").await?;
+        if let Some(before) = &change.plan_before {
+            let sql = "SELECT * FROM tenants WHERE id = $1 FOR NO KEY UPDATE";
+            let now = tenant_from(&scoped.one("tenant", sql, &[&tenant.uuid()]).await?)?;
+            if now.plan != *before {
+                return Err(Fault::Changed { what: "plan" });
+            }
+        }
         let row = scoped
             .one(
                 "tenant",
@@ -126,7 +136,7 @@ impl Database {
         let data = json!({ "status": tenant.status, "reason": tenant.status_reason });
         event_insert(self, &scoped, tenant.id, EventKind::TenantStatusChanged, data).await?;
         scoped.record(self, change_of("tenant.status", &tenant)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Tenant(&tenant)).await?;
         Ok(tenant)
     }
 }

@@ -7,6 +7,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::credential::time_from;
 use crate::error::Fault;
+use crate::kept::Made;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, parsed};
 use argon2::Argon2;
@@ -72,7 +73,7 @@ impl Database {
             .await?;
         let user = user_from(&row)?;
         scoped.record(self, change_of("user.create", &user)).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::User(&user)).await?;
         Ok(user)
     }
 

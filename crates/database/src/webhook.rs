@@ -10,6 +10,7 @@ use crate::credential::time_from;
 use crate::error::Fault;
 use crate::event::events_lock;
 use crate::event::{EventRow, event_from};
+use crate::kept::Made;
 use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, column};
 use mail::{EndpointId, EventId, EventKind, TenantId, Timestamp};
@@ -237,7 +238,7 @@ impl Database {
         let since = since.map(Timestamp::to_jiff);
         let count =
             scoped.execute(sql, &[&tenant.uuid(), &endpoint.uuid(), &self.now().to_jiff(), &since]).await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Replayed(count)).await?;
         Ok(count)
     }
 
@@ -263,7 +264,7 @@ impl Database {
         scoped
             .execute(sql, &[&id.uuid(), &tenant.uuid(), &kind, &now.to_jiff(), &data, &endpoint.uuid()])
             .await?;
-        scoped.commit().await?;
+        scoped.commit_made(Made::Event(id)).await?;
         Ok(id)
     }
 }

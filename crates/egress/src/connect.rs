@@ -46,7 +46,10 @@ async fn reach(socket: TcpSocket, target: SocketAddr, config: &Config) -> Result
             Ok(stream)
         }
         Ok(Err(error)) => Err(format!("connecting to {}: {error}", target.ip())),
-        Err(_) => Err(format!("connecting to {}: no answer in {} s", target.ip(), limit.as_secs())),
+        Err(_) => {
+            crate::measured::ran_out("connect");
+            Err(format!("connecting to {}: no answer in {} s", target.ip(), limit.as_secs()))
+        }
     }
 }
 

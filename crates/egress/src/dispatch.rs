@@ -155,10 +155,12 @@ impl Dispatcher {
         }
     }
 
-    /// A new message: every recipient is open.
+    /// A new message: every recipient is open, and has been due since the message was accepted.
     pub fn handle_accepted(&mut self, position: u64, accepted: &Accepted, now: Now) {
+        let since = now.past(accepted.accepted_at);
         for recipient in 0..accepted.recipients.len() as u32 {
-            self.insert(position, accepted, RecipientState { recipient, attempt: 0, next_at: None }, now);
+            let state = RecipientState { recipient, attempt: 0, next_at: None };
+            self.insert(position, accepted, state, since, now);
         }
         self.meet(accepted.message, now);
     }
@@ -172,7 +174,7 @@ impl Dispatcher {
         now: Now,
     ) {
         for state in open {
-            self.insert(position, accepted, *state, now);
+            self.insert(position, accepted, *state, now.instant, now);
         }
         self.meet(accepted.message, now);
     }
@@ -248,7 +250,15 @@ impl Dispatcher {
         }
     }
 
-    fn insert(&mut self, position: u64, accepted: &Accepted, state: RecipientState, now: Now) {
+    /// `since` is when it became due, unless a time to come was set for it.
+    fn insert(
+        &mut self,
+        position: u64,
+        accepted: &Accepted,
+        state: RecipientState,
+        since: Instant,
+        now: Now,
+    ) {
         let Some(recipient) = accepted.recipients.get(state.recipient as usize) else { return };
         let domain = recipient.forward_path.domain();
         let flow = Flow {
@@ -269,7 +279,7 @@ impl Dispatcher {
             expires: now.measured(accepted.expires_at),
             octets: u32::try_from(accepted.size).unwrap_or(u32::MAX),
         };
-        let due = state.next_at.max(accepted.not_before).map_or(now.instant, |at| now.measured(at));
+        let due = state.next_at.max(accepted.not_before).map_or(since, |at| now.measured(at));
         self.know_tenant(flow.tenant);
         let site = self.ways.sites.site_of(domain);
         let pool = source::pool_in_use(&self.ways.snapshot, flow.stream, flow.pool);

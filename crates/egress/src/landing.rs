@@ -35,6 +35,9 @@ impl Dispatcher {
         row.fast = report.duration < FAST && matches!(report.cause, Cause::Delivered(_));
         let (path, empty, destination) =
             (row.path.clone(), row.orders.is_empty(), Arc::clone(&row.destination));
+        if report.cause == Cause::Crowded {
+            crate::measured::crowded();
+        }
         if report.at.carried == 0 {
             self.ways.learn_of_shortage(&report.cause, now.instant);
         }

@@ -10,6 +10,7 @@ pub mod resolve;
 pub mod stepped;
 
 mod cancel;
+mod cause;
 mod connect;
 mod dispatch;
 mod error;
@@ -17,6 +18,7 @@ mod gate;
 mod handle;
 mod landing;
 mod link;
+mod loading;
 mod look_ups;
 mod measured;
 mod record;

@@ -2,11 +2,14 @@
 //! record of the one before is durable.
 //!
 //! `next` performs what the machine wants until it says something that matters to the caller. Small writes are put
-//! together into one; large ones go in blocks, with the machine's timer for each block.
+//! together into one; the blocks of a long message go one by one, with the machine's timer for each.
 
+use crate::measured;
 use bytes::Bytes;
 use mail::{Clock, Instant};
-use smtp::client::{Action, Answer, BreakKind, ClientConfig, DeliveryReport, Failure, Session, Transaction};
+use smtp::client::{
+    Action, Answer, BreakKind, ClientConfig, DeliveryReport, Failure, Session, Stage, Transaction,
+};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +19,8 @@ use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Octets written at once.
-const BLOCK: usize = 64 * 1024;
+/// Octets that are put together.
+const TOGETHER: usize = 64 * 1024;
 const READ: usize = 4 * 1024;
 /// For the end of TLS to be written.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -120,7 +123,11 @@ impl Link {
                         self.wire = Wire::Tls(Box::new(stream));
                         Some(version.map_or("TLS", |version| version.as_str().unwrap_or("TLS")).to_owned())
                     }
-                    Ok(Err(_)) | Err(_) => None,
+                    Ok(Err(_)) => None,
+                    Err(_) => {
+                        measured::ran_out(Stage::StartTls.name());
+                        None
+                    }
                 }
             }
             _ => None,
@@ -147,20 +154,18 @@ impl Link {
 
     async fn send(&mut self, octets: Bytes) {
         // The usual case: all that is said before an answer comes in one piece, and nothing is copied or kept.
-        if self.out.is_empty() && octets.len() <= BLOCK {
+        if self.out.is_empty() && octets.len() <= TOGETHER {
             self.out = octets;
             return;
         }
-        if self.out.len() + octets.len() <= BLOCK {
+        if self.out.len() + octets.len() <= TOGETHER {
             self.out = [&self.out[..], &octets[..]].concat().into();
             return;
         }
         self.flush().await;
-        let mut rest = octets;
-        // A block that was not taken in time broke the session; the rest would wait for nobody.
-        while !rest.is_empty() && self.machine.wants_input() {
-            let block = rest.split_to(rest.len().min(BLOCK));
-            self.write(&block).await;
+        // What was not taken in time broke the session; the rest would wait for nobody.
+        if self.machine.wants_input() {
+            self.write(&octets).await;
         }
     }
 
@@ -177,7 +182,10 @@ impl Link {
         match tokio::time::timeout(left, self.wire.write_all(octets)).await {
             Ok(Ok(())) => self.machine.handle_written(self.clock.instant()),
             Ok(Err(_)) => self.machine.handle_break(BreakKind::Io),
-            Err(_) => self.machine.handle_break(BreakKind::Timeout),
+            Err(_) => {
+                measured::ran_out(self.machine.phase_name());
+                self.machine.handle_break(BreakKind::Timeout);
+            }
         }
     }
 
@@ -198,7 +206,13 @@ impl Link {
             Ok(Ok(0)) => self.machine.handle_eof(),
             Ok(Ok(count)) => self.machine.handle_bytes(&self.input[..count], self.clock.instant()),
             Ok(Err(_)) => self.machine.handle_break(BreakKind::Io),
-            Err(_) => self.machine.handle_timeout(self.clock.instant()),
+            Err(_) => {
+                // A hold that runs out is our time and not the site's.
+                if self.proof.is_none() {
+                    measured::ran_out(self.machine.phase_name());
+                }
+                self.machine.handle_timeout(self.clock.instant());
+            }
         }
     }
 

@@ -49,7 +49,7 @@ pub(crate) fn took_turn(delivery: &queue::Delivery) {
     }
 }
 
-/// From being due to the first attempt.
+/// From being accepted, or due, to the first attempt.
 fn first_attempt(attempt: u32, queued_ms: u64) {
     if attempt == 1 {
         metrics::histogram!("posthouse_queued_seconds")
@@ -60,4 +60,14 @@ fn first_attempt(attempt: u32, queued_ms: u64) {
 /// A connection could not be opened for want of a descriptor or of memory. The operator has to act.
 pub(crate) fn fell_short() {
     metrics::counter!("posthouse_egress_shortages_total").increment(1);
+}
+
+/// A site did not do its part in time, and is waited for no longer.
+pub(crate) fn ran_out(stage: &'static str) {
+    metrics::counter!("posthouse_egress_timeouts_total", "stage" => stage).increment(1);
+}
+
+/// A message was given back because too much is on its way already for it to be held in memory.
+pub(crate) fn crowded() {
+    metrics::counter!("posthouse_egress_crowded_total").increment(1);
 }

@@ -33,6 +33,12 @@ impl Now {
     pub fn measured(&self, at: Timestamp) -> Instant {
         self.instant + at.saturating_since(self.timestamp)
     }
+
+    /// A wall time that is over as a time of the queue; what is to come is now.
+    pub fn past(&self, at: Timestamp) -> Instant {
+        let ago = self.timestamp.saturating_since(at);
+        Instant::from_micros(self.instant.as_micros().saturating_sub(ago.as_micros() as u64))
+    }
 }
 
 pub(crate) fn attempted(

@@ -17,12 +17,13 @@ use crate::sessions::AHEAD;
 use crate::tls::Tls;
 use mail::classify::Profiles;
 use mail::{Clock, Domain, Random};
-use registry::Snapshot;
+use queue::control::QueueTotals;
+use registry::{Generation, Snapshot};
 use spool::{Bodies, Completion, Follower, Outcomes, Position, Record, Unsettled, UnsettledMessages};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +33,8 @@ const EVENTS_MAX: usize = 4096;
 const BATCH_MAX: usize = 512;
 /// Recovered messages read ahead.
 const RECOVERED_MAX: usize = 1024;
-/// How often the registry's snapshot is looked at when nothing else happens.
-const SNAPSHOT_LOOK: Duration = Duration::from_secs(1);
+/// How often the figures are told while they change.
+const MEASURE: Duration = Duration::from_secs(1);
 
 /// What egress is made of.
 pub struct EgressParts {
@@ -41,6 +42,8 @@ pub struct EgressParts {
     pub profiles: Arc<Profiles>,
     /// The registry as it is now.
     pub snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
+    /// Wakes when there is a newer one.
+    pub changed: watch::Receiver<Generation>,
     /// From the journal's recovery.
     pub unsettled: UnsettledMessages,
     /// From where the recovery ended.
@@ -80,6 +83,8 @@ pub fn start(
         dispatcher,
         around,
         snapshot: parts.snapshot,
+        changed: parts.changed,
+        registry_lives: true,
         known: snapshot,
         resolver: parts.resolver,
         outcomes: parts.outcomes,
@@ -93,6 +98,7 @@ pub fn start(
         following: true,
         recovering: true,
         recovered_whole,
+        told: None,
         measured: tokio::time::Instant::now(),
     };
     let task = tokio::spawn(async move {
@@ -107,6 +113,9 @@ struct Run {
     dispatcher: Dispatcher,
     around: Arc<Surroundings>,
     snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
+    changed: watch::Receiver<Generation>,
+    /// Somebody is there who may announce another snapshot.
+    registry_lives: bool,
     known: Arc<Snapshot>,
     resolver: Arc<dyn Resolver>,
     outcomes: Outcomes,
@@ -121,8 +130,13 @@ struct Run {
     following: bool,
     recovering: bool,
     recovered_whole: Whole,
+    /// The figures as they were told last, and when.
+    told: Option<Figures>,
     measured: tokio::time::Instant,
 }
+
+/// What is told of the queue: its totals, and how many sessions there are.
+type Figures = (QueueTotals, usize);
 
 impl Run {
     async fn run(
@@ -136,7 +150,7 @@ impl Run {
             (Vec::with_capacity(BATCH_MAX), Vec::with_capacity(BATCH_MAX));
         loop {
             self.look_at_snapshot();
-            self.measure();
+            let measure = self.measure();
             panics::place("dispatcher");
             let now = self.now();
             self.dispatcher.handle_timeout(now);
@@ -144,7 +158,7 @@ impl Run {
             if self.dispatcher.is_drained() {
                 return Ok(());
             }
-            let sleep = self.sleep();
+            let sleep = sleep_until(self.due(measure));
             let draining = self.drain_by.is_some();
             let hungry = !draining && self.dispatcher.queue.len() < self.around.config.waiting_max;
             tokio::select! {
@@ -170,6 +184,7 @@ impl Run {
                 Some(found) = self.look_ups.join_next(), if !self.look_ups.is_empty() => self.take_look_up(found),
                 Some(ended) = self.sessions.join_next_with_id(), if !self.sessions.is_empty() => self.take_end(ended),
                 Some(request) = requests.recv() => self.answer(request),
+                changed = self.changed.changed(), if self.registry_lives => self.registry_lives = changed.is_ok(),
                 () = self.shutdown.cancelled(), if !draining => {
                     let limit = Duration::from_secs(self.around.config.drain_seconds_max);
                     self.drain_by = Some(tokio::time::Instant::now() + limit);
@@ -195,27 +210,32 @@ impl Run {
         Now { instant: clock.instant(), timestamp: clock.timestamp() }
     }
 
-    /// Once a second, for the metrics.
-    fn measure(&mut self) {
-        let now = tokio::time::Instant::now();
-        if now < self.measured + SNAPSHOT_LOOK {
-            return;
+    /// Once a second while they change, for the metrics. Says when what changed since is told.
+    fn measure(&mut self) -> Option<tokio::time::Instant> {
+        let figures = (self.dispatcher.queue.totals(), self.orders.len());
+        if self.told.as_ref() == Some(&figures) {
+            return None;
         }
-        self.measured = now;
-        let totals = self.dispatcher.queue.totals();
+        let (now, next) = (tokio::time::Instant::now(), self.measured + MEASURE);
+        if self.told.is_some() && now < next {
+            return Some(next);
+        }
+        let (totals, sessions) = &figures;
         metrics::gauge!("posthouse_queue_recipients", "state" => "waiting").set(totals.waiting as f64);
         metrics::gauge!("posthouse_queue_recipients", "state" => "ready").set(totals.ready as f64);
         metrics::gauge!("posthouse_queue_recipients", "state" => "in_flight").set(totals.in_flight as f64);
         metrics::gauge!("posthouse_queue_lanes").set(totals.lanes as f64);
-        metrics::gauge!("posthouse_egress_sessions").set(self.orders.len() as f64);
+        metrics::gauge!("posthouse_egress_sessions").set(*sessions as f64);
+        (self.told, self.measured) = (Some(figures), now);
+        None
     }
 
-    /// The one timer.
-    fn sleep(&self) -> tokio::time::Sleep {
+    /// When the loop has something to do though nothing comes in.
+    fn due(&self, measure: Option<tokio::time::Instant>) -> Option<tokio::time::Instant> {
         let now = self.around.clock.instant();
-        let until = self.dispatcher.poll_timeout().map_or(SNAPSHOT_LOOK, |at| at.saturating_since(now));
-        let next = tokio::time::Instant::now() + until.min(SNAPSHOT_LOOK);
-        tokio::time::sleep_until(self.drain_by.map_or(next, |by| by.min(next)))
+        let next = self.dispatcher.poll_timeout();
+        let due = next.map(|at| tokio::time::Instant::now() + at.saturating_since(now));
+        [due, measure, self.drain_by].into_iter().flatten().min()
     }
 
     fn look_at_snapshot(&mut self) {
@@ -355,5 +375,13 @@ impl Run {
                 let _ = answer.send(());
             }
         }
+    }
+}
+
+/// The one timer. For ever, if nothing is due: everything else wakes the loop by itself.
+async fn sleep_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

@@ -2,21 +2,23 @@
 //!
 //! The task tells the dispatcher what came of each order and, last, that it is over; it decides nothing else. TLS that
 //! fails is tried again in plain text at the same host, once, where the profile does not require it, and the host is
-//! remembered (RFC 7435: opportunistic means that mail is not lost over it). For a message with REQUIRETLS each host
+//! remembered (RFC 7435: opportunistic means that mail is not lost over it). A bug that panics costs the order in hand and
+//! the connection, and says nothing of the site. For a message with REQUIRETLS each host
 //! is tried until one has a certificate that is good and passes the demand on (RFC 8689 §4.2.1).
 
 use crate::config::Config;
 use crate::connect::{connect, is_allowed};
 use crate::dispatch::{Event, Job, Order, Report};
 use crate::link::{Link, Step};
+use crate::loading::load;
 use crate::targets::targets;
 use crate::tls::{Tls, server_name};
 use crate::trouble::{Cause, Circumstances};
 use mail::classify::TlsMode;
-use mail::{Clock, Envelope, Instant, Recipient, Timestamp};
+use mail::{Clock, Instant, Timestamp};
 use queue::TlsNeed;
 use smtp::client::{Break, BreakKind, ClientConfig, ClientTls, Failure, Missing, Stage, Transaction};
-use spool::{Bodies, Position, Stored};
+use spool::Bodies;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,9 +29,6 @@ use tokio::sync::{mpsc, oneshot};
 const VISITS_MAX: u32 = 2;
 /// Hosts whose TLS is remembered as broken.
 const BROKEN_TLS_MAX: usize = 10_000;
-
-/// Before a message that could not be read for want of a descriptor is given back.
-const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What all sessions share.
 pub(crate) struct Surroundings {
@@ -64,7 +63,6 @@ pub(crate) async fn run(job: Job, mut orders: mpsc::Receiver<Order>, around: Arc
     let session = job.session;
     // The dispatcher opens a session for a delivery, which follows at once.
     if let Some(first) = orders.recv().await {
-        panics::place("delivery");
         let started = Started::now(&around);
         match load_and_begin(&job, first, &around).await {
             Begun::Failed(failed) => {
@@ -94,10 +92,15 @@ enum Begun {
 
 /// The message comes first: a connection that waits for it is one that the site holds open for nothing.
 async fn load_and_begin(job: &Job, first: Order, around: &Surroundings) -> Begun {
-    match load(first, around).await {
-        Ok(transaction) => begin(job, transaction, around).await,
-        Err(cause) => Begun::Failed(Box::new(NotOpened { cause, at: nowhere(job) })),
-    }
+    let not_opened = |cause| Begun::Failed(Box::new(NotOpened { cause, at: nowhere(job) }));
+    let begun = panics::caught(async {
+        panics::place("delivery");
+        match load(first, around).await {
+            Ok(transaction) => begin(job, transaction, around).await,
+            Err(cause) => not_opened(cause),
+        }
+    });
+    begun.await.unwrap_or_else(|| not_opened(Cause::Bug))
 }
 
 /// Before any host was spoken to.
@@ -142,35 +145,21 @@ async fn serve(opened: &mut Opened, session: u64, orders: &mut mpsc::Receiver<Or
             () = opened.link.ended() => return,
         };
         let started = Started::now(around);
-        let (cause, usable) = match load(order, around).await {
-            Ok(transaction) => deliver(&mut opened.link, transaction, around).await,
-            Err(cause) => (cause, true),
-        };
+        let delivered = panics::caught(async {
+            panics::place("delivery-warm");
+            match load(order, around).await {
+                Ok(transaction) => deliver(&mut opened.link, transaction, around).await,
+                Err(cause) => (cause, true),
+            }
+        });
+        // How far it came with the site nobody knows: the connection is of no more use.
+        let (cause, usable) = delivered.await.unwrap_or((Cause::Bug, false));
         let at = opened.at.clone();
         if let Some(proof) = started.tell(session, order, (cause, usable), at, around).await {
             opened.link.hold(proof);
         }
         if !usable {
             return;
-        }
-    }
-}
-
-/// What is to be sent for an order.
-async fn load(order: Order, around: &Surroundings) -> Result<Transaction, Cause> {
-    match around.bodies.message(Position::from_u64(order.position)).await {
-        Ok(stored) => transaction(stored, order.recipient).ok_or(Cause::Unreadable),
-        // It waited for its turn; that says nothing about the message or the site.
-        Err(spool::Fault::Busy) => Err(Cause::Crowded),
-        Err(fault) if fault.is_passing() => {
-            tracing::warn!(message.id = %order.message, error = %fault, "a stored message cannot be read now");
-            // The order comes back at once.
-            tokio::time::sleep(SHORTAGE_PAUSE).await;
-            Err(Cause::Shortage)
-        }
-        Err(fault) => {
-            tracing::error!(message.id = %order.message, error = %fault, "a stored message cannot be read");
-            Err(Cause::Unreadable)
         }
     }
 }
@@ -215,26 +204,6 @@ const fn word(done: bool) -> &'static str {
 fn lost() -> Cause {
     let broken = Break { stage: Stage::Mail, kind: BreakKind::Eof, maybe_delivered: false };
     Cause::Failed(Failure::Broken(broken))
-}
-
-/// One message for one recipient: each has a reverse-path of its own.
-pub(crate) fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
-    let accepted = &stored.accepted;
-    let recipient = accepted.recipients.get(recipient as usize)?;
-    let envelope = Envelope {
-        reverse_path: recipient.reverse_path.clone(),
-        recipients: vec![Recipient {
-            forward_path: recipient.forward_path.clone(),
-            notify: recipient.notify,
-            original: recipient.original.clone(),
-        }],
-        body: accepted.body_kind,
-        smtputf8: accepted.smtputf8,
-        require_tls: accepted.require_tls,
-        dsn_return: accepted.dsn_return,
-        envelope_id: accepted.envelope_id.clone(),
-    };
-    Some(Transaction { envelope, raw: stored.body })
 }
 
 /// Tries what is left of `hosts` until a session is open. If none opens, `failed` has what counts most.

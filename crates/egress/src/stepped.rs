@@ -27,5 +27,5 @@ pub fn targets(job: &Job, limit: usize) -> Vec<(&str, IpAddr)> {
 
 /// What a session says at the site for one recipient.
 pub fn transaction(stored: Stored, recipient: u32) -> Option<Transaction> {
-    crate::session::transaction(stored, recipient)
+    crate::loading::transaction(stored, recipient)
 }

@@ -10,6 +10,8 @@
 //!   Nor is a message that we held back ourselves, or for which we had no connection or memory.
 //! - A break after the final dot is tried again, though the site may have it: twice is better than never (RFC 1047).
 
+pub use crate::cause::{Cause, Circumstances};
+
 use crate::resolve::Unresolved;
 use mail::classify::{Classified, Profiles, RetryHint, Step};
 use mail::{Class, ClassKind, Outcome, Reply, Scope, Verdict};
@@ -17,55 +19,8 @@ use queue::TlsNeed;
 use shaping::{Feedback, Signal};
 use smtp::client::{Break, BreakKind, Failure, Missing, Stage};
 use spool::Settlement;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What came of one attempt for one recipient.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Cause {
-    Delivered(Reply),
-    Failed(Failure),
-    /// Nothing connected, at no exchanger.
-    NoConnection(String),
-    /// We have no descriptor or memory for a connection: the site has nothing to do with it.
-    Shortage,
-    /// Too much mail is on its way already for us to hold this message in memory: nobody was spoken to.
-    Crowded,
-    /// There is nowhere to go.
-    Unresolved(Unresolved),
-    /// The site has no address that the pool's addresses can reach.
-    NoCommonFamily,
-    /// The message requires TLS, and nothing proves that the domain's exchangers are the domain's.
-    Unvouched,
-    /// Our journal could not give the message.
-    Unreadable,
-    /// The recipient's time was over.
-    Expired,
-}
-
-impl Cause {
-    /// The site has the message, and whoever forgets that sends it again. No further message may be ended over the same
-    /// connection before the record of this one is durable.
-    pub fn needs_proof(&self) -> bool {
-        matches!(self, Cause::Delivered(_))
-    }
-}
-
-/// Where it was tried and how.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Circumstances {
-    pub mx: Option<String>,
-    pub egress: Option<IpAddr>,
-    pub tls: Option<String>,
-    pub provider: Option<Arc<str>>,
-    /// The session had carried a message before this one.
-    pub warm: bool,
-    /// How many messages before this one.
-    pub carried: u32,
-    /// What the message asked of the connection.
-    pub tls_need: TlsNeed,
-}
 
 #[derive(Debug, PartialEq)]
 pub(crate) struct Judged {
@@ -109,6 +64,7 @@ fn is_about_tls(cause: &Cause) -> bool {
         | Cause::NoCommonFamily
         | Cause::Unvouched
         | Cause::Unreadable
+        | Cause::Bug
         | Cause::Expired => false,
     }
 }
@@ -145,6 +101,10 @@ fn judge_cause(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged
         }
         Cause::Unreadable => {
             let words = "the stored message could not be read; it is tried again";
+            Found::soft("unknown", "queue", words.to_owned()).judged(at, profiles, NEUTRAL)
+        }
+        Cause::Bug => {
+            let words = "something went wrong here with this delivery; it is tried again";
             Found::soft("unknown", "queue", words.to_owned()).judged(at, profiles, NEUTRAL)
         }
         Cause::Expired => {
@@ -245,6 +205,7 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
         BreakKind::TlsFailed => "the TLS handshake failed",
         BreakKind::Io => "the connection broke",
         BreakKind::Withheld => "our journal did not keep up, so the message was not ended",
+        BreakKind::Impatient => "the site went away while our journal kept it waiting",
     };
     let class = if broken.kind == BreakKind::TlsFailed { "tls.failed" } else { "remote.down" };
     let words = match broken.maybe_delivered {
@@ -258,11 +219,17 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
             Signal::Feedback(Feedback::Slower)
         }
         BreakKind::Withheld => NEUTRAL,
+        // Not to blame, but a site that does not wait is better off with fewer connections that begin anew.
+        BreakKind::Impatient => Signal::Feedback(Feedback::Slower),
     };
+    if matches!(broken.kind, BreakKind::Withheld | BreakKind::Impatient) {
+        let judged = Found::soft(class, stage, words).judged(at, profiles, signal);
+        return Judged { next: Next::GiveBack, ..judged };
+    }
     let closed_while_idle = at.warm
         && matches!(broken.kind, BreakKind::Eof | BreakKind::Io)
         && matches!(broken.stage, Stage::Reset | Stage::Mail);
-    if closed_while_idle || broken.kind == BreakKind::Withheld {
+    if closed_while_idle {
         let mut judged = Found::soft(class, stage, words).judged(at, profiles, NEUTRAL);
         judged.next = Next::GiveBack;
         return judged;

@@ -159,7 +159,27 @@ fn what_we_hold_back_ourselves_is_no_attempt() {
         for warm in [true, false] {
             let judged = breaking(stage, BreakKind::Withheld, warm);
             assert_eq!((judged.next, judged.signal), (Next::GiveBack, NEUTRAL), "{stage:?}");
+            // A site that goes away meanwhile is called less.
+            let judged = breaking(stage, BreakKind::Impatient, warm);
+            let slower = Signal::Feedback(Feedback::Slower);
+            assert_eq!((judged.next, judged.signal), (Next::GiveBack, slower), "{stage:?}");
         }
+    }
+}
+
+/// Whatever is ours says nothing about the path. What passes by itself is no attempt; what may be the message's doing is.
+#[test]
+fn our_own_trouble_is_nobody_elses() {
+    let profiles = Profiles::shipped();
+    for (cause, next) in [
+        (Cause::Shortage, Next::GiveBack),
+        (Cause::Crowded, Next::GiveBack),
+        (Cause::Unreadable, AGAIN),
+        (Cause::Bug, AGAIN),
+    ] {
+        let judged = judge(&cause, &Circumstances::default(), &profiles);
+        assert_eq!((judged.next, judged.signal), (next, NEUTRAL), "{cause:?}");
+        assert_eq!((judged.outcome.verdict, judged.tenant_pause), (Verdict::Deferred, None), "{cause:?}");
     }
 }
 

@@ -5,50 +5,10 @@ mod house;
 
 use house::House;
 use house::site::{Say, free_port, good, scripted, usual};
+use mail::BodyKind;
 use mail::classify::Profiles;
-use mail::{BodyKind, Verdict};
 use smtp::server::TlsMode;
-use spool::{Attempted, Settlement};
-
-/// One attempt at a site that follows `script`.
-async fn attempt(last: u8, script: fn(u32, &str) -> Say) -> Attempted {
-    let (port, _keep) = free_port().await;
-    let site = scripted(last, port, script).await;
-    let mut house = House::with(port, |config| {
-        config.timeouts.greeting_seconds = 1;
-        config.timeouts.rcpt_seconds = 1;
-        config.timeouts.final_seconds = 1;
-        config.retry_seconds = vec![600];
-    })
-    .await;
-    house.route("dest.example", 10, "mx.dest.example", site.address);
-    house.send(&["a@dest.example"]).await;
-    let attempted = house.attempted().await;
-    house.stop().await;
-    assert_eq!(attempted.outcome.verdict, Verdict::Deferred);
-    attempted
-}
-
-#[tokio::test]
-async fn a_site_that_never_greets_costs_one_timeout() {
-    fn script(_: u32, line: &str) -> Say {
-        if line.is_empty() { Say::Silence } else { usual(line) }
-    }
-    let attempted = attempt(51, script).await;
-    assert_eq!(attempted.outcome.stage, "greeting");
-    assert!(attempted.outcome.trouble.unwrap().contains("in time"));
-    assert!((1000..3000).contains(&attempted.duration_ms), "{} ms", attempted.duration_ms);
-}
-
-#[tokio::test]
-async fn silence_after_the_final_dot_says_that_the_site_may_have_it() {
-    fn script(_: u32, line: &str) -> Say {
-        if line == "." { Say::Silence } else { usual(line) }
-    }
-    let attempted = attempt(52, script).await;
-    assert_eq!(attempted.outcome.stage, "final-dot");
-    assert!(attempted.outcome.trouble.unwrap().contains("may have it"));
-}
+use spool::Settlement;
 
 #[tokio::test]
 async fn the_profile_of_a_site_says_how_long_its_final_answer_may_take() {
@@ -73,35 +33,6 @@ async fn the_profile_of_a_site_says_how_long_its_final_answer_may_take() {
     let attempted = house.attempted().await;
     assert_eq!((attempted.outcome.stage, &*attempted.outcome.provider), ("final-dot", "hasty"));
     house.stop().await;
-}
-
-#[tokio::test]
-async fn garbage_endless_replies_and_sudden_ends_are_broken_sessions() {
-    fn garbage(_: u32, line: &str) -> Say {
-        if line.starts_with("EHLO") { Say::Line("\u{1}\u{2}what?") } else { usual(line) }
-    }
-    fn endless(_: u32, line: &str) -> Say {
-        if line.starts_with("RCPT") { Say::Owned("250-more\r\n".repeat(50_000)) } else { usual(line) }
-    }
-    fn long(_: u32, line: &str) -> Say {
-        if line.is_empty() { Say::Owned(format!("220 {}", "x".repeat(1 << 20))) } else { usual(line) }
-    }
-    fn ends(_: u32, line: &str) -> Say {
-        if line.starts_with("MAIL") { Say::Close } else { usual(line) }
-    }
-    assert_eq!(attempt(53, garbage).await.outcome.stage, "ehlo");
-    assert_eq!(attempt(54, endless).await.outcome.stage, "rcpt");
-    assert_eq!(attempt(55, long).await.outcome.stage, "greeting");
-    assert_eq!(attempt(56, ends).await.outcome.stage, "mail");
-}
-
-#[tokio::test]
-async fn a_5yz_greeting_does_not_end_the_recipient() {
-    fn script(_: u32, _: &str) -> Say {
-        Say::Last("554 5.7.1 your address is blocked")
-    }
-    let attempted = attempt(57, script).await;
-    assert_eq!((attempted.outcome.stage, attempted.outcome.reply.unwrap().code.as_u16()), ("greeting", 554));
 }
 
 #[tokio::test]

@@ -18,4 +18,4 @@ pub mod webhook;
 pub use config::Config;
 pub use error::Fault;
 pub use start::{EventsHandle, EventsParts, SnapshotSource, start};
-pub use usage::{told_up_to, usage_today};
+pub use usage::{UsageRest, UsageToday, told_up_to, usage_today};

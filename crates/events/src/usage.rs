@@ -3,6 +3,10 @@
 //! The projection may be hours behind when a node starts, because the database was away; a quota that is restored from
 //! the tables alone would forgive all of that. Called once, by the binary, before the doors open and before the
 //! projection runs. A message that is half projected is counted whole once more: rather too much than too little.
+//!
+//! What may surprise: the doors do not wait for a disk that does not give a piece of the journal. What stands in front of
+//! it counts at once; what is behind comes later, as `UsageRest`, and is added to what was used meanwhile. Each record is
+//! in one of the two.
 
 use crate::project::{ACCESS, READER, position_of};
 use database::{Database, Fault};
@@ -16,6 +20,8 @@ use std::time::Duration;
 const RECORDS_MAX: usize = 1_000;
 /// Silence after which the follower is asked where it stands; doubled while it is not at the end.
 const SILENCE: Duration = Duration::from_millis(100);
+/// How long the doors wait before a piece that cannot be read.
+const STOPPED_MAX: Duration = Duration::from_secs(1);
 
 type Counts = HashMap<(TenantId, Option<CredentialId>), u64>;
 
@@ -25,8 +31,22 @@ pub async fn told_up_to(database: &Database, spool: &Spool) -> Result<Position, 
     Ok(position_of(cursor.as_deref(), spool.status().end))
 }
 
-/// Counts of the day of `now`, for `Usage::restore`.
-pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> Result<Vec<DayCount>, Fault> {
+/// What was used on the day of `now`.
+pub struct UsageToday {
+    /// For `Usage::restore`.
+    pub counts: Vec<DayCount>,
+    /// What could not be read yet.
+    pub rest: Option<UsageRest>,
+}
+
+/// The rest of the journal as it was when the node started.
+pub struct UsageRest {
+    follower: Follower,
+    end: Position,
+    day_of: Timestamp,
+}
+
+pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> Result<UsageToday, Fault> {
     let cursor = database.cursor_fetch(&ACCESS, READER).await?;
     let mut counts = Counts::new();
     for count in database.usage_restore(&ACCESS).await? {
@@ -35,24 +55,69 @@ pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> 
         }
     }
     let end = spool.status().end;
-    let mut follower = spool.follow(position_of(cursor.as_deref(), end));
-    let mut silence = SILENCE;
-    while follower.position() < end {
-        match tokio::time::timeout(silence, follower.next_batch(RECORDS_MAX)).await {
-            Ok(Ok(records)) => records.iter().for_each(|(_, record)| add(&mut counts, record, now)),
-            // The records in the gap are lost to the projection as well.
-            Ok(Err(spool::Fault::Gap { .. })) => {}
-            Ok(Err(fault)) => {
-                give_up(&fault, &follower);
-                break;
-            }
-            // Behind the last record it would wait for the next one.
-            Err(_) => silence *= 2,
+    let follower = spool.follow(position_of(cursor.as_deref(), end));
+    let mut rest = UsageRest { follower, end, day_of: now };
+    let ended = rest.read(&mut counts, Some(STOPPED_MAX)).await;
+    let rest = match ended {
+        Ended::AtTheEnd => None,
+        Ended::Stopped => {
+            tracing::warn!(position = %rest.follower.position(), "what was used today is not known to the end of the journal yet");
+            Some(rest)
         }
+    };
+    Ok(UsageToday { counts: day_counts(counts, now), rest })
+}
+
+/// Why reading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    AtTheEnd,
+    Stopped,
+}
+
+impl UsageRest {
+    /// Returns when the disk has given the rest, or will not: for `Usage::add`.
+    pub async fn counts(mut self) -> Vec<DayCount> {
+        let mut counts = Counts::new();
+        self.read(&mut counts, None).await;
+        day_counts(counts, self.day_of)
     }
+
+    async fn read(&mut self, counts: &mut Counts, stopped_max: Option<Duration>) -> Ended {
+        let (mut silence, mut stopped) = (SILENCE, Duration::ZERO);
+        while self.follower.position() < self.end {
+            match tokio::time::timeout(silence, self.follower.next_batch(RECORDS_MAX)).await {
+                Ok(Ok(records)) => {
+                    // What came since the doors are open was charged when it came.
+                    let before = records.iter().filter(|(position, _)| *position < self.end);
+                    before.for_each(|(_, record)| add(counts, record, self.day_of));
+                }
+                // The records in the gap are lost to the projection as well.
+                Ok(Err(spool::Fault::Gap { .. })) => {}
+                Ok(Err(fault)) => {
+                    give_up(&fault, &self.follower);
+                    break;
+                }
+                Err(_) => {
+                    if self.follower.is_stopped() {
+                        stopped += silence;
+                    }
+                    if stopped_max.is_some_and(|most| stopped >= most) {
+                        return Ended::Stopped;
+                    }
+                    // Behind the last record it would wait for the next one.
+                    silence *= 2;
+                }
+            }
+        }
+        Ended::AtTheEnd
+    }
+}
+
+fn day_counts(counts: Counts, day_of: Timestamp) -> Vec<DayCount> {
     let count =
-        |((tenant, credential), recipients)| DayCount { tenant, credential, day: now.day(), recipients };
-    Ok(counts.into_iter().map(count).collect())
+        |((tenant, credential), recipients)| DayCount { tenant, credential, day: day_of.day(), recipients };
+    counts.into_iter().map(count).collect()
 }
 
 fn add(counts: &mut Counts, record: &Record, now: Timestamp) {

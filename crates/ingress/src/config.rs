@@ -57,7 +57,8 @@ pub struct Limits {
     /// Octets of a report that is returned to us.
     pub inbound_octets_max: usize,
     /// Octets of all messages that arrived, by SMTP or HTTP, and are not answered yet. Tenants share them: one alone
-    /// gets half, over its share new messages get 451 or 503.
+    /// gets half, over its share new messages get 451 or 503. A client that declares its SIZE gets its room at MAIL, or
+    /// 452 4.3.1.
     pub octets_in_flight_max: usize,
     /// Received fields; more is a loop (RFC 5321 §6.3).
     pub received_fields_max: usize,

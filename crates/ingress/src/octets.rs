@@ -1,7 +1,8 @@
 //! Octets of messages that have arrived and are not answered yet: how many the house holds, and who holds them.
 //!
-//! Both doors count here, SMTP as octets arrive and HTTP by the length of the body, so that the memory for mail in
-//! flight has one bound. Tenants share it (`registry::Shares`): whoever sends many large messages at once is told to
+//! Both doors count here, SMTP by what a client declares or else as octets arrive and HTTP by the length of the body, so
+//! that the memory for mail in flight has one bound. What is declared is kept for the one who declared it: of many large
+//! messages at once some come to their end, and none is turned away in its middle. Tenants share it (`registry::Shares`): whoever sends many large messages at once is told to
 //! come back, the others are not. What may surprise: a session of which nobody knows whose it is counts as a stranger,
 //! and strangers share one part.
 
@@ -46,8 +47,17 @@ impl Octets {
 }
 
 impl Held {
+    /// So much will come: before it does, whoever is too much is told so, and whoever is not is sure of its room.
+    pub fn reserve(&mut self, octets: usize) -> Result<(), Refusal> {
+        self.change_to(octets, RefusalKind::StorageFull)
+    }
+
     /// So much is held now, or refused if that is too much for this party or for the house; then nothing is held.
     pub fn set(&mut self, now: usize) -> Result<(), Refusal> {
+        self.change_to(now, RefusalKind::LocalTrouble)
+    }
+
+    fn change_to(&mut self, now: usize, kind: RefusalKind) -> Result<(), Refusal> {
         if now <= self.own {
             self.octets.lock().give_back(self.party, (self.own - now) as u64);
             self.own = now;
@@ -62,7 +72,7 @@ impl Held {
             Err(crowded) => {
                 self.clear();
                 Err(Refusal::new(
-                    RefusalKind::LocalTrouble,
+                    kind,
                     match crowded {
                         Crowded::OwnShare => "too much mail of your account is arriving at once",
                         Crowded::Everything => "too much mail is arriving at once; please try again later",
@@ -106,6 +116,8 @@ mod tests {
         assert_eq!((refusal.kind, refusal.retry_after_seconds()), (RefusalKind::LocalTrouble, Some(5)));
         assert!(refusal.public().contains("your account"));
         assert_eq!(octets.held(), 0, "a message that is refused is not kept");
+        a.set(50).unwrap();
+        assert_eq!(a.reserve(60).unwrap_err().kind, RefusalKind::StorageFull);
         a.set(50).unwrap();
         b.set(50).unwrap();
         a.set(30).unwrap();

@@ -161,7 +161,7 @@ impl Session {
                             return Ok((End::Refused, stream));
                         }
                         self.recipients = 0;
-                        let checked = self.check_reverse_path(&path, size);
+                        let checked = self.check_reverse_path(&path, size).and_then(|()| self.reserve(size));
                         self.answer(checked, Answer::ReversePathOk);
                     }
                     Action::CheckRecipient(path) => {
@@ -215,7 +215,7 @@ impl Session {
             Some(Ok(0)) => self.machine.handle_eof(),
             Some(Ok(_)) => {
                 self.unheard.heard();
-                return Ok(self.held.set(self.machine.held_octets()));
+                return Ok(self.held.set(self.machine.claimed_octets()));
             }
             Some(Err(_)) => return Err(self.lost()),
         }
@@ -302,6 +302,11 @@ impl Session {
                 snapshot.may_have_octets(&sender, size.unwrap_or_default())
             }
         }
+    }
+
+    /// The room for what was declared, which is within the limit of a message.
+    fn reserve(&mut self, size: Option<u64>) -> Result<(), Refusal> {
+        self.held.reserve(size.map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX)))
     }
 
     fn check_recipient(&mut self, path: &ForwardPath) -> Result<(), Refusal> {

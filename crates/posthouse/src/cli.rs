@@ -111,6 +111,7 @@ pub struct Up {
 
 #[derive(Debug, Args)]
 pub struct Serve {
+    /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Roles of this process. The journal lies on this node's disk, so ingress, egress and events run together; api
@@ -124,11 +125,13 @@ pub struct Serve {
 
 #[derive(Debug, Args)]
 pub struct Migrate {
+    /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The database to migrate; a user who owns it and may create roles
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
+    /// Prints JSON for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -146,19 +149,23 @@ pub struct OperatorPerson {
     /// Whom: the address to log in with
     #[arg(long, value_name = "ADDRESS")]
     pub email: String,
+    /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The database, instead of database.url of the configuration
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
+    /// Prints JSON for programs
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct CheckConfig {
+    /// The configuration file to check
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Prints JSON for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -211,6 +218,7 @@ pub struct SpoolPlace {
 pub struct SpoolVerify {
     #[command(flatten)]
     pub place: SpoolPlace,
+    /// Prints JSON for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -245,8 +253,10 @@ pub enum LabCommand {
 
 #[derive(Debug, Args)]
 pub struct LabRun {
+    /// Where its HTTP interface listens
     #[arg(long, default_value = "127.0.0.1:8053")]
     pub control: SocketAddr,
+    /// Where its name server listens
     #[arg(long, default_value = "127.0.0.1:5353")]
     pub dns: SocketAddr,
     /// Port on which every provider listens; 0 takes a free one
@@ -255,6 +265,7 @@ pub struct LabRun {
     /// Where providers send bounces and complaints
     #[arg(long)]
     pub inbound: Option<SocketAddr>,
+    /// Prints JSON for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -285,6 +296,7 @@ pub struct LabLoad {
     /// Messages in all
     #[arg(long, default_value_t = 1000)]
     pub count: u64,
+    /// Connections at a time
     #[arg(long, default_value_t = 10)]
     pub connections: usize,
     /// Octets of a message
@@ -293,12 +305,14 @@ pub struct LabLoad {
     /// `starttls`, `implicit` or `none`
     #[arg(long, default_value = "starttls")]
     pub tls: String,
+    /// Prints JSON for programs
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct LabSink {
+    /// Where it takes mail
     #[arg(long, default_value = "127.0.0.1:2526")]
     pub listen: SocketAddr,
     /// Stop after this many messages; 0 runs until Ctrl-C
@@ -307,6 +321,7 @@ pub struct LabSink {
     /// `offered` (STARTTLS) or `none`
     #[arg(long, default_value = "offered")]
     pub tls: String,
+    /// Prints JSON for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -319,6 +334,21 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// What has no words, as `posthouse …` and its option.
+    fn unsaid(command: &clap::Command, path: &str) -> Vec<String> {
+        let path = format!("{path} {}", command.get_name());
+        let own = command.get_arguments().filter(|argument| argument.get_help().is_none());
+        let mut all: Vec<String> = own.map(|argument| format!("{path} {}", argument.get_id())).collect();
+        all.extend(command.get_subcommands().flat_map(|below| unsaid(below, &path)));
+        all
+    }
+
+    #[test]
+    fn every_option_says_what_it_is_for() {
+        let unsaid = unsaid(&Cli::command(), "");
+        assert!(unsaid.is_empty(), "{unsaid:#?}");
     }
 
     #[test]

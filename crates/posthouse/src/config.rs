@@ -4,6 +4,7 @@
 //! name. `POSTHOUSE__SECTION__KEY=value` overrides a key; the value is read as TOML where it is valid TOML, else as a
 //! string. What tenants may do is never here: it is in the registry.
 
+use crate::memory;
 use mail::Domain;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -134,6 +135,7 @@ impl Config {
             })
             .collect();
         mistakes.extend(config.egress.check().err().map(str::to_owned));
+        mistakes.extend(memory::check(&config).err());
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 

@@ -126,7 +126,7 @@ pub const FIGURES: &[Figure] = &[
         "what others sent while a tenant waited for its turn at a site, over the bound of fairness: never above 1",
     ),
     figure(Gauge, "posthouse_egress_sessions", &[], "open sessions with sites"),
-    figure(Histogram, "posthouse_queued_seconds", &[], "from being due to the first attempt"),
+    figure(Histogram, "posthouse_queued_seconds", &[], "from being accepted, or due, to the first attempt"),
     figure(
         Histogram,
         "posthouse_egress_stage_seconds",

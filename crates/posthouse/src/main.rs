@@ -34,6 +34,7 @@ mod sections;
 mod signals;
 mod telemetry;
 mod told;
+mod usage;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -19,12 +19,7 @@ pub const OCTETS_MIN: u64 = 128 << 20;
 pub fn fit(config: &mut Config) -> Result<(), String> {
     let asked = Some(config.node.memory_octets).filter(|octets| *octets > 0);
     let Some(octets) = asked.or_else(allowed) else { return Ok(()) };
-    if octets < OCTETS_MIN {
-        return Err(format!(
-            "there is memory of {octets} octets (node.memory_octets, the machine or its control group), and at least \
-             {OCTETS_MIN} are needed"
-        ));
-    }
+    enough(octets)?;
     let before = config.ingress.limits.octets_in_flight_max;
     bound(config, octets);
     let after = config.ingress.limits.octets_in_flight_max;
@@ -37,6 +32,24 @@ pub fn fit(config: &mut Config) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// What is wrong with what was configured, as a sentence; what the machine has shows only where the node starts.
+pub fn check(config: &Config) -> Result<(), String> {
+    match config.node.memory_octets {
+        0 => Ok(()),
+        octets => enough(octets),
+    }
+}
+
+fn enough(octets: u64) -> Result<(), String> {
+    if octets >= OCTETS_MIN {
+        return Ok(());
+    }
+    Err(format!(
+        "there is memory of {octets} octets (node.memory_octets, the machine or its control group), and at least \
+         {OCTETS_MIN} are needed"
+    ))
 }
 
 fn bound(config: &mut Config, octets: u64) {
@@ -133,6 +146,7 @@ mod tests {
             config.node.memory_octets = octets;
             let sentence = fit(&mut config).unwrap_err();
             assert!(sentence.contains("node.memory_octets"), "{sentence}");
+            assert_eq!(check(&config), Err(sentence));
         }
     }
 

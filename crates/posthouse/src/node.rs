@@ -17,18 +17,20 @@ use crate::secrets::{Secrets, session_keys};
 use crate::sections::{api_config, door_addresses, egress_config, events_config};
 use crate::signals::Signals;
 use crate::told::told_source;
+use crate::usage::restored_usage;
 use crate::{listening, telemetry};
 use anyhow::Context;
 use database::{Database, SnapshotHandle};
 use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
-use mail::{Clock, Random, Timestamp};
+use mail::{Clock, Random};
 use metrics_exporter_prometheus::PrometheusHandle;
-use registry::Usage;
+use registry::Generation;
 use spool::Spool;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -102,7 +104,8 @@ impl Node {
         let http = front.address();
         let listener = front.hand_over().await?;
         let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
-        let (egress, delivery) = start_egress(&mut parts, &spool, recovery, &source, &stop.egress)?;
+        let (egress, delivery) =
+            start_egress(&mut parts, &spool, recovery, (&source, snapshots.changed()), &stop.egress)?;
         let events = watched(stop.events.clone(), stop.died.clone(), events.stopped());
         let delivery = watched(stop.egress.clone(), stop.died.clone(), told(delivery));
         let door_parts =
@@ -155,7 +158,7 @@ async fn start_submission(parts: &mut NodeParts, keepers: &Keepers) -> anyhow::R
     Submission::start(ingress::SubmissionParts {
         intake: keepers.spool.intake(),
         snapshot: keepers.source.clone(),
-        usage: Arc::new(Mutex::new(usage)),
+        usage,
         token_key: Arc::new(mail::token::TokenKey::new(&parts.secrets.derive("return path"))),
         clock: parts.clock.clone(),
         random: parts.random.fork(),
@@ -271,7 +274,7 @@ fn start_egress(
     parts: &mut NodeParts,
     spool: &Spool,
     recovery: spool::Recovery,
-    snapshot: &ingress::SnapshotSource,
+    (snapshot, changed): (&ingress::SnapshotSource, watch::Receiver<Generation>),
     stop: &CancellationToken,
 ) -> anyhow::Result<(egress::EgressHandle, Delivery)> {
     let config = egress_config(&parts.config);
@@ -280,6 +283,7 @@ fn start_egress(
         config,
         profiles: Arc::new(mail::classify::Profiles::shipped()),
         snapshot: snapshot.clone(),
+        changed,
         unsettled: recovery.unsettled,
         follower: spool.follow(recovery.end),
         outcomes: spool.outcomes(),
@@ -387,11 +391,4 @@ fn cannot_listen(config: &Config, fault: ingress::Fault) -> anyhow::Error {
     // Two doors at one address: the later one is in the way.
     let key = keys.iter().rev().find(|(_, text)| text.parse() == Ok(*address));
     listening::failure(key.map_or("listen", |(key, _)| key), *address, source).into()
-}
-
-async fn restored_usage(database: &Database, spool: &Spool, now: Timestamp) -> anyhow::Result<Usage> {
-    let mut usage = Usage::new();
-    let counts = events::usage_today(database, spool, now).await;
-    usage.restore(counts.map_err(|error| unavailable("cannot read what was used today", error))?);
-    Ok(usage)
 }

@@ -3,8 +3,8 @@
 //! The unit is a recipient. A charge is all or nothing: every limit is looked at before one is touched. A message
 //! with more recipients than a second's burst is taken when the rate is free and paid off afterwards; refusing it
 //! for ever would be a limit nobody set; one with more than a day's is refused before it comes here
-//! (`Snapshot::may_have_recipients`). Days are UTC. Kept by each node; `restore` fills in what the tables know after a
-//! restart, so that a restart is not a new day.
+//! (`Snapshot::may_have_recipients`). Days are UTC. Kept by each node; `restore` fills in what is known after a restart,
+//! so that a restart is not a new day, and `add` what is found out later.
 
 use crate::credential::Limits;
 use crate::tenant::Plan;
@@ -53,15 +53,32 @@ impl Usage {
     /// Takes over what other nodes or an earlier run have counted. A larger count of our own is kept.
     pub fn restore(&mut self, counts: impl IntoIterator<Item = DayCount>) {
         for count in counts {
-            let meter = match count.credential {
-                None => self.tenants.entry(count.tenant).or_default(),
-                Some(credential) => self.credentials.entry(credential).or_default(),
-            };
+            let meter = self.meter_mut(&count);
             if count.day > meter.day {
                 (meter.day, meter.today) = (count.day, count.recipients);
             } else if count.day == meter.day {
                 meter.today = meter.today.max(count.recipients);
             }
+        }
+    }
+
+    /// Adds what was used before this run and was not known when it began: nothing of it may be in what was restored.
+    pub fn add(&mut self, counts: impl IntoIterator<Item = DayCount>) {
+        for count in counts {
+            let meter = self.meter_mut(&count);
+            if count.day > meter.day {
+                (meter.day, meter.today) = (count.day, 0);
+            }
+            if count.day == meter.day {
+                meter.today = meter.today.saturating_add(count.recipients);
+            }
+        }
+    }
+
+    fn meter_mut(&mut self, count: &DayCount) -> &mut Meter {
+        match count.credential {
+            None => self.tenants.entry(count.tenant).or_default(),
+            Some(credential) => self.credentials.entry(credential).or_default(),
         }
     }
 
@@ -245,5 +262,18 @@ mod tests {
         assert!(usage.charge((tenant(), &plan), None, 1, NOW).is_err());
         usage.forget_idle(NOW.saturating_add(Duration::from_secs(86_400)));
         assert_eq!(usage.of_tenant(tenant(), NOW).today, 0);
+    }
+    #[test]
+    fn what_is_found_out_later_is_added_to_what_was_used_meanwhile_unless_the_day_is_over() {
+        let count = |day, recipients| DayCount { tenant: tenant(), credential: None, day, recipients };
+        let mut usage = Usage::new();
+        usage.restore([count(NOW.day(), 5)]);
+        usage.charge((tenant(), &Plan::default()), None, 2, NOW).unwrap();
+        usage.add([count(NOW.day(), 4), count(NOW.day() - 1, 900)]);
+        assert_eq!(usage.of_tenant(tenant(), NOW).today, 11);
+        let tomorrow = NOW.saturating_add(Duration::from_secs(86_400));
+        usage.charge((tenant(), &Plan::default()), None, 1, tomorrow).unwrap();
+        usage.add([count(NOW.day(), 4)]);
+        assert_eq!(usage.of_tenant(tenant(), tomorrow).today, 1);
     }
 }

@@ -69,8 +69,10 @@ pub enum CommandError {
     /// An address that needs SMTPUTF8, without it (RFC 6531 §3.5).
     NeedsSmtpUtf8,
     TooLong,
-    /// Not ended by CRLF, or with a bare CR or NUL.
+    /// With a bare CR or a NUL inside.
     BadLineEnd,
+    /// Ended by LF alone. What follows is another command to some and the rest of this one to others.
+    BareLineFeed,
 }
 
 impl CommandError {
@@ -98,6 +100,9 @@ impl CommandError {
             }
             CommandError::NeedsSmtpUtf8 => reply(553, (5, 6, 7), "this address needs SMTPUTF8"),
             CommandError::TooLong => reply(500, (5, 5, 6), "line too long"),
+            CommandError::BareLineFeed => {
+                reply(500, (5, 5, 2), "a line ends with CR LF and not with LF alone; closing")
+            }
             CommandError::BadLineEnd => {
                 reply(500, (5, 5, 2), "a line ends with CR LF and holds no other CR, LF or NUL")
             }

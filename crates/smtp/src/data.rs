@@ -1,4 +1,5 @@
-//! The message on the wire: dot transparency both ways (RFC 5321 §4.5.2), and what a message may not contain.
+//! The message as it comes: dot transparency is undone (RFC 5321 §4.5.2), and what a message may not contain is found.
+//! The way out is `text.rs`.
 //!
 //! Only CRLF ends a line and only CRLF . CRLF ends a message. A bare CR, a bare LF or a NUL makes a message malformed:
 //! nothing of it is kept, and it is read on to its real end and then refused. Taking any of them for the end of a line
@@ -6,7 +7,7 @@
 //! break. Text is copied once, in runs between leading dots, never octet by octet.
 
 use crate::limits::Limits;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use memchr::memmem;
 
 /// What is wrong with a message that was read to its end. Of several things the first of this list is told, whatever
@@ -73,6 +74,11 @@ impl DataReader {
     /// Octets that came, stored or not.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Whether the message will be refused at its end.
+    pub fn has_failed(&self) -> bool {
+        self.error.is_some()
     }
 
     /// Octets that are stored; none of a message that will be refused.
@@ -271,28 +277,6 @@ fn check_header(text: &[u8], limits: &Limits) -> Result<(), DataError> {
     if ends { Ok(()) } else { Err(DataError::HeaderTooLong) }
 }
 
-/// The message as DATA carries it, with its final dot. The text itself is copied only if a line begins with a dot.
-pub(crate) fn stuff(text: &Bytes) -> [Bytes; 2] {
-    let end: &'static [u8] = if text.is_empty() || text.ends_with(b"\r\n") { b".\r\n" } else { b"\r\n.\r\n" };
-    let dot_first = text.first() == Some(&b'.');
-    let finder = memmem::Finder::new(b"\r\n.");
-    if !dot_first && finder.find(text).is_none() {
-        return [text.clone(), Bytes::from_static(end)];
-    }
-    let mut stuffed = BytesMut::with_capacity(text.len() + text.len() / 32 + 16);
-    if dot_first {
-        stuffed.extend_from_slice(b".");
-    }
-    let mut copied = 0;
-    for found in finder.find_iter(text) {
-        stuffed.extend_from_slice(&text[copied..found + 2]);
-        stuffed.extend_from_slice(b".");
-        copied = found + 2;
-    }
-    stuffed.extend_from_slice(&text[copied..]);
-    [stuffed.freeze(), Bytes::from_static(end)]
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -394,30 +378,5 @@ mod tests {
         assert_eq!(read(&[b"a\0"]), Err(DataError::Nul));
         assert_eq!(read(&[&[b'a'; 21]]), Err(DataError::LineTooLong));
         assert_eq!(read(&[&b"a\r\n"[..]; 11]), Err(DataError::MessageTooLong));
-    }
-
-    #[test]
-    fn a_message_without_leading_dots_is_not_copied() {
-        let text = Bytes::from_static(b"a\r\nb.\r\n");
-        let [body, end] = stuff(&text);
-        assert_eq!(body.as_ptr(), text.as_ptr());
-        assert_eq!(&end[..], b".\r\n");
-        let [body, end] = stuff(&Bytes::from_static(b".a\r\n\r\n.\r\n..\r\nb"));
-        assert_eq!(&body[..], b"..a\r\n\r\n..\r\n...\r\nb");
-        assert_eq!(&end[..], b"\r\n.\r\n");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn what_is_stuffed_reads_the_same(lines in proptest::collection::vec("[.a]{0,4}", 0..20), cut in 0_usize..100) {
-            let text: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-            let limits = Limits::default();
-            let wire = stuff(&Bytes::from(text.clone())).concat();
-            let (first, second) = wire.split_at(cut.min(wire.len() - 1));
-            let mut reader = DataReader::new(&limits, None);
-            proptest::prop_assert_eq!(reader.read(first), Progress::More);
-            proptest::prop_assert_eq!(reader.read(second), Progress::End(second.len()));
-            proptest::prop_assert_eq!(&reader.finish(&limits).unwrap()[..], text.as_bytes());
-        }
     }
 }

@@ -16,6 +16,7 @@ pub mod parameter;
 pub mod reply;
 pub mod sasl;
 pub mod server;
+mod text;
 pub mod timeout;
 
 pub use extension::{Extension, Extensions};

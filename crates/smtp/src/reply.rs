@@ -127,7 +127,9 @@ impl ReplyReader {
         if self.lines.len() >= self.lines_max {
             return Err(ReplyError::TooManyLines);
         }
-        let text = printable(text);
+        let mut text = printable(text);
+        // It grew by doubling.
+        text.shrink_to_fit();
         // What is kept, which is up to three times as long as what came.
         self.octets += text.len();
         if self.octets > self.octets_max {

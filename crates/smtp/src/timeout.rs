@@ -25,6 +25,11 @@ pub struct Timeouts {
     pub data_seconds: u64,
     /// Between two blocks written (§4.5.3.2.5: 3 minutes).
     pub block_seconds: u64,
+    /// For all blocks of a message together: so many seconds, and one more for as many octets as come next. A site that
+    /// takes a block now and then keeps neither its connection nor the memory of its message for longer.
+    pub body_seconds: u64,
+    /// 8 KiB a second: the largest message, over a line from the days of modems.
+    pub body_octets_per_second_min: u64,
     /// How long the end of a message may be held back. The site waits for us meanwhile: by the standard 3 minutes for
     /// a block and 5 for a command (§4.5.3.2.5, §4.5.3.2.7), in practice less.
     pub hold_seconds: u64,
@@ -46,6 +51,8 @@ impl Default for Timeouts {
             rcpt_seconds: 300,
             data_seconds: 120,
             block_seconds: 180,
+            body_seconds: 600,
+            body_octets_per_second_min: 8 * 1024,
             hold_seconds: 30,
             final_seconds: 600,
             reset_seconds: 20,
@@ -57,6 +64,13 @@ impl Default for Timeouts {
 impl Timeouts {
     pub fn hold(&self) -> Duration {
         Duration::from_secs(self.hold_seconds)
+    }
+
+    /// For a whole message of so many octets.
+    pub fn whole_body(&self, octets: usize) -> Duration {
+        Duration::from_secs(
+            self.body_seconds.saturating_add(octets as u64 / self.body_octets_per_second_min.max(1)),
+        )
     }
 
     pub fn at(&self, stage: Stage) -> Duration {

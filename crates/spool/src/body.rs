@@ -34,24 +34,23 @@ impl Bodies {
 
     /// Envelope and body. `Fault::Busy` if there is no memory for it now.
     pub async fn message(&self, position: Position) -> Result<Stored, Fault> {
-        let (octets, tenant) = match self.find(position, self.0.loaded.small()).await? {
+        let large = match self.find(position).await? {
             Found::Message(stored) => return Ok(stored),
-            Found::TooLarge { octets, tenant } => (octets, tenant),
+            Found::Large(large) => large,
         };
         // Whether it is in the cache or not: it lives on in the session when the cache has let go of it.
-        let turn = self.0.loaded.turn(Party::Tenant(tenant), octets).await?;
-        match self.find(position, u64::MAX).await? {
-            Found::Message(Stored { accepted, body }) => Ok(Stored { accepted, body: counted(body, turn) }),
-            Found::TooLarge { .. } => Err(Fault::Unreadable(position)),
-        }
+        let turn = self.0.loaded.turn(Party::Tenant(large.tenant), large.octets).await?;
+        let Stored { accepted, body } = self.find_large(position, large.head).await?;
+        Ok(Stored { accepted, body: counted(body, turn) })
     }
 
-    async fn find(&self, position: Position, octets_max: u64) -> Result<Found, Fault> {
-        if let Some(stored) = self.0.cache().get(position) {
-            let octets = stored.body.len() as u64;
+    async fn find(&self, position: Position) -> Result<Found, Fault> {
+        let octets_max = self.0.loaded.small();
+        if let Some(stored) = self.cached(position) {
+            let (octets, tenant) = (stored.body.len() as u64, stored.accepted.tenant);
             return Ok(match octets <= octets_max {
                 true => Found::Message(stored),
-                false => Found::TooLarge { octets, tenant: stored.accepted.tenant },
+                false => Found::Large(Large { octets, tenant, head: None }),
             });
         }
         stepped::read(&self.0, move |shared| {
@@ -59,12 +58,46 @@ impl Bodies {
         })
         .await
     }
+
+    /// The cache may have let go of it meanwhile, and it may have been copied forward.
+    async fn find_large(&self, position: Position, head: Option<Head>) -> Result<Stored, Fault> {
+        if let Some(stored) = self.cached(position) {
+            return Ok(stored);
+        }
+        let read = move |shared: &Shared, place| match &head {
+            Some(head) if head.place == place => read_body(shared, head),
+            Some(_) | None => match read_message(shared, place, u64::MAX)? {
+                Found::Message(stored) => Ok(stored),
+                Found::Large(_) => Err(Fault::Unreadable(place)),
+            },
+        };
+        stepped::read(&self.0, move |shared| at_its_place(shared, position, |place| read(shared, place)))
+            .await
+    }
+
+    fn cached(&self, position: Position) -> Option<Stored> {
+        self.0.cache().get(position)
+    }
 }
 
-/// A message, or its size if that is more than was asked for.
+/// A message, or what is known of it if it is larger than is read without a turn.
 enum Found {
     Message(Stored),
-    TooLarge { octets: u64, tenant: TenantId },
+    Large(Large),
+}
+
+struct Large {
+    octets: u64,
+    tenant: TenantId,
+    /// None if it was in the cache, or is large itself.
+    head: Option<Head>,
+}
+
+/// A message without its body, as it was read.
+struct Head {
+    place: Position,
+    header: FrameHeader,
+    accepted: Arc<Accepted>,
 }
 
 /// Reads where the message lies now: it may have been copied forward since it was known to lie at `position`.
@@ -100,8 +133,7 @@ fn read_message(shared: &Shared, position: Position, octets_max: u64) -> Result<
     };
     let header = FrameHeader::parse(&head, position).ok_or_else(|| damaged(FRAME_HEADER_OCTETS as u64))?;
     if header.len() > octets_max {
-        let tenant = read_envelope(shared, position)?.tenant;
-        return Ok(Found::TooLarge { octets: header.len(), tenant });
+        return read_head(shared, position, header, octets_max);
     }
     let mut octets = vec![0; header.len() as usize - FRAME_HEADER_OCTETS];
     let read = file.read_at(&mut octets, offset + FRAME_HEADER_OCTETS as u64).map_err(fault)?;
@@ -118,6 +150,45 @@ fn read_message(shared: &Shared, position: Position, octets_max: u64) -> Result<
         Some(None) => Err(Fault::NotAMessage(position)),
         None => Err(damaged(header.len())),
     }
+}
+
+/// The envelope behind a header that was read; the body is left for when there is memory for it. An envelope that is large
+/// itself is read again then: whoever waits for its turn holds no more than a small message.
+fn read_head(
+    shared: &Shared,
+    place: Position,
+    header: FrameHeader,
+    held_octets_max: u64,
+) -> Result<Found, Fault> {
+    let fault = |error| Fault::read(place.segment(), error);
+    let file = shared.file(place.segment()).map_err(fault)?;
+    let mut meta = vec![0; header.meta_len as usize];
+    let read = file.read_at(&mut meta, u64::from(place.offset()) + FRAME_HEADER_OCTETS as u64);
+    meta.truncate(read.map_err(fault)?);
+    let logged = header.meta_is_whole(&meta).then(|| wire::decode(header.kind, header.version, &meta));
+    let Some(logged) = logged.flatten() else {
+        shared.set_aside(&*file, place, header.len());
+        return Err(Fault::Unreadable(place));
+    };
+    let accepted = accepted(logged).ok_or(Fault::NotAMessage(place))?;
+    let tenant = accepted.tenant;
+    let is_held = u64::from(header.meta_len) <= held_octets_max;
+    let head = is_held.then_some(Head { place, header, accepted });
+    Ok(Found::Large(Large { octets: header.len(), tenant, head }))
+}
+
+fn read_body(shared: &Shared, Head { place, header, accepted }: &Head) -> Result<Stored, Fault> {
+    let fault = |error| Fault::read(place.segment(), error);
+    let file = shared.file(place.segment()).map_err(fault)?;
+    let mut body = vec![0; header.body_len as usize];
+    let at = u64::from(place.offset()) + header.len() - u64::from(header.body_len);
+    let read = file.read_at(&mut body, at).map_err(fault)?;
+    body.truncate(read);
+    if !header.body_is_whole(&body) {
+        shared.set_aside(&*file, *place, header.len());
+        return Err(Fault::Unreadable(*place));
+    }
+    Ok(Stored { accepted: Arc::clone(accepted), body: body.into() })
 }
 
 /// The message in a frame, if it is one.

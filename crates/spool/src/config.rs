@@ -35,8 +35,8 @@ pub struct Config {
     pub loaded_octets_max: u64,
     /// Records just written that followers get from memory instead of the disk.
     pub recent_records_max: u32,
-    /// How long a reader waits before a piece that the disk does not give, in the hope that it passes. Then the piece is
-    /// quarantined, its segment kept, and the reader goes on behind it.
+    /// How long a reader waits in one segment before what the disk does not give, in the hope that it passes. Then a piece
+    /// is quarantined, or the segment passed over if it cannot be opened at all; it is kept, and the reader goes on.
     pub read_retry_seconds_max: u64,
     /// Free space below which no more mail is accepted; completion records go on.
     pub reserve_octets: u64,

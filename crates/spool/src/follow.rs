@@ -4,26 +4,22 @@
 //! that is behind reads the segments. A follower is one cursor: two readers are two followers.
 //!
 //! What may surprise: what the disk does not give now is not damage. A follower stops before it and tries again, because
-//! what it passed over would be lost to whoever follows; only if it lasts (`spool.read_retry_seconds_max`) it goes on.
+//! what it passed over would be lost to whoever follows (`patience.rs`). If it lasts, a piece is quarantined, a segment
+//! that cannot be opened is a gap, and either way the segment is kept for somebody to mend.
 
 use crate::error::is_passing;
+use crate::patience::{Again, PAUSE_MIN, Patience, Unread};
 use crate::record::Logged;
 use crate::segment::{self, Found, Scan};
 use crate::shared::Shared;
 use crate::trim::Place;
 use crate::{Fault, Position, Record, stepped, wire};
-use mail::Instant;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// Before a segment is opened again after there were no free descriptors.
-const PASSING_PAUSE: Duration = Duration::from_millis(100);
-/// Before a piece that the disk did not give is asked for again: longer each time, up to this.
-const READ_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Reads the log in order, committed records only.
 pub struct Follower {
@@ -33,8 +29,9 @@ pub struct Follower {
     /// The segment being read, when not served from memory.
     scan: Option<Scan>,
     missed: Option<Missed>,
-    /// The disk does not give what comes next.
-    stopped: Option<Stopped>,
+    patience: Patience,
+    /// The disk does not give what comes next, and not for the first time.
+    stopped: Option<Told>,
     /// No segment from here on is copied forward under its eyes.
     place: Place,
 }
@@ -47,15 +44,6 @@ struct Missed {
     to: Position,
     /// Copies behind this were made after the follower came by.
     until: Position,
-}
-
-/// Since when a follower stands before a piece that it cannot read.
-struct Stopped {
-    at: Position,
-    since: Instant,
-    pause: Duration,
-    /// From the second try on: it did not pass at once, and somebody should know.
-    told: Option<Told>,
 }
 
 /// Counts as long as it lives.
@@ -74,20 +62,14 @@ impl Drop for Told {
     }
 }
 
-/// What is done about a piece that the disk does not give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unread {
-    Stop,
-    PassOver,
-}
-
 type Batch = Vec<(Position, Arc<Record>)>;
 
 impl Follower {
     pub(crate) fn new(shared: Arc<Shared>, from: Position) -> Follower {
         let tip = shared.tip.subscribe();
         let place = Place::new(Arc::clone(&shared), from);
-        Follower { shared, tip, cursor: from, scan: None, missed: None, stopped: None, place }
+        let patience = Patience::new(Duration::from_secs(shared.config.read_retry_seconds_max));
+        Follower { shared, tip, cursor: from, scan: None, missed: None, patience, stopped: None, place }
     }
 
     /// At least one and at most `max` records; waits for them. `Fault::Gap` once if segments are gone, then goes on
@@ -132,9 +114,14 @@ impl Follower {
         self.cursor
     }
 
+    /// Whether the disk does not give what comes next. It is asked again whenever the next batch is asked for.
+    pub fn is_stopped(&self) -> bool {
+        self.patience.is_stopped()
+    }
+
     async fn read(&mut self, end: Position, max: usize) -> Result<Batch, Fault> {
         let scan = self.scan.take();
-        let unread = self.unread();
+        let unread = self.patience.unread(self.cursor, self.shared.clock.instant());
         let task = Task { cursor: self.cursor, end, max, missed: self.missed, unread };
         let read = stepped::read(&self.shared, move |shared| read_batch(shared, scan, task));
         match read.await {
@@ -144,53 +131,51 @@ impl Follower {
                 }
                 self.scan = scan;
                 self.go_to(cursor);
-                self.stopped = self.stopped.take().filter(|stopped| stopped.at == cursor);
                 Ok(batch)
             }
             Err(Fault::Gap { resumes_at, .. }) => Err(self.gap(resumes_at, end)),
             Err(Fault::Read { segment, source }) if is_passing(&source) => {
                 tracing::warn!(segment, error = %source, "a segment cannot be opened now; reading it again in a moment");
-                tokio::time::sleep(PASSING_PAUSE).await;
+                tokio::time::sleep(PAUSE_MIN).await;
                 Ok(Vec::new())
             }
             Err(fault @ Fault::Read { .. }) if unread == Unread::Stop => {
                 tokio::time::sleep(self.stop(&fault)).await;
                 Ok(Vec::new())
             }
+            Err(Fault::Read { segment, source }) => Err(self.pass_over(segment, &source, end)),
             Err(fault) => Err(fault),
-        }
-    }
-
-    /// How long this follower has stood where it stands decides what is done next.
-    fn unread(&self) -> Unread {
-        let patience = Duration::from_secs(self.shared.config.read_retry_seconds_max);
-        let stopped = self.stopped.as_ref().filter(|stopped| stopped.at == self.cursor);
-        let stood = |stopped: &Stopped| self.shared.clock.instant().saturating_since(stopped.since);
-        if stopped.is_some_and(|stopped| stood(stopped) >= patience) {
-            Unread::PassOver
-        } else {
-            Unread::Stop
         }
     }
 
     /// Says when to try again.
     fn stop(&mut self, fault: &Fault) -> Duration {
-        let at = self.cursor;
-        let stopped = match self.stopped.take().filter(|stopped| stopped.at == at) {
-            None => {
-                let error = fault as &dyn std::error::Error;
-                tracing::warn!(position = %at, error, "a piece of the journal cannot be read; a reader waits before it");
-                Stopped { at, since: self.shared.clock.instant(), pause: PASSING_PAUSE, told: None }
-            }
-            Some(Stopped { since, pause, told, .. }) => {
-                let told = told.or_else(|| Some(Told::new(&self.shared)));
-                Stopped { at, since, pause: (pause * 2).min(READ_PAUSE_MAX), told }
-            }
+        let Again { after, lasts } = self.patience.stop(self.cursor, self.shared.clock.instant());
+        if lasts && self.stopped.is_none() {
+            let error = fault as &dyn std::error::Error;
+            tracing::warn!(position = %self.cursor, error, "a piece of the journal cannot be read; a reader waits before it");
+            self.stopped = Some(Told::new(&self.shared));
+        }
+        after
+    }
+
+    /// The rest of a segment that cannot be opened at all.
+    fn pass_over(&mut self, segment: u32, error: &io::Error, end: Position) -> Fault {
+        self.shared.quarantine.list_segment(segment, error);
+        let next = {
+            let mut ledger = self.shared.ledger();
+            ledger.pin(segment);
+            ledger.segments.range(segment + 1..).next().map(|(next, _)| Position::beginning_of(*next))
         };
-        self.stopped.insert(stopped).pause
+        // The ledger may know of a segment that the tip does not show yet.
+        self.gap(next.map_or(end, |next| next.min(end)), end)
     }
 
     fn go_to(&mut self, cursor: Position) {
+        if self.cursor != cursor {
+            self.stopped = None;
+        }
+        self.patience.go_to(cursor, self.shared.clock.instant());
         self.cursor = cursor;
         self.place.go_to(cursor);
     }
@@ -239,10 +224,7 @@ fn read_batch(
     let octets = if segment == end.segment() { u64::from(end.offset()) } else { octets };
     let file = match shared.file(segment) {
         Ok(file) => file,
-        // Removed a moment ago.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Fault::Gap { from: cursor, resumes_at: Position::beginning_of(segment + 1) });
-        }
+        // One that was removed a moment ago is gone from the ledger in the next.
         Err(error) => return Err(Fault::read(segment, error)),
     };
     let reusable = scan.filter(|scan| scan.position() == cursor);

@@ -5,6 +5,7 @@
 //! and an old segment may go; both are told from damage. For people who must know what is on the disk
 //! (`posthouse spool`).
 
+use crate::disk::RealFile;
 use crate::ledger::Ledger;
 use crate::record::Logged;
 use crate::segment::{self, Found, SEGMENT_HEADER, Scan, file_name, segment_of};
@@ -131,8 +132,12 @@ impl Inspection {
         self.walk(segment, |piece, _| show(piece))
     }
 
+    fn segment_file(&self, segment: u32) -> io::Result<RealFile> {
+        RealFile::new(File::open(self.directory.join(file_name(segment)))?)
+    }
+
     fn walk(&self, segment: u32, mut show: impl FnMut(Piece, Option<&Logged>)) -> io::Result<()> {
-        let file: Arc<dyn DiskFile> = Arc::new(File::open(self.directory.join(file_name(segment)))?);
+        let file: Arc<dyn DiskFile> = Arc::new(self.segment_file(segment)?);
         let end = file.len()?.min(u64::from(u32::MAX));
         let mut header = [0; SEGMENT_HEADER.len()];
         let read = file.read_at(&mut header, 0)?;
@@ -166,14 +171,14 @@ impl Inspection {
 
     /// The body of the message at a position, if it is whole.
     pub fn body(&self, position: Position) -> io::Result<Option<Bytes>> {
-        let file = File::open(self.directory.join(file_name(position.segment())))?;
+        let file = self.segment_file(position.segment())?;
         let mut head = [0; segment::FRAME_HEADER_OCTETS];
-        DiskFile::read_at(&file, &mut head, u64::from(position.offset()))?;
+        file.read_at(&mut head, u64::from(position.offset()))?;
         let Some(header) = segment::FrameHeader::parse(&head, position) else { return Ok(None) };
         let at = u64::from(position.offset()) + header.len() - u64::from(header.body_len);
         // The header is checked, so this is what was written, not what somebody made up.
         let mut body = vec![0; header.body_len as usize];
-        let read = DiskFile::read_at(&file, &mut body, at)?;
+        let read = file.read_at(&mut body, at)?;
         body.truncate(read);
         Ok(header.body_is_whole(&body).then(|| Bytes::from(body)))
     }

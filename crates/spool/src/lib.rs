@@ -20,7 +20,10 @@ mod loaded;
 mod loading;
 #[cfg(any(test, feature = "testkit"))]
 pub mod lying;
+mod patience;
 mod position;
+#[cfg(any(test, feature = "testkit"))]
+pub mod probe;
 mod quarantine;
 mod queue;
 mod reading;

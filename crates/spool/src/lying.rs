@@ -133,7 +133,12 @@ impl LyingDisk {
 
     /// Reads of this file fail from now on if they touch these octets.
     pub fn fail_reads(&self, path: &Path, octets: Range<u64>) {
-        self.lock().failing_reads.insert(path.to_owned(), octets);
+        self.lock().failing_reads.insert(path.to_owned(), vec![octets]);
+    }
+
+    /// These octets beside those that were ordered before.
+    pub fn fail_reads_too(&self, path: &Path, octets: Range<u64>) {
+        self.lock().failing_reads.entry(path.to_owned()).or_default().push(octets);
     }
 
     /// Reads of this file wait from now on until they are released.
@@ -309,7 +314,7 @@ impl DiskFile for LyingFile {
         }
         world.powered()?;
         let touches = |bad: &Range<u64>| offset < bad.end && bad.start < offset + buffer.len() as u64;
-        if world.failing_reads.get(&self.path).is_some_and(touches) {
+        if world.failing_reads.get(&self.path).is_some_and(|bad| bad.iter().any(touches)) {
             return Err(broken());
         }
         let live = &world.files[self.file].live;

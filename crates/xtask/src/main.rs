@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this program talks to a person")]
 
+mod fuzz;
 mod host;
 mod test;
 mod up;
@@ -26,6 +27,8 @@ cargo xtask crash [ROUNDS] [--row ROW]
                               which is 2,000 kills under load; `--row S4`, `--row all`
 cargo xtask sim --seed N      one world of tests/simulation, line by line; with `--seeds COUNT` that many from seed N (or 1)
                               on, failures only
+cargo xtask fuzz [TARGET] [--seconds N]
+                              the targets of fuzz/ one after the other, 60 seconds each unless told; brings cargo-fuzz
 cargo xtask bench [OPTIONS]   speed beside Postfix in the same run (`--rounds N --count N --waiting N --skip-postfix`, rows
                               `idle`, `road`, `latency`, `waiting`); installs Postfix and OpenDKIM; some ten minutes
 cargo xtask config            write config/posthouse.toml anew from the defaults in the code
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         "check" => test::check(),
         "crash" => test::crash(&rest),
         "sim" => test::sim(&rest),
+        "fuzz" => fuzz::run(&rest),
         "bench" => test::bench(&rest),
         "config" => test::rewrite("config"),
         "openapi" => test::rewrite("openapi"),

@@ -4,6 +4,7 @@
 
 use crate::auth::{Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result};
+use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::routes::credentials::{NetworkText, expect_future, networks};
 use crate::state::Api;
@@ -83,6 +84,7 @@ pub struct CreatedApiKey {
     request_body = CreateApiKey, responses((status = 201, body = CreatedApiKey, description = "with its secret")))]
 pub async fn create(
     State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Body(body): Body<CreateApiKey>,
 ) -> Result<Answer<CreatedApiKey>> {
@@ -95,8 +97,8 @@ pub async fn create(
         networks: networks(&body.networks),
         expires_at: body.expires_at,
     };
-    let (row, secret) = api.database().api_key_create(&scope.access, Some(scope.tenant), &new).await?;
-    Ok(Answer::created(CreatedApiKey { key: row.into(), secret: secret.to_string() }))
+    let (row, secret) = once.created().api_key_create(&scope.access, Some(scope.tenant), &new).await?;
+    Ok(Answer::created(CreatedApiKey::new(row, &secret)))
 }
 
 /// List API keys
@@ -128,12 +130,12 @@ pub async fn fetch(
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/api-keys/{api_key}/rotate", tag = "api keys",
     operation_id = "api_key_rotate", responses((status = 200, body = CreatedApiKey, description = "with its new secret")))]
 pub async fn rotate(
-    State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Named(key): Named<ApiKeyId>,
 ) -> Result<Answer<CreatedApiKey>> {
-    let (row, secret) = api.database().api_key_rotate(&scope.access, Some(scope.tenant), key).await?;
-    Ok(Answer::ok(CreatedApiKey { key: row.into(), secret: secret.to_string() }))
+    let (row, secret) = once.ok().api_key_rotate(&scope.access, Some(scope.tenant), key).await?;
+    Ok(Answer::ok(CreatedApiKey::new(row, &secret)))
 }
 
 /// Revoke a key
@@ -147,6 +149,12 @@ pub async fn revoke(
     Named(key): Named<ApiKeyId>,
 ) -> Result<Answer<KeyShape>> {
     Ok(Answer::ok(api.database().api_key_revoke(&scope.access, Some(scope.tenant), key).await?.into()))
+}
+
+impl CreatedApiKey {
+    pub fn new(row: ApiKeyRow, secret: &str) -> CreatedApiKey {
+        CreatedApiKey { key: row.into(), secret: secret.to_owned() }
+    }
 }
 
 impl From<ApiKeyRow> for KeyShape {

@@ -2,6 +2,7 @@
 
 use crate::auth::{Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result};
+use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::problem::Problem;
 use crate::schema::network_of;
@@ -119,6 +120,7 @@ pub struct CreatedCredential {
     request_body = CreateCredential, responses((status = 201, body = CreatedCredential, description = "with its password")))]
 pub async fn create(
     State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Body(body): Body<CreateCredential>,
 ) -> Result<Answer<CreatedCredential>> {
@@ -134,8 +136,8 @@ pub async fn create(
         reject_suppressed: body.reject_suppressed,
         expires_at: body.expires_at,
     };
-    let (row, password) = api.database().credential_create(&scope.access, scope.tenant, &new).await?;
-    Ok(Answer::created(CreatedCredential { credential: row.into(), password: password.to_string() }))
+    let (row, password) = once.created().credential_create(&scope.access, scope.tenant, &new).await?;
+    Ok(Answer::created(CreatedCredential::new(row, &password)))
 }
 
 /// List SMTP credentials
@@ -169,12 +171,12 @@ pub async fn fetch(
     operation_id = "credential_rotate",
     responses((status = 200, body = CreatedCredential, description = "with its new password")))]
 pub async fn rotate(
-    State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Named(credential): Named<CredentialId>,
 ) -> Result<Answer<CreatedCredential>> {
-    let (row, password) = api.database().credential_rotate(&scope.access, scope.tenant, credential).await?;
-    Ok(Answer::ok(CreatedCredential { credential: row.into(), password: password.to_string() }))
+    let (row, password) = once.ok().credential_rotate(&scope.access, scope.tenant, credential).await?;
+    Ok(Answer::ok(CreatedCredential::new(row, &password)))
 }
 
 /// Revoke a credential
@@ -204,6 +206,12 @@ pub fn expect_future(api: &Api, expires_at: Option<Timestamp>) -> Result<()> {
 /// The schema has checked each of them.
 pub fn networks(texts: &[NetworkText]) -> Vec<IpNet> {
     texts.iter().filter_map(|text| network_of(&text.0)).collect()
+}
+
+impl CreatedCredential {
+    pub fn new(row: CredentialRow, password: &str) -> CreatedCredential {
+        CreatedCredential { credential: row.into(), password: password.to_owned() }
+    }
 }
 
 impl From<CredentialRow> for CredentialShape {

@@ -5,6 +5,7 @@
 
 use crate::auth::{House, Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result};
+use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -140,11 +141,12 @@ pub struct CreateDomain {
     request_body = CreateDomain, responses((status = 201, body = DomainShape, description = "the domain and its records")))]
 pub async fn create(
     State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Body(body): Body<CreateDomain>,
 ) -> Result<Answer<DomainShape>> {
     let new = DomainNew { name: body.name, return_path_target: api.config().return_path_target.clone() };
-    let created = api.database().domain_create(&scope.access, scope.tenant, &new).await;
+    let created = once.created().domain_create(&scope.access, scope.tenant, &new).await;
     let domain = created.map_err(|fault| match fault {
         // Another account has proved it; in this body the domain is called `name`.
         Fault::Conflict { .. } => Problem::from(Fault::Conflict { field: "name" }),
@@ -211,12 +213,12 @@ pub async fn verify(
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/domains/{domain}/suspend", tag = "domains", operation_id = "domain_suspend",
     responses((status = 200, body = DomainShape, description = "the domain, suspended")))]
 pub async fn suspend(
-    State(api): State<Api>,
+    once: Once,
     house: House<Manage>,
     scope: Within<Manage>,
     Named(domain): Named<DomainId>,
 ) -> Result<Answer<DomainShape>> {
-    let row = api.database().domain_suspend(&house.access, scope.tenant, domain).await?;
+    let row = once.ok().domain_suspend(&house.access, scope.tenant, domain).await?;
     Ok(Answer::ok(row.into()))
 }
 
@@ -226,12 +228,12 @@ pub async fn suspend(
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/domains/{domain}/release", tag = "domains", operation_id = "domain_release",
     responses((status = 200, body = DomainShape, description = "the domain, pending")))]
 pub async fn release(
-    State(api): State<Api>,
+    once: Once,
     house: House<Manage>,
     scope: Within<Manage>,
     Named(domain): Named<DomainId>,
 ) -> Result<Answer<DomainShape>> {
-    let row = api.database().domain_release(&house.access, scope.tenant, domain).await?;
+    let row = once.ok().domain_release(&house.access, scope.tenant, domain).await?;
     Ok(Answer::ok(row.into()))
 }
 
@@ -244,7 +246,7 @@ pub async fn keys(
     Named(domain): Named<DomainId>,
 ) -> Result<Answer<DkimKeys>> {
     let keys = api.database().dkim_key_list(&scope.access, scope.tenant, domain).await?;
-    Ok(Answer::ok(DkimKeys { data: keys.into_iter().map(KeyShape::from).collect() }))
+    Ok(Answer::ok(keys.into()))
 }
 
 /// Make the next DKIM keys
@@ -253,12 +255,12 @@ pub async fn keys(
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/domains/{domain}/dkim-keys/rotate", tag = "domains",
     operation_id = "domain_keys_rotate", responses((status = 201, body = DkimKeys, description = "all keys, with the next ones")))]
 pub async fn rotate(
-    State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Named(domain): Named<DomainId>,
 ) -> Result<Answer<DkimKeys>> {
-    let keys = api.database().dkim_key_rotate(&scope.access, scope.tenant, domain).await?;
-    Ok(Answer::created(DkimKeys { data: keys.into_iter().map(KeyShape::from).collect() }))
+    let keys = once.created().dkim_key_rotate(&scope.access, scope.tenant, domain).await?;
+    Ok(Answer::created(keys.into()))
 }
 
 impl From<DomainRow> for DomainShape {
@@ -280,6 +282,12 @@ impl From<DomainRecord> for RecordShape {
     fn from(record: DomainRecord) -> RecordShape {
         let DomainRecord { purpose, kind, host, value, required, state, found, hint } = record;
         RecordShape { purpose, kind, host, value, required, state, found, hint }
+    }
+}
+
+impl From<Vec<DkimKeyRow>> for DkimKeys {
+    fn from(keys: Vec<DkimKeyRow>) -> DkimKeys {
+        DkimKeys { data: keys.into_iter().map(KeyShape::from).collect() }
     }
 }
 

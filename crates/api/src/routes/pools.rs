@@ -2,6 +2,7 @@
 
 use crate::auth::{House, Manage, Named, Read};
 use crate::body::{Answer, Body, Result};
+use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::state::Api;
 use axum::extract::State;
@@ -82,6 +83,7 @@ pub struct UpdatePool {
     responses((status = 201, body = PoolShape, description = "the pool")))]
 pub async fn create(
     State(api): State<Api>,
+    once: Once,
     house: House<Manage>,
     Body(body): Body<CreatePool>,
 ) -> Result<Answer<PoolShape>> {
@@ -91,7 +93,7 @@ pub async fn create(
         members: body.members.into_iter().map(PoolMember::from).collect(),
         platform_domain: body.platform_domain.or_else(|| api.config().platform_domain.clone()),
     };
-    Ok(Answer::created(api.database().pool_create(&house.access, &new).await?.into()))
+    Ok(Answer::created(once.created().pool_create(&house.access, &new).await?.into()))
 }
 
 /// List pools

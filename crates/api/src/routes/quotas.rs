@@ -6,8 +6,10 @@ use crate::page::Query;
 use crate::problem::{Kind, Problem};
 use crate::routes::tenants::PlanShape;
 use crate::state::Api;
+use aws_lc_rs::digest;
 use axum::extract::State;
-use database::{CounterRow, TenantChange};
+use axum::http::{HeaderMap, HeaderValue, header};
+use database::{CounterRow, Fault, TenantChange};
 use mail::{StreamId, Timestamp};
 use registry::Plan;
 use serde::{Deserialize, Serialize};
@@ -51,26 +53,61 @@ pub struct UsageDay {
 
 /// Show the quotas of a tenant
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/quotas", tag = "quotas", operation_id = "quota_fetch",
-    responses((status = 200, body = PlanShape, description = "the limits in force")))]
-pub async fn fetch(State(api): State<Api>, scope: Within<Read>) -> Result<Answer<PlanShape>> {
-    let tenant = api.database().tenant_fetch(&scope.access, scope.tenant).await?;
-    Ok(Answer::ok(tenant.plan.into()))
+    responses((status = 200, body = PlanShape, description = "the limits in force; their state is the ETag")))]
+pub async fn fetch(State(api): State<Api>, scope: Within<Read>) -> Result<Tagged> {
+    Ok(tagged(api.database().tenant_fetch(&scope.access, scope.tenant).await?.plan))
 }
 
 /// Set the quotas of a tenant
 ///
-/// All of them; what is left out gets its default. Operators only.
+/// All of them; what is left out gets its default. With `If-Match` only if they are still as they were read. Operators only.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/quotas", tag = "quotas", operation_id = "quota_update",
+    params(("If-Match" = Option<String>, Header, description = "the ETag of the quotas as they were read")),
     request_body = PlanShape, responses((status = 200, body = PlanShape, description = "the limits now in force")))]
 pub async fn update(
     State(api): State<Api>,
     house: House<Manage>,
     scope: Within<Manage>,
+    headers: HeaderMap,
     Body(body): Body<PlanShape>,
-) -> Result<Answer<PlanShape>> {
-    let change = TenantChange { name: None, plan: Some(Plan::from(body)) };
+) -> Result<Tagged> {
+    let plan_before = match headers.get(header::IF_MATCH) {
+        None => None,
+        Some(wanted) => {
+            let plan = api.database().tenant_fetch(&scope.access, scope.tenant).await?.plan;
+            expect_match(wanted, &plan)?;
+            // And nobody comes between.
+            Some(plan)
+        }
+    };
+    let change = TenantChange { name: None, plan: Some(Plan::from(body)), plan_before };
     let tenant = api.database().tenant_update(&house.access, scope.tenant, &change).await?;
-    Ok(Answer::ok(tenant.plan.into()))
+    Ok(tagged(tenant.plan))
+}
+
+/// Quotas with their state (RFC 9110 §8.8.3).
+type Tagged = ([(header::HeaderName, String); 1], Answer<PlanShape>);
+
+fn tagged(plan: Plan) -> Tagged {
+    ([(header::ETAG, tag(&plan))], Answer::ok(plan.into()))
+}
+
+/// The same for the same limits, whoever set them and when.
+fn tag(plan: &Plan) -> String {
+    let octets = serde_json::to_vec(&PlanShape::from(plan.clone())).unwrap_or_default();
+    let hash = digest::digest(&digest::SHA256, &octets);
+    let digits: String = hash.as_ref()[..16].iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("\"{digits}\"")
+}
+
+/// RFC 9110 §13.1.1; a weak tag never matches.
+fn expect_match(wanted: &HeaderValue, plan: &Plan) -> Result<()> {
+    let now = tag(plan);
+    let wanted = wanted.to_str().unwrap_or_default();
+    if wanted.split(',').map(str::trim).any(|tag| tag == "*" || tag == now) {
+        return Ok(());
+    }
+    Err(Problem::from(Fault::Changed { what: "plan" }))
 }
 
 /// Show what was used

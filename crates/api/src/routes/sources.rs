@@ -2,6 +2,7 @@
 
 use crate::auth::{House, Manage, Named, Read};
 use crate::body::{Answer, Body, Result};
+use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::state::Api;
 use axum::extract::State;
@@ -64,12 +65,12 @@ pub struct UpdateSource {
 #[utoipa::path(post, path = "/v1/sources", tag = "sources", operation_id = "source_create", request_body = CreateSource,
     responses((status = 201, body = SourceShape, description = "the source")))]
 pub async fn create(
-    State(api): State<Api>,
+    once: Once,
     house: House<Manage>,
     Body(body): Body<CreateSource>,
 ) -> Result<Answer<SourceShape>> {
     let new = SourceNew { name: body.name, address: body.address, ehlo: body.ehlo };
-    Ok(Answer::created(api.database().source_create(&house.access, &new).await?.into()))
+    Ok(Answer::created(once.created().source_create(&house.access, &new).await?.into()))
 }
 
 /// List sources

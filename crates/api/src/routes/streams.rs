@@ -2,6 +2,7 @@
 
 use crate::auth::{Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result, given};
+use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::problem::Problem;
 use crate::state::Api;
@@ -82,6 +83,7 @@ pub struct UpdateStream {
     request_body = CreateStream, responses((status = 201, body = StreamShape, description = "the stream")))]
 pub async fn create(
     State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Body(body): Body<CreateStream>,
 ) -> Result<Answer<StreamShape>> {
@@ -92,7 +94,7 @@ pub async fn create(
         overflow_pool: body.overflow_pool,
         expires_after: body.expires_seconds.map_or(body.kind.expires_after_default(), Duration::from_secs),
     };
-    let stream = api.database().stream_create(&scope.access, scope.tenant, &new).await?;
+    let stream = once.created().stream_create(&scope.access, scope.tenant, &new).await?;
     Ok(Answer::created(stream.into()))
 }
 

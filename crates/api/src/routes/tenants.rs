@@ -8,6 +8,7 @@
 
 use crate::auth::{House, Manage, Read, Within};
 use crate::body::{Answer, Body, Result, read_checked};
+use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::problem::{FieldError, Kind, Problem};
 use crate::routes::domains::DomainShape;
@@ -15,7 +16,7 @@ use crate::routes::streams::StreamShape;
 use crate::routes::webhooks::target_error;
 use crate::state::Api;
 use axum::extract::{Request, State};
-use database::{EndpointNew, Fault, Onboarded, Onboarding, OnboardingDefaults, TenantChange};
+use database::{Database, EndpointNew, Fault, Onboarded, Onboarding, OnboardingDefaults, TenantChange};
 use mail::{Domain, EventKind, PoolId, TenantId, Timestamp};
 use registry::{DisplayName, Plan, Slug, Tenant, TenantStatus};
 use serde::{Deserialize, Serialize};
@@ -164,26 +165,23 @@ pub struct StatusReason {
 /// an SMTP credential, all or nothing. Operators only.
 #[utoipa::path(post, path = "/v1/tenants", tag = "tenants", operation_id = "tenant_onboard", request_body = OnboardTenant,
     responses((status = 201, body = OnboardedTenant, description = "the tenant, and its secrets this once")))]
-pub async fn onboard(
-    State(api): State<Api>,
-    house: House<Manage>,
-    request: Request,
-) -> Result<Answer<OnboardedTenant>> {
+pub async fn onboard(once: Once, house: House<Manage>, request: Request) -> Result<Answer<OnboardedTenant>> {
+    let api = once.api();
     let body: OnboardTenant =
-        read_checked(request, &api, |body, errors| onboarding_errors(&api, body, errors)).await?;
+        read_checked(request, api, |body, errors| onboarding_errors(api, body, errors)).await?;
     let onboarding = Onboarding {
         name: body.name,
         domain: body.domain,
         plan: body.plan.map_or_else(Plan::default, Plan::from),
-        pool: body.pool.map(|pool| pool_name(&api, pool)),
+        pool: body.pool.map(|pool| pool_name(api, pool)),
         webhook: body.webhook.map(|OnboardWebhook { url, types }| EndpointNew { url, kinds: types }),
     };
     let defaults = OnboardingDefaults {
         return_path_target: api.config().return_path_target.clone(),
         pool: api.config().default_pool.clone(),
     };
-    let onboarded = api.database().tenant_onboard(&house.access, &onboarding, &defaults).await?;
-    Ok(Answer::created(onboarded.into()))
+    let onboarded = once.created().tenant_onboard(&house.access, &onboarding, &defaults).await?;
+    Ok(Answer::created((&onboarded).into()))
 }
 
 /// List tenants
@@ -218,7 +216,7 @@ pub async fn update(
     scope: Within<Manage>,
     Body(body): Body<UpdateTenant>,
 ) -> Result<Answer<TenantShape>> {
-    let change = TenantChange { name: body.name, plan: body.plan.map(Plan::from) };
+    let change = TenantChange { name: body.name, plan: body.plan.map(Plan::from), plan_before: None };
     let tenant = api.database().tenant_update(&scope.caller.access, scope.tenant, &change).await?;
     Ok(Answer::ok(tenant.into()))
 }
@@ -233,7 +231,7 @@ pub async fn delete(
     _house: House<Manage>,
     scope: Within<Manage>,
 ) -> Result<Answer<TenantShape>> {
-    let Answer(_, tenant) = set_status(&api, &scope, TenantStatus::Closing, None).await?;
+    let Answer(_, tenant) = set_status(api.database(), &scope, TenantStatus::Closing, None).await?;
     Ok(Answer::accepted(tenant))
 }
 
@@ -243,13 +241,13 @@ pub async fn delete(
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/pause", tag = "tenants", operation_id = "tenant_pause",
     request_body = StatusReason, responses((status = 200, body = TenantShape, description = "paused")))]
 pub async fn pause(
-    State(api): State<Api>,
+    once: Once,
     _house: House<Manage>,
     scope: Within<Manage>,
     Body(body): Body<StatusReason>,
 ) -> Result<Answer<TenantShape>> {
-    expect_status(&api, &scope, &[TenantStatus::Active]).await?;
-    set_status(&api, &scope, TenantStatus::Paused, Some(body.reason)).await
+    expect_status(once.api(), &scope, &[TenantStatus::Active]).await?;
+    set_status(&once.ok(), &scope, TenantStatus::Paused, Some(body.reason)).await
 }
 
 /// End a pause
@@ -257,13 +255,9 @@ pub async fn pause(
 /// Of a paused tenant only; a quarantine ends with `release`. Operators only.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/resume", tag = "tenants", operation_id = "tenant_resume",
     responses((status = 200, body = TenantShape, description = "active again")))]
-pub async fn resume(
-    State(api): State<Api>,
-    _house: House<Manage>,
-    scope: Within<Manage>,
-) -> Result<Answer<TenantShape>> {
-    expect_status(&api, &scope, &[TenantStatus::Paused]).await?;
-    set_status(&api, &scope, TenantStatus::Active, None).await
+pub async fn resume(once: Once, _house: House<Manage>, scope: Within<Manage>) -> Result<Answer<TenantShape>> {
+    expect_status(once.api(), &scope, &[TenantStatus::Paused]).await?;
+    set_status(&once.ok(), &scope, TenantStatus::Active, None).await
 }
 
 /// Put a tenant into quarantine
@@ -272,13 +266,13 @@ pub async fn resume(
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/quarantine", tag = "tenants", operation_id = "tenant_quarantine",
     request_body = StatusReason, responses((status = 200, body = TenantShape, description = "in quarantine")))]
 pub async fn quarantine(
-    State(api): State<Api>,
+    once: Once,
     _house: House<Manage>,
     scope: Within<Manage>,
     Body(body): Body<StatusReason>,
 ) -> Result<Answer<TenantShape>> {
-    expect_status(&api, &scope, &[TenantStatus::Active, TenantStatus::Paused]).await?;
-    set_status(&api, &scope, TenantStatus::Quarantined, Some(body.reason)).await
+    expect_status(once.api(), &scope, &[TenantStatus::Active, TenantStatus::Paused]).await?;
+    set_status(&once.ok(), &scope, TenantStatus::Quarantined, Some(body.reason)).await
 }
 
 /// Release a tenant from quarantine
@@ -287,12 +281,12 @@ pub async fn quarantine(
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/release", tag = "tenants", operation_id = "tenant_release",
     responses((status = 200, body = TenantShape, description = "active again")))]
 pub async fn release(
-    State(api): State<Api>,
+    once: Once,
     _house: House<Manage>,
     scope: Within<Manage>,
 ) -> Result<Answer<TenantShape>> {
-    expect_status(&api, &scope, &[TenantStatus::Quarantined]).await?;
-    set_status(&api, &scope, TenantStatus::Active, None).await
+    expect_status(once.api(), &scope, &[TenantStatus::Quarantined]).await?;
+    set_status(&once.ok(), &scope, TenantStatus::Active, None).await
 }
 
 /// Two operators at a time may both pass; coming back from closing is refused under the row's lock as well.
@@ -312,13 +306,13 @@ async fn expect_status(api: &Api, scope: &Within<Manage>, from: &[TenantStatus])
 
 /// The caller's own access, not the one held to the tenant: lifting a quarantine is the house's.
 async fn set_status(
-    api: &Api,
+    tables: &Database,
     scope: &Within<Manage>,
     status: TenantStatus,
     reason: Option<String>,
 ) -> Result<Answer<TenantShape>> {
     let access = &scope.caller.access;
-    let changed = api.database().tenant_set_status(access, scope.tenant, status, reason.as_deref()).await;
+    let changed = tables.tenant_set_status(access, scope.tenant, status, reason.as_deref()).await;
     let tenant = changed.map_err(|fault| match fault {
         // Nothing in the request is wrong: the tenant is in a state from which this does not lead.
         Fault::Invalid { field: "status", reason } => Problem::new(Kind::StateConflict, reason),
@@ -350,22 +344,22 @@ fn pool_name(api: &Api, pool: Slug) -> Slug {
     known.unwrap_or(pool)
 }
 
-impl From<Onboarded> for OnboardedTenant {
-    fn from(onboarded: Onboarded) -> OnboardedTenant {
-        let Onboarded {
-            tenant, domain, streams, api_key, api_key_text, credential, password, webhook, ..
-        } = onboarded;
+impl From<&Onboarded> for OnboardedTenant {
+    fn from(onboarded: &Onboarded) -> OnboardedTenant {
+        let Onboarded { api_key, api_key_text, credential, password, .. } = onboarded;
         OnboardedTenant {
-            tenant: tenant.into(),
-            domain: domain.into(),
-            streams: streams.into_iter().map(StreamShape::from).collect(),
+            tenant: onboarded.tenant.clone().into(),
+            domain: onboarded.domain.clone().into(),
+            streams: onboarded.streams.iter().cloned().map(StreamShape::from).collect(),
             api_key: ShownSecret { id: api_key.id.to_string(), secret: api_key_text.to_string() },
             smtp_credential: ShownCredential {
                 id: credential.id.to_string(),
-                username: credential.username,
+                username: credential.username.clone(),
                 password: password.to_string(),
             },
-            webhook: webhook
+            webhook: onboarded
+                .webhook
+                .as_ref()
                 .map(|(row, secret)| ShownSecret { id: row.id.to_string(), secret: secret.to_string() }),
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::auth::{House, Manage, Named, Read};
 use crate::body::{Answer, Body, Result};
+use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::state::Api;
 use axum::extract::State;
@@ -68,13 +69,13 @@ pub struct SetPassword {
 #[utoipa::path(post, path = "/v1/users", tag = "users", operation_id = "user_create", request_body = CreateUser,
     responses((status = 201, body = UserShape, description = "the user")))]
 pub async fn create(
-    State(api): State<Api>,
+    once: Once,
     house: House<Manage>,
     Body(body): Body<CreateUser>,
 ) -> Result<Answer<UserShape>> {
     let CreateUser { email, password, role, tenant } = body;
     let new = UserNew { email, password: Zeroizing::new(password), role, tenant };
-    Ok(Answer::created(api.database().user_create(&house.access, new).await?.into()))
+    Ok(Answer::created(once.created().user_create(&house.access, new).await?.into()))
 }
 
 /// List users

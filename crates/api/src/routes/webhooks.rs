@@ -5,6 +5,7 @@
 
 use crate::auth::{Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result};
+use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::problem::{FieldError, Problem};
 use crate::routes::tenants::EventType;
@@ -115,7 +116,7 @@ pub struct DeliveryShape {
 pub struct TestedWebhook {
     /// The `webhook.test` event that is on its way.
     #[schema(value_type = String)]
-    event: EventId,
+    pub event: EventId,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -129,7 +130,7 @@ pub struct ReplayWebhook {
 #[derive(Serialize, ToSchema)]
 pub struct ReplayedWebhook {
     /// Calls that are due again.
-    replayed: u64,
+    pub replayed: u64,
 }
 
 /// Create a webhook
@@ -139,14 +140,15 @@ pub struct ReplayedWebhook {
     request_body = CreateWebhook, responses((status = 201, body = CreatedWebhook, description = "with its secret")))]
 pub async fn create(
     State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Body(body): Body<CreateWebhook>,
 ) -> Result<Answer<CreatedWebhook>> {
     target_error(&api, "/url", &body.url)
         .map_or(Ok(()), |error| Err(Problem::invalid_fields(vec![error])))?;
     let new = EndpointNew { url: body.url, kinds: body.types };
-    let (row, secret) = api.database().endpoint_create(&scope.access, scope.tenant, &new).await?;
-    Ok(Answer::created(CreatedWebhook { webhook: row.into(), secret: secret.to_string() }))
+    let (row, secret) = once.created().endpoint_create(&scope.access, scope.tenant, &new).await?;
+    Ok(Answer::created(CreatedWebhook::new(row, &secret)))
 }
 
 /// List webhooks
@@ -212,12 +214,12 @@ pub async fn delete(
     operation_id = "webhook_secret_rotate",
     responses((status = 200, body = CreatedWebhook, description = "with its new secret")))]
 pub async fn rotate(
-    State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Named(webhook): Named<EndpointId>,
 ) -> Result<Answer<CreatedWebhook>> {
-    let (row, secret) = api.database().endpoint_rotate(&scope.access, scope.tenant, webhook).await?;
-    Ok(Answer::ok(CreatedWebhook { webhook: row.into(), secret: secret.to_string() }))
+    let (row, secret) = once.ok().endpoint_rotate(&scope.access, scope.tenant, webhook).await?;
+    Ok(Answer::ok(CreatedWebhook::new(row, &secret)))
 }
 
 /// Send a test event
@@ -226,11 +228,11 @@ pub async fn rotate(
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/webhooks/{webhook}/test", tag = "webhooks", operation_id = "webhook_test",
     responses((status = 202, body = TestedWebhook, description = "on its way")))]
 pub async fn test(
-    State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Named(webhook): Named<EndpointId>,
 ) -> Result<Answer<TestedWebhook>> {
-    let event = api.database().webhook_test(&scope.access, scope.tenant, webhook).await?;
+    let event = once.accepted().webhook_test(&scope.access, scope.tenant, webhook).await?;
     Ok(Answer::accepted(TestedWebhook { event }))
 }
 
@@ -260,12 +262,13 @@ pub async fn deliveries(
     responses((status = 202, body = ReplayedWebhook, description = "due again")))]
 pub async fn replay(
     State(api): State<Api>,
+    once: Once,
     scope: Within<Manage>,
     Named(webhook): Named<EndpointId>,
     Body(body): Body<ReplayWebhook>,
 ) -> Result<Answer<ReplayedWebhook>> {
     api.database().endpoint_fetch(&scope.access, scope.tenant, webhook).await?;
-    let replayed = api.database().webhook_replay(&scope.access, scope.tenant, webhook, body.since).await?;
+    let replayed = once.accepted().webhook_replay(&scope.access, scope.tenant, webhook, body.since).await?;
     Ok(Answer::accepted(ReplayedWebhook { replayed }))
 }
 
@@ -304,6 +307,12 @@ impl From<WebhookDeliveryRow> for DeliveryShape {
             last_ms,
             created_at,
         }
+    }
+}
+
+impl CreatedWebhook {
+    pub fn new(row: EndpointRow, secret: &str) -> CreatedWebhook {
+        CreatedWebhook { webhook: row.into(), secret: secret.to_owned() }
     }
 }
 

@@ -193,3 +193,54 @@ async fn a_call_that_failed_for_reasons_of_ours_may_be_repeated_at_once() {
     assert_eq!((row.get::<_, Option<i16>>(0), row.get::<_, bool>(1)), (None, true));
     assert_eq!(call(&house, &client, &one()).await.problem(503), "try_again_later");
 }
+
+async fn allow(house: &House, client: &Client, per_day: u64) {
+    let operator = house.operator().await;
+    let quota = Some(json!({ "per_day": per_day }));
+    house.call("PUT", &client.path("/quotas"), &operator, quota).await.expect(200);
+}
+
+/// Of three entries the last was refused because the day's quota was used up.
+async fn two_of_three(house: &House, client: &Client) -> Reply {
+    allow(house, client, 2).await;
+    let first = call(house, client, &three()).await;
+    let answer = first.expect(202);
+    assert_eq!((answer["ids"].as_array().unwrap().len(), &answer["refused"][0]["index"]), (2, &json!(2)));
+    assert_eq!(answer["refused"][0]["code"], "quota_exhausted");
+    first
+}
+
+#[tokio::test]
+async fn what_a_batch_refused_for_now_stays_refused_for_its_key_and_is_taken_under_another() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let first = two_of_three(&house, &client).await;
+    allow(&house, &client, 100).await;
+    let again = call(&house, &client, &three()).await;
+    assert_eq!((again.status, &again.bytes), (first.status, &first.bytes));
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(accepted(&house).await.len(), 2);
+    let mut rest = three();
+    rest["recipients"] = json!([rest["recipients"][2]]);
+    let key = [("idempotency-key", "k, the rest")];
+    house.call_with("POST", "/v1/tenants/self/messages", &client.key, Some(rest), &key).await.expect(202);
+    let all = accepted(&house).await;
+    assert_eq!(all.len(), 3);
+    assert_eq!(all[2].recipients[0].forward_path.to_string(), "r2@example.org");
+}
+
+#[tokio::test]
+async fn of_a_batch_that_nobody_heard_of_what_was_refused_is_offered_again_and_nothing_else() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let first = two_of_three(&house, &client).await.expect(202);
+    for accepted in accepted(&house).await {
+        tell(&house, &client, &accepted).await;
+    }
+    allow(&house, &client, 3).await;
+    forget_the_answer(&house).await;
+    let again = call(&house, &client, &three()).await.expect(202);
+    assert_eq!(again["ids"].as_array().unwrap()[..2], first["ids"].as_array().unwrap()[..]);
+    assert_eq!(again["ids"].as_array().unwrap().len(), 3);
+    assert_eq!(accepted(&house).await.len(), 3);
+}

@@ -15,6 +15,7 @@ mod forgeries;
 mod harness;
 mod idempotency;
 mod isolation;
+mod kept;
 mod keys;
 mod levels;
 mod matrix;

@@ -1,7 +1,7 @@
 //! Onboarding and the life of a tenant.
 
-use crate::harness::House;
-use serde_json::json;
+use crate::harness::{House, Reply};
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn every_wrong_field_of_an_onboarding_is_told_at_once_and_nothing_is_made() {
@@ -195,4 +195,34 @@ async fn pages_of_tenants_join_without_gap() {
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(name) && !detail.contains("deserialize"), "{detail}");
     }
+}
+
+#[tokio::test]
+async fn quotas_that_somebody_else_has_changed_are_not_put_back() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let path = client.path("/quotas");
+    let put = |body: Value, tag: String| {
+        let (house, path, operator) = (&house, path.clone(), operator.clone());
+        async move { house.call_with("PUT", &path, &operator, Some(body), &[("if-match", &tag)]).await }
+    };
+    let tag = |reply: &Reply| reply.headers["etag"].to_str().unwrap().to_owned();
+    let seen = house.call("GET", &path, &operator, None).await;
+    let seen = tag(&seen);
+    let first = put(json!({"per_day": 5}), seen.clone()).await;
+    assert_eq!(first.expect(200)["per_day"], 5);
+    let late = put(json!({"per_day": 9}), seen.clone()).await;
+    assert_eq!(late.problem(412), "precondition_failed");
+    assert!(late.said()["detail"].as_str().unwrap().contains("changed by somebody else"));
+    for wrong in ["\"\"", "x", &format!("W/{}", tag(&first))] {
+        assert_eq!(put(json!({"per_day": 9}), wrong.to_owned()).await.problem(412), "precondition_failed");
+    }
+    let now = house.call("GET", &path, &operator, None).await;
+    assert_eq!((tag(&now), &now.expect(200)["per_day"]), (tag(&first), &json!(5)));
+    for right in [format!("{seen}, {}", tag(&now)), "*".to_owned()] {
+        put(json!({"per_day": 5}), right).await.expect(200);
+    }
+    // Whoever does not ask is not asked.
+    house.call("PUT", &path, &operator, Some(json!({"per_day": 7}))).await.expect(200);
 }

@@ -13,6 +13,7 @@ mod fixture;
 mod follower;
 mod idempotency;
 mod isolation;
+mod kept;
 mod migrate;
 mod onboard;
 mod patience;

@@ -2,7 +2,7 @@
 
 use crate::fixture::*;
 use crate::projection::message;
-use database::{Batch, Config, Database, Fault, MessageFilter, Onboarded, PageRequest};
+use database::{Batch, Config, CredentialNew, Database, Fault, MessageFilter, Onboarded, PageRequest};
 use mail::{Clock, Random};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,30 @@ async fn a_caller_that_meets_a_lock_is_told_in_time_and_the_connection_is_good_a
     holder.batch_execute("COMMIT").await.unwrap();
     working.await.unwrap().unwrap();
     assert_eq!(read(&callers, &one).await.unwrap(), 1);
+}
+
+/// The first statement of the change takes half of the caller's time, the second would take for ever.
+#[tokio::test]
+async fn a_later_statement_has_what_the_ones_before_have_left() {
+    let (test, one) = with_tenant().await;
+    let database = connect(&test, 2, 3_000).await;
+    let admin = test.admin().await;
+    let sql = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM pg_sleep(TG_ARGV[0]::float); RETURN NEW; END $$;
+               CREATE TRIGGER slow BEFORE INSERT ON credentials FOR EACH ROW EXECUTE FUNCTION slow(1.5);
+               CREATE TRIGGER slow BEFORE UPDATE ON registry FOR EACH ROW EXECUTE FUNCTION slow(30);";
+    admin.batch_execute(sql).await.unwrap();
+    let (callers, tenant) = (database.for_callers(), one.tenant.id);
+    let new = CredentialNew::named(name("slow"));
+    let access = admin_of(tenant);
+    let making = callers.credential_create(&access, tenant, &new);
+    let fault = tokio::time::timeout(GENEROUS, making).await.unwrap().unwrap_err();
+    // Told by PostgreSQL: nothing of it goes on there when the caller has gone.
+    assert!(fault.is_passing() && fault.is_too_slow(), "{fault:?}");
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'";
+    assert_eq!(admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
+    assert_eq!(read(&callers, &one).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn an_update_changes_what_is_named_and_nothing_else() {
     let test = TestDatabase::new().await;
     let plan = Plan { per_day: Some(5), weight: 7, ..Plan::default() };
     let tenant = test.database.tenant_create(&house(), &TenantNew { name: name("One"), plan }).await.unwrap();
-    let change = TenantChange { name: Some(name("Uno")), plan: None };
+    let change = TenantChange { name: Some(name("Uno")), ..TenantChange::default() };
     let changed = test.database.tenant_update(&house(), tenant.id, &change).await.unwrap();
     assert_eq!((changed.name.as_str(), &changed.plan), ("Uno", &tenant.plan));
     assert_eq!(test.database.tenant_fetch(&house(), tenant.id).await.unwrap(), changed);
@@ -90,4 +90,25 @@ async fn pages_follow_each_other_without_gap_or_repeat_while_rows_are_added() {
     }
     made.reverse();
     assert_eq!(seen, made);
+}
+
+#[tokio::test]
+async fn a_plan_is_changed_only_if_it_is_what_was_seen() {
+    let (test, one) = with_tenant().await;
+    let plan = |per_day| Plan { per_day: Some(per_day), ..Plan::default() };
+    let change = |before: &Plan, after: Plan| {
+        let (database, before, tenant) = (test.database.clone(), before.clone(), one.tenant.id);
+        async move {
+            let change =
+                TenantChange { plan: Some(after), plan_before: Some(before), ..TenantChange::default() };
+            database.tenant_update(&house(), tenant, &change).await.map(|tenant| tenant.plan)
+        }
+    };
+    let seen = &one.tenant.plan;
+    // Both have seen the same: one of them is first.
+    let (a, b) = tokio::join!(change(seen, plan(1)), change(seen, plan(2)));
+    let refused = [&a, &b].into_iter().filter(|done| matches!(done, Err(Fault::Changed { .. }))).count();
+    assert_eq!((refused, a.is_ok() || b.is_ok()), (1, true), "{a:?} {b:?}");
+    let now = a.or(b).unwrap();
+    assert_eq!(change(&now, plan(3)).await.unwrap(), plan(3));
 }

@@ -40,7 +40,7 @@ pub fn plan(domain: &Domain, mut records: Vec<Record>, own: &[String]) -> Result
         return Err(Unresolved::NullMx);
     }
     // An address where a name belongs is not looked up, and never connected to.
-    records.retain(|record| !record.host.is_empty() && record.host.parse::<IpAddr>().is_err());
+    records.retain(|record| is_host_name(&record.host) && record.host.parse::<IpAddr>().is_err());
     records.sort_by(|a, b| (a.preference, &a.host).cmp(&(b.preference, &b.host)));
     records.dedup_by(|a, b| a.host == b.host);
     let site = site_name(records.iter().map(|record| record.host.as_str()));
@@ -54,6 +54,13 @@ pub fn plan(domain: &Domain, mut records: Vec<Record>, own: &[String]) -> Result
     }
     records.truncate(EXCHANGERS_MAX);
     if records.is_empty() { Err(Unresolved::NoAddress) } else { Ok(Plan { site, hosts: records }) }
+}
+
+/// Letters, digits, hyphens and the underscores that exist: a label of DNS may hold anything, and one with a comma would
+/// let a domain take the name of another's site.
+fn is_host_name(host: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    host.len() <= 253 && host.split('.').all(|label| !label.is_empty() && label.bytes().all(legal))
 }
 
 /// The canonical text of a set of hosts: sorted, so that two domains with one set share a site.
@@ -90,6 +97,19 @@ mod tests {
     fn an_address_in_place_of_a_name_is_not_followed() {
         let found = plan(&domain(), records(&[(0, "192.0.2.1"), (0, "2001:db8::1")]), &[]);
         assert_eq!(found, Err(Unresolved::NoAddress));
+    }
+
+    #[test]
+    fn a_host_that_is_no_name_is_not_looked_up_and_names_no_site() {
+        let bank =
+            plan(&domain(), records(&[(10, "mx1.bank.example"), (20, "mx2.bank.example")]), &[]).unwrap();
+        let thief = "mx1.bank.example,mx2.bank.example";
+        assert_eq!(site_name([thief].into_iter()), bank.site);
+        for host in [thief, "a b.example", "a\\.b.example", "a\\000b.example", "a..example", "ü.example"] {
+            assert_eq!(plan(&domain(), records(&[(10, host)]), &[]), Err(Unresolved::NoAddress), "{host}");
+        }
+        let beside = plan(&domain(), records(&[(10, thief), (20, "_mx-1.a.example")]), &[]).unwrap();
+        assert_eq!(beside.hosts, records(&[(20, "_mx-1.a.example")]));
     }
 
     #[test]

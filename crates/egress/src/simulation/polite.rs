@@ -42,7 +42,12 @@ fn a_site_that_takes_two_connections_and_three_messages_over_each_is_given_that(
     let model = Model { connections_max: 2, messages_max: 3, ..Model::default() };
     world.models.insert("mx.some.example".to_owned(), model);
     world.accept(0, "some.example", 600);
+    world.run(SECOND);
+    let left = world.lines.len();
+    world.most_lines.clear();
     world.run(9 * MINUTE);
+    // Once it has said so, never more than two are open.
+    assert_eq!((left, world.most_lines["mx.some.example"]), (2, 2));
     assert_eq!(world.delivered(), 600);
     // The first five connections found out about two, and each of those learned three, without an attempt.
     assert_eq!(world.deferred().len(), 3);
@@ -147,6 +152,7 @@ fn what_was_deferred_together_comes_back_spread() {
         .collect();
     assert_eq!(due.len(), 50_000, "all were refused once");
     let worst = *World::per_span(&due, Duration::ZERO, SECOND).iter().max().unwrap();
+    println!("{worst} of {} are due in the same second at worst", due.len());
     assert!(worst * 20 <= due.len(), "{worst} of {} in one second", due.len());
     world.models.insert("mx.some.example".to_owned(), Model { deferred: 0, ..model });
     world.run(HOUR);

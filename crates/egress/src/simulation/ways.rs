@@ -149,3 +149,18 @@ fn mail_with_requiretls_is_not_given_to_a_host_that_only_the_dns_vouches_for() {
     assert!(world.carried.iter().all(|(message, _)| *message != demanding), "it was sent all the same");
     world.check(2);
 }
+
+#[test]
+fn the_wait_for_the_first_attempt_is_counted_from_the_acceptance_and_not_from_when_the_dispatcher_heard_of_it()
+ {
+    let mut world = World::new(31, |_| {});
+    world.dispatcher.handle_recovery_end();
+    let message = world.message(0, "some.example", 1, |_| {});
+    world.run(Duration::from_millis(700));
+    let now = world.now();
+    world.dispatcher.handle_accepted(0, &message, now);
+    world.run(Duration::from_secs(2));
+    let (_, settled) = world.settled().next().unwrap();
+    assert!((700..1_000).contains(&settled.queued_ms), "{}", settled.queued_ms);
+    world.check(1);
+}

@@ -1,8 +1,9 @@
-//! A disk whose syncs wait as long as the test wants.
+//! A disk whose syncs wait as long as the test wants, and which gives nothing to read while there is no memory for it.
 
 use spool::{Disk, DiskFile, RealDisk};
 use std::io::{self, IoSlice};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 #[derive(Clone, Default)]
@@ -11,12 +12,18 @@ pub struct SlowDisk(Arc<Valve>);
 #[derive(Default)]
 struct Valve {
     shut: Mutex<bool>,
+    starved: AtomicBool,
     moved: Condvar,
 }
 
 impl SlowDisk {
     pub fn hold_syncs(&self) {
         *self.0.shut.lock().unwrap() = true;
+    }
+
+    /// Every read ends with ENOMEM, or none does any more.
+    pub fn starve_reads(&self, starved: bool) {
+        self.0.starved.store(starved, Ordering::SeqCst);
     }
 
     pub fn release_syncs(&self) {
@@ -71,6 +78,9 @@ impl DiskFile for SlowFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if self.1.starved.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        }
         self.0.read_at(buffer, offset)
     }
 

@@ -5,25 +5,25 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod disk;
+pub mod metrics;
+mod registry;
 pub mod site;
 
+use ::registry::{Generation, Snapshot, TenantStatus};
 use bytes::Bytes;
 use disk::SlowDisk;
 use egress::resolve::TableResolver;
 use egress::{Config, EgressHandle, EgressParts};
 use mail::classify::Profiles;
 use mail::{
-    BodyKind, Clock, Domain, DomainId, ForwardPath, Instant, MessageId, PoolId, Random, ReversePath,
-    SourceId, SourceName, StreamId, TenantId, Timestamp,
-};
-use registry::{
-    DisplayName, EgressPool, EgressSource, Generation, Plan, PoolMember, SecretKey, Slug, Snapshot,
-    SnapshotBuilder, SourceState, Stream, StreamKind, Tenant, TenantStatus,
+    BodyKind, Clock, DomainId, ForwardPath, Instant, MessageId, PoolId, Random, ReversePath, SourceId,
+    StreamId, TenantId, Timestamp,
 };
 use spool::{Accepted, Attempted, Follower, RecipientRecord, Record, Settled, Spool};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -47,10 +47,11 @@ pub struct House {
     running: Running,
     pub clock: Arc<TestClock>,
     pub tenant: TenantId,
-    pub snapshot: Arc<Mutex<Arc<Snapshot>>>,
+    registry: Arc<Registry>,
     stream: StreamId,
     pool: PoolId,
     config: Config,
+    spool: spool::Config,
     profiles: Arc<Profiles>,
     random: Random,
     directory: tempfile::TempDir,
@@ -82,6 +83,20 @@ impl House {
     }
 
     pub async fn with_profiles(port: u16, profiles: Profiles, change: impl FnOnce(&mut Config)) -> House {
+        House::with_all(port, profiles, change, spool::Config::default()).await
+    }
+
+    /// With another journal than usual; what a test may not choose of it is overwritten.
+    pub async fn with_spool(port: u16, spool: spool::Config, change: impl FnOnce(&mut Config)) -> House {
+        House::with_all(port, Profiles::shipped(), change, spool).await
+    }
+
+    async fn with_all(
+        port: u16,
+        profiles: Profiles,
+        change: impl FnOnce(&mut Config),
+        spool: spool::Config,
+    ) -> House {
         let mut config = Config {
             smtp_port: port,
             lab_loopback_only: true,
@@ -99,21 +114,23 @@ impl House {
         let tenant = TenantId::mint(now, &mut random);
         let (stream, pool) = (StreamId::mint(now, &mut random), PoolId::mint(now, &mut random));
         let source = SourceId::mint(now, &mut random);
-        let registry = registry(tenant, stream, pool, (source, site::address(1)), TenantStatus::Active);
-        let snapshot = Arc::new(Mutex::new(Arc::new(registry)));
+        let registry =
+            registry::registry(tenant, stream, pool, (source, site::address(1)), TenantStatus::Active);
+        let registry = Arc::new(Registry::new(registry));
         let (directory, profiles) = (tempfile::tempdir().unwrap(), Arc::new(profiles));
         let (resolver, disk) = (Arc::new(TableResolver::new()), SlowDisk::default());
         let around = (&resolver, &profiles, &disk);
-        let running = start(&config, &directory, &clock, &snapshot, around, random.fork());
+        let running = start((&config, &spool), &directory, &clock, &registry, around, random.fork());
         House {
             resolver,
             running,
             clock,
             tenant,
-            snapshot,
+            registry,
             stream,
             pool,
             config,
+            spool,
             profiles,
             random,
             directory,
@@ -126,7 +143,8 @@ impl House {
         self.running.stop().await;
         let random = self.random.fork();
         let around = (&self.resolver, &self.profiles, &self.disk);
-        self.running = start(&self.config, &self.directory, &self.clock, &self.snapshot, around, random);
+        self.running =
+            start((&self.config, &self.spool), &self.directory, &self.clock, &self.registry, around, random);
         self
     }
 
@@ -137,7 +155,8 @@ impl House {
         self.running.spool.shutdown().await.unwrap();
         let random = self.random.fork();
         let around = (&self.resolver, &self.profiles, &self.disk);
-        self.running = start(&self.config, &self.directory, &self.clock, &self.snapshot, around, random);
+        self.running =
+            start((&self.config, &self.spool), &self.directory, &self.clock, &self.registry, around, random);
         self
     }
 
@@ -148,23 +167,23 @@ impl House {
     /// Changes the status of the one tenant, as the registry's follower would.
     pub fn set_status(&self, status: TenantStatus) {
         let source = self.source();
-        self.set_registry(registry(self.tenant, self.stream, self.pool, source, status));
+        self.set_registry(registry::registry(self.tenant, self.stream, self.pool, source, status));
     }
 
     /// Mail leaves from this address from now on.
     pub fn set_source(&self, address: IpAddr) {
         let (source, active) = ((self.source().0, address), TenantStatus::Active);
-        self.set_registry(registry(self.tenant, self.stream, self.pool, source, active));
+        self.set_registry(registry::registry(self.tenant, self.stream, self.pool, source, active));
     }
 
     fn source(&self) -> (SourceId, IpAddr) {
-        let snapshot = self.snapshot.lock().unwrap();
+        let snapshot = self.registry.now();
         let source = snapshot.sources().next().unwrap();
         (source.id, source.address)
     }
 
     fn set_registry(&self, registry: Snapshot) {
-        *self.snapshot.lock().unwrap() = Arc::new(registry);
+        self.registry.change(registry);
     }
 
     pub fn clock_now(&self) -> Timestamp {
@@ -275,10 +294,10 @@ impl Running {
 }
 
 fn start(
-    config: &Config,
+    (config, spool_config): (&Config, &spool::Config),
     directory: &tempfile::TempDir,
     clock: &Arc<TestClock>,
-    snapshot: &Arc<Mutex<Arc<Snapshot>>>,
+    registry: &Arc<Registry>,
     (resolver, profiles, disk): (&Arc<TableResolver>, &Arc<Profiles>, &SlowDisk),
     random: Random,
 ) -> Running {
@@ -286,16 +305,17 @@ fn start(
         directory: directory.path().join("spool"),
         reserve_octets: 0,
         readers: vec![],
-        ..spool::Config::default()
+        ..spool_config.clone()
     };
     let (spool, recovery) = open_spool(spool_config, disk, clock);
     let shutdown = CancellationToken::new();
-    let shared = Arc::clone(snapshot);
+    let (shared, changed) = (Arc::clone(registry), registry.changed.subscribe());
     let follower = spool.follow(recovery.end);
     let parts = EgressParts {
         config: config.clone(),
         profiles: Arc::clone(profiles),
-        snapshot: Arc::new(move || Arc::clone(&shared.lock().unwrap())),
+        snapshot: Arc::new(move || shared.now()),
+        changed,
         unsettled: recovery.unsettled,
         follower: spool.follow(recovery.end),
         outcomes: spool.outcomes(),
@@ -308,6 +328,27 @@ fn start(
     Running { spool, follower, handle, task, shutdown }
 }
 
+/// The registry of the node, and the word that it is another one.
+struct Registry {
+    now: Mutex<Arc<Snapshot>>,
+    changed: watch::Sender<Generation>,
+}
+
+impl Registry {
+    fn new(snapshot: Snapshot) -> Registry {
+        Registry { now: Mutex::new(Arc::new(snapshot)), changed: watch::Sender::new(Generation(0)) }
+    }
+
+    fn now(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.now.lock().unwrap())
+    }
+
+    fn change(&self, snapshot: Snapshot) {
+        *self.now.lock().unwrap() = Arc::new(snapshot);
+        self.changed.send_modify(|generation| generation.0 += 1);
+    }
+}
+
 /// The lock of the one before goes with its last handle, which a session may have held a moment ago.
 fn open_spool(config: spool::Config, disk: &SlowDisk, clock: &Arc<TestClock>) -> (Spool, spool::Recovery) {
     loop {
@@ -316,51 +357,4 @@ fn open_spool(config: spool::Config, disk: &SlowDisk, clock: &Arc<TestClock>) ->
             opened => return opened.unwrap(),
         }
     }
-}
-
-/// One tenant, one pool, one source.
-fn registry(
-    tenant: TenantId,
-    stream: StreamId,
-    pool: PoolId,
-    (source, address): (SourceId, IpAddr),
-    status: TenantStatus,
-) -> Snapshot {
-    let now = Timestamp::from_millis(START);
-    let name = Slug::parse("main").unwrap();
-    SnapshotBuilder::new(Generation(1), now, Arc::new(SecretKey::new(&[7; 32])))
-        .tenant(Tenant {
-            id: tenant,
-            name: DisplayName::parse("Client").unwrap(),
-            status,
-            status_reason: None,
-            plan: Plan::default(),
-            created_at: now,
-            updated_at: now,
-        })
-        .stream(Stream {
-            id: stream,
-            tenant,
-            name: name.clone(),
-            kind: StreamKind::Transactional,
-            pool,
-            overflow_pool: None,
-            expires_after: Duration::from_secs(3600),
-            created_at: now,
-        })
-        .source(EgressSource {
-            id: source,
-            name: SourceName::new("out-1"),
-            address,
-            ehlo: Domain::parse("out-1.house.example").unwrap(),
-            state: SourceState::Active,
-        })
-        .pool(EgressPool {
-            id: pool,
-            name,
-            tenant: None,
-            members: vec![PoolMember { source, weight: 1 }],
-            platform: None,
-        })
-        .build()
 }

@@ -5,6 +5,7 @@ use smtp::server::{Action, Answer, Role, ServerConfig, Session, TlsMode, Transac
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -142,7 +143,16 @@ fn arrival(transaction: &Transaction, encrypted: bool, peer: IpAddr) -> Arrival 
 
 /// A certificate for a host, as the host needs it and as PEM for those who are to trust it.
 pub fn certificate(host: &str) -> (TlsAcceptor, String) {
-    let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
+    certificate_until(host, 4096)
+}
+
+/// One that is good up to the beginning of that year.
+pub fn certificate_until(host: &str, year: i32) -> (TlsAcceptor, String) {
+    let mut parameters = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap();
+    parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let cert = parameters.self_signed(&signing_key).unwrap();
+    let made = rcgen::CertifiedKey { cert, signing_key };
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -159,12 +169,18 @@ pub enum Say {
     Line(&'static str),
     Owned(String),
     Octets(&'static [u8]),
+    /// An octet every now and then, and no end of line.
+    Drip(&'static str),
+    /// After so many milliseconds.
+    Late(u64, &'static str),
     /// Closes without a word.
     Close,
     /// Closes its half, and goes on reading.
     HalfClose,
     /// Says this, reads nothing more and leaves the connection open.
     Deaf(&'static str),
+    /// Says this and reads on, a little now and then.
+    Sip(&'static str),
     /// Says this and closes.
     Last(&'static str),
     /// Says nothing any more, and leaves the connection open.
@@ -208,6 +224,19 @@ async fn follow_script(stream: TcpStream, number: u32, site: Site, script: fn(u3
                     line = String::from_utf8_lossy(&raw).into_owned();
                     continue;
                 }
+                Say::Drip(text) => {
+                    for octet in text.bytes() {
+                        if stream.write_all(&[octet]).await.is_err() {
+                            return;
+                        }
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    return std::future::pending().await;
+                }
+                Say::Late(time, text) => {
+                    tokio::time::sleep(Duration::from_millis(time)).await;
+                    text.to_owned()
+                }
                 Say::HalfClose => {
                     let _ = stream.shutdown().await;
                     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
@@ -216,6 +245,14 @@ async fn follow_script(stream: TcpStream, number: u32, site: Site, script: fn(u3
                 Say::Deaf(text) => {
                     let _ = stream.write_all(format!("{text}\r\n").as_bytes()).await;
                     return std::future::pending().await;
+                }
+                Say::Sip(text) => {
+                    let _ = stream.write_all(format!("{text}\r\n").as_bytes()).await;
+                    let mut little = vec![0; 64 * 1024];
+                    while matches!(stream.read(&mut little).await, Ok(1..)) {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    return;
                 }
                 Say::Close => return,
                 Say::Silence => return std::future::pending().await,

@@ -14,6 +14,7 @@ use mail::{
 use registry::{Access, DisplayName, Plan, Slug};
 use spool::{Accepted, Attempted, OutcomeRecord, RealDisk, RecipientRecord, Settled, Settlement, Spool};
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use testkit::TestDatabase;
@@ -27,7 +28,7 @@ pub struct House {
     pub spool: Spool,
     pub snapshot: Arc<SnapshotHandle>,
     random: Mutex<Random>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// Events that run; `stop` ends them and waits.
@@ -54,15 +55,15 @@ impl House {
         let tenant = test.database.tenant_onboard(&ACCESS, &onboarding, &defaults).await.unwrap();
         let (snapshot, _following) = Follower::start(test.database.clone(), &test.config).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let spool = open_spool(&test, directory.path());
+        let spool = open_spool(&test, directory.path(), 64 << 20);
         let random = Mutex::new(Random::from_number(11));
-        House { test, tenant, spool, snapshot, random, _directory: directory }
+        House { test, tenant, spool, snapshot, random, directory }
     }
 
     /// The same house after its disk was lost: an empty journal.
     pub fn with_new_journal(mut self) -> House {
-        self._directory = tempfile::tempdir().unwrap();
-        self.spool = open_spool(&self.test, self._directory.path());
+        self.directory = tempfile::tempdir().unwrap();
+        self.spool = open_spool(&self.test, self.directory.path(), 64 << 20);
         self
     }
 
@@ -73,8 +74,21 @@ impl House {
     /// The same house after the journal was closed and opened again.
     pub async fn reopened(mut self) -> House {
         self.spool.shutdown().await.unwrap();
-        self.spool = open_spool(&self.test, self._directory.path());
+        self.spool = open_spool(&self.test, self.directory.path(), 64 << 20);
         self
+    }
+
+    /// The same with segments of a few messages each; all that waits is known then.
+    pub async fn with_small_segments(mut self) -> House {
+        self.spool.shutdown().await.unwrap();
+        self.spool = open_spool(&self.test, self.directory.path(), 4_096);
+        eventually(|| async { self.spool.status().loading.is_none().then_some(()) }).await;
+        self
+    }
+
+    /// The file of a segment of the journal.
+    pub fn segment(&self, number: u32) -> PathBuf {
+        self.directory.path().join("spool").join(format!("{number:08x}.seg"))
     }
 
     /// With another way to the same tables.
@@ -235,9 +249,10 @@ impl Running {
     }
 }
 
-fn open_spool(test: &TestDatabase, directory: &std::path::Path) -> Spool {
+fn open_spool(test: &TestDatabase, directory: &Path, segment_octets_max: u32) -> Spool {
+    let directory = directory.join("spool");
     let config =
-        spool::Config { directory: directory.join("spool"), reserve_octets: 0, ..spool::Config::default() };
+        spool::Config { directory, reserve_octets: 0, segment_octets_max, ..spool::Config::default() };
     let clock = Arc::clone(&test.clock) as Arc<dyn Clock>;
     Spool::open(config, Arc::new(RealDisk), clock).unwrap().0
 }

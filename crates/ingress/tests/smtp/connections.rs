@@ -72,6 +72,42 @@ async fn octets_under_way_have_a_share_too() {
     assert!(told.starts_with("250"), "{told}");
 }
 
+/// S7: of many large messages at once those that are let in come to their end.
+#[tokio::test]
+async fn a_declared_size_is_kept_free_and_what_does_not_fit_is_refused_before_it_begins() {
+    let world = World::with(|plan| plan.config.limits.octets_in_flight_max = 100_000).await;
+    let large = format!("{}{}", message("a@client.example"), "0123456789abcdef\r\n".repeat(1_600));
+    let declared = format!("MAIL FROM:<a@client.example> SIZE={}", large.len());
+    let (mut first, mut second) = (world.log_in().await, world.log_in().await);
+    first.expect(&declared, "250").await;
+    let told = second.expect(&declared, "452 4.3.1").await;
+    assert!(told.contains("your account") && told.contains("retry in"), "{told}");
+    // Without a word about its size it takes what is there, and does not push out the one that was sure of its room.
+    let undeclared = second.submit("a@client.example", &["b@example.org"], &large).await;
+    assert!(undeclared.starts_with("451 4.3.0"), "{undeclared}");
+    first.expect("RCPT TO:<b@example.org>", "250").await;
+    first.expect("DATA", "354").await;
+    first.send(format!("{large}.\r\n").as_bytes()).await;
+    let told = first.reply().await;
+    assert!(told.starts_with("250"), "{told}");
+    // Its room is free again, and so is that of a transaction that came to nothing.
+    for _ in 0..3 {
+        first.expect(&declared, "250").await;
+        first.expect("RSET", "250").await;
+    }
+    let mut third = world.log_in().await;
+    third.expect(&declared, "250").await;
+    third.expect("RCPT TO:<b@example.org>", "250").await;
+    // A chunk announces itself.
+    let mut fourth = world.log_in().await;
+    fourth.expect("MAIL FROM:<a@client.example>", "250").await;
+    fourth.expect("RCPT TO:<b@example.org>", "250").await;
+    fourth.expect(&format!("BDAT {} LAST", large.len()), "451 4.3.0").await;
+    third.send(format!("BDAT {} LAST\r\n{large}", large.len()).as_bytes()).await;
+    let told = third.reply().await;
+    assert!(told.starts_with("250"), "{told}");
+}
+
 #[tokio::test]
 async fn one_address_has_a_limit_for_who_has_not_logged_in() {
     let world = World::with(|plan| plan.config.limits.connections_per_address_max = 2).await;

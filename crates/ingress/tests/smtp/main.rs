@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod acceptance;
+mod attacks;
+mod attacks_on_tls;
 mod connections;
 mod disk;
 mod drain;

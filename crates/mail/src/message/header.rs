@@ -72,8 +72,8 @@ pub struct HeaderSection<'a> {
     body_offset: usize,
 }
 
-/// Fields that RFC 5322 §3.6 allows once.
-const SINGLE_FIELDS: [&str; 11] = [
+/// Fields that RFC 5322 §3.6 allows once, and those of RFC 2045 that say how the whole body is to be read.
+const SINGLE_FIELDS: [&str; 13] = [
     "from",
     "sender",
     "reply-to",
@@ -85,6 +85,8 @@ const SINGLE_FIELDS: [&str; 11] = [
     "references",
     "subject",
     "date",
+    "content-type",
+    "content-transfer-encoding",
 ];
 /// Characters of a decoded subject that are kept for display.
 pub const SUBJECT_CHARS_MAX: usize = 256;
@@ -173,7 +175,7 @@ impl<'a> HeaderSection<'a> {
         Ok(mailbox_list::parse(&field.unfolded())?)
     }
 
-    /// A field that RFC 5322 §3.6 allows once and that is there twice: receivers disagree about which one counts.
+    /// A field that may be there once and is there twice: receivers disagree about which one counts.
     pub fn repeated_field(&self) -> Option<&'static str> {
         SINGLE_FIELDS.into_iter().find(|name| self.all(name).nth(1).is_some())
     }

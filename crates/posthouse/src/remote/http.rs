@@ -8,7 +8,7 @@ use crate::remote::call::{Call, Kind, Step, escape, find};
 use crate::remote::problem;
 use anyhow::Context;
 use mail::Random;
-use reqwest::header::{HeaderMap, RETRY_AFTER, SET_COOKIE};
+use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_MATCH, RETRY_AFTER, SET_COOKIE};
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -59,9 +59,12 @@ impl Door {
 
     /// The answer to a call, with names looked up.
     pub async fn answer(&mut self, call: &Call) -> anyhow::Result<Value> {
-        let (path, mut body) = (self.path(&call.path).await?, call.body.clone());
+        let (path, mut body, mut seen) = (self.path(&call.path).await?, call.body.clone(), None);
         if let Some(changes) = &call.changes {
-            let mut whole = self.send(Method::GET, &path, &[], None).await?;
+            let Answer { headers, body: mut whole } =
+                self.exchange(Method::GET, &path, (&[], None, None)).await?;
+            // What somebody else has changed meanwhile is not put back to what it was.
+            seen = headers.get(ETAG).cloned();
             for (name, value) in changes.as_object().into_iter().flatten() {
                 whole[name] = value.clone();
             }
@@ -76,7 +79,8 @@ impl Door {
                 *place = json!(id);
             }
         }
-        self.send(call.method.clone(), &path, &call.query, body.as_ref()).await
+        let said = (call.query.as_slice(), body.as_ref(), seen.as_ref());
+        Ok(self.exchange(call.method.clone(), &path, said).await?.body)
     }
 
     /// The rows of a list, page by page until there are enough.
@@ -97,7 +101,7 @@ impl Door {
             let mut query = query.to_vec();
             query.push(("limit", left.clamp(1, PAGE_ROWS).to_string()));
             query.extend(cursor.as_str().map(|cursor| ("cursor", cursor.to_owned())));
-            let mut page = self.send(Method::GET, path, &query, None).await?;
+            let mut page = self.exchange(Method::GET, path, (&query, None, None)).await?.body;
             let fresh = page["data"].as_array_mut().map(std::mem::take).unwrap_or_default();
             // Events give a cursor for ever; an empty page is the end of what there is.
             let ended = page["next_cursor"].is_null() || fresh.is_empty();
@@ -150,14 +154,13 @@ impl Door {
         find(kind, text, rows).map_err(|sentence| Failure::Input(sentence).into())
     }
 
-    /// One call, tried again where that does no harm.
-    async fn send(
+    /// One call, tried again where that does no harm. `seen` is the state that a change is made to, and to no other.
+    async fn exchange(
         &mut self,
         method: Method,
         path: &str,
-        query: &[(&'static str, String)],
-        body: Option<&Value>,
-    ) -> anyhow::Result<Value> {
+        (query, body, seen): (&[(&'static str, String)], Option<&Value>, Option<&HeaderValue>),
+    ) -> anyhow::Result<Answer> {
         let url = format!("{}{path}", self.api);
         let key: String = self.random.bytes::<16>().iter().map(|octet| format!("{octet:02x}")).collect();
         // A change that was made, and whose answer was lost, would find its own traces.
@@ -170,12 +173,15 @@ impl Door {
             if method == Method::POST {
                 request = request.header("idempotency-key", &key);
             }
+            if let Some(seen) = seen {
+                request = request.header(IF_MATCH, seen);
+            }
             if let Some(body) = body {
                 request = request.json(body);
             }
             let outcome = exchange(request, &self.api).await;
             match outcome {
-                Ok(answer) => return Ok(answer.body),
+                Ok(answer) => return Ok(answer),
                 Err(Trouble { wait: Some(wait), .. }) if left > 0 && is_repeatable => {
                     tokio::time::sleep(wait).await
                 }

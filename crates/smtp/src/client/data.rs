@@ -7,8 +7,8 @@
 use super::mail::{Delivery, Expected, Next};
 use super::site::Site;
 use super::{BreakKind, Failure, Stage};
-use crate::data::stuff;
 use crate::extension::Extension;
+use crate::text::{Dots, Text, end_of};
 use ::mail::Reply;
 use bytes::Bytes;
 
@@ -28,16 +28,18 @@ pub(super) fn begin(delivery: &mut Delivery, site: &mut Site) -> Option<Expected
     }
     let raw = delivery.transaction.raw.clone();
     site.say(&["BDAT ", &raw.len().to_string(), " LAST"]);
-    site.send_text(raw);
+    site.begin_body(raw.len());
+    site.send_text(Text::new(raw, Dots::Kept));
     Some(Expected::Final)
 }
 
 pub(super) fn on_reply(delivery: &mut Delivery, reply: Reply, site: &mut Site) -> Result<(), BreakKind> {
     match reply.code.as_u16() {
         354 if delivery.accepted > 0 => {
-            let [text, dot] = stuff(&delivery.transaction.raw);
-            site.send_text(text);
-            delivery.next = Next::Dot(dot);
+            let raw = delivery.transaction.raw.clone();
+            delivery.next = Next::Dot(end_of(&raw));
+            site.begin_body(raw.len());
+            site.send_text(Text::new(raw, Dots::Doubled));
         }
         354 => {
             // RFC 2920 §3.1: the site waits for a message although it took no recipient.
@@ -55,14 +57,14 @@ pub(super) fn end(dot: Bytes, site: &mut Site) -> Option<Expected> {
     if site.end_held {
         return None;
     }
-    site.send_text(dot);
+    site.send_text(Text::new(dot, Dots::Kept));
     site.await_final();
     Some(Expected::Final)
 }
 
 pub(super) fn on_final(delivery: &mut Delivery, reply: Reply, site: &mut Site) -> Result<(), BreakKind> {
     // An answer before all was written: the rest is not sent, and what the site makes of half a message is its affair.
-    if !site.blocks.is_empty() {
+    if !site.texts.is_empty() {
         return early(delivery, reply);
     }
     match reply.code.as_u16() / 100 {

@@ -52,6 +52,7 @@ pub(super) struct Delivery {
 
 impl Delivery {
     pub fn begin(transaction: Transaction, site: &mut Site) -> State {
+        site.body_by = None;
         let recipients = transaction.envelope.recipients.len();
         let next = if site.needs_reset { Next::Reset } else { Next::Mail };
         let mut delivery = Box::new(Delivery {
@@ -111,17 +112,18 @@ impl Delivery {
         let stage = self.expected.front().map_or(self.stage(), |expected| stage_of(*expected, site));
         // However a site that waits for us stops waiting: an attempt that we delayed is not held against it.
         // One that speaks out of turn is at fault at any time.
-        let ours = kind != BreakKind::Protocol && self.waits_for_us(site);
-        self.settle_open(&broken(stage, if ours { BreakKind::Withheld } else { kind }));
+        let kind = match kind {
+            BreakKind::Timeout if self.waits_for_us(site) => BreakKind::Withheld,
+            BreakKind::Eof | BreakKind::Io if self.waits_for_us(site) => BreakKind::Impatient,
+            kind => kind,
+        };
+        self.settle_open(&broken(stage, kind));
         self.report_and_close(site)
     }
 
     /// Everything but the end of the message is said and answered.
     pub fn waits_for_us(&self, site: &Site) -> bool {
-        self.expected.is_empty()
-            && self.next != Next::Nothing
-            && site.out.is_empty()
-            && site.blocks.is_empty()
+        self.expected.is_empty() && self.next != Next::Nothing && site.out.is_empty() && site.texts.is_empty()
     }
 
     /// The end of the message may come.
@@ -153,13 +155,13 @@ impl Delivery {
             Some(expected) => {
                 let stage = stage_of(*expected, site);
                 // While blocks are written `handle_written` begins this anew for each, and at last for the answer.
-                let together = stage == Stage::Body && site.blocks.is_empty();
+                let together = stage == Stage::Body && site.texts.is_empty();
                 site.wait_at(if together { Stage::Final } else { stage });
                 State::Delivering(self)
             }
             // What was said has its answers; what is left is held.
             None if self.next != Next::Nothing => {
-                match site.blocks.is_empty() {
+                match site.texts.is_empty() {
                     true => site.wait_held(),
                     false => site.wait_at(Stage::Body),
                 }
@@ -280,7 +282,7 @@ impl Delivery {
     }
 
     fn report_and_close(self, site: &mut Site) -> State {
-        site.blocks.clear();
+        site.texts.clear();
         site.out.clear();
         site.actions.push_back(Action::Report(self.into_report(false)));
         State::Closed

@@ -156,9 +156,10 @@ pub enum BreakKind {
     TlsFailed,
     /// The shell could not read or write.
     Io,
-    /// We held the end of the message back for longer than the site is asked to wait, or than it did wait. Nothing is the
-    /// site's fault.
+    /// We held the end of the message back for longer than the site is asked to wait. Nothing is the site's fault.
     Withheld,
+    /// It waited no longer for the end of the message, which we held back. Nor is that its fault.
+    Impatient,
 }
 
 /// What is not offered.

@@ -2,25 +2,26 @@
 
 use super::{Action, Break, BreakKind, ClientConfig, ClientTls, Failure, Stage};
 use crate::extension::{Extension, Offer};
+use crate::text::{BLOCK_OCTETS, Text};
 use ::mail::{Instant, Reply};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
-/// A message up to this size goes out together with its command, in one write; a longer one is not copied.
-const TOGETHER_OCTETS_MAX: usize = 64 * 1024;
-/// A longer message goes out in blocks of this size, so that "was it all handed over?" has an answer.
-const BLOCK_OCTETS_MAX: usize = 256 * 1024;
+/// A message up to this size goes out together with its command, in one write; a longer one goes in blocks.
+const TOGETHER_OCTETS_MAX: usize = BLOCK_OCTETS;
 
 pub(super) struct Site {
     pub config: ClientConfig,
     pub now: Instant,
     pub out: BytesMut,
-    /// Commands and messages in `out` and `blocks` that have an answer.
+    /// Commands and messages in `out` and `texts` that have an answer.
     said: usize,
     /// Answers to what was handed out, that have not come.
     owed: usize,
-    /// What follows `out`.
-    pub blocks: VecDeque<Bytes>,
+    /// What follows `out`. None of them is empty.
+    pub texts: VecDeque<Text>,
+    /// When the text that is being written must be with the site.
+    pub body_by: Option<Instant>,
     /// What follows the octets.
     pub actions: VecDeque<Action>,
     pub offer: Offer,
@@ -42,7 +43,8 @@ impl Site {
             said: 0,
             // The greeting.
             owed: 1,
-            blocks: VecDeque::new(),
+            texts: VecDeque::new(),
+            body_by: None,
             actions: VecDeque::new(),
             offer: Offer::default(),
             encrypted,
@@ -73,14 +75,14 @@ impl Site {
 
     /// The next octets for the shell. From here on their answers may come.
     pub fn hand_out(&mut self) -> Option<Bytes> {
-        let octets = if self.out.is_empty() { self.blocks.pop_front()? } else { self.out.split().freeze() };
+        let octets = if self.out.is_empty() { self.next_block()? } else { self.out.split().freeze() };
         self.owed += std::mem::take(&mut self.said);
         Some(octets)
     }
 
     /// Whether something that has an answer was not handed out yet.
     pub fn is_unsaid(&self) -> bool {
-        self.said > 0 || !self.blocks.is_empty()
+        self.said > 0 || !self.texts.is_empty()
     }
 
     /// Takes a reply into account. False if there is nothing that it could be the answer to.
@@ -90,20 +92,32 @@ impl Site {
         asked
     }
 
-    pub fn send_text(&mut self, text: Bytes) {
-        if self.blocks.is_empty() && text.len() <= TOGETHER_OCTETS_MAX {
-            self.out.extend_from_slice(&text);
-            return;
+    fn next_block(&mut self) -> Option<Bytes> {
+        let text = self.texts.front_mut()?;
+        let block = text.next_block();
+        if text.is_empty() {
+            self.texts.pop_front();
         }
-        let mut rest = text;
-        while rest.len() > BLOCK_OCTETS_MAX {
-            self.blocks.push_back(rest.split_to(BLOCK_OCTETS_MAX));
+        Some(block)
+    }
+
+    pub fn send_text(&mut self, text: Text) {
+        if self.texts.is_empty() && text.octets() <= TOGETHER_OCTETS_MAX {
+            text.append_to(&mut self.out);
+        } else {
+            self.texts.push_back(text);
         }
-        self.blocks.push_back(rest);
+    }
+
+    /// From now on runs the time for all of a text, however steadily the site takes it.
+    pub fn begin_body(&mut self, octets: usize) {
+        self.body_by = Some(self.now + self.config.timeouts.whole_body(octets));
     }
 
     pub fn wait_at(&mut self, stage: Stage) {
-        self.deadline = Some(self.now + self.config.timeouts.at(stage));
+        let by = self.now + self.config.timeouts.at(stage);
+        let whole = self.body_by.filter(|_| stage == Stage::Body);
+        self.deadline = Some(whole.map_or(by, |whole| whole.min(by)));
     }
 
     /// The end of the message is held back, and the site waits for us.

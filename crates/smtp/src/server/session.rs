@@ -22,8 +22,8 @@ pub struct Session {
     peer: Peer,
     /// Read and not yet understood: half a line, or what came while a question was open.
     waiting: BytesMut,
-    /// The rest of a line that was too long.
-    skipping: bool,
+    /// Within a line that was too long, and whether its last octet so far is a CR.
+    skipping: Option<bool>,
     deadline: Option<Instant>,
     said_greeting: bool,
     said_close: bool,
@@ -37,7 +37,7 @@ impl Session {
             state: State::Connected,
             peer: Peer::new(config, now),
             waiting: BytesMut::new(),
-            skipping: false,
+            skipping: None,
             deadline,
             said_greeting: false,
             said_close: false,
@@ -116,9 +116,10 @@ impl Session {
         !matches!(self.state, State::Waiting(_) | State::Closing)
     }
 
-    /// Octets kept of the message that is coming, or that `Accept` gave away and that is not answered yet.
-    pub fn held_octets(&self) -> usize {
-        self.state.held_octets()
+    /// Octets for which room has to be kept: of the message that is coming, as it was declared or announced or as much as
+    /// is here if that is more; or of the one that `Accept` gave away and that is not answered yet.
+    pub fn claimed_octets(&self) -> usize {
+        self.state.claimed_octets()
     }
 
     /// For logs and metrics.
@@ -180,9 +181,9 @@ impl Session {
     }
 
     fn read_line(&mut self, octets: &[u8]) -> Option<usize> {
-        if self.skipping {
+        if let Some(after_cr) = self.skipping.take() {
             let (used, ended) = line::skip_line(octets);
-            self.skipping = !ended;
+            self.skip(&octets[..used], ended, after_cr);
             return Some(used);
         }
         let (line, used) = line::next_line(octets, self.peer.config.limits.command_octets_max);
@@ -192,12 +193,11 @@ impl Session {
             Line::Partial => return None,
             Line::Whole(text) => Ok(text),
             Line::Malformed | Line::TooLong if announces_chunk => Err(CommandError::ChunkSize),
-            Line::Malformed => Err(CommandError::BadLineEnd),
-            Line::TooLong => {
-                self.skipping = octets[used - 1] != b'\n';
-                Err(CommandError::TooLong)
-            }
+            Line::Malformed if octets[..used].ends_with(b"\r\n") => Err(CommandError::BadLineEnd),
+            Line::Malformed => Err(CommandError::BareLineFeed),
+            Line::TooLong => Err(CommandError::TooLong),
         };
+        let too_long = matches!(parsed, Err(CommandError::TooLong));
         self.step(|state, peer| match (state, parsed) {
             (State::Auth(challenge), Ok(text)) => auth::respond(challenge, text, peer),
             (State::Auth(_), Err(error)) => wrong(State::Ready, error, peer),
@@ -208,8 +208,24 @@ impl Session {
             },
             (state, Err(error)) => wrong(state, error, peer),
         });
+        if too_long {
+            self.skip(&octets[..used], octets[used - 1] == b'\n', false);
+        }
         self.arm_for_command();
         Some(used)
+    }
+
+    /// A part of a line that was too long, up to its LF or to the end of what came. The line was refused; its end is held
+    /// to the same rule as any other.
+    fn skip(&mut self, part: &[u8], ended: bool, after_cr: bool) {
+        if !ended {
+            self.skipping = Some(part.last().map_or(after_cr, |last| *last == b'\r'));
+            return;
+        }
+        let crlf = part.ends_with(b"\r\n") || (part == b"\n" && after_cr);
+        if !crlf && !self.peer.closing {
+            self.step(|state, peer| wrong(state, CommandError::BareLineFeed, peer));
+        }
     }
 
     fn read_data(&mut self, octets: &[u8]) -> Option<usize> {
@@ -299,7 +315,7 @@ fn wrong(state: State, error: CommandError, peer: &mut Peer) -> State {
     peer.complain_with(&error.to_reply());
     match (error, state) {
         // What follows is not a mail client's, or cannot be told apart from a message.
-        (CommandError::Http | CommandError::ChunkSize, _) => State::Closing,
+        (CommandError::Http | CommandError::ChunkSize | CommandError::BareLineFeed, _) => State::Closing,
         (CommandError::ForwardPath(_) | CommandError::NeedsSmtpUtf8, State::Mail(mut open)) => {
             open.refused_recipient = true;
             State::Mail(open)

@@ -58,6 +58,13 @@ pub(super) struct Open {
     pub refused_recipient: bool,
 }
 
+impl Open {
+    /// Within the limit of a message, or MAIL was refused.
+    fn declared(&self) -> usize {
+        self.size.map_or(0, |size| size as usize)
+    }
+}
+
 /// What the shell was asked, with what is needed to go on.
 pub(super) enum Question {
     Tls,
@@ -154,14 +161,23 @@ impl State {
         self
     }
 
-    /// What is kept of a message that is not answered yet, here or in the shell.
-    pub fn held_octets(&self) -> usize {
+    /// What is kept of a message that is not answered yet, here or in the shell, or will be.
+    pub fn claimed_octets(&self) -> usize {
         match self {
-            State::Data(_, reader) => reader.held_octets(),
-            State::Chunks(_, reader) | State::Chunk(data::Chunk::Keep { reader, .. }) => reader.held_octets(),
+            State::Mail(open) | State::Rcpt(open) | State::Waiting(Question::Recipient(open, _)) => {
+                open.declared()
+            }
+            // Nothing is kept of a message that is refused at its end.
+            State::Data(_, reader) if reader.has_failed() => 0,
+            State::Data(open, reader) => reader.held_octets().max(open.declared()),
+            State::Chunks(open, reader) => reader.held_octets().max(open.declared()),
+            State::Chunk(data::Chunk::Keep { open, reader, remaining, .. }) => {
+                (reader.held_octets() + *remaining as usize).max(open.declared())
+            }
             State::Waiting(Question::Acceptance(octets)) => *octets,
-            State::Connected | State::Ready | State::Auth(_) | State::Mail(_) | State::Rcpt(_) => 0,
-            State::Chunk(data::Chunk::Drop { .. }) | State::Waiting(_) | State::Closing => 0,
+            State::Waiting(Question::Tls | Question::Credential | Question::ReversePath(_)) => 0,
+            State::Connected | State::Ready | State::Auth(_) => 0,
+            State::Chunk(data::Chunk::Drop { .. }) | State::Closing => 0,
         }
     }
 

@@ -197,6 +197,127 @@ async fn a_bad_sector_that_stays_costs_the_records_in_it_after_a_while_and_its_s
 }
 
 #[tokio::test]
+async fn a_disk_with_many_bad_pieces_costs_its_time_once_for_a_segment() {
+    let clock = Arc::<HandClock>::default();
+    let (disk, spool, path, _) = with_a_bad_sector(&clock).await;
+    disk.fail_reads_too(&path, 20_480..20_490);
+    let (mut seen, waiting) = until_it_stops(&spool).await;
+    clock.0.store(60_000_000, std::sync::atomic::Ordering::SeqCst);
+    let (mut follower, batch) = waiting.await.unwrap();
+    seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
+    // Nobody moves the clock any more.
+    let rest = async {
+        while follower.position() < spool.status().end {
+            let batch = follower.next_batch(7).await.unwrap();
+            seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), rest).await.expect("it waits for the second one too");
+    assert_eq!(seen.last(), Some(&message(MESSAGES - 1, 1).message));
+    let status = spool.status();
+    assert_eq!((status.readers_stopped, status.quarantined, status.pinned), (0, 2, 1));
+}
+
+/// Errors that opening a segment may give, and none of them passes by itself.
+fn unopened() -> [i32; 3] {
+    [rustix::io::Errno::ACCESS, rustix::io::Errno::IO, rustix::io::Errno::NOENT]
+        .map(rustix::io::Errno::raw_os_error)
+}
+
+/// Some segments, nothing of them in memory, of which the third cannot be opened any more.
+async fn with_a_lost_segment(clock: &Arc<HandClock>, code: i32) -> (LyingDisk, Spool) {
+    let disk = LyingDisk::new();
+    let config = Config { body_cache_octets_max: 0, recent_records_max: 0, ..small() };
+    let (spool, _) =
+        Spool::open(config, Arc::new(disk.clone()), Arc::clone(clock) as Arc<dyn Clock>).unwrap();
+    append(&spool, 0..MESSAGES).await;
+    disk.fail_opens(&segment_path(3), Some(code));
+    spool.shared().forget_file(3);
+    (disk, spool)
+}
+
+async fn rest_of(spool: &Spool, follower: &mut Follower) -> Vec<MessageId> {
+    let mut seen = Vec::new();
+    while follower.position() < spool.status().end {
+        let batch = follower.next_batch(7).await.unwrap();
+        seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_segment_that_can_be_opened_again_in_time_costs_a_follower_nothing() {
+    for code in unopened() {
+        let (disk, spool) = with_a_lost_segment(&Arc::default(), code).await;
+        let (mut seen, waiting) = until_it_stops(&spool).await;
+        assert_eq!((&seen, spool.status().quarantined), (&ids(0..seen.len() as u64), 0), "{code}");
+        disk.fail_opens(&segment_path(3), None);
+        let (mut follower, batch) = waiting.await.unwrap();
+        seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
+        seen.extend(rest_of(&spool, &mut follower).await);
+        assert_eq!(seen, ids(0..MESSAGES), "{code}");
+        let status = spool.status();
+        assert_eq!((status.readers_stopped, status.quarantined, status.pinned), (0, 0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_opened_for_long_is_a_gap_and_kept_and_the_rest_is_told() {
+    for code in unopened() {
+        let clock = Arc::<HandClock>::default();
+        let (disk, spool) = with_a_lost_segment(&clock, code).await;
+        let mut follower = spool.follow(Position::START);
+        let mut seen = Vec::new();
+        while follower.position().segment() < 3 {
+            let batch = follower.next_batch(7).await.unwrap();
+            seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
+        }
+        let told = seen.len() as u64;
+        let waiting = tokio::time::timeout(Duration::from_millis(300), follower.next_batch(7)).await;
+        assert!(waiting.is_err() && follower.is_stopped(), "{code}: {waiting:?}");
+        clock.0.store(60_000_000, std::sync::atomic::Ordering::SeqCst);
+        let gap = tokio::time::timeout(Duration::from_secs(20), follower.next_batch(7)).await.unwrap();
+        let (begins, ends) = (Position::beginning_of(3), Position::beginning_of(4));
+        assert!(
+            matches!(gap, Err(Fault::Gap { from, resumes_at }) if (from, resumes_at) == (begins, ends)),
+            "{code}: {gap:?}"
+        );
+        assert!(!follower.is_stopped());
+        seen.extend(rest_of(&spool, &mut follower).await);
+        let lost = MESSAGES - seen.len() as u64;
+        assert!((1..10).contains(&lost), "{code}: {lost}");
+        assert_eq!(seen, [ids(0..told), ids(told + lost..MESSAGES)].concat(), "{code}");
+        let status = spool.status();
+        assert_eq!((status.readers_stopped, status.quarantined, status.pinned), (0, 1, 1), "{code}");
+        // It stays for whoever mends it, although nobody needs it any more; then it is read again.
+        let records = (0..MESSAGES).map(|number| settled(&message(number, 1), 0)).collect();
+        spool.outcomes().append_durable(records).await.unwrap();
+        spool.until_trimmed();
+        let kept = disk.paths();
+        assert!(kept.contains(&segment_path(3)) && !kept.contains(&segment_path(2)), "{code}");
+        disk.fail_opens(&segment_path(3), None);
+        let mut another = spool.follow(begins);
+        let batch = another.next_batch(1).await.unwrap();
+        assert_eq!(batch[0].1.message(), Some(message(told, 1).message));
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_was_removed_in_order_is_a_gap_at_once() {
+    let (spool, _) = open(&Config { recent_records_max: 0, ..small() }, &LyingDisk::new());
+    append(&spool, 0..20).await;
+    let mut follower = spool.follow(Position::START);
+    let first = follower.next_batch(1).await.unwrap();
+    assert_eq!((first.len(), follower.position().segment()), (1, 1));
+    let records = (0..20).map(|number| settled(&message(number, 1), 0)).collect();
+    spool.outcomes().append_durable(records).await.unwrap();
+    spool.until_trimmed();
+    assert!(matches!(follower.next_batch(7).await, Err(Fault::Gap { .. })));
+    assert!(!follower.is_stopped());
+    assert_eq!((spool.status().quarantined, spool.status().pinned), (0, 0));
+}
+
+#[tokio::test]
 async fn a_follower_that_goes_away_does_not_count_as_stopped() {
     let (_disk, spool, ..) = with_a_bad_sector(&Arc::default()).await;
     let (_, waiting) = until_it_stops(&spool).await;

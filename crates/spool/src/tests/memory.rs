@@ -79,3 +79,20 @@ async fn what_is_sent_from_the_cache_is_counted_like_what_is_read_from_the_disk(
         spool.shutdown().await.unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_a_large_message_no_octet_is_read_twice() {
+    let disk = LyingDisk::new();
+    let config = Config { body_cache_octets_max: 0, ..config() };
+    let (spool, _) = open(&config, &disk);
+    let (large, before) = (Bytes::from(vec![b'x'; 300_000]), spool.status().octets);
+    let committed = spool.intake().append(message(1, 500), large.clone()).await.unwrap();
+    let frame = spool.status().octets - before;
+    assert!(frame > 320_000, "{frame}");
+    let read = disk.counts().octets_read;
+    let stored = spool.bodies().message(committed.position()).await.unwrap();
+    assert_eq!((stored.body, stored.accepted.recipients.len()), (large, 500));
+    let read = disk.counts().octets_read - read;
+    assert!(read <= frame, "{read} of {frame}");
+    spool.shutdown().await.unwrap();
+}

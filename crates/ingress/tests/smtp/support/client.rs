@@ -7,9 +7,11 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -48,6 +50,27 @@ impl Client {
         let mut client = client.into_tls(certificate).await?;
         assert!(client.reply().await.starts_with("220 "));
         Ok(client)
+    }
+
+    /// The same from an address of our choice.
+    pub async fn connect_tls_from(from: [u8; 4], address: SocketAddr, certificate: &Path) -> Client {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        let client = Client { stream: Box::new(stream), heard: Vec::new(), shown: None };
+        let mut client = client.into_tls(certificate).await.unwrap();
+        assert!(client.reply().await.starts_with("220 "));
+        client
+    }
+
+    /// TLS, where every octet of ours is written alone.
+    pub async fn connect_dripping(address: SocketAddr, certificate: &Path) -> Client {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let client = Client { stream: Box::new(Drip(stream)), heard: Vec::new(), shown: None };
+        let mut client = client.into_tls(certificate).await.unwrap();
+        assert!(client.reply().await.starts_with("220 "));
+        client
     }
 
     /// The handshake; the server must show this certificate.
@@ -125,6 +148,38 @@ impl Client {
     /// Whether the server has closed the connection.
     pub async fn is_closed(&mut self) -> bool {
         self.heard.is_empty() && self.reply().await.is_empty()
+    }
+}
+
+/// Writes one octet at a time.
+struct Drip(TcpStream);
+
+impl AsyncRead for Drip {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Drip {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let one = &octets[..octets.len().min(1)];
+        Pin::new(&mut self.0).poll_write(context, one)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
 

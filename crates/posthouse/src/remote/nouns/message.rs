@@ -61,10 +61,13 @@ struct Send {
     /// To whom; may be given again
     #[arg(long, required_unless_present = "raw")]
     to: Vec<String>,
+    /// To whom a copy goes that all can see; may be given again
     #[arg(long)]
     cc: Vec<String>,
+    /// To whom a copy goes that nobody else can see; may be given again
     #[arg(long)]
     bcc: Vec<String>,
+    /// What it is about
     #[arg(long, required_unless_present = "raw")]
     subject: Option<String>,
     /// The body as text; `-` reads it from standard input
@@ -98,8 +101,10 @@ struct List {
     /// With a recipient in this state
     #[arg(long, value_parser = ["queued", "deferred", "delivered", "bounced", "failed", "expired", "suppressed", "cancelled"])]
     state: Option<String>,
+    /// Of this stream, by name or id
     #[arg(long)]
     stream: Option<String>,
+    /// With this tag
     #[arg(long)]
     tag: Option<String>,
     /// With this Message-ID field, angle brackets included

@@ -1,0 +1,97 @@
+//! The answer of a change, kept in the same transaction: both are there after a crash, or neither.
+//!
+//! A call with an idempotency key hands in how its answer is made from what the change has made (`Keeping`). Whoever
+//! repeats the call then finds that answer, secrets included, or does the change for the first time. A change whose key
+//! was finished by somebody else meanwhile is taken back. What may surprise: the row of a key belongs to whoever calls,
+//! also where the change is held to one tenant, so its scope is his own; and a change without a key costs nothing more.
+
+use crate::connect::Database;
+use crate::error::Fault;
+use crate::scope::Scoped;
+use crate::{ApiKeyRow, CredentialRow, DkimKeyRow, DomainRow, EndpointRow, Onboarded, PoolRow, UserRow};
+use mail::EventId;
+use registry::{Access, EgressSource, Stream, Tenant};
+use std::sync::Arc;
+
+/// What a change has made. The texts are the secrets that are shown this once.
+#[derive(Debug, Clone, Copy)]
+pub enum Made<'a> {
+    Onboarded(&'a Onboarded),
+    Tenant(&'a Tenant),
+    Stream(&'a Stream),
+    Domain(&'a DomainRow),
+    DkimKeys(&'a [DkimKeyRow]),
+    Credential(&'a CredentialRow, &'a str),
+    ApiKey(&'a ApiKeyRow, &'a str),
+    Endpoint(&'a EndpointRow, &'a str),
+    /// The test event of a webhook.
+    Event(EventId),
+    /// Calls of a webhook that are due again.
+    Replayed(u64),
+    Pool(&'a PoolRow),
+    Source(&'a EgressSource),
+    User(&'a UserRow),
+}
+
+/// An answer as `Database::idempotency_finish` keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+/// How the answer to a call is kept with what the call changes. For one change.
+#[derive(Clone)]
+pub struct Keeping {
+    /// Whoever took the key.
+    pub access: Access,
+    pub key: String,
+    pub request_hash: [u8; 32],
+    /// None: there is nothing to keep.
+    pub answer: Arc<dyn Fn(Made<'_>) -> Option<Answer> + Send + Sync>,
+}
+
+impl Database {
+    /// The same tables; the next change keeps its answer.
+    pub fn keeping(&self, keeping: Keeping) -> Database {
+        let mut database = self.clone();
+        database.keeping = Some(keeping);
+        database
+    }
+}
+
+impl Scoped<'_> {
+    /// The end of a change that made something. Without effect if the key is not the caller's any more.
+    pub(crate) async fn commit_made(self, made: Made<'_>) -> Result<(), Fault> {
+        if let Some(keeping) = self.keeping.clone()
+            && let Some(answer) = (keeping.answer)(made)
+        {
+            self.keep(&keeping, &answer).await?;
+        }
+        self.commit().await
+    }
+
+    async fn keep(&self, keeping: &Keeping, answer: &Answer) -> Result<(), Fault> {
+        if keeping.access.tenant() != self.access.tenant() {
+            self.go_on_as(&keeping.access).await?;
+        }
+        let Keeping { access, key, request_hash, .. } = keeping;
+        let status = i16::try_from(answer.status).unwrap_or(500);
+        let sql = "UPDATE idempotency_keys SET status = $4, body = $5
+                   WHERE actor = $1 AND key = $2 AND request_hash = $3 AND status IS NULL";
+        let kept = self
+            .execute(sql, &[&access.actor().to_string(), key, &&request_hash[..], &status, &answer.body])
+            .await?;
+        if kept == 0 {
+            let source = "another call has finished this idempotency key".into();
+            return Err(Fault::Unavailable { trying: "keep an answer", source });
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Keeping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keeping({})", self.access.actor())
+    }
+}

@@ -1,0 +1,57 @@
+//! What came of an attempt, as the session tells it: the site's word, or what was in the way. What it means is decided in
+//! `trouble.rs`. Pure.
+
+use crate::resolve::Unresolved;
+use mail::Reply;
+use queue::TlsNeed;
+use smtp::client::Failure;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What came of one attempt for one recipient.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cause {
+    Delivered(Reply),
+    Failed(Failure),
+    /// Nothing connected, at no exchanger.
+    NoConnection(String),
+    /// We have no descriptor or memory for a connection: the site has nothing to do with it.
+    Shortage,
+    /// Too much mail is on its way already for us to hold this message in memory: nobody was spoken to.
+    Crowded,
+    /// There is nowhere to go.
+    Unresolved(Unresolved),
+    /// The site has no address that the pool's addresses can reach.
+    NoCommonFamily,
+    /// The message requires TLS, and nothing proves that the domain's exchangers are the domain's.
+    Unvouched,
+    /// Our journal could not give the message.
+    Unreadable,
+    /// We panicked over it: that may be the message's doing or a path of the code that this site leads to.
+    Bug,
+    /// The recipient's time was over.
+    Expired,
+}
+
+impl Cause {
+    /// The site has the message, and whoever forgets that sends it again. No further message may be ended over the same
+    /// connection before the record of this one is durable.
+    pub fn needs_proof(&self) -> bool {
+        matches!(self, Cause::Delivered(_))
+    }
+}
+
+/// Where it was tried and how.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Circumstances {
+    pub mx: Option<String>,
+    pub egress: Option<IpAddr>,
+    pub tls: Option<String>,
+    pub provider: Option<Arc<str>>,
+    /// The session had carried a message before this one.
+    pub warm: bool,
+    /// How many messages before this one.
+    pub carried: u32,
+    /// What the message asked of the connection.
+    pub tls_need: TlsNeed,
+}

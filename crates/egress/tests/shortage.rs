@@ -1,0 +1,67 @@
+//! What the house itself cannot do just now: a message for which there is no memory, or that the journal cannot read. It is
+//! no attempt, nobody is called for it, and it goes out when there is room.
+#![allow(clippy::unwrap_used)]
+
+mod house;
+
+use bytes::Bytes;
+use house::House;
+use house::metrics::Metrics;
+use house::site::{Say, free_port, good, scripted, usual};
+use smtp::server::TlsMode;
+use spool::Settlement;
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_for_want_of_memory_waits_until_it_can() {
+    let metrics = Metrics::new();
+    let _counting = metrics.count();
+    let (port, _keep) = free_port().await;
+    let site = good(141, port, TlsMode::None).await;
+    let journal = spool::Config { body_cache_octets_max: 0, ..spool::Config::default() };
+    let mut house = House::with_spool(port, journal, |config| config.retry_seconds = vec![600]).await;
+    house.route("dest.example", 10, "mx.dest.example", site.address);
+    house.disk.starve_reads(true);
+    house.send(&["a@dest.example"]).await;
+    while metrics.counter("posthouse_egress_shortages_total") < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(site.connections(), 0, "no connection is opened for what cannot be sent over it");
+    assert_eq!(house.handle().paths().await.unwrap()[0].dead_until, None);
+    house.disk.starve_reads(false);
+    // Nothing was told before it, and it was the first attempt.
+    let settled = house.settled().await;
+    assert_eq!((settled.settlement, settled.attempt), (Settlement::Delivered, 1));
+    house.stop().await;
+}
+
+/// The journal lets a reader wait for five seconds; then it says that it is busy.
+#[tokio::test]
+async fn a_message_for_which_there_is_no_room_waits_for_the_one_that_has_it() {
+    fn slow(_: u32, line: &str) -> Say {
+        if line == "." { Say::Late(6_500, "250 taken") } else { usual(line) }
+    }
+    let metrics = Metrics::new();
+    let _counting = metrics.count();
+    let (port, _keep) = free_port().await;
+    let (first, second) = (scripted(142, port, slow).await, good(143, port, TlsMode::None).await);
+    let journal = spool::Config { loaded_octets_max: 1 << 20, ..spool::Config::default() };
+    let mut house = House::with_spool(port, journal, |config| config.retry_seconds = vec![600]).await;
+    house.route("slow.example", 10, "mx.slow.example", first.address);
+    house.route("dest.example", 10, "mx.dest.example", second.address);
+    let large = Bytes::from(format!("Subject: x\r\n\r\n{}", "0123456789abcde\r\n".repeat(40_000)));
+    let slow = house.send_body(&["a@slow.example"], large.clone(), |_| {}).await;
+    while first.final_dots() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let waits = house.send_body(&["a@dest.example"], large, |_| {}).await;
+    // A small one passes by.
+    let small = house.send(&["b@dest.example"]).await;
+    for message in [small, slow, waits] {
+        let settled = house.settled().await;
+        assert_eq!((settled.message, settled.attempt), (message, 1));
+        assert_eq!(settled.settlement, Settlement::Delivered);
+    }
+    assert_eq!(metrics.counter("posthouse_egress_crowded_total"), 1);
+    assert_eq!(second.arrivals().len(), 2);
+    house.stop().await;
+}

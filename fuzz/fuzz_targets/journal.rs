@@ -1,0 +1,5 @@
+//! Hands octets from libFuzzer to `properties::journal`, which says what must hold.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| properties::journal::check(octets));
