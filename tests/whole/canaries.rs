@@ -65,7 +65,7 @@ fn canaries(house: &House, tenant: &Tenant, (token, cookie): &(String, String)) 
     let mut all: Canaries = vec![
         ("API key", key.into_bytes()),
         ("SMTP password", tenant.password.clone().into_bytes()),
-        ("webhook secret", hook["whsec_".len()..].as_bytes().to_vec()),
+        ("webhook secret", hook.as_bytes()["whsec_".len()..].to_vec()),
         ("webhook secret, raw", raw),
         ("person's password", PASSWORD.into()),
         ("operator's password", house.text("/operator/password").into_bytes()),
