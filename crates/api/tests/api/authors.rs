@@ -18,7 +18,7 @@ fn letter(fields: &str) -> String {
     format!("{fields}\r\nTo: x@example.org\r\nSubject: s\r\n\r\ntext\r\n")
 }
 
-const REFUSED: [&str; 37] = [
+const REFUSED: [&str; 38] = [
     // Another tenant's domain, or nobody's.
     "From: a@b.example",
     "From: a@b.example\r\nSender: a@a.example",
@@ -53,6 +53,8 @@ const REFUSED: [&str; 37] = [
     "From: \"a@b.example\" x\"@a.example",
     "From: =?utf-8?q?a=40a.example?= a@b.example",
     "From: =?utf-8?q?=61@a.example?=",
+    // Read differently by different programs.
+    "From: \"a@b.example x\"@a.example",
     "From:",
     "From: ",
     "From: nobody",
@@ -61,7 +63,7 @@ const REFUSED: [&str; 37] = [
     "X-From: a@a.example",
 ];
 
-const ACCEPTED: [&str; 10] = [
+const ACCEPTED: [&str; 9] = [
     "From: a@a.example",
     "From: a@A.EXAMPLE",
     "From:\r\n a@a.example",
@@ -69,7 +71,6 @@ const ACCEPTED: [&str; 10] = [
     "From: a@a\u{200b}.example",
     "From: \"a@b.example x\" <a@a.example>",
     "From: =?utf-8?q?Gr=C3=BC=C3=9Fe?= <a@a.example>",
-    "From: \"a@b.example x\"@a.example",
     // Where answers go, and what a list is called, says nothing of an author.
     "From: a@a.example\r\nReply-To: a@b.example",
     "From: a@a.example\r\nList-Id: <b.example>",
