@@ -135,9 +135,21 @@ pub const FIGURES: &[Figure] = &[
     ),
     figure(
         Counter,
+        "posthouse_egress_timeouts_total",
+        &["stage"],
+        "times that a site was waited for no longer: connect, greeting, …, final, quit",
+    ),
+    figure(
+        Counter,
         "posthouse_egress_shortages_total",
         &[],
         "connections that could not be opened for want of a descriptor or of memory",
+    ),
+    figure(
+        Counter,
+        "posthouse_egress_crowded_total",
+        &[],
+        "messages that were given back untried because there was no memory for them (`spool.loaded_octets_max`)",
     ),
     figure(Counter, "posthouse_egress_deferred_total", &[], "attempts after which a recipient waits again"),
     figure(
