@@ -57,6 +57,14 @@ impl Held {
         self.change_to(now, RefusalKind::LocalTrouble)
     }
 
+    /// No more than so much is held any longer. Never refused.
+    pub fn lower(&mut self, most: usize) {
+        if most < self.own {
+            self.octets.lock().give_back(self.party, (self.own - most) as u64);
+            self.own = most;
+        }
+    }
+
     fn change_to(&mut self, now: usize, kind: RefusalKind) -> Result<(), Refusal> {
         if now <= self.own {
             self.octets.lock().give_back(self.party, (self.own - now) as u64);

@@ -201,6 +201,8 @@ impl Session {
         shutdown: &CancellationToken,
     ) -> Result<Result<(), Refusal>, End> {
         self.timer.set(self.machine.poll_timeout(), self.house.now());
+        // A transaction may have ended by commands that were read together.
+        self.held.lower(self.claimed_octets());
         let wants_input = self.machine.wants_input();
         let (machine, house) = (&mut self.machine, &self.house);
         let read = tokio::select! {
@@ -215,7 +217,7 @@ impl Session {
             Some(Ok(0)) => self.machine.handle_eof(),
             Some(Ok(_)) => {
                 self.unheard.heard();
-                return Ok(self.held.set(self.machine.claimed_octets()));
+                return Ok(self.held.set(self.claimed_octets()));
             }
             Some(Err(_)) => return Err(self.lost()),
         }
@@ -304,14 +306,28 @@ impl Session {
         }
     }
 
+    /// What the message of this session may claim of the octets in flight. Strangers claim nothing by words alone: who
+    /// brings mail back has to show a recipient of ours first.
+    fn claimed_octets(&self) -> usize {
+        let is_known = self.entrance != Entrance::Inbound || self.recipients > 0;
+        if is_known { self.machine.claimed_octets() } else { 0 }
+    }
+
     /// The room for what was declared, which is within the limit of a message.
     fn reserve(&mut self, size: Option<u64>) -> Result<(), Refusal> {
+        if self.entrance == Entrance::Inbound {
+            return Ok(());
+        }
         self.held.reserve(size.map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX)))
     }
 
     fn check_recipient(&mut self, path: &ForwardPath) -> Result<(), Refusal> {
         match self.entrance {
-            Entrance::Inbound => returned::subject_of(self.house.submission.token_key(), path).map(|_| ()),
+            Entrance::Inbound => {
+                returned::subject_of(self.house.submission.token_key(), path)?;
+                self.recipients += 1;
+                Ok(())
+            }
             // Where the mail goes is found out later; how many there may be is said now: the client can split.
             Entrance::Submission | Entrance::Submissions => {
                 let snapshot = self.house.submission.loaded_snapshot()?;
