@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 /// Slices one `pwritev` takes (IOV_MAX of Linux).
 const SLICES_MAX: usize = 1_024;
-/// `f_type` of statfs for ext2, ext3 and ext4.
-const EXT4: u64 = 0xEF53;
+/// `f_type` of statfs for ext2, ext3 and ext4, and for overlayfs, whose files may lie on one of them.
+const PROVED: [u64; 2] = [0xEF53, 0x794c_7630];
 /// The attribute that is set to prove that the journal of ext4 lives, and its value.
 const PROOF: (&str, &[u8]) = ("user.posthouse", b"1");
 
@@ -126,13 +126,13 @@ impl Disk for RealDisk {
 /// An open file that knows whether its syncs have to be proved.
 pub(crate) struct RealFile {
     file: File,
-    on_ext4: bool,
+    has_proof: bool,
 }
 
 impl RealFile {
     pub fn new(file: File) -> io::Result<RealFile> {
-        let on_ext4 = rustix::fs::fstatfs(&file)?.f_type as u64 == EXT4;
-        Ok(RealFile { file, on_ext4 })
+        let has_proof = PROVED.contains(&(rustix::fs::fstatfs(&file)?.f_type as u64));
+        Ok(RealFile { file, has_proof })
     }
 
     /// An error if the file system has given up its journal. Other failures say nothing about that: one that keeps no
@@ -179,7 +179,7 @@ impl DiskFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()?;
-        if self.on_ext4 { self.prove() } else { Ok(()) }
+        if self.has_proof { self.prove() } else { Ok(()) }
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
