@@ -153,8 +153,9 @@ impl Link {
     }
 
     async fn send(&mut self, octets: Bytes) {
-        // The usual case: all that is said before an answer comes in one piece, and nothing is copied or kept.
-        if self.out.is_empty() && octets.len() <= TOGETHER {
+        // The usual case: all that is said before an answer comes in one piece, and nothing is copied or kept. A full block
+        // goes at once: kept here it would be written when the machine believes that all is said.
+        if self.out.is_empty() && octets.len() < TOGETHER {
             self.out = octets;
             return;
         }
