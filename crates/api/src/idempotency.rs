@@ -14,6 +14,7 @@ use crate::auth::Caller;
 use crate::calls::Running;
 use crate::claim::{self, Claim};
 use crate::held::{carry, held, read_held};
+use crate::in_force::{self, is_sending};
 use crate::problem::{Kind, Problem};
 use crate::state::{Api, trouble};
 use aws_lc_rs::digest;
@@ -79,7 +80,13 @@ impl Call {
         let Call { api, access, key, .. } = self;
         let (claim, running) = match self.begin().await? {
             Start::Ours(claim, running) => (claim, running),
-            Start::Kept(response) => return Ok(response),
+            Start::Kept(response) => {
+                // It was kept with the change itself, which may not be in force here yet.
+                if response.status().is_success() && !is_sending(request.uri()) {
+                    in_force::wait(api).await;
+                }
+                return Ok(response);
+            }
         };
         request.extensions_mut().insert(claim.clone());
         let mut handling = std::pin::pin!(next.run(request));

@@ -6,7 +6,7 @@
 
 use crate::state::Api;
 use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::http::{Method, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use database::PageRequest;
@@ -18,7 +18,7 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 
 pub async fn settle(State(api): State<Api>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let sends = request.uri().path().ends_with("/messages");
+    let sends = is_sending(request.uri());
     let response = next.run(request).await;
     if !reads && !sends && response.status().is_success() {
         wait(&api).await;
@@ -26,7 +26,12 @@ pub async fn settle(State(api): State<Api>, request: Request, next: Next) -> Res
     response
 }
 
-async fn wait(api: &Api) {
+/// What is sent changes nothing that the snapshot knows.
+pub(crate) fn is_sending(uri: &Uri) -> bool {
+    uri.path().ends_with("/messages")
+}
+
+pub(crate) async fn wait(api: &Api) {
     // The audit has one entry for each generation, so its newest entry names the newest generation.
     let newest = async {
         let page = PageRequest::new(Some(1), None)?;

@@ -86,8 +86,10 @@ impl Database {
                        (SELECT ctid FROM refresh_tokens WHERE expires_at < $1 LIMIT $2))";
         self.drain(access, sql, &[&self.now().to_jiff(), &ROWS_MAX]).await?;
         let sql = "DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY
-                       (SELECT ctid FROM idempotency_keys WHERE created_at < $1 LIMIT $2))";
-        self.drain(access, sql, &[&before.to_jiff(), &ROWS_MAX]).await
+                       (SELECT ctid FROM idempotency_keys
+                        WHERE created_at < $1 AND (status IS NOT NULL OR lease_until < $3) LIMIT $2))";
+        // A call that is under way keeps its key, however old that is.
+        self.drain(access, sql, &[&before.to_jiff(), &ROWS_MAX, &self.now().to_jiff()]).await
     }
 
     /// The messages that `which` finds. Returns how many that were.

@@ -8,7 +8,7 @@ use crate::routes::tenants::PlanShape;
 use crate::state::Api;
 use aws_lc_rs::digest;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use database::{CounterRow, Fault, TenantChange};
 use mail::{StreamId, Timestamp};
 use registry::Plan;
@@ -71,14 +71,13 @@ pub async fn update(
     headers: HeaderMap,
     Body(body): Body<PlanShape>,
 ) -> Result<Tagged> {
-    let plan_before = match headers.get(header::IF_MATCH) {
-        None => None,
-        Some(wanted) => {
-            let plan = api.database().tenant_fetch(&scope.access, scope.tenant).await?.plan;
-            expect_match(wanted, &plan)?;
-            // And nobody comes between.
-            Some(plan)
-        }
+    let plan_before = if headers.contains_key(header::IF_MATCH) {
+        let plan = api.database().tenant_fetch(&scope.access, scope.tenant).await?.plan;
+        expect_match(&headers, &plan)?;
+        // And nobody comes between.
+        Some(plan)
+    } else {
+        None
     };
     let change = TenantChange { name: None, plan: Some(Plan::from(body)), plan_before };
     let tenant = api.database().tenant_update(&house.access, scope.tenant, &change).await?;
@@ -100,11 +99,11 @@ fn tag(plan: &Plan) -> String {
     format!("\"{digits}\"")
 }
 
-/// RFC 9110 §13.1.1; a weak tag never matches.
-fn expect_match(wanted: &HeaderValue, plan: &Plan) -> Result<()> {
+/// A weak tag never matches; tags may stand in one field line or in several (RFC 9110 §5.3, §13.1.1).
+fn expect_match(headers: &HeaderMap, plan: &Plan) -> Result<()> {
     let now = tag(plan);
-    let wanted = wanted.to_str().unwrap_or_default();
-    if wanted.split(',').map(str::trim).any(|tag| tag == "*" || tag == now) {
+    let lines = headers.get_all(header::IF_MATCH).iter().filter_map(|line| line.to_str().ok());
+    if lines.flat_map(|line| line.split(',')).map(str::trim).any(|tag| tag == "*" || tag == now) {
         return Ok(());
     }
     Err(Problem::from(Fault::Changed { what: "plan" }))
