@@ -62,6 +62,11 @@ pub(crate) fn fell_short() {
     metrics::counter!("posthouse_egress_shortages_total").increment(1);
 }
 
+/// Present from the start, so that the first one is an increase.
+pub(crate) fn prepare() {
+    metrics::counter!("posthouse_egress_timeouts_total", "stage" => "connect").increment(0);
+}
+
 /// A site did not do its part in time, and is waited for no longer.
 pub(crate) fn ran_out(stage: &'static str) {
     metrics::counter!("posthouse_egress_timeouts_total", "stage" => stage).increment(1);

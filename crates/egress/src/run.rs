@@ -61,6 +61,7 @@ pub fn start(
     shutdown: CancellationToken,
 ) -> Result<(EgressHandle, JoinHandle<Result<(), Fault>>), Fault> {
     parts.config.check().map_err(Fault::Config)?;
+    measured::prepare();
     let config = Arc::new(parts.config);
     let (events_in, events) = mpsc::channel(EVENTS_MAX);
     let (requests_in, requests) = mpsc::channel(REQUESTS_MAX);
