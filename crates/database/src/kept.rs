@@ -14,7 +14,7 @@ use registry::{Access, EgressSource, Stream, Tenant};
 use std::sync::Arc;
 
 /// What a change has made. The texts are the secrets that are shown this once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Made<'a> {
     Onboarded(&'a Onboarded),
     Tenant(&'a Tenant),
@@ -47,7 +47,7 @@ pub struct Keeping {
     pub access: Access,
     pub key: String,
     pub request_hash: [u8; 32],
-    /// None: there is nothing to keep.
+    /// None: it cannot be sealed, and the change is not made.
     pub answer: Arc<dyn Fn(Made<'_>) -> Option<Answer> + Send + Sync>,
 }
 
@@ -63,9 +63,8 @@ impl Database {
 impl Scoped<'_> {
     /// The end of a change that made something. Without effect if the key is not the caller's any more.
     pub(crate) async fn commit_made(self, made: Made<'_>) -> Result<(), Fault> {
-        if let Some(keeping) = self.keeping.clone()
-            && let Some(answer) = (keeping.answer)(made)
-        {
+        if let Some(keeping) = self.keeping.clone() {
+            let answer = (keeping.answer)(made).ok_or(Fault::Sealing { what: "keep an answer" })?;
             self.keep(&keeping, &answer).await?;
         }
         self.commit().await

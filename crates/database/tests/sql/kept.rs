@@ -20,7 +20,7 @@ async fn keeping(database: &Database, access: &Access) -> Database {
             Some(Answer { status: 201, body: format!("{} {password}", row.id).into_bytes() })
         }
         Made::Endpoint(row, _) => Some(Answer { status: 201, body: row.id.to_string().into_bytes() }),
-        other => panic!("{other:?}"),
+        _ => panic!("something else was made"),
     };
     database.keeping(Keeping {
         access: access.clone(),
@@ -47,6 +47,24 @@ async fn whoever_repeats_a_call_that_died_after_its_commit_finds_its_answer_with
     test.database.idempotency_finish(&access, "k", 500, b"other").await.unwrap();
     test.database.idempotency_release(&access, "k").await.unwrap();
     assert!(matches!(begun(&test.database, &access).await, Begun::Done { status: 201, .. }));
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_cannot_be_kept_is_not_made() {
+    let (test, one) = with_tenant().await;
+    let access = admin_of(one.tenant.id);
+    begun(&test.database, &access).await;
+    let database = test.database.keeping(Keeping {
+        access: access.clone(),
+        key: "k".to_owned(),
+        request_hash: HASH,
+        answer: Arc::new(|_| None),
+    });
+    let made = database.credential_create(&access, one.tenant.id, &CredentialNew::named(name("shop"))).await;
+    assert!(matches!(made, Err(Fault::Sealing { .. })), "{:?}", made.err());
+    // The name is free.
+    let new = CredentialNew::named(name("shop"));
+    test.database.credential_create(&access, one.tenant.id, &new).await.unwrap();
 }
 
 #[tokio::test]
