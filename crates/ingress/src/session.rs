@@ -161,7 +161,7 @@ impl Session {
                             return Ok((End::Refused, stream));
                         }
                         self.recipients = 0;
-                        let checked = self.check_reverse_path(&path, size).and_then(|()| self.reserve(size));
+                        let checked = self.check_reverse_path(&path, size);
                         self.answer(checked, Answer::ReversePathOk);
                     }
                     Action::CheckRecipient(path) => {
@@ -294,14 +294,16 @@ impl Session {
         Ok(credential)
     }
 
-    fn check_reverse_path(&self, path: &ReversePath, size: Option<u64>) -> Result<(), Refusal> {
+    fn check_reverse_path(&mut self, path: &ReversePath, size: Option<u64>) -> Result<(), Refusal> {
         match self.entrance {
             Entrance::Inbound => Ok(()),
             Entrance::Submission | Entrance::Submissions => {
                 not_null(path)?;
                 let (snapshot, sender) = (self.house.submission.loaded_snapshot()?, self.sender()?);
                 snapshot.may_use_reverse_path(&sender, path)?;
-                snapshot.may_have_octets(&sender, size.unwrap_or_default())
+                snapshot.may_have_octets(&sender, size.unwrap_or_default())?;
+                // The room for what was declared, which is within the limit of a message.
+                self.held.reserve(size.map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX)))
             }
         }
     }
@@ -313,29 +315,17 @@ impl Session {
         if is_known { self.machine.claimed_octets() } else { 0 }
     }
 
-    /// The room for what was declared, which is within the limit of a message.
-    fn reserve(&mut self, size: Option<u64>) -> Result<(), Refusal> {
-        if self.entrance == Entrance::Inbound {
-            return Ok(());
-        }
-        self.held.reserve(size.map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX)))
-    }
-
     fn check_recipient(&mut self, path: &ForwardPath) -> Result<(), Refusal> {
         match self.entrance {
-            Entrance::Inbound => {
-                returned::subject_of(self.house.submission.token_key(), path)?;
-                self.recipients += 1;
-                Ok(())
-            }
+            Entrance::Inbound => drop(returned::subject_of(self.house.submission.token_key(), path)?),
             // Where the mail goes is found out later; how many there may be is said now: the client can split.
             Entrance::Submission | Entrance::Submissions => {
                 let snapshot = self.house.submission.loaded_snapshot()?;
                 snapshot.may_have_recipients(&self.sender()?, u64::from(self.recipients) + 1)?;
-                self.recipients += 1;
-                Ok(())
             }
         }
+        self.recipients += 1;
+        Ok(())
     }
 
     async fn accept(&mut self, transaction: Transaction) -> Result<Reply, Refusal> {
