@@ -67,8 +67,7 @@ impl Held {
 
     fn change_to(&mut self, now: usize, kind: RefusalKind) -> Result<(), Refusal> {
         if now <= self.own {
-            self.octets.lock().give_back(self.party, (self.own - now) as u64);
-            self.own = now;
+            self.lower(now);
             return Ok(());
         }
         let taken = self.octets.lock().take(self.party, (now - self.own) as u64);
