@@ -157,7 +157,7 @@ impl Answer {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use axum::http::HeaderMap;
     use axum::routing::post;
@@ -169,7 +169,7 @@ mod tests {
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-    fn endpoint(url: String) -> Endpoint {
+    pub fn endpoint(url: String) -> Endpoint {
         let (now, random) = (Timestamp::UNIX_EPOCH, &mut Random::from_number(3));
         Endpoint {
             id: EndpointId::mint(now, random),
@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    fn event() -> Event {
+    pub fn event() -> Event {
         let (now, random) = (Timestamp::UNIX_EPOCH, &mut Random::from_number(4));
         Event {
             id: EventId::mint(now, random),

@@ -2,11 +2,11 @@
 //!
 //! Tests only. The listeners are on loopback, at the ports that the targets name; none of them may see a connection.
 
+use super::call::tests::{endpoint, event};
 use super::call::{Answer, Caller};
 use super::names::tests::name_server_of_each;
 use crate::Config;
-use mail::{EndpointId, Event, EventId, EventKind, Random, TenantId, Timestamp};
-use registry::{Endpoint, EndpointState};
+use mail::Timestamp;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,33 +14,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-fn endpoint(url: &str) -> Endpoint {
-    let (now, random) = (Timestamp::UNIX_EPOCH, &mut Random::from_number(3));
-    Endpoint {
-        id: EndpointId::mint(now, random),
-        tenant: TenantId::mint(now, random),
-        url: url.into(),
-        kinds: Vec::new(),
-        secrets: vec![SECRET.into()],
-        state: EndpointState::Active,
-    }
-}
-
-fn event() -> Event {
-    let (now, random) = (Timestamp::UNIX_EPOCH, &mut Random::from_number(4));
-    Event {
-        id: EventId::mint(now, random),
-        kind: EventKind::WebhookTest,
-        timestamp: now,
-        tenant: TenantId::mint(now, random),
-        data: serde_json::json!({"a": 1}),
-    }
-}
-
 async fn call(caller: &Caller, url: &str) -> Answer {
-    caller.call(&endpoint(url), &event(), Timestamp::UNIX_EPOCH).await
+    caller.call(&endpoint(url.to_owned()), &event(), Timestamp::UNIX_EPOCH).await
 }
 
 /// Says one thing to whoever connects, and counts them.
