@@ -300,6 +300,12 @@ impl House {
         wait_for("the house to end", || self.child.try_wait().unwrap())
     }
 
+    /// Whether it still looks in its journal for what waits from before.
+    pub fn is_loading(&self) -> bool {
+        let (_, ready) = self.api("GET", "/ready", "", None);
+        !ready["journal"].is_object() || !ready["journal"]["loading_percent"].is_null()
+    }
+
     /// The sum of a metric over all its labels.
     pub fn metric(&self, name: &str) -> f64 {
         let (status, text) = self.api("GET", "/metrics", "", None);

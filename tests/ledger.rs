@@ -151,12 +151,16 @@ impl Ledger {
             let seen = Cell::new((0, 0.0));
             let ask = || {
                 // In this order: what left the queue before has come, also what nobody was told of.
-                let waiting = house.metric("posthouse_queue_recipients");
+                // What nobody was told of may still be looked for in the journal, where the queue does not know of it.
+                let loaded = !house.is_loading();
+                let waiting = house
+                    .metric("posthouse_queue_recipients")
+                    .max(house.metric("posthouse_spool_waiting_messages"));
                 arrivals.collect(lab);
                 let missing = self.missing(arrivals).len();
                 seen.set((missing, waiting));
-                let done = missing == 0 && waiting == 0.0;
-                (done || arrivals.copies.len() > before).then_some((missing, waiting))
+                let done = loaded && missing == 0 && waiting == 0.0;
+                (done || arrivals.copies.len() > before).then_some(done)
             };
             let explain = || {
                 let (missing, waiting) = seen.get();
@@ -167,8 +171,7 @@ impl Ledger {
                     rows("/v1/paths")
                 )
             };
-            let (missing, waiting) = wait_or("the next arrival or the end", ask, explain);
-            if missing == 0 && waiting == 0.0 {
+            if wait_or("the next arrival or the end", ask, explain) {
                 break;
             }
         }
