@@ -17,7 +17,7 @@ use crate::prepare::{self, Parcel, Prepared, Workshop};
 use crate::signer::Signers;
 use crate::steering::{self, Dialect};
 use bytes::Bytes;
-use mail::message::{HeaderLimits, HeaderSection};
+use mail::message::{Agent, HeaderLimits, HeaderSection};
 use mail::token::TokenKey;
 use mail::{
     Clock, Domain, Envelope, Mailbox, MessageId, Random, Refusal, RefusalKind, ReversePath, Timestamp,
@@ -221,8 +221,9 @@ impl Submission {
             return Err(Refusal::new(RefusalKind::AmbiguousFrom, "From must hold exactly one address").into());
         };
         let dialect = dialect_of(&snapshot, &offer.sender);
+        let agents = section.agents().map_err(|error| error.to_refusal())?;
         let steered = steering::read(&section, dialect, offer.steering.clone())?;
-        let admitted = self.admit(&snapshot, offer, author, steered.steering, now)?;
+        let admitted = self.admit(&snapshot, offer, (author, &agents), steered.steering, now)?;
         let parcel = Parcel {
             admitted: &admitted,
             offer,
@@ -276,10 +277,11 @@ impl Submission {
         &self,
         snapshot: &Snapshot,
         offer: &Offer,
-        author: &Mailbox,
+        (author, agents): (&Mailbox, &[Agent]),
         steering: Steering,
         now: Timestamp,
     ) -> Result<registry::Admitted, Refusal> {
+            agents,
         let offer = registry::Offer {
             sender: offer.sender,
             envelope: &offer.envelope,
