@@ -16,6 +16,7 @@ use crate::octets::{Held, Octets};
 use crate::prepare::{self, Parcel, Prepared, Workshop};
 use crate::signer::Signers;
 use crate::steering::{self, Dialect};
+use crate::trace;
 use bytes::Bytes;
 use mail::message::{Agent, HeaderLimits, HeaderSection};
 use mail::token::TokenKey;
@@ -220,8 +221,8 @@ impl Submission {
         let [author] = from.as_slice() else {
             return Err(Refusal::new(RefusalKind::AmbiguousFrom, "From must hold exactly one address").into());
         };
-        let dialect = dialect_of(&snapshot, &offer.sender);
         let agents = section.agents().map_err(|error| error.to_refusal())?;
+        let dialect = dialect_of(&snapshot, &offer.sender);
         let steered = steering::read(&section, dialect, offer.steering.clone())?;
         let admitted = self.admit(&snapshot, offer, (author, &agents), steered.steering, now)?;
         let parcel = Parcel {
@@ -262,12 +263,7 @@ impl Submission {
             let text = format!("the message has more than one {name} field");
             return Err(Refusal::new(RefusalKind::MessageMalformed, text));
         }
-        if section.received_count() > self.config.limits.received_fields_max {
-            return Err(Refusal::new(
-                RefusalKind::MailLoop,
-                "the message went through too many hops; is there a loop",
-            ));
-        }
+        trace::check_hops(&section, &self.hostname, &self.config.limits)?;
         check_body(section.body(), limits.text_line_octets_max)?;
         Ok(section)
     }
@@ -281,11 +277,11 @@ impl Submission {
         steering: Steering,
         now: Timestamp,
     ) -> Result<registry::Admitted, Refusal> {
-            agents,
         let offer = registry::Offer {
             sender: offer.sender,
             envelope: &offer.envelope,
             from: std::slice::from_ref(author),
+            agents,
             size: offer.raw.len() as u64,
             steering,
         };
