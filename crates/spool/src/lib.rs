@@ -21,6 +21,7 @@ mod loading;
 #[cfg(any(test, feature = "testkit"))]
 pub mod lying;
 mod patience;
+mod pick;
 mod position;
 #[cfg(any(test, feature = "testkit"))]
 pub mod probe;
