@@ -15,6 +15,7 @@ const ANSWERS: usize = 5;
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examination {
+    /// As `SHOW server_version` says it.
     pub version: String,
     /// Connections that the server allows, to everybody together.
     pub connections_max: usize,

@@ -37,10 +37,12 @@ impl EgressHandle {
         self.ask(|answer| Request::Queues(limit, answer)).await
     }
 
+    /// Counts over all lanes. Errs once egress has ended.
     pub async fn totals(&self) -> Result<QueueTotals, Fault> {
         self.ask(Request::Totals).await
     }
 
+    /// Every path that is remembered. Errs once egress has ended.
     pub async fn paths(&self) -> Result<Vec<PathView>, Fault> {
         self.ask(Request::Paths).await
     }

@@ -46,6 +46,8 @@ pub struct UsageRest {
     day_of: Timestamp,
 }
 
+/// Counts since midnight UTC, of what PostgreSQL has and of what the journal holds beyond it. Errs if either cannot
+/// be read.
 pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> Result<UsageToday, Fault> {
     let cursor = database.cursor_fetch(&ACCESS, READER).await?;
     let mut counts = Counts::new();

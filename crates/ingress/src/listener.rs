@@ -55,6 +55,7 @@ pub struct Listeners {
 
 /// What the doors need.
 pub struct IngressParts {
+    /// What accepts a message; shared with the API.
     pub submission: Arc<Submission>,
     /// Needed by both submission doors; without it the inbound door offers no STARTTLS.
     pub tls: Option<Arc<Tls>>,
@@ -126,6 +127,7 @@ impl Ingress {
 }
 
 impl IngressHandle {
+    /// Where the doors listen, with the ports that port 0 became.
     pub fn addresses(&self) -> Addresses {
         self.addresses
     }

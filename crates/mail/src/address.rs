@@ -21,6 +21,7 @@ pub const LOCAL_PART_OCTETS_MAX: usize = 64;
 
 /// Why some text is not an address. The sentences are public: they are shown to whoever sent the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum AddressError {
     #[error("the address is empty")]
     Empty,
@@ -88,6 +89,7 @@ impl Domain {
         Ok(Domain(ascii.into()))
     }
 
+    /// The canonical form: lower case, A-labels, without a dot at the end.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -125,10 +127,12 @@ impl LocalPart {
         if valid { Ok(LocalPart(text.into())) } else { Err(AddressError::BadLocalPart) }
     }
 
+    /// As it was given; quoted if it was.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// False: it can be sent only to a site with SMTPUTF8 (RFC 6531 §3.3).
     pub fn is_ascii(&self) -> bool {
         self.0.is_ascii()
     }
@@ -147,14 +151,17 @@ impl Mailbox {
         Ok(Mailbox { local_part: LocalPart::parse(&text[..at])?, domain: Domain::parse(&text[at + 1..])? })
     }
 
+    /// Puts together what was parsed before; any two halves fit.
     pub fn new(local_part: LocalPart, domain: Domain) -> Mailbox {
         Mailbox { local_part, domain }
     }
 
+    /// What stands before the @; case counts, for only the site knows whether it does (RFC 5321 §2.4).
     pub fn local_part(&self) -> &LocalPart {
         &self.local_part
     }
 
+    /// What stands behind the @, in its canonical form.
     pub fn domain(&self) -> &Domain {
         &self.domain
     }

@@ -13,6 +13,7 @@ pub const SLUG_OCTETS_MAX: usize = 63;
 
 /// Why some text is not a name. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum NameError {
     #[error("the name is empty")]
     Empty,
@@ -48,6 +49,7 @@ impl DisplayName {
         Ok(DisplayName(text.into()))
     }
 
+    /// Free text without control characters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -70,6 +72,7 @@ impl Slug {
         Ok(Slug(text.into()))
     }
 
+    /// Of a to z, 0 to 9, hyphen and underscore.
     pub fn as_str(&self) -> &str {
         &self.0
     }

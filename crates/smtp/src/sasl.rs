@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 pub struct Password(Zeroizing<String>);
 
 impl Password {
+    /// Takes it over; it is wiped when dropped.
     pub fn new(secret: impl Into<String>) -> Password {
         Password(Zeroizing::new(secret.into()))
     }

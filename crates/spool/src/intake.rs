@@ -27,6 +27,7 @@ pub struct Intake(pub(crate) Arc<Shared>);
 
 /// A completion record, and who wants to know when it is durable.
 pub struct Completion {
+    /// What has become of a recipient.
     pub record: OutcomeRecord,
     /// Hears of it once it is, and never if it comes to nothing.
     pub proof: Option<oneshot::Sender<()>>,
@@ -37,10 +38,12 @@ pub struct Completion {
 pub struct Outcomes(pub(crate) Arc<Shared>);
 
 impl Committed {
+    /// The message that is durable.
     pub fn message(&self) -> MessageId {
         self.message
     }
 
+    /// Where it lies.
     pub fn position(&self) -> Position {
         self.position
     }

@@ -28,6 +28,7 @@ const LIFETIME_DEFAULT: Duration = Duration::from_secs(300);
 /// For a route without the exchangers that could not be looked up: they are asked for again soon.
 const LIFETIME_PARTIAL: Duration = Duration::from_secs(60);
 
+/// Asks name servers; remembers nothing itself.
 pub struct DnsResolver {
     resolver: TokioResolver,
     /// From the first question to the route, a little less than the caller waits.

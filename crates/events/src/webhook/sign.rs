@@ -14,6 +14,7 @@ const SECRET_OCTETS: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Why a secret cannot sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum SecretError {
     #[error("a webhook secret is whsec_ and the base 64 of 24 to 64 octets")]
     Form,

@@ -36,14 +36,19 @@ pub struct Profiles {
 /// What a reply was found to mean.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classified {
+    /// The first class whose rule or code matched.
     pub class: Class,
     /// Of the class; `Soft` instead of `Hard` for a 4yz reply.
     pub kind: ClassKind,
+    /// How far the answer reaches, as the table has it for the class.
     pub scope: Scope,
     /// The rule that decided; none when a code did.
     pub rule: Option<Arc<str>>,
+    /// When to try again, if the rule knows better than the schedule.
     pub retry: Option<RetryHint>,
+    /// What shaping does, as the rule has it, or else the class.
     pub step: Step,
+    /// As the table has it for the class.
     pub suppress: Suppress,
     transient: bool,
 }
@@ -101,6 +106,7 @@ impl Profiles {
         matching.map_or_else(|| self.other(), |profile| &profile.provider)
     }
 
+    /// The profile with this id, such as `gmail`; the one for everybody else is `default`.
     pub fn provider(&self, id: &str) -> Option<&Provider> {
         self.by_id.get(id).map(|index| &self.providers[*index].provider)
     }
@@ -116,6 +122,7 @@ impl Profiles {
         self.providers.iter().map(|profile| &profile.provider)
     }
 
+    /// The row of a class in `config/classes.toml`.
     pub fn meaning(&self, class: &Class) -> Option<&Meaning> {
         self.classes.get(class)
     }

@@ -21,12 +21,15 @@ const RSA_BITS_MAX: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyAlgorithm {
+    /// RSA-SHA256, 2048 to 4096 bits (RFC 8301 §3).
     Rsa,
+    /// Ed25519-SHA256 (RFC 8463).
     Ed25519,
 }
 
 /// Why bytes are not a key we sign with. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum KeyError {
     #[error("the key is not an unencrypted private key of type RSA or Ed25519")]
     NotAKey,
@@ -47,11 +50,15 @@ enum Inner {
 }
 
 impl SigningKey {
+    /// A new key of 2048 bits; takes tens to hundreds of milliseconds, so not on a thread that serves others. Errs if
+    /// the
+    /// library has no randomness.
     pub fn generate_rsa2048() -> Result<SigningKey, KeyError> {
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::Library)?;
         Ok(SigningKey(Inner::Rsa(Box::new(pair))))
     }
 
+    /// A new key, made at once. Errs if the library has no randomness.
     pub fn generate_ed25519() -> Result<SigningKey, KeyError> {
         let pair = Ed25519KeyPair::generate().map_err(|_| KeyError::Library)?;
         Ok(SigningKey(Inner::Ed25519(Box::new(pair))))
@@ -89,6 +96,7 @@ impl SigningKey {
         Ok(der.as_ref().to_vec())
     }
 
+    /// What `a=` and `k=` will say.
     pub fn algorithm(&self) -> KeyAlgorithm {
         match &self.0 {
             Inner::Rsa(_) => KeyAlgorithm::Rsa,
@@ -134,6 +142,7 @@ fn pick(first: KeyRejected, second: KeyRejected) -> KeyRejected {
 }
 
 impl KeyAlgorithm {
+    /// As `k=` in a key record and the API write it.
     pub const fn as_str(self) -> &'static str {
         match self {
             KeyAlgorithm::Rsa => "rsa",

@@ -52,15 +52,19 @@ pub struct SigningRequest<'a> {
     pub domain: &'a Domain,
     /// The `s=` selector; `is_selector` says what may stand here.
     pub selector: &'a str,
+    /// The private half whose public one is published below the selector.
     pub key: &'a SigningKey,
+    /// The section as it will be sent, but for the signature itself.
     pub header: &'a HeaderSection<'a>,
     /// From `body_hash` over the body that will be sent.
     pub body_hash: &'a [u8; 32],
+    /// The `t=` tag, to the second.
     pub timestamp: Timestamp,
 }
 
 /// Why nothing was signed. All are our own trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum SignError {
     #[error("a message without From cannot be signed")]
     NoFrom,

@@ -10,6 +10,7 @@ pub const FIELD_OCTETS_MAX: usize = 16 * 1024;
 
 /// Why a field cannot be added. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum FieldError {
     #[error("a field name has printable ASCII characters except the colon, at least one")]
     Name,
@@ -30,6 +31,7 @@ pub struct Edit {
 }
 
 impl Edit {
+    /// Changes nothing yet.
     pub fn new() -> Edit {
         Edit::default()
     }

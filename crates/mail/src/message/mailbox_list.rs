@@ -14,6 +14,7 @@ const COMMENT_DEPTH_MAX: usize = 8;
 
 /// Why a mailbox-list is refused. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum MailboxListError {
     #[error("it is empty or has an empty element")]
     Empty,
