@@ -107,7 +107,8 @@ impl Scoped<'_> {
 }
 
 impl Database {
-    /// Writes down what somebody does outside of these tables, before it is done.
+    /// Writes down what somebody does outside of these tables, before it is done. `Forbidden` for everybody but our
+    /// own workers.
     pub async fn audit_note(
         &self,
         access: &Access,

@@ -62,7 +62,8 @@ pub struct EgressParts {
     pub random: Random,
 }
 
-/// Starts delivering. The task ends after `shutdown` when what was being sent is through, or with a fault.
+/// Starts delivering. The task ends after `shutdown` when what was being sent is through, or with a fault. Errs at
+/// once if the configuration or the certificates of `tls_roots` are not usable.
 pub fn start(
     parts: EgressParts,
     shutdown: CancellationToken,

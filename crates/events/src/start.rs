@@ -40,7 +40,8 @@ pub struct EventsHandle {
     shutdown: CancellationToken,
 }
 
-/// Starts projecting and delivering.
+/// Starts projecting and delivering. Errs if the configuration or the roots of TLS are not usable; later trouble is
+/// retried and logged.
 pub fn start(mut parts: EventsParts, shutdown: CancellationToken) -> Result<EventsHandle, Fault> {
     parts.config.check()?;
     let caller = Caller::new(&parts.config)?;

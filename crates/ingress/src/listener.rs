@@ -85,7 +85,7 @@ pub struct IngressHandle {
 }
 
 impl Listeners {
-    /// Binds every door that has an address.
+    /// Binds every door that has an address. Errs at the first address that is not to be had.
     pub fn bind(addresses: Addresses) -> Result<Listeners, Fault> {
         let mut bound = Listeners { doors: Vec::with_capacity(3), addresses: Addresses::default() };
         let wanted = [
@@ -109,7 +109,7 @@ impl Listeners {
 }
 
 impl Ingress {
-    /// Opens the doors. They close when `shutdown` is cancelled.
+    /// Opens the doors. They close when `shutdown` is cancelled. Errs if a submission door has no certificate.
     pub fn start(
         parts: IngressParts,
         listeners: Listeners,

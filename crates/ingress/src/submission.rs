@@ -119,7 +119,7 @@ const FULL_RETRY_AFTER: Duration = Duration::from_secs(30);
 const STALL_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Submission {
-    /// Starts the signing threads.
+    /// Starts the signing threads. Errs if the system gives no thread.
     pub fn start(parts: SubmissionParts) -> Result<Arc<Submission>, Fault> {
         let signers = Signers::start(parts.config.signing_threads, parts.config.signing_queue_max)?;
         Ok(Submission::with(parts, signers))

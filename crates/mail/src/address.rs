@@ -66,7 +66,7 @@ pub struct Mailbox {
 
 impl Domain {
     /// Parses a domain as a person or a protocol writes it: U-labels and upper case are folded (RFC 5891 §4), one
-    /// trailing dot is dropped.
+    /// trailing dot is dropped. Errs with the first thing that is wrong; the sentence is for the client.
     pub fn parse(text: &str) -> Result<Domain, AddressError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.is_empty() {
@@ -112,7 +112,8 @@ impl Domain {
 }
 
 impl LocalPart {
-    /// Parses a dot-string or a quoted-string (RFC 5321 §4.1.2; UTF-8 by RFC 6531 §3.3).
+    /// Parses a dot-string or a quoted-string (RFC 5321 §4.1.2; UTF-8 by RFC 6531 §3.3). Errs with the first thing
+    /// that is wrong; the sentence is for the client.
     pub fn parse(text: &str) -> Result<LocalPart, AddressError> {
         if text.is_empty() {
             return Err(AddressError::EmptyLocalPart);
@@ -139,7 +140,8 @@ impl LocalPart {
 }
 
 impl Mailbox {
-    /// Parses `local-part@domain` without angle brackets. The last `@` outside quotes divides.
+    /// Parses `local-part@domain` without angle brackets. The last `@` outside quotes divides. Errs with the first
+    /// thing that is wrong; the sentence is for the client.
     pub fn parse(text: &str) -> Result<Mailbox, AddressError> {
         if text.is_empty() {
             return Err(AddressError::Empty);

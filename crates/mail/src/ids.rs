@@ -46,7 +46,7 @@ macro_rules! ids {
                 self.0
             }
 
-            /// Parses the text form, prefix included.
+            /// Parses the text form, prefix included. Errs if the prefix or the rest is another's.
             pub fn parse(text: &str) -> Result<$name, IdError> {
                 let rest = text.strip_prefix($prefix).and_then(|rest| rest.strip_prefix('_'));
                 decode(rest.ok_or(IdError::Prefix($prefix))?).map($name)

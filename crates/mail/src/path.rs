@@ -19,7 +19,7 @@ pub enum ReversePath {
 pub struct ForwardPath(pub Mailbox);
 
 impl ReversePath {
-    /// Parses the inside of the angle brackets.
+    /// Parses the inside of the angle brackets. Errs as `Mailbox::parse` does.
     pub fn parse(text: &str) -> Result<ReversePath, AddressError> {
         if text.is_empty() { Ok(ReversePath::Null) } else { Mailbox::parse(text).map(ReversePath::Mailbox) }
     }
@@ -42,7 +42,7 @@ impl ReversePath {
 }
 
 impl ForwardPath {
-    /// Parses the inside of the angle brackets.
+    /// Parses the inside of the angle brackets. Errs as `Mailbox::parse` does.
     pub fn parse(text: &str) -> Result<ForwardPath, AddressError> {
         Mailbox::parse(text).map(ForwardPath)
     }

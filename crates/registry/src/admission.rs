@@ -182,7 +182,8 @@ impl Snapshot {
         self.secrets.guess(username, password)
     }
 
-    /// `Authorization: Bearer ph_live_…`.
+    /// `Authorization: Bearer ph_live_…`. Refuses alike whatever is wrong with it: unknown, revoked, expired or shown
+    /// from elsewhere.
     pub fn authenticate_api_key(
         &self,
         text: &str,
@@ -201,7 +202,8 @@ impl Snapshot {
         }
     }
 
-    /// MAIL FROM. The null reverse-path is allowed: From is checked later whatever the envelope says.
+    /// MAIL FROM. The null reverse-path is allowed: From is checked later whatever the envelope says. Refuses a
+    /// domain that the tenant has not proved or the credential may not use.
     pub fn may_use_reverse_path(&self, sender: &Sender, path: &ReversePath) -> Result<(), Refusal> {
         self.open_tenant(sender)?;
         match path.domain() {
@@ -210,7 +212,7 @@ impl Snapshot {
         }
     }
 
-    /// MAIL with SIZE, and every message: what the plan allows.
+    /// MAIL with SIZE, and every message: what the plan allows. Refuses more as too large.
     pub fn may_have_octets(&self, sender: &Sender, octets: u64) -> Result<(), Refusal> {
         let max = self.tenant(sender.tenant).map_or(u64::MAX, |tenant| tenant.plan.message_octets_max);
         if octets > max {

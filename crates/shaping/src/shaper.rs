@@ -112,7 +112,8 @@ impl Shaper {
         }
     }
 
-    /// One connection on `path`, and the first message over it.
+    /// One connection on `path`, and the first message over it. Errs with the first thing that stands in the way, and
+    /// when to ask again if that is known.
     pub fn admit(&mut self, path: &EgressPath, limits: &Limits, now: Instant) -> Result<Permit, NotBefore> {
         let at_site = self.sites.get(&path.site).copied().unwrap_or(0);
         let family = limits.family.map(|family| (path.source.clone(), family.number));
@@ -142,7 +143,8 @@ impl Shaper {
         Ok(Permit { path: path.clone(), family: limits.family.map(|family| family.number), messages })
     }
 
-    /// One more message over a connection that is open already.
+    /// One more message over a connection that is open already. Errs with what stands in the way: a hold, or the rate
+    /// of messages.
     pub fn admit_message(
         &mut self,
         path: &EgressPath,
@@ -216,7 +218,8 @@ impl Shaper {
         self.tenant_holds.suspend(path, tenant, hold, now);
     }
 
-    /// Whether the mail of `tenant` may go on `path`; asked before `admit`.
+    /// Whether the mail of `tenant` may go on `path`; asked before `admit`. Errs while only this tenant is held back
+    /// there.
     pub fn check_tenant(&self, path: &EgressPath, tenant: TenantId, now: Instant) -> Result<(), NotBefore> {
         match self.tenant_holds.on(path, tenant, now) {
             Some(hold) => Err(NotBefore { barrier: Barrier::Held(hold.reason.clone()), at: hold.until }),

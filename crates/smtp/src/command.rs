@@ -138,7 +138,7 @@ impl CommandError {
 }
 
 impl<'a> Command<'a> {
-    /// Parses a line without its CRLF.
+    /// Parses a line without its CRLF. Errs with what the client is told; nothing has happened then.
     pub fn parse(line: &'a [u8]) -> Result<Command<'a>, CommandError> {
         let (verb, rest) = match memchr::memchr(b' ', line) {
             Some(space) => (&line[..space], &line[space + 1..]),

@@ -92,6 +92,7 @@ impl ReplyReader {
     }
 
     /// Reads from the beginning of `octets`: a whole reply if its last line is there, and how many octets were used.
+    /// Errs with what makes it no reply, or one beyond the limits: the session cannot go on.
     pub fn read(&mut self, octets: &[u8]) -> Result<(Option<Reply>, usize), ReplyError> {
         let mut used = 0;
         loop {

@@ -142,7 +142,8 @@ impl Inspection {
         }
     }
 
-    /// Shows every piece of a segment in order.
+    /// Shows every piece of a segment in order. Errs if the disk does not give the segment; damage is shown, not an
+    /// error.
     pub fn pieces(&self, segment: u32, mut show: impl FnMut(Piece)) -> io::Result<()> {
         self.walk(segment, |piece, _| show(piece))
     }
@@ -184,7 +185,7 @@ impl Inspection {
         Ok(())
     }
 
-    /// The body of the message at a position, if it is whole.
+    /// The body of the message at a position, if it is whole. Errs if the disk does not give it.
     pub fn body(&self, position: Position) -> io::Result<Option<Bytes>> {
         let file = self.segment_file(position.segment())?;
         let mut head = [0; segment::FRAME_HEADER_OCTETS];

@@ -76,6 +76,7 @@ struct Running {
 impl Spool {
     /// Takes the directory, finds the end of the log and starts the threads. Blocking, for as long as the last segment
     /// takes to read; mail can be accepted then. What waits from before is found meanwhile and comes from `Recovery`.
+    /// Errs if the directory is in use or cannot be read; what is damaged is no error, it is in quarantine.
     pub fn open(
         config: Config,
         disk: Arc<dyn Disk>,

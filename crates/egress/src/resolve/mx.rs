@@ -28,7 +28,8 @@ pub struct Plan {
     pub hosts: Vec<Record>,
 }
 
-/// `records` is what the domain has, empty if it exists without any; `own` are our names.
+/// `records` is what the domain has, empty if it exists without any; `own` are our names. Errs for a null MX, and if
+/// the best exchanger is one of `own` (RFC 5321 §5.1).
 pub fn plan(domain: &Domain, mut records: Vec<Record>, own: &[String]) -> Result<Plan, Unresolved> {
     if records.is_empty() {
         // The implicit MX: the domain itself.

@@ -33,7 +33,8 @@ pub struct Signature {
     pub signature: String,
 }
 
-/// Signs `body` for a try made `now`, with every secret, newest first.
+/// Signs `body` for a try made `now`, with every secret, newest first. Errs if there is no secret, or one is not of
+/// the form of Standard Webhooks.
 pub fn sign<'a>(
     secrets: impl IntoIterator<Item = &'a str>,
     event: EventId,

@@ -76,7 +76,8 @@ struct Rule {
 }
 
 impl Profiles {
-    /// Loads profile files (`config/providers/*.toml`, the generic one among them) and the class table.
+    /// Loads profile files (`config/providers/*.toml`, the generic one among them) and the class table. Errs at the
+    /// first name, pattern or number that means nothing, and names its place.
     pub fn load(providers: &[&str], classes: &str) -> Result<Profiles, LoadError> {
         table::load(providers, classes)
     }

@@ -65,7 +65,7 @@ impl SigningKey {
     }
 
     /// Loads an unencrypted PKCS #8 key (DER). The older form of RSA keys (RFC 8017 §A.1.2) is taken as well, because
-    /// `openssl genpkey -outform DER` writes it.
+    /// `openssl genpkey -outform DER` writes it. Errs with why the octets are no key that we sign with.
     pub fn from_pkcs8(der: &[u8]) -> Result<SigningKey, KeyError> {
         // OpenSSL leaves the public half out of Ed25519 keys; it is derived then.
         if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
@@ -86,7 +86,7 @@ impl SigningKey {
         }
     }
 
-    /// The key as PKCS #8 (DER), to be sealed and stored.
+    /// The key as PKCS #8 (DER), to be sealed and stored. Errs if the library cannot write it.
     pub fn to_pkcs8(&self) -> Result<Vec<u8>, KeyError> {
         let der: Pkcs8V1Der<'static> = match &self.0 {
             Inner::Rsa(pair) => pair.as_der(),

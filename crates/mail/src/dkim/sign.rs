@@ -74,7 +74,8 @@ pub enum SignError {
     Key(#[source] KeyError),
 }
 
-/// The whole `DKIM-Signature:` field, folded, ended with CRLF. Goes on top of the message it was made for.
+/// The whole `DKIM-Signature:` field, folded, ended with CRLF. Goes on top of the message it was made for. Errs
+/// without a From field and for a selector that is no name.
 pub fn sign(request: &SigningRequest<'_>) -> Result<String, SignError> {
     if !is_selector(request.selector) {
         return Err(SignError::Selector);

@@ -110,7 +110,8 @@ const RESERVED_FIELDS: [&str; 15] = [
     "dkim-signature",
 ];
 
-/// The raw message with Date and a Message-ID below `id_domain`.
+/// The raw message with Date and a Message-ID below `id_domain`. Errs with the first part that cannot be put into a
+/// message.
 pub fn compose(
     composition: &Composition,
     id_domain: &Domain,

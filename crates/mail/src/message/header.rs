@@ -103,7 +103,8 @@ impl Default for HeaderLimits {
 }
 
 impl<'a> HeaderSection<'a> {
-    /// Parses up to and including the empty line that ends the section.
+    /// Parses up to and including the empty line that ends the section. Errs with the number of the first line that
+    /// programs would read differently.
     pub fn parse(raw: &'a [u8], limits: &HeaderLimits) -> Result<HeaderSection<'a>, MalformedMessage> {
         let mut fields: Vec<Field<'a>> = Vec::new();
         let mut offset = 0;
@@ -170,7 +171,8 @@ impl<'a> HeaderSection<'a> {
         self.raw
     }
 
-    /// The mailboxes of the one From field, at least one.
+    /// The mailboxes of the one From field, at least one. Errs if there is none, more than one, or it has two
+    /// readings.
     pub fn from_addresses(&self) -> Result<Vec<Mailbox>, FromError> {
         let mut fields = self.all("from");
         let field = fields.next().ok_or(FromError::Missing)?;
