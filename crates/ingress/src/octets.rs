@@ -96,6 +96,7 @@ impl Held {
         self.party = party;
     }
 
+    /// Gives back all that is held.
     pub fn clear(&mut self) {
         self.octets.lock().give_back(self.party, std::mem::take(&mut self.own) as u64);
     }
