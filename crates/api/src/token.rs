@@ -66,6 +66,7 @@ impl TokenKeys {
         Ok(document.as_ref().to_vec())
     }
 
+    /// A JWT for this person (RFC 7519), good for so long. Errs if the library cannot sign.
     pub fn issue(&self, user: &User, now: Timestamp, lifetime: Duration) -> Result<String, Fault> {
         let iat = now.as_millis() / 1000;
         let exp = iat.saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX));

@@ -38,6 +38,9 @@ impl Database {
         Ok(token)
     }
 
+    /// A new token for an old one, which is used up by this. One that is shown twice ends its whole family: somebody
+    /// has
+    /// stolen it.
     pub async fn refresh_rotate(
         &self,
         access: &Access,

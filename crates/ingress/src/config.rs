@@ -7,6 +7,7 @@
 use registry::ThrottleConfig;
 use serde::{Deserialize, Serialize};
 
+/// What the doors for mail are told by the configuration file: the section `[ingress]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -14,11 +15,15 @@ pub struct Config {
     pub signing_threads: usize,
     /// Messages that may wait for a signing thread; more make the sessions wait, which makes the clients wait.
     pub signing_queue_max: usize,
+    /// Certificate and key of the doors.
     pub tls: TlsConfig,
     /// What one session may do: lines, messages, recipients, errors, times.
     pub session: smtp::Limits,
+    /// What one client, tenant or network may have open.
     pub limits: Limits,
+    /// What wrong secrets cost.
     pub throttle: ThrottleConfig,
+    /// Fields that are put on top of accepted mail.
     pub headers: HeaderConfig,
 }
 
@@ -92,6 +97,7 @@ pub struct HeaderConfig {
 pub struct HttpsUrl(String);
 
 impl HttpsUrl {
+    /// As it was configured, without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0
     }

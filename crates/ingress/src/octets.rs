@@ -148,6 +148,7 @@ impl Held {
         self.party = party;
     }
 
+    /// Gives back all that is held.
     pub fn clear(&mut self) {
         self.lower(0);
     }

@@ -22,8 +22,11 @@ pub struct ReturnedMail {
     pub subjects: Vec<TokenSubject>,
     /// Null for a bounce; a provider's mailbox for a complaint.
     pub reverse_path: ReversePath,
+    /// The whole message as it came, with CRLF line ends.
     pub raw: Bytes,
+    /// Who brought it.
     pub peer: IpAddr,
+    /// At its final dot.
     pub received_at: Timestamp,
     /// `Ok` once it is kept; until then the site waits for its answer.
     pub answer: oneshot::Sender<Result<(), Refusal>>,

@@ -34,15 +34,21 @@ pub type SnapshotSource = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
 
 /// What a submission is made of.
 pub struct SubmissionParts {
+    /// Where accepted mail is made durable.
     pub intake: Intake,
+    /// The registry as it is now; asked for each message.
     pub snapshot: SnapshotSource,
     /// Shared with whoever restores day counts and shows them.
     pub usage: Arc<Mutex<Usage>>,
+    /// Signs the reverse-paths that lead back.
     pub token_key: Arc<TokenKey>,
+    /// For Received fields, ids and limits.
     pub clock: Arc<dyn Clock>,
+    /// For ids.
     pub random: Random,
     /// Our name in greetings and trace fields.
     pub hostname: Domain,
+    /// Limits and fields.
     pub config: Config,
 }
 
@@ -66,24 +72,31 @@ pub struct Submission {
 /// A message at the door. Lines end with CRLF.
 #[derive(Debug)]
 pub struct Offer {
+    /// Who has shown a secret at the door.
     pub sender: Sender,
+    /// Whom it is from and for.
     pub envelope: Envelope,
+    /// Header section and body, as the client sent it.
     pub raw: Bytes,
     /// What the request itself asked for; header fields fill what it left open. SMTP leaves all open.
     pub steering: Steering,
+    /// Whence it came: the API's own peer, or the proxy's word for it.
     pub peer: IpAddr,
+    /// Through which door.
     pub door: Door,
 }
 
 /// How a message came in, for its trace field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Door {
+    /// A session with one of our listeners.
     Smtp {
         /// `ESMTPSA` and its like (RFC 3848).
         protocol: &'static str,
         /// The argument of EHLO: letters, digits and `.-_:[]`.
         client_name: String,
     },
+    /// The API.
     Http,
 }
 
@@ -91,7 +104,9 @@ pub enum Door {
 #[derive(Debug, Clone, Copy)]
 #[must_use = "the client waits for its 250 or 202"]
 pub struct Accepted {
+    /// The house's name for it, which the client is told.
     pub message: MessageId,
+    /// Proof that it is durable: nothing else makes a 250 or a 202.
     pub committed: Committed,
 }
 
@@ -105,7 +120,7 @@ const FULL_RETRY_AFTER: Duration = Duration::from_secs(30);
 const STALL_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Submission {
-    /// Starts the signing threads.
+    /// Starts the signing threads. Errs if the system gives no thread.
     pub fn start(parts: SubmissionParts) -> Result<Arc<Submission>, Fault> {
         let signers = Signers::start(parts.config.signing_threads, parts.config.signing_queue_max)?;
         Ok(Submission::with(parts, signers))

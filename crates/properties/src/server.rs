@@ -25,6 +25,7 @@ struct Heard {
     logged_in: bool,
 }
 
+/// Panics if a property of the server's machine does not hold for a client that sends these octets.
 pub fn check(octets: &[u8]) {
     let (settings, rest) = setting(octets);
     let (length, input) = setting(rest);

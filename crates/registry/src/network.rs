@@ -14,6 +14,7 @@ pub struct Network(u128);
 pub struct Neighbour(IpAddr);
 
 impl Network {
+    /// The IPv4 /24 or IPv6 /64 of an address; an IPv4 address within IPv6 counts as the first.
     pub fn of(address: IpAddr) -> Network {
         match address.to_canonical() {
             IpAddr::V4(v4) => Network(u128::from(v4.to_bits() >> 8)),
@@ -23,6 +24,7 @@ impl Network {
 }
 
 impl Neighbour {
+    /// Whose neighbour an address is; an IPv4 address within IPv6 counts as what it is.
     pub fn of(address: IpAddr) -> Neighbour {
         match address.to_canonical() {
             v4 @ IpAddr::V4(_) => Neighbour(v4),

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// Units and origin stand beside each; all are above zero.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -40,6 +41,7 @@ pub struct Limits {
     pub data_seconds_max: u64,
     /// Octets a second a message must come with, once `data_grace_seconds` are over.
     pub data_rate_min: u64,
+    /// From the first octet of a message on.
     pub data_grace_seconds: u64,
 }
 

@@ -36,14 +36,19 @@ pub struct Profiles {
 /// What a reply was found to mean.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classified {
+    /// The first class whose rule or code matched.
     pub class: Class,
     /// Of the class; `Soft` instead of `Hard` for a 4yz reply.
     pub kind: ClassKind,
+    /// How far the answer reaches, as the table has it for the class.
     pub scope: Scope,
     /// The rule that decided; none when a code did.
     pub rule: Option<Arc<str>>,
+    /// When to try again, if the rule knows better than the schedule.
     pub retry: Option<RetryHint>,
+    /// What shaping does, as the rule has it, or else the class.
     pub step: Step,
+    /// As the table has it for the class.
     pub suppress: Suppress,
     transient: bool,
 }
@@ -71,7 +76,8 @@ struct Rule {
 }
 
 impl Profiles {
-    /// Loads profile files (`config/providers/*.toml`, the generic one among them) and the class table.
+    /// Loads profile files (`config/providers/*.toml`, the generic one among them) and the class table. Errs at the
+    /// first name, pattern or number that means nothing, and names its place.
     pub fn load(providers: &[&str], classes: &str) -> Result<Profiles, LoadError> {
         table::load(providers, classes)
     }
@@ -101,6 +107,7 @@ impl Profiles {
         matching.map_or_else(|| self.other(), |profile| &profile.provider)
     }
 
+    /// The profile with this id, such as `gmail`; the one for everybody else is `default`.
     pub fn provider(&self, id: &str) -> Option<&Provider> {
         self.by_id.get(id).map(|index| &self.providers[*index].provider)
     }
@@ -116,6 +123,7 @@ impl Profiles {
         self.providers.iter().map(|profile| &profile.provider)
     }
 
+    /// The row of a class in `config/classes.toml`.
     pub fn meaning(&self, class: &Class) -> Option<&Meaning> {
         self.classes.get(class)
     }

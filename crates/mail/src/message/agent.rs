@@ -15,20 +15,26 @@ use crate::{Mailbox, Refusal, RefusalKind};
 /// Where somebody is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentField {
+    /// Who transmitted it, where that is not the author (RFC 5322 §3.6.2).
     Sender,
+    /// Who sent it on.
     ResentFrom,
+    /// Who transmitted it then, where that is not the one who sent it on.
     ResentSender,
 }
 
 /// Somebody who is said to have sent the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
+    /// Where it says so.
     pub field: AgentField,
+    /// Who it is said to be.
     pub mailbox: Mailbox,
 }
 
 /// Why a field does not say without doubt who sent the message. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum AgentError {
     #[error("the {field} field cannot be read without doubt: {reason}", field = .0.as_str(), reason = .1)]
     Unreadable(AgentField, MailboxListError),
@@ -39,6 +45,7 @@ pub enum AgentError {
 impl AgentField {
     const ALL: [AgentField; 3] = [AgentField::Sender, AgentField::ResentFrom, AgentField::ResentSender];
 
+    /// The name of the field, as people write it.
     pub const fn as_str(self) -> &'static str {
         match self {
             AgentField::Sender => "Sender",
@@ -54,7 +61,8 @@ impl AgentField {
 }
 
 impl HeaderSection<'_> {
-    /// Everybody who is said to have sent the message, of every block; none if the author did it alone.
+    /// Everybody who is said to have sent the message, of every block; none if the author did it alone. Errs where a
+    /// field can be read in two ways.
     pub fn agents(&self) -> Result<Vec<Agent>, AgentError> {
         let mut agents = Vec::new();
         for field in AgentField::ALL {
@@ -72,6 +80,7 @@ impl HeaderSection<'_> {
 }
 
 impl AgentError {
+    /// As the door says it.
     pub fn to_refusal(self) -> Refusal {
         Refusal::new(RefusalKind::MessageMalformed, self.to_string())
     }

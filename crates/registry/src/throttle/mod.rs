@@ -91,6 +91,7 @@ pub struct Throttle {
 }
 
 impl Throttle {
+    /// Remembers nobody yet.
     pub fn new(config: ThrottleConfig) -> Throttle {
         Throttle { table: Table::new(config.entries_max), config }
     }

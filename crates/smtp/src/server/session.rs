@@ -61,6 +61,7 @@ impl Session {
         self.settle();
     }
 
+    /// What was read from the connection; half a line is kept.
     pub fn handle_bytes(&mut self, octets: &[u8], now: Instant) {
         self.peer.now = now;
         if self.waiting.is_empty() {
@@ -73,6 +74,7 @@ impl Session {
         self.settle();
     }
 
+    /// The answer to the question that `poll_action` gave last.
     pub fn handle_answer(&mut self, answer: Answer, now: Instant) {
         self.peer.now = now;
         self.step(|state, peer| state.on_answer(answer, peer));
@@ -96,6 +98,7 @@ impl Session {
         self.settle();
     }
 
+    /// What the shell does next; none until something is handed in.
     pub fn poll_action(&mut self) -> Option<Action> {
         let holds_replies = match &self.peer.question {
             None | Some(Action::StartTls) => false,
