@@ -100,6 +100,8 @@ ids! {
     MessageId "msg";
     EventId "evt";
     UserId "usr";
+    /// A login of a person, from the password to the log-out.
+    SessionId "ses";
     AuditId "aud";
     RequestId "req";
     /// An abuse report.

@@ -13,8 +13,8 @@ use crate::stream::{Stream, StreamKind};
 use crate::tenant::Tenant;
 use crate::user::User;
 use mail::{
-    ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SourceId, StreamId, TenantId, Timestamp,
-    UserId,
+    ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SessionId, SourceId, StreamId, TenantId,
+    Timestamp, UserId,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub struct Snapshot {
     credentials_by_username: HashMap<Arc<str>, CredentialRef>,
     api_keys: HashMap<ApiKeyId, Arc<ApiKey>>,
     users: HashMap<UserId, User>,
+    /// Those whose tokens are good by the clock.
+    sessions_ended: HashSet<SessionId>,
     pools: HashMap<PoolId, Arc<EgressPool>>,
     sources: HashMap<SourceId, Arc<EgressSource>>,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
@@ -63,6 +65,7 @@ impl Snapshot {
             credentials_by_username: HashMap::new(),
             api_keys: HashMap::new(),
             users: HashMap::new(),
+            sessions_ended: HashSet::new(),
             pools: HashMap::new(),
             sources: HashMap::new(),
             endpoints: HashMap::new(),
@@ -122,6 +125,11 @@ impl Snapshot {
         self.users.get(&id)
     }
 
+    /// Whether a login has ended whose tokens have not. Unknown ones have not.
+    pub fn is_ended(&self, session: SessionId) -> bool {
+        self.sessions_ended.contains(&session)
+    }
+
     /// The tenant's own claim of exactly this name, whatever its state.
     pub fn sending_domain(&self, tenant: TenantId, name: &Domain) -> Option<&Arc<SendingDomain>> {
         self.domains.get(name)?.iter().find(|domain| domain.tenant == tenant)
@@ -163,7 +171,7 @@ impl SnapshotBuilder {
     }
 
     /// Goes on from an earlier snapshot without what belongs to `tenants` and without what belongs to the house
-    /// (pools, sources, the operator's API keys and people): those are to be added as they are now.
+    /// (pools, sources, the operator's API keys and people, sessions that ended): those are to be added as they are now.
     pub fn renew(
         earlier: &Snapshot,
         generation: Generation,
@@ -188,6 +196,7 @@ impl SnapshotBuilder {
         next.endpoints_of.retain(|id, _| stays(id));
         next.pools.clear();
         next.sources.clear();
+        next.sessions_ended.clear();
         SnapshotBuilder(next)
     }
 
@@ -224,6 +233,11 @@ impl SnapshotBuilder {
 
     pub fn user(mut self, user: User) -> SnapshotBuilder {
         self.0.users.insert(user.id, user);
+        self
+    }
+
+    pub fn session_ended(mut self, session: SessionId) -> SnapshotBuilder {
+        self.0.sessions_ended.insert(session);
         self
     }
 
