@@ -15,23 +15,30 @@ use crate::{Mailbox, Refusal, RefusalKind};
 /// Where somebody is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentField {
+    /// Who sent it for the author (RFC 5322 §3.6.2).
     Sender,
+    /// Who sent it on (RFC 5322 §3.6.6).
     ResentFrom,
+    /// Who sent it on for somebody else.
     ResentSender,
 }
 
 /// Somebody who is said to have sent the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
+    /// Where it is said.
     pub field: AgentField,
+    /// Who it is.
     pub mailbox: Mailbox,
 }
 
 /// Why a field does not say without doubt who sent the message. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {
+    /// The field has another shape than RFC 5322 gives it, or two readings.
     #[error("the {field} field cannot be read without doubt: {reason}", field = .0.as_str(), reason = .1)]
     Unreadable(AgentField, MailboxListError),
+    /// A field for one mailbox has several.
     #[error("the {field} field has more than one address", field = .0.as_str())]
     Several(AgentField),
 }
@@ -39,6 +46,7 @@ pub enum AgentError {
 impl AgentField {
     const ALL: [AgentField; 3] = [AgentField::Sender, AgentField::ResentFrom, AgentField::ResentSender];
 
+    /// The name of the field.
     pub const fn as_str(self) -> &'static str {
         match self {
             AgentField::Sender => "Sender",
@@ -72,6 +80,7 @@ impl HeaderSection<'_> {
 }
 
 impl AgentError {
+    /// For the client, permanent: the message has to be made otherwise.
     pub fn to_refusal(self) -> Refusal {
         Refusal::new(RefusalKind::MessageMalformed, self.to_string())
     }
