@@ -15,29 +15,30 @@ use crate::{Mailbox, Refusal, RefusalKind};
 /// Where somebody is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentField {
-    /// Who transmitted it, where that is not the author (RFC 5322 §3.6.2).
+    /// Who sent it for the author (RFC 5322 §3.6.2).
     Sender,
-    /// Who sent it on.
+    /// Who sent it on (RFC 5322 §3.6.6).
     ResentFrom,
-    /// Who transmitted it then, where that is not the one who sent it on.
+    /// Who sent it on for somebody else.
     ResentSender,
 }
 
 /// Somebody who is said to have sent the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
-    /// Where it says so.
+    /// Where it is said.
     pub field: AgentField,
-    /// Who it is said to be.
+    /// Who it is.
     pub mailbox: Mailbox,
 }
 
 /// Why a field does not say without doubt who sent the message. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum AgentError {
+    /// The field has another shape than RFC 5322 gives it, or two readings.
     #[error("the {field} field cannot be read without doubt: {reason}", field = .0.as_str(), reason = .1)]
     Unreadable(AgentField, MailboxListError),
+    /// A field for one mailbox has several.
     #[error("the {field} field has more than one address", field = .0.as_str())]
     Several(AgentField),
 }
@@ -45,7 +46,7 @@ pub enum AgentError {
 impl AgentField {
     const ALL: [AgentField; 3] = [AgentField::Sender, AgentField::ResentFrom, AgentField::ResentSender];
 
-    /// The name of the field, as people write it.
+    /// The name of the field.
     pub const fn as_str(self) -> &'static str {
         match self {
             AgentField::Sender => "Sender",
@@ -61,8 +62,7 @@ impl AgentField {
 }
 
 impl HeaderSection<'_> {
-    /// Everybody who is said to have sent the message, of every block; none if the author did it alone. Errs where a
-    /// field can be read in two ways.
+    /// Everybody who is said to have sent the message, of every block; none if the author did it alone.
     pub fn agents(&self) -> Result<Vec<Agent>, AgentError> {
         let mut agents = Vec::new();
         for field in AgentField::ALL {
@@ -80,7 +80,7 @@ impl HeaderSection<'_> {
 }
 
 impl AgentError {
-    /// As the door says it.
+    /// For the client, permanent: the message has to be made otherwise.
     pub fn to_refusal(self) -> Refusal {
         Refusal::new(RefusalKind::MessageMalformed, self.to_string())
     }

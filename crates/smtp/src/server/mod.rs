@@ -117,7 +117,7 @@ pub enum Action {
     /// Answer `RoomOk` if so much of a message may come now, its octets that are here already among them, or `Refused` for
     /// a reason that passes.
     CheckRoom {
-        /// Within the limit of a message.
+        /// Of the message, as far as they are known.
         octets: usize,
     },
     /// The whole message. Answer `Accepted` only when it is durable, else `Refused`.
@@ -144,7 +144,7 @@ pub enum Answer {
     ReversePathOk,
     /// To `CheckRecipient`: it is taken.
     RecipientOk,
-    /// To `CheckRoom`: they may come.
+    /// To `CheckRoom`: it may come.
     RoomOk,
     /// With the reply for the client: `250 2.0.0 queued as msg_…`.
     Accepted {
