@@ -168,10 +168,7 @@ impl Session {
                         let checked = self.check_recipient(&path);
                         self.answer(checked, Answer::RecipientOk);
                     }
-                    Action::CheckRoom { octets } => {
-                        let checked = self.held.hold(octets, Arrival::Announced);
-                        self.answer(checked, Answer::RoomOk);
-                    }
+                    Action::CheckRoom { octets } => self.check_room(octets),
                     Action::Accept(transaction) => {
                         panics::place("session");
                         let accepted = self.accept(transaction).await;
@@ -332,6 +329,11 @@ impl Session {
         }
         self.recipients += 1;
         Ok(())
+    }
+
+    fn check_room(&mut self, octets: usize) {
+        let checked = self.held.hold(octets, Arrival::Announced);
+        self.answer(checked, Answer::RoomOk);
     }
 
     async fn accept(&mut self, transaction: Transaction) -> Result<Reply, Refusal> {
