@@ -35,7 +35,9 @@ const BATCH_MAX: usize = 512;
 
 /// What egress is made of.
 pub struct EgressParts {
+    /// Limits and times.
     pub config: Config,
+    /// Providers, rules and classes.
     pub profiles: Arc<Profiles>,
     /// The registry as it is now.
     pub snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
@@ -45,14 +47,20 @@ pub struct EgressParts {
     pub unsettled: UnsettledMessages,
     /// From where the recovery ended.
     pub follower: Follower,
+    /// Where outcomes are made durable.
     pub outcomes: Outcomes,
+    /// Where the text of a message is read when its turn has come.
     pub bodies: Bodies,
+    /// From a domain to its exchangers.
     pub resolver: Arc<dyn Resolver>,
+    /// Wall time and measured time.
     pub clock: Arc<dyn Clock>,
+    /// For jitter; the simulator gives it a seed.
     pub random: Random,
 }
 
-/// Starts delivering. The task ends after `shutdown` when what was being sent is through, or with a fault.
+/// Starts delivering. The task ends after `shutdown` when what was being sent is through, or with a fault. Errs at
+/// once if the configuration or the certificates of `tls_roots` are not usable.
 pub fn start(
     parts: EgressParts,
     shutdown: CancellationToken,

@@ -26,7 +26,7 @@ const STOPPED_MAX: Duration = Duration::from_secs(1);
 
 type Counts = HashMap<(TenantId, Option<CredentialId>), u64>;
 
-/// How far the journal has been told: everything before is in the tables.
+/// How far the journal has been told: everything before is in the tables. Errs if PostgreSQL does not say.
 pub async fn told_up_to(database: &Database, spool: &Spool) -> Result<Position, Fault> {
     let cursor = database.cursor_fetch(&ACCESS, READER).await?;
     Ok(Cursor::parse(cursor.as_deref(), spool.status().end).goes_on)
@@ -47,6 +47,8 @@ pub struct UsageRest {
     day_of: Timestamp,
 }
 
+/// Counts since midnight UTC, of what PostgreSQL has and of what the journal holds beyond it. Errs if either cannot
+/// be read.
 pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> Result<UsageToday, Fault> {
     let cursor = database.cursor_fetch(&ACCESS, READER).await?;
     let mut counts = Counts::new();

@@ -20,7 +20,9 @@ use std::time::Duration;
 /// A message as it was accepted.
 #[derive(Debug, Clone)]
 pub struct Stored {
+    /// Everything about it but its text.
     pub accepted: Arc<Accepted>,
+    /// Header section and body as they are sent.
     pub body: Bytes,
 }
 
@@ -29,6 +31,8 @@ pub struct Stored {
 pub struct Bodies(pub(crate) Arc<Shared>);
 
 impl Bodies {
+    /// Header section and body of the message at a position. Errs if the disk does not give it or its checksum is
+    /// wrong.
     pub async fn body(&self, position: Position) -> Result<Bytes, Fault> {
         self.message(position).await.map(|stored| stored.body)
     }

@@ -35,12 +35,15 @@ pub struct Spool {
 /// For `/ready` and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
+    /// Nothing can be written any more until a restart.
     pub sealed: bool,
     /// New mail is refused because free space fell to the reserve.
     pub full: bool,
     /// The disk has not finished what it was given that long ago, which is longer than `stall_ms_max`.
     pub stalled: Option<Duration>,
+    /// Files of the journal.
     pub segments: usize,
+    /// Of all segments.
     pub octets: u64,
     /// Messages with open recipients.
     pub unsettled: usize,
@@ -56,6 +59,7 @@ pub struct Status {
     pub readers_stopped: usize,
     /// What waits from before is still being found; mail is taken all the same.
     pub loading: Option<Progress>,
+    /// Where the next record goes.
     pub end: Position,
 }
 
@@ -75,6 +79,7 @@ struct Running {
 impl Spool {
     /// Takes the directory, finds the end of the log and starts the threads. Blocking, for as long as the last segment
     /// takes to read; mail can be accepted then. What waits from before is found meanwhile and comes from `Recovery`.
+    /// Errs if the directory is in use or cannot be read; what is damaged is no error, it is in quarantine.
     pub fn open(
         config: Config,
         disk: Arc<dyn Disk>,
@@ -128,10 +133,12 @@ impl Spool {
         Intake(Arc::clone(&self.shared))
     }
 
+    /// Where outcomes are handed in.
     pub fn outcomes(&self) -> Outcomes {
         Outcomes(Arc::clone(&self.shared))
     }
 
+    /// Where texts are read.
     pub fn bodies(&self) -> Bodies {
         Bodies(Arc::clone(&self.shared))
     }
@@ -146,10 +153,13 @@ impl Spool {
         ReaderMark::new(Arc::clone(&self.shared), name)
     }
 
+    /// Header section and body of the message at a position. Errs if the disk does not give it or its checksum is
+    /// wrong.
     pub async fn body(&self, position: Position) -> Result<Bytes, Fault> {
         self.bodies().body(position).await
     }
 
+    /// A write or a sync has failed; nothing can be written any more until a restart.
     pub fn sealed(&self) -> bool {
         self.shared.tip.borrow().ended == Some(End::Sealed)
     }
@@ -161,6 +171,7 @@ impl Spool {
         drop(tip.wait_for(|tip| tip.ended == Some(End::Sealed)).await);
     }
 
+    /// For metrics and for `/ready`; costs a lock.
     pub fn status(&self) -> Status {
         self.shared.look_at_space();
         self.shared.measure();

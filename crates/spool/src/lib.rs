@@ -22,6 +22,7 @@ mod loading;
 pub mod lying;
 mod owed;
 mod patience;
+mod pick;
 mod position;
 #[cfg(any(test, feature = "testkit"))]
 pub mod probe;

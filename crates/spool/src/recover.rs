@@ -30,6 +30,7 @@ use std::sync::Arc;
 pub struct Recovery {
     /// Messages with recipients that are not settled, oldest first.
     pub unsettled: UnsettledMessages,
+    /// Set if the process died while it wrote.
     pub torn: Option<Torn>,
     /// Where the log ended: follow from here to see what comes after `unsettled`.
     pub end: Position,
@@ -53,6 +54,7 @@ impl Recovery {
         self.shared.loading.until_loaded().unknown
     }
 
+    /// Pieces that could not be read, as far as the log was gone through.
     pub fn quarantined(&self) -> Vec<Quarantined> {
         self.shared.loading.until_loaded();
         self.shared.quarantine.list()
@@ -62,18 +64,24 @@ impl Recovery {
 /// What was cut off the end of the log: a group that was being written when the process died.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Torn {
+    /// From here on it was cut.
     pub position: Position,
+    /// How much was cut.
     pub octets: u64,
 }
 
+/// A message that waits, with those for whom it does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unsettled {
+    /// Where it lies now.
     pub position: Position,
+    /// Everything about it but its text.
     pub accepted: Arc<Accepted>,
     /// The recipients that are still open.
     pub recipients: Vec<RecipientState>,
 }
 
+/// How far an open recipient has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecipientState {
     /// Index into `Accepted::recipients`.
@@ -145,6 +153,7 @@ impl UnsettledMessages {
         }
     }
 
+    /// None is left to go through.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

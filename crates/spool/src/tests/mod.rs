@@ -1,6 +1,6 @@
 //! The journal as a whole, on the disk that lies.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod crash;
 mod damage;
