@@ -20,6 +20,9 @@ pub struct Received {
     pub wire: Vec<u8>,
 }
 
+/// Something that is done with a message.
+type Hook<'a> = &'a dyn Fn(&Received);
+
 /// Goes on until the test's process ends.
 pub struct Exchanger {
     received: Arc<Mutex<Vec<Received>>>,
@@ -93,7 +96,7 @@ fn converse(
     stream: &TcpStream,
     extensions: &[&str],
     received: &Mutex<Vec<Received>>,
-    (before_answer, after_answer): (&dyn Fn(&Received), &dyn Fn(&Received)),
+    (before_answer, after_answer): (Hook<'_>, Hook<'_>),
 ) -> io::Result<()> {
     let (mut lines, mut out) = (BufReader::new(stream), stream);
     let (mut recipients, mut said) = (Vec::new(), Vec::new());
