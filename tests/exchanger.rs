@@ -12,9 +12,11 @@ use std::sync::{Arc, Mutex};
 /// One message as it came, with its recipients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
+    /// Of RCPT TO, without angle brackets.
     pub recipients: Vec<String>,
     /// MAIL and RCPT as they were said.
     pub said: Vec<String>,
+    /// As received, dots unstuffed.
     pub raw: Vec<u8>,
     /// From behind DATA to the final dot, as it was on the wire.
     pub wire: Vec<u8>,
@@ -87,6 +89,7 @@ impl Exchanger {
         exchanger
     }
 
+    /// So far.
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }

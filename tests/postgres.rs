@@ -22,12 +22,14 @@ pub struct Server {
 }
 
 impl Outside {
+    /// A server that is there, or one of our own.
     pub fn new() -> Outside {
         let runtime = runtime();
         let database = runtime.block_on(TestDatabase::new());
         Outside { database, runtime }
     }
 
+    /// To connect as its owner.
     pub fn url(&self) -> &str {
         self.database.url()
     }
@@ -61,6 +63,7 @@ impl Default for Outside {
 }
 
 impl Server {
+    /// Begins one with this name, in a directory of its own.
     pub fn start(name: &str) -> Server {
         let cluster = Cluster::own(name);
         let folder = std::env::temp_dir().join(format!("posthouse-{name}-{}", std::process::id()));
@@ -83,6 +86,7 @@ impl Server {
         crate::house::wait_for("PostgreSQL to be gone", gone);
     }
 
+    /// With the same data, on the same port.
     pub fn start_again(&self) {
         self.cluster.start();
     }
@@ -141,6 +145,7 @@ impl Server {
     }
 }
 
+/// Processes that stand still until it is dropped.
 pub struct Paused(Vec<Pid>);
 
 impl Drop for Paused {

@@ -5,6 +5,7 @@ use registry::{Slug, ThrottleConfig};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
+/// What the API is told by the configuration file: the section `[api]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

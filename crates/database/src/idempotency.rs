@@ -17,13 +17,24 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
     /// Do it, then `idempotency_finish`.
-    First { claimed_at: Timestamp },
+    First {
+        /// When it was begun first: with the key it decides the ids, so that a call begun again makes the same.
+        claimed_at: Timestamp,
+    },
     /// The same, but it was begun before and nobody knows how far it came. `claimed_at` is as it was then.
-    Again { claimed_at: Timestamp },
+    Again {
+        /// When it was begun first: with the key it decides the ids, so that a call begun again makes the same.
+        claimed_at: Timestamp,
+    },
     /// Another request with this key is being done.
     Running,
     /// Done before: answer with this.
-    Done { status: u16, body: Vec<u8> },
+    Done {
+        /// HTTP status.
+        status: u16,
+        /// The body, opened.
+        body: Vec<u8>,
+    },
     /// The key was used for another request.
     Mismatch,
 }

@@ -122,7 +122,8 @@ impl Connections {
         self.lock().total
     }
 
-    /// A place among the strangers, asked for in the accept loop. The address is counted by `settle_in`.
+    /// A place among the strangers, asked for in the accept loop. The address is counted by `settle_in`. Refuses if
+    /// the house is full of strangers.
     pub fn enter(self: &Arc<Connections>, peer: IpAddr, now: Instant) -> Result<Place, Refusal> {
         let mut counts = self.lock();
         let neighbour = Neighbour::of(peer);
@@ -172,7 +173,8 @@ impl Counts {
 }
 
 impl Place {
-    /// Counts the connection against its address; waits a moment if the address has none left.
+    /// Counts the connection against its address; waits a moment if the address has none left. Refuses if it still
+    /// has none then.
     pub async fn settle_in(&mut self) -> Result<(), Refusal> {
         let connections = Arc::clone(&self.connections);
         if self.try_stranger() {

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+/// Whether an endpoint is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndpointState {
+    /// It is called.
     Active,
     /// By the tenant; events wait for a replay.
     Paused,
@@ -19,19 +21,25 @@ pub enum EndpointState {
     Disabled,
 }
 
+/// Where events of a tenant are sent.
 #[derive(Clone)]
 pub struct Endpoint {
+    /// Never used again.
     pub id: EndpointId,
+    /// Whose events it is told, and nobody else's.
     pub tenant: TenantId,
+    /// `https://` and a name; its address is checked before each call.
     pub url: Arc<str>,
     /// Empty means every kind.
     pub kinds: Vec<EventKind>,
     /// `whsec_…`, newest first: during a rotation a call carries one signature for each.
     pub secrets: Vec<Arc<str>>,
+    /// One that is not active is not called; its events wait as long as they are kept.
     pub state: EndpointState,
 }
 
 impl Endpoint {
+    /// Whether it asked for this kind; none named means all.
     pub fn wants(&self, kind: EventKind) -> bool {
         self.state == EndpointState::Active && (self.kinds.is_empty() || self.kinds.contains(&kind))
     }
@@ -49,6 +57,7 @@ impl Endpoint {
 }
 
 impl EndpointState {
+    /// In JSON and in the tables: `active`.
     pub const fn as_str(self) -> &'static str {
         match self {
             EndpointState::Active => "active",
@@ -57,6 +66,7 @@ impl EndpointState {
         }
     }
 
+    /// The state with this word; none if there is none such.
     pub fn parse(text: &str) -> Option<EndpointState> {
         match text {
             "active" => Some(EndpointState::Active),

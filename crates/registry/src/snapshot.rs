@@ -13,8 +13,8 @@ use crate::stream::{Stream, StreamKind};
 use crate::tenant::Tenant;
 use crate::user::User;
 use mail::{
-    ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SourceId, StreamId, TenantId, Timestamp,
-    UserId,
+    ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SessionId, SourceId, StreamId, TenantId,
+    Timestamp, UserId,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Generation(pub i64);
 
+/// Cloning it is cheap: tables are shared, and never changed.
 #[derive(Clone)]
 pub struct Snapshot {
     generation: Generation,
@@ -38,6 +39,8 @@ pub struct Snapshot {
     credentials_by_username: HashMap<Arc<str>, CredentialRef>,
     api_keys: HashMap<ApiKeyId, Arc<ApiKey>>,
     users: HashMap<UserId, User>,
+    /// Those whose tokens are good by the clock.
+    sessions_ended: HashSet<SessionId>,
     pools: HashMap<PoolId, Arc<EgressPool>>,
     sources: HashMap<SourceId, Arc<EgressSource>>,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
@@ -63,6 +66,7 @@ impl Snapshot {
             credentials_by_username: HashMap::new(),
             api_keys: HashMap::new(),
             users: HashMap::new(),
+            sessions_ended: HashSet::new(),
             pools: HashMap::new(),
             sources: HashMap::new(),
             endpoints: HashMap::new(),
@@ -70,30 +74,37 @@ impl Snapshot {
         }
     }
 
+    /// The version it is of; grows with every change of the registry.
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
+    /// When it was read from the database.
     pub fn taken_at(&self) -> Timestamp {
         self.taken_at
     }
 
+    /// By id, whatever its status: admission looks at that.
     pub fn tenant(&self, id: TenantId) -> Option<&Arc<Tenant>> {
         self.tenants.get(&id)
     }
 
+    /// In no order.
     pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
         self.tenants.values()
     }
 
+    /// By id.
     pub fn stream(&self, id: StreamId) -> Option<&Arc<Stream>> {
         self.streams.get(&id)
     }
 
+    /// Empty for a tenant that is not there.
     pub fn streams_of(&self, tenant: TenantId) -> &[Arc<Stream>] {
         self.streams_of.get(&tenant).map_or(&[], Vec::as_slice)
     }
 
+    /// By the name that a header or a request gave.
     pub fn stream_by_name(&self, tenant: TenantId, name: &str) -> Option<&Arc<Stream>> {
         self.streams_of(tenant).iter().find(|stream| stream.name.as_str() == name)
     }
@@ -105,14 +116,17 @@ impl Snapshot {
         transactional.min_by_key(|stream| stream.id).or_else(|| streams.iter().min_by_key(|stream| stream.id))
     }
 
+    /// By id; revoked ones are not there.
     pub fn credential(&self, id: CredentialId) -> Option<&CredentialRef> {
         self.credentials.get(&id)
     }
 
+    /// By what AUTH was given.
     pub fn credential_by_username(&self, username: &str) -> Option<&CredentialRef> {
         self.credentials_by_username.get(username)
     }
 
+    /// By id; revoked ones are not there.
     pub fn api_key(&self, id: ApiKeyId) -> Option<&Arc<ApiKey>> {
         self.api_keys.get(&id)
     }
@@ -122,31 +136,42 @@ impl Snapshot {
         self.users.get(&id)
     }
 
+    /// Whether a login has ended whose tokens have not. Unknown ones have not.
+    pub fn is_ended(&self, session: SessionId) -> bool {
+        self.sessions_ended.contains(&session)
+    }
+
     /// The tenant's own claim of exactly this name, whatever its state.
     pub fn sending_domain(&self, tenant: TenantId, name: &Domain) -> Option<&Arc<SendingDomain>> {
         self.domains.get(name)?.iter().find(|domain| domain.tenant == tenant)
     }
 
+    /// By id, whatever its state.
     pub fn domain(&self, id: DomainId) -> Option<&Arc<SendingDomain>> {
         self.domains_by_id.get(&id)
     }
 
+    /// By id.
     pub fn pool(&self, id: PoolId) -> Option<&Arc<EgressPool>> {
         self.pools.get(&id)
     }
 
+    /// In no order.
     pub fn pools(&self) -> impl Iterator<Item = &Arc<EgressPool>> {
         self.pools.values()
     }
 
+    /// By id, whatever its state.
     pub fn source(&self, id: SourceId) -> Option<&Arc<EgressSource>> {
         self.sources.get(&id)
     }
 
+    /// In no order.
     pub fn sources(&self) -> impl Iterator<Item = &Arc<EgressSource>> {
         self.sources.values()
     }
 
+    /// By id, whatever its state.
     pub fn endpoint(&self, id: EndpointId) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(&id)
     }
@@ -158,12 +183,13 @@ impl Snapshot {
 }
 
 impl SnapshotBuilder {
+    /// Of an empty registry.
     pub fn new(generation: Generation, taken_at: Timestamp, secrets: Arc<SecretKey>) -> SnapshotBuilder {
         SnapshotBuilder(Snapshot { generation, ..Snapshot::empty(secrets, taken_at) })
     }
 
     /// Goes on from an earlier snapshot without what belongs to `tenants` and without what belongs to the house
-    /// (pools, sources, the operator's API keys and people): those are to be added as they are now.
+    /// (pools, sources, the operator's API keys and people, sessions that ended): those are to be added as they are now.
     pub fn renew(
         earlier: &Snapshot,
         generation: Generation,
@@ -188,14 +214,17 @@ impl SnapshotBuilder {
         next.endpoints_of.retain(|id, _| stays(id));
         next.pools.clear();
         next.sources.clear();
+        next.sessions_ended.clear();
         SnapshotBuilder(next)
     }
 
+    /// Adds one; the last of an id counts.
     pub fn tenant(mut self, tenant: Tenant) -> SnapshotBuilder {
         self.0.tenants.insert(tenant.id, Arc::new(tenant));
         self
     }
 
+    /// Adds one; its tenant may come later.
     pub fn stream(mut self, stream: Stream) -> SnapshotBuilder {
         let stream = Arc::new(stream);
         self.0.streams_of.entry(stream.tenant).or_default().push(Arc::clone(&stream));
@@ -203,6 +232,7 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Adds one; its tenant may come later.
     pub fn domain(mut self, domain: SendingDomain) -> SnapshotBuilder {
         let domain = Arc::new(domain);
         self.0.domains.entry(domain.name.clone()).or_default().push(Arc::clone(&domain));
@@ -210,6 +240,7 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Adds one that is not revoked.
     pub fn credential(mut self, credential: Credential) -> SnapshotBuilder {
         let credential = Arc::new(credential);
         self.0.credentials_by_username.insert(Arc::clone(&credential.username), Arc::clone(&credential));
@@ -217,26 +248,37 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Adds one that is not revoked.
     pub fn api_key(mut self, key: ApiKey) -> SnapshotBuilder {
         self.0.api_keys.insert(key.id, Arc::new(key));
         self
     }
 
+    /// Adds one who is not disabled.
     pub fn user(mut self, user: User) -> SnapshotBuilder {
         self.0.users.insert(user.id, user);
         self
     }
 
+    /// Nobody may call with the access tokens of this login any more.
+    pub fn session_ended(mut self, session: SessionId) -> SnapshotBuilder {
+        self.0.sessions_ended.insert(session);
+        self
+    }
+
+    /// Adds one.
     pub fn pool(mut self, pool: EgressPool) -> SnapshotBuilder {
         self.0.pools.insert(pool.id, Arc::new(pool));
         self
     }
 
+    /// Adds one.
     pub fn source(mut self, source: EgressSource) -> SnapshotBuilder {
         self.0.sources.insert(source.id, Arc::new(source));
         self
     }
 
+    /// Adds one; its tenant may come later.
     pub fn endpoint(mut self, endpoint: Endpoint) -> SnapshotBuilder {
         let endpoint = Arc::new(endpoint);
         self.0.endpoints_of.entry(endpoint.tenant).or_default().push(Arc::clone(&endpoint));
@@ -244,6 +286,7 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Draws up what is looked for by name. What it names and is not there is looked for in vain and refused then.
     pub fn build(self) -> Snapshot {
         self.0
     }

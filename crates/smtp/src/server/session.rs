@@ -54,6 +54,7 @@ impl Session {
         self.settle();
     }
 
+    /// What was read from the connection; half a line is kept.
     pub fn handle_bytes(&mut self, octets: &[u8], now: Instant) {
         self.peer.now = now;
         if self.waiting.is_empty() {
@@ -66,6 +67,7 @@ impl Session {
         self.settle();
     }
 
+    /// The answer to the question that `poll_action` gave last.
     pub fn handle_answer(&mut self, answer: Answer, now: Instant) {
         self.peer.now = now;
         self.step(|state, peer| state.on_answer(answer, peer));
@@ -76,6 +78,7 @@ impl Session {
 
     /// The time of `poll_timeout` has come. Called too early it does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.state.lapse_claim(now);
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.peer.close_with("4.4.2 too slow; closing");
             self.settle();
@@ -88,6 +91,7 @@ impl Session {
         self.settle();
     }
 
+    /// What the shell does next; none until something is handed in.
     pub fn poll_action(&mut self) -> Option<Action> {
         let holds_replies = match &self.peer.question {
             None | Some(Action::StartTls) => false,
@@ -108,7 +112,7 @@ impl Session {
 
     /// When to call `handle_timeout`. There is no time limit while a question is open.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+        self.deadline.into_iter().chain(self.state.claim_deadline()).min()
     }
 
     /// False while a question is open or the session ends: the shell then stops reading.
@@ -116,8 +120,8 @@ impl Session {
         !matches!(self.state, State::Waiting(_) | State::Closing)
     }
 
-    /// Octets for which room has to be kept: of the message that is coming, as it was declared or announced or as much as
-    /// is here if that is more; or of the one that `Accept` gave away and that is not answered yet.
+    /// Octets for which room has to be kept: of the message that is coming, as it was declared or announced, for a while
+    /// even before it begins, or as much as is here if that is more; or of the one that `Accept` gave away and that is not answered yet.
     pub fn claimed_octets(&self) -> usize {
         self.state.claimed_octets()
     }

@@ -14,6 +14,7 @@ mod inspect;
 mod loading;
 mod memory;
 mod once;
+mod owed;
 mod real;
 mod round_trip;
 mod shortage;

@@ -116,6 +116,7 @@ pub struct Throttle {
 }
 
 impl Network {
+    /// The IPv4 /24 or IPv6 /64 of an address; an IPv4 address within IPv6 counts as the first.
     pub fn of(address: IpAddr) -> Network {
         match address.to_canonical() {
             IpAddr::V4(v4) => Network(u128::from(v4.to_bits() >> 8)),
@@ -125,6 +126,7 @@ impl Network {
 }
 
 impl Throttle {
+    /// Remembers nobody yet.
     pub fn new(config: ThrottleConfig) -> Throttle {
         Throttle { config, entries: HashMap::new(), order: BTreeSet::new() }
     }
