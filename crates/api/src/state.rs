@@ -54,6 +54,9 @@ pub struct Journal {
     pub quarantined: usize,
     /// Segments that are kept because something in them cannot be read.
     pub segments_pinned: usize,
+    /// Those of them that could not be read for a while, in whole or in part: their mail leaves and their events are told as
+    /// soon as the disk gives them.
+    pub segments_owed: usize,
 }
 
 /// Why a node is not ready.

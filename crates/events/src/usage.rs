@@ -8,7 +8,8 @@
 //! it counts at once; what is behind comes later, as `UsageRest`, and is added to what was used meanwhile. Each record is
 //! in one of the two.
 
-use crate::project::{ACCESS, READER, position_of};
+use crate::cursor::Cursor;
+use crate::project::{ACCESS, READER};
 use database::{Database, Fault};
 use mail::{CredentialId, TenantId, Timestamp};
 use registry::DayCount;
@@ -28,7 +29,7 @@ type Counts = HashMap<(TenantId, Option<CredentialId>), u64>;
 /// How far the journal has been told: everything before is in the tables. Errs if PostgreSQL does not say.
 pub async fn told_up_to(database: &Database, spool: &Spool) -> Result<Position, Fault> {
     let cursor = database.cursor_fetch(&ACCESS, READER).await?;
-    Ok(position_of(cursor.as_deref(), spool.status().end))
+    Ok(Cursor::parse(cursor.as_deref(), spool.status().end).goes_on)
 }
 
 /// What was used on the day of `now`.
@@ -57,7 +58,8 @@ pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> 
         }
     }
     let end = spool.status().end;
-    let follower = spool.follow(position_of(cursor.as_deref(), end));
+    // What lies between the two places of the cursor is in the tables, but for what the journal owes.
+    let follower = spool.follow(Cursor::parse(cursor.as_deref(), end).told);
     let mut rest = UsageRest { follower, end, day_of: now };
     let ended = rest.read(&mut counts, Some(STOPPED_MAX)).await;
     let rest = match ended {
@@ -94,7 +96,7 @@ impl UsageRest {
                     let before = records.iter().filter(|(position, _)| *position < self.end);
                     before.for_each(|(_, record)| add(counts, record, self.day_of));
                 }
-                // The records in the gap are lost to the projection as well.
+                // What is in the gap counts with the tables, when the projection is given it.
                 Ok(Err(spool::Fault::Gap { .. })) => {}
                 Ok(Err(fault)) => {
                     give_up(&fault, &self.follower);

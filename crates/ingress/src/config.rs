@@ -65,8 +65,11 @@ pub struct Limits {
     /// gets half, over its share new messages get 451 or 503. A client that declares its SIZE gets its room at MAIL, or
     /// 452 4.3.1.
     pub octets_in_flight_max: usize,
-    /// Received fields; more is a loop (RFC 5321 §6.3).
+    /// Received fields; more is a loop (RFC 5321 §6.3). Real ways have less than fifteen; the RFC's 100 would let a loop
+    /// of two hosts carry a message fifty times around.
     pub received_fields_max: usize,
+    /// Of them, those that this host wrote: a list may send on through us what it got through us. Lists of lists need more.
+    pub received_own_fields_max: usize,
     /// A client that does not take our reply for so long is dropped.
     pub write_s_max: u64,
     /// After a request to stop, sessions have so long to get their answer.
@@ -177,7 +180,8 @@ impl Default for Limits {
             connections_per_credential_max: 200,
             inbound_octets_max: 10 * 1024 * 1024,
             octets_in_flight_max: 512 * 1024 * 1024,
-            received_fields_max: 100,
+            received_fields_max: 30,
+            received_own_fields_max: 1,
             write_s_max: 60,
             drain_s_max: 8,
         }

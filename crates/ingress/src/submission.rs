@@ -16,8 +16,9 @@ use crate::octets::{Held, Octets};
 use crate::prepare::{self, Parcel, Prepared, Workshop};
 use crate::signer::Signers;
 use crate::steering::{self, Dialect};
+use crate::trace;
 use bytes::Bytes;
-use mail::message::{HeaderLimits, HeaderSection};
+use mail::message::{Agent, HeaderLimits, HeaderSection};
 use mail::token::TokenKey;
 use mail::{
     Clock, Domain, Envelope, Mailbox, MessageId, Random, Refusal, RefusalKind, ReversePath, Timestamp,
@@ -235,9 +236,10 @@ impl Submission {
         let [author] = from.as_slice() else {
             return Err(Refusal::new(RefusalKind::AmbiguousFrom, "From must hold exactly one address").into());
         };
+        let agents = section.agents().map_err(|error| error.to_refusal())?;
         let dialect = dialect_of(&snapshot, &offer.sender);
         let steered = steering::read(&section, dialect, offer.steering.clone())?;
-        let admitted = self.admit(&snapshot, offer, author, steered.steering, now)?;
+        let admitted = self.admit(&snapshot, offer, (author, &agents), steered.steering, now)?;
         let parcel = Parcel {
             admitted: &admitted,
             offer,
@@ -276,12 +278,7 @@ impl Submission {
             let text = format!("the message has more than one {name} field");
             return Err(Refusal::new(RefusalKind::MessageMalformed, text));
         }
-        if section.received_count() > self.config.limits.received_fields_max {
-            return Err(Refusal::new(
-                RefusalKind::MailLoop,
-                "the message went through too many hops; is there a loop",
-            ));
-        }
+        trace::check_hops(&section, &self.hostname, &self.config.limits)?;
         check_body(section.body(), limits.text_line_octets_max)?;
         Ok(section)
     }
@@ -291,7 +288,7 @@ impl Submission {
         &self,
         snapshot: &Snapshot,
         offer: &Offer,
-        author: &Mailbox,
+        (author, agents): (&Mailbox, &[Agent]),
         steering: Steering,
         now: Timestamp,
     ) -> Result<registry::Admitted, Refusal> {
@@ -299,6 +296,7 @@ impl Submission {
             sender: offer.sender,
             envelope: &offer.envelope,
             from: std::slice::from_ref(author),
+            agents,
             size: offer.raw.len() as u64,
             steering,
         };

@@ -100,6 +100,18 @@ pub const FIGURES: &[Figure] = &[
     ),
     figure(
         Gauge,
+        "posthouse_spool_segments_owed",
+        &[],
+        "segments that were passed over, in whole or in part, and are read as soon as the disk gives them",
+    ),
+    figure(
+        Counter,
+        "posthouse_spool_messages_given_up_total",
+        &[],
+        "messages that waited in a segment whose file is gone",
+    ),
+    figure(
+        Gauge,
         "posthouse_spool_readers_stopped",
         &[],
         "readers that wait before a piece of the journal which the disk does not give",

@@ -101,6 +101,10 @@ impl Heard {
                 let refusal = Refusal::new(RefusalKind::NoSuchRecipient, "no such recipient");
                 (path.to_string(), if refused { Answer::Refused(refusal) } else { Answer::RecipientOk })
             }
+            Action::CheckRoom { octets } => {
+                assert!(octets <= MESSAGE_OCTETS_MAX, "room is asked for more than a message may have");
+                ("room".to_owned(), Answer::RoomOk)
+            }
             Action::Accept(transaction) => {
                 self.accept(&transaction, role);
                 let reply = Reply::new(250, None, "taken");

@@ -15,6 +15,7 @@ use crate::stream::Stream;
 use crate::tenant::{Tenant, TenantStatus};
 use crate::throttle::Guess;
 use crate::usage::Usage;
+use mail::message::Agent;
 use mail::{
     ApiKeyId, CredentialId, Domain, Envelope, Mailbox, Refusal, RefusalKind, ReversePath, StreamId, TenantId,
     Timestamp, UserId, echo,
@@ -75,6 +76,8 @@ pub struct Offer<'a> {
     pub envelope: &'a Envelope,
     /// Every mailbox of the From fields, in order.
     pub from: &'a [Mailbox],
+    /// Whoever else the header section says has sent it.
+    pub agents: &'a [Agent],
     /// Octets of header section and body.
     pub size: u64,
     /// What the client wants done with it.
@@ -259,6 +262,7 @@ impl Snapshot {
             [from] => self.usable_domain(&offer.sender, from.domain())?,
             _ => return Err(Refusal::new(RefusalKind::AmbiguousFrom, "From must hold exactly one address")),
         };
+        offer.agents.iter().try_for_each(|agent| self.may_name_agent(&offer.sender, agent))?;
         check_steering(&offer.steering, now)?;
         let stream = self.stream_of(offer)?;
         let pool = self.pool_of(offer, stream)?;
@@ -313,6 +317,15 @@ impl Snapshot {
             return Err(not_allowed(format!("this credential may not use {name}")));
         }
         Ok(domain)
+    }
+
+    /// Sender and the Resent- fields: a name that mail programs show is proved like the one in From.
+    fn may_name_agent(&self, sender: &Sender, agent: &Agent) -> Result<(), Refusal> {
+        let field = agent.field.as_str();
+        self.usable_domain(sender, agent.mailbox.domain()).map(|_| ()).map_err(|refusal| {
+            let text = format!("{field}: {}; use a domain of From, or leave the field out", refusal.public());
+            Refusal::new(refusal.kind, text)
+        })
     }
 
     /// The stream that was asked for, the one the key is bound to, or the tenant's first.

@@ -5,10 +5,10 @@
 
 use crate::body::Cache;
 use crate::commit::Writer;
-use crate::follow::Recent;
 use crate::loaded::Loaded;
 use crate::loading::{Loader, Loading, Progress};
 use crate::queue::{End, Queue};
+use crate::recent::Recent;
 use crate::shared::{Mode, Shared, Tip};
 use crate::stall::Stall;
 use crate::stepped::Steps;
@@ -52,6 +52,9 @@ pub struct Status {
     /// Segments that stay, and every later one with them, because they hold something that this program could not
     /// read or does not know: somebody has to look at them.
     pub pinned: usize,
+    /// Segments that a reader passed over, or a part of them, and gets as soon as the disk gives them. They are among
+    /// those that stay.
+    pub owed: usize,
     /// Readers that wait before a piece which the disk does not give, and did not give a moment ago.
     pub readers_stopped: usize,
     /// What waits from before is still being found; mail is taken all the same.
@@ -183,6 +186,7 @@ impl Spool {
             unsettled: ledger.unsettled(),
             quarantined: self.shared.quarantine.len(),
             pinned: ledger.pinned(),
+            owed: ledger.owed(),
             readers_stopped: self.shared.stopped_followers.load(Ordering::Relaxed),
             loading: self.shared.loading.progress(),
             end: tip.end,

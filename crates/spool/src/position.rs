@@ -44,6 +44,13 @@ impl Position {
     }
 }
 
+/// A stretch of the log, without its end. It does not reach over the end of a segment, except to where the next begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub from: Position,
+    pub to: Position,
+}
+
 /// As it is shown: `0000002a:00001f40`.
 impl std::str::FromStr for Position {
     type Err = NoPosition;

@@ -13,12 +13,13 @@ use crate::body::read_accepted;
 use crate::commit::Active;
 use crate::disk::make_directory_durably;
 use crate::ledger::Ledger;
+use crate::owed::{Debts, Owed};
 use crate::quarantine::Quarantine;
 use crate::reading::{Reading, Tail};
 use crate::rewrite::write_anew;
 use crate::segment::{file_name, segment_of};
 use crate::shared::Shared;
-use crate::{Accepted, Config, Disk, Fault, Position, Quarantined};
+use crate::{Accepted, Config, Disk, Fault, Position, Quarantined, Span};
 use mail::{MessageId, Timestamp};
 use std::io;
 use std::path::Path;
@@ -38,7 +39,8 @@ pub struct Recovery {
 
 impl Recovery {
     pub(crate) fn new(shared: &Arc<Shared>, torn: Option<Torn>, end: Position) -> Recovery {
-        let unsettled = UnsettledMessages { shared: Arc::clone(shared), waiting: None };
+        let unsettled =
+            UnsettledMessages { shared: Arc::clone(shared), of: Of::TheStart, waiting: None, debts: None };
         Recovery { unsettled, torn, end, shared: Arc::clone(shared) }
     }
 
@@ -94,16 +96,61 @@ pub struct RecipientState {
 /// Blocking: go through it before serving, or on a blocking task.
 pub struct UnsettledMessages {
     shared: Arc<Shared>,
+    of: Of,
     /// Taken when it is known.
     waiting: Option<std::vec::IntoIter<(Position, MessageId)>>,
+    debts: Option<Arc<Debts>>,
+}
+
+enum Of {
+    /// From before the start.
+    TheStart,
+    Spans(Vec<Span>),
 }
 
 impl UnsettledMessages {
+    pub(crate) fn of(shared: &Arc<Shared>, spans: Vec<Span>, debts: &Arc<Debts>) -> UnsettledMessages {
+        let (shared, debts) = (Arc::clone(shared), Some(Arc::clone(debts)));
+        UnsettledMessages { shared, of: Of::Spans(spans), waiting: None, debts }
+    }
+
+    /// What the disk does not give now is owed to the reader, too.
+    pub fn owed_by(mut self, owed: &Owed) -> UnsettledMessages {
+        self.debts = Some(owed.debts());
+        self
+    }
+
     /// Messages left to go through.
     pub fn len(&self) -> usize {
-        self.waiting
-            .as_ref()
-            .map_or_else(|| self.shared.loading.until_loaded().waiting, ExactSizeIterator::len)
+        match (&self.waiting, &self.of) {
+            (Some(waiting), _) => waiting.len(),
+            (None, Of::TheStart) => self.shared.loading.until_loaded().waiting,
+            (None, Of::Spans(spans)) => self.shared.ledger().in_spans(spans).len(),
+        }
+    }
+
+    fn next_waiting(&mut self) -> Option<(Position, MessageId)> {
+        let waiting = self.waiting.get_or_insert_with(|| {
+            let waiting = match &self.of {
+                Of::TheStart => self.shared.loading.take_waiting(),
+                Of::Spans(spans) => self.shared.ledger().in_spans(spans),
+            };
+            waiting.into_iter()
+        });
+        waiting.next()
+    }
+
+    /// A message that cannot be read: owed if it may be read later, else left out.
+    fn leave(&self, message: MessageId, position: Position, fault: &Fault) {
+        let error = fault as &dyn std::error::Error;
+        let span = self.shared.ledger().span(message);
+        match (fault, &self.debts, span) {
+            (Fault::Read { .. }, Some(debts), Some(span)) => {
+                tracing::warn!(%position, error, "a waiting message cannot be read now; it is read again later");
+                debts.add(span);
+            }
+            _ => tracing::error!(%position, error, "a waiting message cannot be read"),
+        }
     }
 
     /// None is left to go through.
@@ -115,19 +162,15 @@ impl UnsettledMessages {
 impl Iterator for UnsettledMessages {
     type Item = Unsettled;
 
-    /// A message that cannot be read is left out: it is in quarantine, and its segment stays.
+    /// A message that cannot be read is left out: it is in quarantine and its segment stays, or it is owed.
     fn next(&mut self) -> Option<Unsettled> {
         loop {
-            let loading = &self.shared.loading;
-            let waiting = self.waiting.get_or_insert_with(|| loading.take_waiting().into_iter());
-            let (position, message) = waiting.next()?;
+            let (position, message) = self.next_waiting()?;
             // Taken back in the meantime.
             let Some((_, recipients)) = self.shared.ledger().waiting(message) else { continue };
             match read_accepted(&self.shared, position) {
                 Ok(accepted) => return Some(Unsettled { position, accepted, recipients }),
-                Err(fault) => {
-                    tracing::error!(%position, error = &fault as &dyn std::error::Error, "a waiting message cannot be read");
-                }
+                Err(fault) => self.leave(message, position, &fault),
             }
         }
     }

@@ -138,8 +138,15 @@ impl Profiles {
         let line = reply.to_line();
         let own =
             self.by_id.get(provider_id).and_then(|index| self.providers[*index].rules.first_match(&line));
-        let rule = own.or_else(|| self.generic.first_match(&line));
-        let class = rule.map_or_else(|| self.by_code(reply), |rule| rule.class.clone());
+        // RFC 3207 §4: whatever else its words sound like, it says that there is no TLS just now.
+        let refuses_tls = stage == "starttls" && reply.code.as_u16() != 421;
+        let generic = || if refuses_tls { None } else { self.generic.first_match(&line) };
+        let rule = own.or_else(generic);
+        let class = match rule {
+            Some(rule) => rule.class.clone(),
+            None if refuses_tls => self.class("tls.failed").unwrap_or_else(|| self.unknown.clone()),
+            None => self.by_code(reply),
+        };
         let mut found = self.describe(class, reply.code.is_transient());
         found.rule = rule.map(|rule| rule.id.clone());
         found.retry = rule.and_then(|rule| rule.retry);

@@ -9,6 +9,7 @@
 //! sent (RFC 2920 §3.2 wants them in one segment). Nothing about a message is said before `Accept` is answered.
 
 mod auth;
+mod claim;
 mod data;
 mod greet;
 mod mail;
@@ -111,6 +112,9 @@ pub enum Action {
     },
     /// Answer `RecipientOk` or `Refused`.
     CheckRecipient(ForwardPath),
+    /// Answer `RoomOk` if so much of a message may come now, its octets that are here already among them, or `Refused` for
+    /// a reason that passes.
+    CheckRoom { octets: usize },
     /// The whole message. Answer `Accepted` only when it is durable, else `Refused`.
     Accept(Transaction),
     /// Nothing more will come; close the connection once everything is sent.
@@ -135,6 +139,7 @@ pub enum Answer {
     ReversePathOk,
     /// To `CheckRecipient`: it is taken.
     RecipientOk,
+    RoomOk,
     /// With the reply for the client: `250 2.0.0 queued as msg_…`.
     Accepted {
         /// Positive, with the id of the message.

@@ -78,6 +78,7 @@ impl Session {
 
     /// The time of `poll_timeout` has come. Called too early it does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.state.lapse_claim(now);
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.peer.close_with("4.4.2 too slow; closing");
             self.settle();
@@ -111,7 +112,7 @@ impl Session {
 
     /// When to call `handle_timeout`. There is no time limit while a question is open.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+        self.deadline.into_iter().chain(self.state.claim_deadline()).min()
     }
 
     /// False while a question is open or the session ends: the shell then stops reading.
@@ -119,8 +120,8 @@ impl Session {
         !matches!(self.state, State::Waiting(_) | State::Closing)
     }
 
-    /// Octets for which room has to be kept: of the message that is coming, as it was declared or announced or as much as
-    /// is here if that is more; or of the one that `Accept` gave away and that is not answered yet.
+    /// Octets for which room has to be kept: of the message that is coming, as it was declared or announced, for a while
+    /// even before it begins, or as much as is here if that is more; or of the one that `Accept` gave away and that is not answered yet.
     pub fn claimed_octets(&self) -> usize {
         self.state.claimed_octets()
     }
