@@ -47,7 +47,9 @@ impl Position {
 /// A stretch of the log, without its end. It does not reach over the end of a segment, except to where the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
+    /// Where it begins.
     pub from: Position,
+    /// Where the next piece begins.
     pub to: Position,
 }
 

@@ -15,21 +15,27 @@ use crate::{Mailbox, Refusal, RefusalKind};
 /// Where somebody is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentField {
+    /// Who transmitted it for the author (RFC 5322 §3.6.2).
     Sender,
+    /// Who sent it on.
     ResentFrom,
+    /// Who transmitted it for whoever sent it on.
     ResentSender,
 }
 
 /// Somebody who is said to have sent the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
+    /// Where the message says so.
     pub field: AgentField,
+    /// Never more than one for a Sender or Resent-Sender.
     pub mailbox: Mailbox,
 }
 
 /// Why a field does not say without doubt who sent the message. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {
+    #[allow(missing_docs, reason = "the sentence of each case says it")]
     #[error("the {field} field cannot be read without doubt: {reason}", field = .0.as_str(), reason = .1)]
     Unreadable(AgentField, MailboxListError),
     #[error("the {field} field has more than one address", field = .0.as_str())]
@@ -39,6 +45,7 @@ pub enum AgentError {
 impl AgentField {
     const ALL: [AgentField; 3] = [AgentField::Sender, AgentField::ResentFrom, AgentField::ResentSender];
 
+    /// The name of the field, as it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
             AgentField::Sender => "Sender",
@@ -72,6 +79,7 @@ impl HeaderSection<'_> {
 }
 
 impl AgentError {
+    /// The answer to the client: permanent, and it names the field.
     pub fn to_refusal(self) -> Refusal {
         Refusal::new(RefusalKind::MessageMalformed, self.to_string())
     }

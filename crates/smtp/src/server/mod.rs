@@ -114,7 +114,10 @@ pub enum Action {
     CheckRecipient(ForwardPath),
     /// Answer `RoomOk` if so much of a message may come now, its octets that are here already among them, or `Refused` for
     /// a reason that passes.
-    CheckRoom { octets: usize },
+    CheckRoom {
+        /// Of the message, as declared or as far as it is here.
+        octets: usize,
+    },
     /// The whole message. Answer `Accepted` only when it is durable, else `Refused`.
     Accept(Transaction),
     /// Nothing more will come; close the connection once everything is sent.
@@ -139,6 +142,7 @@ pub enum Answer {
     ReversePathOk,
     /// To `CheckRecipient`: it is taken.
     RecipientOk,
+    /// To `CheckRoom`: it may come.
     RoomOk,
     /// With the reply for the client: `250 2.0.0 queued as msg_…`.
     Accepted {
