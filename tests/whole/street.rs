@@ -5,10 +5,10 @@
 //! small, so that they are in each other's way. A measurement that fails is made again in a new house: other work on the
 //! machine must not fail it.
 
-use crate::house::{House, Plot, Tenant, let_pass, now_ms};
+use crate::house::{House, Plot, let_pass, now_ms};
 use posthouse_tests::client::{Client, Door};
 use posthouse_tests::lab::Lab;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
