@@ -1,7 +1,7 @@
 //! Who is asking, and whether they may: from the `Authorization` header to a registry `Access`.
 //!
 //! An API key is checked against the snapshot, so a machine gets in while the database is away; a person's token by its
-//! signature, and against the snapshot too, so that it ends with its user, role or password. Only when the snapshot may
+//! signature, and against the snapshot too, so that it ends with its user, role, password or session. Only when the snapshot may
 //! be behind is the database asked. Both end as a `Caller`, made in one layer before anything of the request is read.
 //! Handlers then say what they need in their signature: `House<Manage>` is for operators who may change things,
 //! `Within<Read>` is for anybody who may read the tenant in the path. What may surprise: another tenant in the path is
@@ -33,11 +33,13 @@ pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Ne
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
-    let standing = api.with_rate(|rate| rate.charge(caller.access.actor(), api.clock().instant()));
+    let standing = api.with_rate(|rate| rate.charge(&caller.access, api.clock().instant()));
     let mut response = match standing.wait {
-        Some(wait) => Problem::new(Kind::TooManyRequests, "too many requests with this credential")
-            .with_retry_after(wait)
-            .into_response(),
+        Some(wait) => {
+            Problem::new(Kind::TooManyRequests, "too many requests with this credential, or of this account")
+                .with_retry_after(wait)
+                .into_response()
+        }
         None => match api.requests().turn(&caller.access) {
             Err(problem) => problem.into_response(),
             Ok(_turn) => {
@@ -105,7 +107,11 @@ fn caller_of_key(api: &Api, text: &str, peer: IpAddr, now: Timestamp) -> Option<
 
 async fn caller_of_token(api: &Api, text: &str) -> Result<Option<Caller>, Problem> {
     let Some(claims) = api.tokens().read(text, api.now()) else { return Ok(None) };
-    let known = api.snapshot().user(claims.sub).copied();
+    let snapshot = api.snapshot();
+    if claims.sid.is_some_and(|session| snapshot.is_ended(session)) {
+        return Ok(None);
+    }
+    let known = snapshot.user(claims.sub).copied();
     let user = match known {
         Some(user) if user.token_version >= claims.ver => user,
         // Nobody known here, or with a newer token than we know of: the snapshot may be a moment behind.

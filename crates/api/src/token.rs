@@ -1,7 +1,8 @@
 //! The short token of a person: a JWT signed with Ed25519, good for a quarter of an hour.
 //!
 //! It names a user, a role and, for people of a tenant, the tenant, and the version of the user's tokens: when that
-//! goes up (`database/src/user.rs`), every token that was given out before has ended, which `auth.rs` sees. Time is
+//! goes up (`database/src/user.rs`), every token that was given out before has ended, which `auth.rs` sees; so has one whose
+//! session (`sid`) ended (`database/src/session.rs`). Time is
 //! handed in: the library's own look at the clock is switched off and `exp` is checked here. Called by `auth.rs` only.
 
 use crate::error::Fault;
@@ -9,7 +10,7 @@ use crate::kept::KeptAnswers;
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use mail::{TenantId, Timestamp, UserId};
+use mail::{SessionId, TenantId, Timestamp, UserId};
 use registry::{Role, User};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -29,6 +30,9 @@ pub struct Claims {
     /// Tokens from before there were versions are of the first.
     #[serde(default)]
     pub ver: i32,
+    /// None in tokens from before sessions were told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<SessionId>,
     iat: i64,
     exp: i64,
 }
@@ -66,12 +70,19 @@ impl TokenKeys {
         Ok(document.as_ref().to_vec())
     }
 
-    /// A JWT for this person (RFC 7519), good for so long. Errs if the library cannot sign.
-    pub fn issue(&self, user: &User, now: Timestamp, lifetime: Duration) -> Result<String, Fault> {
+    /// A JWT for a login of this person (RFC 7519), good for so long. Errs if the library cannot sign.
+    pub fn issue(
+        &self,
+        user: &User,
+        session: SessionId,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Result<String, Fault> {
         let iat = now.as_millis() / 1000;
         let exp = iat.saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX));
         let User { id: sub, tenant, role, token_version: ver } = *user;
-        let claims = Claims { iss: ISSUER.into(), aud: ISSUER.into(), sub, role, tenant, ver, iat, exp };
+        let (iss, aud, sid) = (ISSUER.into(), ISSUER.into(), Some(session));
+        let claims = Claims { iss, aud, sub, role, tenant, ver, sid, iat, exp };
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &self.signing)
             .map_err(|_| Fault::TokenKey)
     }
@@ -116,7 +127,8 @@ mod tests {
     fn issued(keys: &TokenKeys) -> String {
         let id = UserId::mint(NOW, &mut Random::from_number(1));
         let user = User { id, tenant: None, role: Role::Auditor, token_version: 3 };
-        keys.issue(&user, NOW, Duration::from_secs(900)).unwrap()
+        let session = SessionId::mint(NOW, &mut Random::from_number(2));
+        keys.issue(&user, session, NOW, Duration::from_secs(900)).unwrap()
     }
 
     #[test]

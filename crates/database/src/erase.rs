@@ -80,10 +80,14 @@ impl Database {
         Ok(gone)
     }
 
-    /// Removes kept answers of calls made before a time, and refresh tokens that have expired. Returns how many.
+    /// Removes kept answers of calls made before a time, refresh tokens that have expired, and ended sessions without one
+    /// access token that is good. Returns how many.
     pub async fn idempotency_forget(&self, access: &Access, before: Timestamp) -> Result<u64, Fault> {
         let sql = "DELETE FROM refresh_tokens WHERE ctid = ANY (ARRAY
                        (SELECT ctid FROM refresh_tokens WHERE expires_at < $1 LIMIT $2))";
+        self.drain(access, sql, &[&self.now().to_jiff(), &ROWS_MAX]).await?;
+        let sql = "DELETE FROM sessions_ended WHERE ctid = ANY (ARRAY
+                       (SELECT ctid FROM sessions_ended WHERE until < $1 LIMIT $2))";
         self.drain(access, sql, &[&self.now().to_jiff(), &ROWS_MAX]).await?;
         let sql = "DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY
                        (SELECT ctid FROM idempotency_keys

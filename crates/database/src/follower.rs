@@ -20,6 +20,7 @@ use crate::left_out::LeftOut;
 use crate::pool::{PoolRow, platform_binding, pools_all};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt};
 use crate::seal::Binding;
+use crate::session::sessions_ended_all;
 use crate::source::sources_all;
 use crate::stream::streams_all;
 use crate::tenant::tenants_all;
@@ -231,6 +232,8 @@ impl Follower {
             .await?
             .into_iter()
             .fold(builder, SnapshotBuilder::endpoint);
+        builder =
+            sessions_ended_all(scoped, now).await?.into_iter().fold(builder, SnapshotBuilder::session_ended);
         builder = sources_all(scoped).await?.into_iter().fold(builder, SnapshotBuilder::source);
         for (pool, sealed) in pools_all(scoped).await? {
             let platform = self.platform_of(&pool, sealed);

@@ -64,7 +64,7 @@ pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use pool::{PlatformRow, PoolChange, PoolNew, PoolRow};
 pub use projection::{AttemptNew, Batch, MessageNew, RecipientState, SettlementNew};
 pub use seal::{Keys, SealingKeys};
-pub use session::Refreshed;
+pub use session::{Lifetimes, Refreshed, Session};
 pub use source::{SourceChange, SourceNew};
 pub use stream::{StreamChange, StreamNew};
 pub use tenant::{TenantChange, TenantNew};

@@ -1,41 +1,66 @@
-//! Refresh tokens: what keeps a person logged in beyond the fifteen minutes of a JWT.
+//! Sessions: what keeps a person logged in beyond the fifteen minutes of a JWT, and how that ends.
 //!
-//! A token is used once and gives the next one. A token that comes back a second time was copied, and since nobody
-//! knows by whom, the whole family ends (RFC 9700 §4.14.2). Only keyed hashes are stored.
+//! A refresh token is used once and gives the next one; all of one login are a family, which is the session that access
+//! tokens name. A token that comes back a second time was copied, and since nobody knows by whom, the whole family ends
+//! (RFC 9700 §4.14.2). When a family ends, access tokens of it are still good by the clock: it is noted until they are
+//! not, and the snapshot of every node knows it. Only keyed hashes are stored.
 
+use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::scope::{Intent, Scoped, column};
 use crate::user::{UserRow, user_from, user_of};
-use mail::{Timestamp, UserId};
+use mail::{SessionId, Timestamp, UserId};
 use registry::Access;
+use serde_json::json;
 use std::time::Duration;
+use tokio_postgres::Row;
 use uuid::Uuid;
 use zeroize::Zeroizing;
+
+/// How long what a login gives out is good for.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifetimes {
+    /// An access token.
+    pub access: Duration,
+    /// A refresh token.
+    pub refresh: Duration,
+}
+
+/// A login that goes on.
+#[derive(Debug)]
+pub struct Session {
+    /// Its access tokens name it.
+    pub id: SessionId,
+    /// The next refresh token.
+    pub token: Zeroizing<String>,
+}
 
 /// What a refresh token was good for.
 #[derive(Debug)]
 pub enum Refreshed {
-    /// The user as it is now, and the next token.
-    Renewed(UserRow, Zeroizing<String>),
-    /// Unknown, expired, of a disabled user, or used before; in the last case the family has ended.
+    /// The user as it is now.
+    Renewed(UserRow, Session),
+    /// Used before. The session has ended.
+    Copied,
+    /// Unknown, expired, or of a disabled user.
     Refused,
 }
 
 impl Database {
-    /// The first token of a new family, after a login.
+    /// The first token of a new session, after a login.
     pub async fn refresh_issue(
         &self,
         access: &Access,
         user: UserId,
-        valid_for: Duration,
-    ) -> Result<Zeroizing<String>, Fault> {
+        lifetimes: Lifetimes,
+    ) -> Result<Session, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "issue a refresh token").await?;
-        let family = Uuid::from_bytes(self.random().bytes());
-        let token = self.refresh_insert(&scoped, family, user, valid_for).await?;
+        let id = SessionId::mint(self.now(), &mut self.random());
+        let session = self.refresh_insert(&scoped, id, user, lifetimes).await?;
         scoped.commit().await?;
-        Ok(token)
+        Ok(session)
     }
 
     /// A new token for an old one, which is used up by this. One that is shown twice ends its whole family: somebody
@@ -45,50 +70,74 @@ impl Database {
         &self,
         access: &Access,
         token: &str,
-        valid_for: Duration,
+        lifetimes: Lifetimes,
     ) -> Result<Refreshed, Fault> {
         let mut client = self.client(access).await?;
-        let scoped = self.scope(&mut client, access, None, Intent::Note, "renew a refresh token").await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "renew a refresh token").await?;
         let mac = self.keys().secrets.token_mac(token);
-        let sql = "SELECT * FROM refresh_tokens WHERE mac = $1 FOR UPDATE";
-        let Some(row) = scoped.optional(sql, &[&&mac[..]]).await? else { return Ok(Refreshed::Refused) };
-        let family: Uuid = column(&row, "family")?;
-        let now = self.now();
-        if column::<Option<jiff::Timestamp>>(&row, "used_at")?.is_some() {
-            scoped.execute("DELETE FROM refresh_tokens WHERE family = $1", &[&family]).await?;
-            scoped.commit().await?;
-            return Ok(Refreshed::Refused);
-        }
+        let Some(row) = token_of(&scoped, &mac).await? else { return Ok(Refreshed::Refused) };
+        let session = SessionId::from_uuid(column(&row, "family")?);
         let user = user_from(&user_of(&scoped, UserId::from_uuid(column(&row, "user_id")?)).await?)?;
+        if column::<Option<jiff::Timestamp>>(&row, "used_at")?.is_some() {
+            self.session_end(&scoped, session, &user, lifetimes, "a refresh token came twice").await?;
+            scoped.commit().await?;
+            return Ok(Refreshed::Copied);
+        }
+        let now = self.now();
         if Timestamp::from_jiff(column(&row, "expires_at")?) <= now || user.disabled_at.is_some() {
             return Ok(Refreshed::Refused);
         }
         scoped
             .execute("UPDATE refresh_tokens SET used_at = $2 WHERE mac = $1", &[&&mac[..], &now.to_jiff()])
             .await?;
-        let next = self.refresh_insert(&scoped, family, user.id, valid_for).await?;
+        let next = self.refresh_insert(&scoped, session, user.id, lifetimes).await?;
         scoped.commit().await?;
         Ok(Refreshed::Renewed(user, next))
     }
 
-    /// Log-out: the whole family ends. An unknown token changes nothing.
-    pub async fn refresh_revoke(&self, access: &Access, token: &str) -> Result<(), Fault> {
+    /// Log-out: the whole session ends. Whether there was one; an unknown token changes nothing.
+    pub async fn refresh_revoke(
+        &self,
+        access: &Access,
+        token: &str,
+        lifetimes: Lifetimes,
+    ) -> Result<bool, Fault> {
         let mut client = self.client(access).await?;
-        let scoped = self.scope(&mut client, access, None, Intent::Note, "end a session").await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "end a session").await?;
         let mac = self.keys().secrets.token_mac(token);
-        let sql =
-            "DELETE FROM refresh_tokens WHERE family IN (SELECT family FROM refresh_tokens WHERE mac = $1)";
-        scoped.execute(sql, &[&&mac[..]]).await?;
-        scoped.commit().await
+        let Some(row) = token_of(&scoped, &mac).await? else { return Ok(false) };
+        let user = user_from(&user_of(&scoped, UserId::from_uuid(column(&row, "user_id")?)).await?)?;
+        let session = SessionId::from_uuid(column(&row, "family")?);
+        self.session_end(&scoped, session, &user, lifetimes, "log-out").await?;
+        scoped.commit().await?;
+        Ok(true)
+    }
+
+    async fn session_end(
+        &self,
+        scoped: &Scoped<'_>,
+        session: SessionId,
+        user: &UserRow,
+        lifetimes: Lifetimes,
+        reason: &str,
+    ) -> Result<(), Fault> {
+        scoped.execute("DELETE FROM refresh_tokens WHERE family = $1", &[&session.uuid()]).await?;
+        let until = self.now().saturating_add(lifetimes.access).to_jiff();
+        let sql = "INSERT INTO sessions_ended (family, until) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        scoped.execute(sql, &[&session.uuid(), &until]).await?;
+        let detail = json!({ "session": session, "reason": reason });
+        let (tenant, object) = (user.tenant, user.id.to_string());
+        scoped.record(self, Change { action: "session.end", tenant, object, detail }).await?;
+        Ok(())
     }
 
     async fn refresh_insert(
         &self,
         scoped: &Scoped<'_>,
-        family: Uuid,
+        id: SessionId,
         user: UserId,
-        valid_for: Duration,
-    ) -> Result<Zeroizing<String>, Fault> {
+        lifetimes: Lifetimes,
+    ) -> Result<Session, Fault> {
         let (now, minted) = (self.now(), self.keys().secrets.mint_token(&mut self.random()));
         scoped
             .execute(
@@ -96,13 +145,25 @@ impl Database {
                  VALUES ($1, $2, $3, $4, $5)",
                 &[
                     &&minted.mac[..],
-                    &family,
+                    &id.uuid(),
                     &user.uuid(),
-                    &now.saturating_add(valid_for).to_jiff(),
+                    &now.saturating_add(lifetimes.refresh).to_jiff(),
                     &now.to_jiff(),
                 ],
             )
             .await?;
-        Ok(minted.text)
+        Ok(Session { id, token: minted.text })
     }
+}
+
+/// Locked, so that a log-out waits for a renewal at the same time and sees the token that came of it.
+async fn token_of(scoped: &Scoped<'_>, mac: &[u8; 32]) -> Result<Option<Row>, Fault> {
+    scoped.optional("SELECT * FROM refresh_tokens WHERE mac = $1 FOR UPDATE", &[&&mac[..]]).await
+}
+
+/// Sessions that ended and whose access tokens may be good by the clock, for the follower. As many as people logged in
+/// and out within the lifetime of a token.
+pub(crate) async fn sessions_ended_all(scoped: &Scoped<'_>, now: Timestamp) -> Result<Vec<SessionId>, Fault> {
+    let rows = scoped.rows("SELECT family FROM sessions_ended WHERE until > $1", &[&now.to_jiff()]).await?;
+    rows.iter().map(|row| Ok(SessionId::from_uuid(column::<Uuid>(row, "family")?))).collect()
 }

@@ -112,6 +112,8 @@ ids! {
     EventId "evt";
     /// A person who may log in.
     UserId "usr";
+    /// A login of a person, from the password to the log-out.
+    SessionId "ses";
     /// An entry of the audit.
     AuditId "aud";
     /// A request to the API, for its answer and the log.

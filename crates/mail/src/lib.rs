@@ -27,7 +27,7 @@ pub use envelope::{BodyKind, DsnReturn, Envelope, Notify, Recipient};
 pub use event::{Event, EventKind};
 pub use ids::{
     ApiKeyId, AuditId, CredentialId, DkimKeyId, DomainId, EndpointId, EventId, FindingId, IdError, MessageId,
-    PoolId, ReportId, RequestId, SourceId, StreamId, TenantId, UserId,
+    PoolId, ReportId, RequestId, SessionId, SourceId, StreamId, TenantId, UserId,
 };
 pub use outcome::{Class, ClassKind, Outcome, Scope, Verdict};
 pub use path::{ForwardPath, ReversePath};

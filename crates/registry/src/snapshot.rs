@@ -13,8 +13,8 @@ use crate::stream::{Stream, StreamKind};
 use crate::tenant::Tenant;
 use crate::user::User;
 use mail::{
-    ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SourceId, StreamId, TenantId, Timestamp,
-    UserId,
+    ApiKeyId, CredentialId, Domain, DomainId, EndpointId, PoolId, SessionId, SourceId, StreamId, TenantId,
+    Timestamp, UserId,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub struct Snapshot {
     credentials_by_username: HashMap<Arc<str>, CredentialRef>,
     api_keys: HashMap<ApiKeyId, Arc<ApiKey>>,
     users: HashMap<UserId, User>,
+    /// Those whose tokens are good by the clock.
+    sessions_ended: HashSet<SessionId>,
     pools: HashMap<PoolId, Arc<EgressPool>>,
     sources: HashMap<SourceId, Arc<EgressSource>>,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
@@ -64,6 +66,7 @@ impl Snapshot {
             credentials_by_username: HashMap::new(),
             api_keys: HashMap::new(),
             users: HashMap::new(),
+            sessions_ended: HashSet::new(),
             pools: HashMap::new(),
             sources: HashMap::new(),
             endpoints: HashMap::new(),
@@ -133,6 +136,11 @@ impl Snapshot {
         self.users.get(&id)
     }
 
+    /// Whether a login has ended whose tokens have not. Unknown ones have not.
+    pub fn is_ended(&self, session: SessionId) -> bool {
+        self.sessions_ended.contains(&session)
+    }
+
     /// The tenant's own claim of exactly this name, whatever its state.
     pub fn sending_domain(&self, tenant: TenantId, name: &Domain) -> Option<&Arc<SendingDomain>> {
         self.domains.get(name)?.iter().find(|domain| domain.tenant == tenant)
@@ -181,7 +189,7 @@ impl SnapshotBuilder {
     }
 
     /// Goes on from an earlier snapshot without what belongs to `tenants` and without what belongs to the house
-    /// (pools, sources, the operator's API keys and people): those are to be added as they are now.
+    /// (pools, sources, the operator's API keys and people, sessions that ended): those are to be added as they are now.
     pub fn renew(
         earlier: &Snapshot,
         generation: Generation,
@@ -206,6 +214,7 @@ impl SnapshotBuilder {
         next.endpoints_of.retain(|id, _| stays(id));
         next.pools.clear();
         next.sources.clear();
+        next.sessions_ended.clear();
         SnapshotBuilder(next)
     }
 
@@ -248,6 +257,12 @@ impl SnapshotBuilder {
     /// Adds one who is not disabled.
     pub fn user(mut self, user: User) -> SnapshotBuilder {
         self.0.users.insert(user.id, user);
+        self
+    }
+
+    /// Nobody may call with the access tokens of this login any more.
+    pub fn session_ended(mut self, session: SessionId) -> SnapshotBuilder {
+        self.0.sessions_ended.insert(session);
         self
     }
 

@@ -1,18 +1,20 @@
 //! Logging in: e-mail address and password for a short token and a refresh cookie.
 //!
 //! The cookie is out of reach of scripts, goes to these paths only, and is replaced at each use; using an old one ends
-//! the whole login, because two people hold it then. Wrong address and wrong password are one answer after one amount
+//! the whole login, because two people hold it then. With a login its access tokens end, on this node before that is
+//! answered. Wrong address and wrong password are one answer after one amount
 //! of work. They are held back longer each time, and too many from one network have to wait (`registry::Throttle`); who
 //! logged in from another network does not notice.
 
 use crate::auth::Peer;
 use crate::body::{Answer, Body, Result};
+use crate::in_force;
 use crate::problem::{Kind, Problem};
 use crate::state::{Api, trouble};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use database::{Refreshed, UserRow};
+use database::{Lifetimes, Refreshed, Session, UserRow};
 use mail::Instant;
 use registry::{Access, Throttle};
 use serde::{Deserialize, Serialize};
@@ -67,8 +69,8 @@ pub async fn token(State(api): State<Api>, Peer(peer): Peer, Body(login): Body<L
         return Err(Problem::new(Kind::BadCredential, "wrong e-mail address or password"));
     };
     api.with_logins(|logins| logins.succeeded(&name, peer, api.clock().instant()));
-    let refresh = api.database().refresh_issue(&access, user.id, refresh_lifetime(&api)).await?;
-    logged_in(&api, &user, &refresh)
+    let session = api.database().refresh_issue(&access, user.id, lifetimes(&api)).await?;
+    logged_in(&api, &user, &session)
 }
 
 /// Counts an attempt as a failure before the password is looked at: those that come at the same time would all pass
@@ -94,39 +96,48 @@ fn attempt(
 pub async fn refresh(State(api): State<Api>, headers: HeaderMap) -> Result<Response> {
     let old = cookie(&headers).ok_or_else(|| Problem::new(Kind::AuthenticationRequired, "log in first"))?;
     let access = Access::house("refresh");
-    match api.database().refresh_rotate(&access, &old, refresh_lifetime(&api)).await? {
-        Refreshed::Renewed(user, next) => logged_in(&api, &user, &next),
-        Refreshed::Refused => Err(Problem::new(Kind::BadCredential, "this login has ended; log in again")),
+    match api.database().refresh_rotate(&access, &old, lifetimes(&api)).await? {
+        Refreshed::Renewed(user, next) => return logged_in(&api, &user, &next),
+        Refreshed::Copied => in_force::wait(&api).await,
+        Refreshed::Refused => {}
     }
+    Err(Problem::new(Kind::BadCredential, "this login has ended; log in again"))
 }
 
 /// Log out
 ///
-/// Ends the login of the refresh cookie. A token that was given out stays good until it expires.
+/// Ends the login of the refresh cookie, and the tokens that were given out for it: here at once, on every other node as
+/// soon as it has read the registry again.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", operation_id = "auth_logout",
     responses((status = 204, description = "logged out, or was not logged in")))]
 pub async fn logout(State(api): State<Api>, headers: HeaderMap) -> Result<Response> {
     if let Some(token) = cookie(&headers) {
-        api.database().refresh_revoke(&Access::house("logout"), &token).await?;
+        if api.database().refresh_revoke(&Access::house("logout"), &token, lifetimes(&api)).await? {
+            in_force::wait(&api).await;
+        }
     }
     let gone = set_cookie(&api, "", Duration::ZERO)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())
 }
 
-fn logged_in(api: &Api, user: &UserRow, refresh: &str) -> Result<Response> {
-    let lifetime = Duration::from_secs(api.config().token_seconds);
-    let issued = api.tokens().issue(&user.known(), api.now(), lifetime);
+fn logged_in(api: &Api, user: &UserRow, session: &Session) -> Result<Response> {
+    let Lifetimes { access: lifetime, refresh } = lifetimes(api);
+    let issued = api.tokens().issue(&user.known(), session.id, api.now(), lifetime);
     let access_token = issued.map_err(|fault| trouble("token", &fault))?;
     let answer = TokenAnswer { access_token, token_type: "Bearer", expires_in: lifetime.as_secs() };
     let mut response = Answer::ok(answer).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::SET_COOKIE, set_cookie(api, refresh, refresh_lifetime(api))?);
+    headers.insert(header::SET_COOKIE, set_cookie(api, &session.token, refresh)?);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-fn refresh_lifetime(api: &Api) -> Duration {
-    Duration::from_secs(api.config().refresh_seconds)
+fn lifetimes(api: &Api) -> Lifetimes {
+    let config = api.config();
+    Lifetimes {
+        access: Duration::from_secs(config.token_seconds),
+        refresh: Duration::from_secs(config.refresh_seconds),
+    }
 }
 
 fn set_cookie(api: &Api, value: &str, lifetime: Duration) -> Result<HeaderValue> {

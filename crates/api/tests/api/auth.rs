@@ -193,6 +193,53 @@ async fn logging_out_ends_the_cookie() {
     assert_eq!(after.problem(401), "bad_credential");
 }
 
+/// A login of the operator: its token and its cookie.
+async fn logged_in(house: &House) -> (String, String) {
+    let body = json!({"email": OPERATOR, "password": PASSWORD});
+    let reply = house.call("POST", "/v1/auth/token", "", Some(body)).await;
+    (reply.expect(200)["access_token"].as_str().unwrap().to_owned(), cookie(&reply.headers))
+}
+
+#[tokio::test]
+async fn logging_out_ends_the_tokens_of_this_login_here_at_once_and_elsewhere_with_the_next_look() {
+    let house = House::open().await;
+    let there = house.neighbour(60_000).await;
+    let ((first, login), (other, _)) = (logged_in(&house).await, logged_in(&house).await);
+    let refreshed = house.call_with("POST", "/v1/auth/refresh", "", None, &[("cookie", &login)]).await;
+    let second = refreshed.expect(200)["access_token"].as_str().unwrap().to_owned();
+    let tenants = "/v1/tenants";
+    for token in [&first, &second, &other] {
+        house.call("GET", tenants, token, None).await.expect(200);
+        assert_eq!(there.status(tenants, token).await, 200);
+    }
+    let login = cookie(&refreshed.headers);
+    house.call_with("POST", "/v1/auth/logout", "", None, &[("cookie", &login)]).await.expect(204);
+    for token in [&first, &second] {
+        assert_eq!(house.call("GET", tenants, token, None).await.problem(401), "bad_credential");
+    }
+    // The notification tells the other node long before its clock does.
+    let here = house.snapshots.generation();
+    assert!(there.snapshots.reached(here, Duration::from_secs(20)).await, "the other node heard nothing");
+    for token in [&first, &second] {
+        assert_eq!(there.status(tenants, token).await, 401);
+    }
+    house.call("GET", tenants, &other, None).await.expect(200);
+    assert_eq!(there.status(tenants, &other).await, 200);
+}
+
+#[tokio::test]
+async fn a_cookie_that_comes_twice_ends_the_tokens_too() {
+    let house = House::open().await;
+    let (token, first) = logged_in(&house).await;
+    let cookies = [("cookie", first.as_str())];
+    let refresh = || house.call_with("POST", "/v1/auth/refresh", "", None, &cookies);
+    let second = refresh().await.expect(200)["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(refresh().await.problem(401), "bad_credential");
+    for token in [&token, &second] {
+        assert_eq!(house.call("GET", "/v1/tenants", token, None).await.problem(401), "bad_credential");
+    }
+}
+
 #[tokio::test]
 async fn every_broken_credential_is_the_same_401() {
     let house = House::open().await;

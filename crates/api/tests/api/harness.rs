@@ -2,13 +2,13 @@
 
 use crate::dns::NameServer;
 use crate::document::Document;
-use api::{AppState, Config, DnsChecker, Readiness, TokenKeys};
+use crate::nodes::Keepers;
+use api::{AppState, Config, TokenKeys};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
 use database::{Database, Follower, PoolNew, SnapshotHandle, SourceNew};
-use futures_util::FutureExt as _;
 use ingress::{Submission, SubmissionParts};
 use mail::token::TokenKey;
 use mail::{Clock, Random, TenantId};
@@ -31,6 +31,7 @@ pub struct House {
     pub database: TestDatabase,
     pub spool: Spool,
     pub snapshots: Arc<SnapshotHandle>,
+    pub tokens: TokenKeys,
     submission: Arc<Submission>,
     follower: JoinHandle<()>,
     _directory: tempfile::TempDir,
@@ -69,7 +70,7 @@ impl House {
     }
 
     fn of(state: AppState, parts: Parts) -> House {
-        let submission = Arc::clone(&state.submission);
+        let (submission, tokens) = (Arc::clone(&state.submission), state.tokens.clone());
         let Parts { dns, clock, database, spool, snapshots, follower, directory } = parts;
         House {
             router: api::router(state),
@@ -78,6 +79,7 @@ impl House {
             database,
             spool,
             snapshots,
+            tokens,
             submission,
             follower,
             _directory: directory,
@@ -300,22 +302,8 @@ pub async fn state(config: Config) -> (AppState, Parts) {
         webhook_allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
         ..config
     };
-    let state = AppState {
-        database,
-        submission: submission(&spool, &snapshots, Arc::clone(&clock), ingress::Limits::default()),
-        snapshots: Arc::clone(&snapshots),
-        tokens: TokenKeys::from_pkcs8(&TokenKeys::generate().unwrap()).unwrap(),
-        dns: DnsChecker::new(&config).unwrap(),
-        clock,
-        random: Random::from_number(9),
-        readiness: Arc::new(Readiness::default),
-        metrics: Arc::new(|| "posthouse_up 1\n".to_owned()),
-        delivery: api::Delivery::none(),
-        why: Arc::new(|_| async { None }.boxed()),
-        cancel: Arc::new(|_| async { Some(0) }.boxed()),
-        told: Arc::new(|| async {}.boxed()),
-        config,
-    };
+    let keepers = Keepers { database, snapshots: Arc::clone(&snapshots), spool: &spool, clock };
+    let state = keepers.state(config, TokenKeys::from_pkcs8(&TokenKeys::generate().unwrap()).unwrap());
     (
         state,
         Parts { dns, clock: Arc::clone(&test.clock), database: test, spool, snapshots, follower, directory },
@@ -358,7 +346,7 @@ async fn seed(database: &Database) {
     database.operator_ensure(OPERATOR, PASSWORD.to_owned().into()).await.unwrap();
 }
 
-fn submission(
+pub fn submission(
     spool: &Spool,
     snapshots: &Arc<SnapshotHandle>,
     clock: Arc<dyn Clock>,

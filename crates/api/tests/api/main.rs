@@ -20,6 +20,7 @@ mod keys;
 mod levels;
 mod matrix;
 mod messages;
+mod nodes;
 mod operators;
 mod reference;
 mod search;

@@ -31,7 +31,9 @@ async fn without_a_scope_nothing_is_visible() {
     let mut client = test.admin().await;
     let transaction = client.transaction().await.unwrap();
     transaction.batch_execute(&format!("SET LOCAL ROLE {RUNTIME_ROLE}")).await.unwrap();
-    for table in TABLES.into_iter().chain(["cursors", "counters", "usage_days", "refresh_tokens"]) {
+    for table in
+        TABLES.into_iter().chain(["cursors", "counters", "usage_days", "refresh_tokens", "sessions_ended"])
+    {
         let rows = transaction.query(&format!("SELECT 1 FROM {table}"), &[]).await.unwrap();
         assert!(rows.is_empty(), "{table} is visible without a scope");
     }

@@ -73,7 +73,12 @@ pub async fn furnished() -> (TestDatabase, TenantId, TenantId) {
             tenant: Some(tenant),
         };
         let user = database.user_create(&house(), new).await.unwrap();
-        database.refresh_issue(&house(), user.id, Duration::from_secs(60)).await.unwrap();
+        let minute = Duration::from_secs(60);
+        let lifetimes = database::Lifetimes { access: minute, refresh: minute };
+        let session = database.refresh_issue(&house(), user.id, lifetimes).await.unwrap();
+        if n == 2 {
+            database.refresh_revoke(&house(), &session.token, lifetimes).await.unwrap();
+        }
         let access = admin_of(tenant);
         database.idempotency_begin(&access, "k", &[0; 32], Duration::from_secs(60)).await.unwrap();
         let pool = database::PoolNew {

@@ -16,14 +16,21 @@ use std::mem;
 /// Replies are sent before they grow beyond this, even while commands are still waiting.
 const OUT_OCTETS_MAX: usize = 16 * 1024;
 
+/// The last octet of what was thrown away of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skipped {
+    Cr,
+    Other,
+}
+
 /// One connection of a client.
 pub struct Session {
     state: State,
     peer: Peer,
     /// Read and not yet understood: half a line, or what came while a question was open.
     waiting: BytesMut,
-    /// Within a line that was too long, and whether its last octet so far is a CR.
-    skipping: Option<bool>,
+    /// Within a line that was too long, by its last octet so far.
+    skipping: Option<Skipped>,
     deadline: Option<Instant>,
     said_greeting: bool,
     said_close: bool,
@@ -185,9 +192,9 @@ impl Session {
     }
 
     fn read_line(&mut self, octets: &[u8]) -> Option<usize> {
-        if let Some(after_cr) = self.skipping.take() {
-            let (used, ended) = line::skip_line(octets);
-            self.skip(&octets[..used], ended, after_cr);
+        if let Some(before) = self.skipping.take() {
+            let used = line::skip_line(octets);
+            self.skip(&octets[..used], before);
             return Some(used);
         }
         let (line, used) = line::next_line(octets, self.peer.config.limits.command_octets_max);
@@ -213,7 +220,7 @@ impl Session {
             (state, Err(error)) => wrong(state, error, peer),
         });
         if too_long {
-            self.skip(&octets[..used], octets[used - 1] == b'\n', false);
+            self.skip(&octets[..used], Skipped::Other);
         }
         self.arm_for_command();
         Some(used)
@@ -221,12 +228,14 @@ impl Session {
 
     /// A part of a line that was too long, up to its LF or to the end of what came. The line was refused; its end is held
     /// to the same rule as any other.
-    fn skip(&mut self, part: &[u8], ended: bool, after_cr: bool) {
-        if !ended {
-            self.skipping = Some(part.last().map_or(after_cr, |last| *last == b'\r'));
-            return;
+    fn skip(&mut self, part: &[u8], before: Skipped) {
+        match part.last() {
+            Some(b'\n') => {}
+            Some(b'\r') => return self.skipping = Some(Skipped::Cr),
+            Some(_) => return self.skipping = Some(Skipped::Other),
+            None => return self.skipping = Some(before),
         }
-        let crlf = part.ends_with(b"\r\n") || (part == b"\n" && after_cr);
+        let crlf = part.ends_with(b"\r\n") || (part == b"\n" && before == Skipped::Cr);
         if !crlf && !self.peer.closing {
             self.step(|state, peer| wrong(state, CommandError::BareLineFeed, peer));
         }
