@@ -34,10 +34,11 @@ pub struct Agent {
 
 /// Why a field does not say without doubt who sent the message. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum AgentError {
+    #[allow(missing_docs, reason = "the sentence of each case says it")]
     #[error("the {field} field cannot be read without doubt: {reason}", field = .0.as_str(), reason = .1)]
     Unreadable(AgentField, MailboxListError),
+    /// A field for one mailbox has several.
     #[error("the {field} field has more than one address", field = .0.as_str())]
     Several(AgentField),
 }

@@ -68,24 +68,26 @@ impl ServerConfig {
         ServerConfig { hostname, role, limits, tls, withheld: Extensions::NONE }
     }
 
-    /// What is offered to a client, by whether the connection is encrypted now.
-    pub(crate) fn offer(&self, encrypted: bool) -> Extensions {
-        use Extension::{
-            Auth, Chunking, Dsn, EightBitMime, EnhancedStatusCodes, Pipelining, RequireTls, Size, SmtpUtf8,
-            StartTls,
-        };
-        let mut offer =
-            Extensions::of(&[Pipelining, Size, EightBitMime, SmtpUtf8, EnhancedStatusCodes, Chunking, Dsn]);
-        if self.tls == TlsMode::Offered && !encrypted {
-            offer = offer.with(StartTls);
-        }
-        if encrypted {
-            offer = offer.with(RequireTls);
-        }
-        if encrypted && self.role == Role::Submission {
-            offer = offer.with(Auth);
+    /// What is offered to a client whose connection is encrypted.
+    pub(crate) fn offer_encrypted(&self) -> Extensions {
+        let mut offer = self.offer_always().with(Extension::RequireTls);
+        if self.role == Role::Submission {
+            offer = offer.with(Extension::Auth);
         }
         self.withheld.iter().fold(offer, Extensions::without)
+    }
+
+    pub(crate) fn offer_in_clear(&self) -> Extensions {
+        let mut offer = self.offer_always();
+        if self.tls == TlsMode::Offered {
+            offer = offer.with(Extension::StartTls);
+        }
+        self.withheld.iter().fold(offer, Extensions::without)
+    }
+
+    fn offer_always(&self) -> Extensions {
+        use Extension::{Chunking, Dsn, EightBitMime, EnhancedStatusCodes, Pipelining, Size, SmtpUtf8};
+        Extensions::of(&[Pipelining, Size, EightBitMime, SmtpUtf8, EnhancedStatusCodes, Chunking, Dsn])
     }
 }
 
