@@ -264,9 +264,14 @@ impl House {
         let pool = json!({"name": name, "members": [{"source": source["id"], "weight": 1}]});
         let (status, pool) = self.api("POST", "/v1/pools", &operator, Some(&pool));
         assert_eq!(status, 201, "{pool}");
+        self.onboard_into(name, domain, name)
+    }
+
+    /// The same, into a pool that is there.
+    pub fn onboard_into(&self, name: &str, domain: &str, pool: &str) -> (Tenant, String) {
         let sink = self.lab("POST", "/webhook-sink", None)["url"].as_str().unwrap().to_owned();
-        let body = json!({"name": name, "domain": domain, "pool": name, "webhook": {"url": sink}});
-        let (status, onboarding) = self.api("POST", "/v1/tenants", &operator, Some(&body));
+        let body = json!({"name": name, "domain": domain, "pool": pool, "webhook": {"url": sink}});
+        let (status, onboarding) = self.api("POST", "/v1/tenants", &self.operator(), Some(&body));
         assert_eq!(status, 201, "{onboarding}");
         self.lab("POST", "/dns/publish", Some(&onboarding["domain"]["records"]));
         let text = |pointer: &str| onboarding.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();

@@ -129,7 +129,11 @@ pub struct Published {
 impl Api {
     pub fn new(mut app: AppState, published: Published) -> Api {
         let config = &app.config;
-        let rate = RequestRate::new(config.requests_per_second, config.rate_entries_max);
+        let rate = RequestRate::new(
+            config.requests_per_second,
+            config.tenant_requests_per_second,
+            config.rate_entries_max,
+        );
         let logins = Throttle::new(config.login.clone());
         Api(Arc::new(Inner {
             random: Mutex::new(app.random.fork()),

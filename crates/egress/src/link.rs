@@ -166,7 +166,7 @@ impl Link {
         let before = std::mem::take(&mut self.out);
         // The machine hears of both when both are written: the answer to the last block of a message would be waited for
         // while that block is still on its way. What was not taken in time broke the session; the rest is for nobody.
-        if self.put(&before).await {
+        if self.put(&before).await && self.machine.wants_input() {
             self.write(&octets).await;
         }
     }

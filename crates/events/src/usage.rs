@@ -59,7 +59,9 @@ pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> 
     }
     let end = spool.status().end;
     // What lies between the two places of the cursor is in the tables, but for what the journal owes.
-    let follower = spool.follow(Cursor::parse(cursor.as_deref(), end).told);
+    let mut follower = spool.follow(Cursor::parse(cursor.as_deref(), end).told);
+    // What it passes over is for the projection to ask for again; it keeps no segment longer than this reads.
+    drop(follower.owed());
     let mut rest = UsageRest { follower, end, day_of: now };
     let ended = rest.read(&mut counts, Some(STOPPED_MAX)).await;
     let rest = match ended {

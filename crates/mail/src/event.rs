@@ -14,7 +14,7 @@ macro_rules! kinds {
         pub enum EventKind { $($(#[$doc])* $name),* }
 
         impl EventKind {
-            /// In the order of this file, which is that of docs/API.md.
+            /// Every kind, in the order of this file.
             pub const ALL: &[EventKind] = &[$(EventKind::$name),*];
 
             /// The word in JSON, in filters and in webhooks: `message.delivered`.
@@ -91,7 +91,7 @@ pub struct Event {
     pub timestamp: Timestamp,
     /// Whose it is.
     pub tenant: TenantId,
-    /// What else is known, by kind; its members are in docs/API.md.
+    /// What else is known, by kind; `events/src/shape.rs` makes it.
     pub data: serde_json::Value,
 }
 

@@ -130,7 +130,7 @@ pub const FIGURES: &[Figure] = &[
     figure(Counter, "posthouse_spool_copied_forward_total", &[], "messages copied into a newer segment"),
     figure(Counter, "posthouse_spool_copied_forward_octets_total", &[], "their octets"),
     figure(Gauge, "posthouse_queue_recipients", &["state"], "recipients waiting, ready and in_flight"),
-    figure(Gauge, "posthouse_queue_lanes", &[], "lanes with mail: tenant, stream and site"),
+    figure(Gauge, "posthouse_queue_lanes", &[], "lanes with mail: of a tenant, from a pool, to a site"),
     figure(
         Histogram,
         "posthouse_sched_wait_vs_bound",

@@ -38,7 +38,7 @@ pub struct WaitingView {
     pub recipient: u32,
     /// Whose it is.
     pub tenant: TenantId,
-    /// Its lane.
+    /// Which kind of the tenant's mail.
     pub stream: StreamId,
     /// What it leaves from at present.
     pub pool: PoolId,

@@ -89,7 +89,7 @@ pub struct Offer<'a> {
 pub struct Admitted {
     /// Whose it is, as it was when it was taken.
     pub tenant: Arc<Tenant>,
-    /// The lane that it waits in.
+    /// Which kind of the tenant's mail it is: how long it is tried, and who may overtake it.
     pub stream: Arc<Stream>,
     /// The signing domain: the one of From.
     pub domain: Arc<SendingDomain>,

@@ -1,6 +1,6 @@
 //! A stream: one kind of a tenant's mail, with its own pool and patience.
 //!
-//! Transactional and marketing mail of one tenant must not share a queue lane: a campaign would delay a password
+//! Transactional and marketing mail of one tenant must not wait in one line: a campaign would delay a password
 //! reset, and complaints about the one would hurt the other.
 
 use crate::name::Slug;

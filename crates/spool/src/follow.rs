@@ -336,7 +336,10 @@ fn read_batch(
         match scan.next().map_err(|error| Fault::read(segment, error))? {
             Some(Found::Frame { position, header, meta }) => {
                 match wire::decode(header.kind, header.version, &meta) {
-                    Some(logged) => ahead.batch.extend(told(logged, missed).map(|record| (position, record))),
+                    Some(logged) => {
+                        let missed = missed.filter(|missed| position < missed.until);
+                        ahead.batch.extend(told(logged, missed).map(|record| (position, record)));
+                    }
                     None => shared.set_aside(&*file, position, header.len()),
                 }
             }

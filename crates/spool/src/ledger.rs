@@ -224,14 +224,19 @@ impl Ledger {
         all
     }
 
-    /// The waiting messages that lie in these spans, which are in the order of the log; so are the messages.
+    /// The waiting messages that lie in these spans, which are in the order of the log, or lay there before they were copied;
+    /// in that order, with the place where each was known to lie first.
     pub(crate) fn in_spans(&self, spans: &[Span]) -> Vec<(Position, MessageId)> {
         let inside = |position: Position| {
             let before = spans.partition_point(|span| span.from <= position);
             before.checked_sub(1).is_some_and(|last| position < spans[last].to)
         };
-        let waiting = self.live.iter().map(|(_, live)| (live.position, live.message));
-        let mut found: Vec<_> = waiting.filter(|(position, _)| inside(*position)).collect();
+        let waiting = self.live.iter().map(|(_, live)| {
+            let known = self.origins.get(&live.message).copied().unwrap_or(live.position);
+            (live, known)
+        });
+        let found = waiting.filter(|(live, known)| inside(*known) || inside(live.position));
+        let mut found: Vec<_> = found.map(|(live, known)| (known, live.message)).collect();
         found.sort_unstable();
         found
     }

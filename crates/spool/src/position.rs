@@ -47,9 +47,9 @@ impl Position {
 /// A stretch of the log, without its end. It does not reach over the end of a segment, except to where the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Where its first record begins.
+    /// Where it begins.
     pub from: Position,
-    /// The first position that is not part of it.
+    /// Where the next piece begins.
     pub to: Position,
 }
 

@@ -15,20 +15,20 @@ use crate::{Mailbox, Refusal, RefusalKind};
 /// Where somebody is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentField {
-    /// Who sent it for the author (RFC 5322 §3.6.2).
+    /// Who transmitted it for the author (RFC 5322 §3.6.2).
     Sender,
-    /// Who sent it on (RFC 5322 §3.6.6).
+    /// Who sent it on.
     ResentFrom,
-    /// Who sent it on for somebody else.
+    /// Who transmitted it for whoever sent it on.
     ResentSender,
 }
 
 /// Somebody who is said to have sent the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
-    /// Where it is said.
+    /// Where the message says so.
     pub field: AgentField,
-    /// Who it is.
+    /// Never more than one for a Sender or Resent-Sender.
     pub mailbox: Mailbox,
 }
 
@@ -46,7 +46,7 @@ pub enum AgentError {
 impl AgentField {
     const ALL: [AgentField; 3] = [AgentField::Sender, AgentField::ResentFrom, AgentField::ResentSender];
 
-    /// The name of the field.
+    /// The name of the field, as it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
             AgentField::Sender => "Sender",
@@ -80,7 +80,7 @@ impl HeaderSection<'_> {
 }
 
 impl AgentError {
-    /// For the client, permanent: the message has to be made otherwise.
+    /// The answer to the client: permanent, and it names the field.
     pub fn to_refusal(self) -> Refusal {
         Refusal::new(RefusalKind::MessageMalformed, self.to_string())
     }

@@ -117,7 +117,7 @@ pub enum Action {
     /// Answer `RoomOk` if so much of a message may come now, its octets that are here already among them, or `Refused` for
     /// a reason that passes.
     CheckRoom {
-        /// Of the message, as far as they are known.
+        /// Of the message, as declared or as far as it is here.
         octets: usize,
     },
     /// The whole message. Answer `Accepted` only when it is durable, else `Refused`.

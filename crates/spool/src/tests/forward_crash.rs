@@ -107,7 +107,7 @@ pub(super) async fn operations() -> u64 {
 #[tokio::test]
 async fn a_power_cut_at_any_operation_loses_and_doubles_nothing() {
     let operations = operations().await;
-    let mut used = Vec::new();
+    let (mut cuts, mut used) = (0, Vec::new());
     for cut_at in 1..=operations {
         let disk = LyingDisk::new();
         disk.power_off_at(cut_at);
@@ -120,14 +120,12 @@ async fn a_power_cut_at_any_operation_loses_and_doubles_nothing() {
             used.extend(check(&after, &told, &format!("cut at {cut_at}, seed {seed}")).await);
         }
         used.extend(check(&disk.kill(), &told, &format!("killed at {cut_at}")).await);
+        cuts += 4;
     }
     used.sort_unstable();
-    println!(
-        "{operations} operations, {} cuts; octets on the disk after the drain: {} to {}",
-        used.len(),
-        used[0],
-        used[used.len() - 1]
-    );
+    let (drained, least, most) = (used.len(), used[0], used[used.len() - 1]);
+    println!("{operations} operations, {cuts} cuts; {drained} times drained to {least} to {most} octets");
+    assert!(drained >= 100 && most < 3 * 4_096, "{drained} times, {most} octets");
 }
 
 #[tokio::test]

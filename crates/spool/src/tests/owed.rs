@@ -2,6 +2,8 @@
 
 use super::follow::{HandClock, MESSAGES, ids, with_a_bad_sector, with_a_lost_segment};
 use super::*;
+use crate::ledger::Ledger;
+use crate::record::{Logged, Moved};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -159,4 +161,27 @@ async fn a_segment_is_owed_no_longer_than_to_somebody() {
     assert_eq!(spool.status().pinned, 1);
     drop((follower, owed));
     assert_eq!((spool.status().owed, spool.status().pinned), (0, 0));
+}
+
+/// It may be copied as soon as it is owed no more, which is before it is asked for.
+#[test]
+fn what_was_copied_before_it_is_asked_for_is_found_at_the_place_that_leads_to_it() {
+    let mut ledger = Ledger::default();
+    let at = |segment: u32| Position::beginning_of(segment);
+    let spans = [Span { from: at(3), to: at(4) }];
+    for (number, segment) in [(1, 2), (2, 3), (3, 4)] {
+        let record = Record::Accepted(Arc::new(message(number, 1)));
+        ledger.apply(at(segment), 90, &Logged::Record(Arc::new(record)));
+    }
+    let found = [(at(3), message(2, 1).message)];
+    assert_eq!(ledger.in_spans(&spans), found);
+    for to in [7, 8] {
+        let open = vec![RecipientState { recipient: 0, attempt: 0, next_at: None }];
+        let moved = Moved { accepted: Arc::new(message(2, 1)), from: at(3), open };
+        ledger.apply(at(to), 99, &Logged::Moved(Arc::new(moved)));
+        assert_eq!(ledger.in_spans(&spans), found);
+        assert_eq!(ledger.place(at(3)), at(to));
+    }
+    assert_eq!(ledger.in_spans(&[Span { from: at(8), to: at(9) }]), found);
+    assert!(ledger.in_spans(&[]).is_empty());
 }
