@@ -175,6 +175,16 @@ fn recipients_in(spool: &Path, segments: &[u32]) -> Vec<(u32, Range<usize>, Vec<
     found
 }
 
+/// The recipients of the messages in whose places something was changed.
+fn hit_by(hits: &Hits, places: Vec<(u32, Range<usize>, Vec<String>)>) -> HashSet<String> {
+    let is_hit = |segment: u32, range: &Range<usize>| {
+        hits.iter()
+            .any(|(hit, octets)| *hit == segment && octets.start < range.end && range.start < octets.end)
+    };
+    let hit = places.into_iter().filter(|(segment, range, _)| is_hit(*segment, range));
+    hit.flat_map(|(.., recipients)| recipients).collect()
+}
+
 /// Where the damaged pieces are. `posthouse spool verify` says the same.
 fn damaged(spool: &Path) -> Vec<Position> {
     let reports = Inspection::open(spool).unwrap().verify();
@@ -230,15 +240,7 @@ fn s9_rot_costs_what_it_hits_and_no_wrong_octet_is_delivered() {
         let sealed = lie_in_wait(&site, house, &tenant, &ledger);
         let places = recipients_in(&spool, &sealed);
         let hits = rot(round, &spool, &sealed, &mut random);
-        let is_hit = |segment: u32, range: &Range<usize>| {
-            hits.iter()
-                .any(|(hit, octets)| *hit == segment && octets.start < range.end && range.start < octets.end)
-        };
-        let hit: HashSet<String> = places
-            .into_iter()
-            .filter(|(segment, range, _)| is_hit(*segment, range))
-            .flat_map(|(.., recipients)| recipients)
-            .collect();
+        let hit = hit_by(&hits, places);
         changed += hits.len();
         let pieces = damaged(&spool);
         assert!(!pieces.is_empty());

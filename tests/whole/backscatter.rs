@@ -132,6 +132,12 @@ fn what_comes_back_is_refused_in_its_session_and_never_answered_by_mail() {
             assert!(reply.starts_with("550 5.1.1"), "{recipient}: {reply}");
             refused += 1;
         }
+        // Nobody's address, in whatever form.
+        for nobody in ["<>", "<postmaster>", "<@posthouse.test:x@victim.example>", "<x>"] {
+            let reply = stranger.say(&format!("RCPT TO:{nobody}"));
+            assert!(reply.starts_with('5'), "{nobody}: {reply}");
+            refused += 1;
+        }
         assert!(stranger.say("DATA").starts_with('5'), "there is no recipient");
         // For a return path of ours the whole is either kept or refused, whatever it is.
         for text in TEXTS {
