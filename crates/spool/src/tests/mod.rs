@@ -10,6 +10,7 @@ mod follow;
 mod format;
 mod forward;
 mod forward_crash;
+mod impatient;
 mod inspect;
 mod loading;
 mod memory;
