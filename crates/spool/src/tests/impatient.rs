@@ -1,4 +1,4 @@
-//! Followers whose reader waits for a moment only and asks again: a read is done once, and nothing is lost between.
+//! Followers whose waiters go away again and again, as in a `select!` beside busy branches, and those who wait for us.
 
 use super::follow::{Batch, HandClock, ids, read_ids, with_a_lost_segment};
 use super::*;
