@@ -26,6 +26,7 @@ impl From<Fault> for Problem {
                     format!("the {what} was changed by somebody else since it was read; read it again");
                 Problem::new(Kind::PreconditionFailed, detail)
             }
+            Fault::TakenOver => Problem::call_running(),
             Fault::InUse { what } => Problem::new(Kind::StateConflict, format!("the {what} is still in use")),
             Fault::Invalid { field, reason } => {
                 Problem::invalid_field(&format!("/{field}"), "invalid", reason)

@@ -1,10 +1,10 @@
 //! What can go wrong between us and PostgreSQL, sorted by who must act.
 //!
-//! `Conflict`, `Missing`, `InUse`, `Invalid` and `NotFound` are the caller's (4xx at the API); `Unavailable` passes
+//! `Conflict`, `Missing`, `InUse`, `Invalid`, `TakenOver` and `NotFound` are the caller's (4xx at the API); `Unavailable` passes
 //! by itself (503); the rest is the operator's. Which constraint means which field of the API is the table at the
 //! end. A fault never carries a value of a row: it may be logged.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -27,6 +27,9 @@ pub enum Fault {
     /// It is not any more what the caller has seen.
     #[error("{what} changed meanwhile")]
     Changed { what: &'static str },
+    /// Another call has taken the idempotency key of this one over; nothing was changed.
+    #[error("another call goes on with this idempotency key")]
+    TakenOver,
     /// Something still refers to what should be deleted.
     #[error("{what} is still in use")]
     InUse { what: &'static str },
