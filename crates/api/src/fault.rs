@@ -42,6 +42,7 @@ impl From<Fault> for Problem {
             | Fault::Corrupt { .. }
             | Fault::Sealing { .. }
             | Fault::Config(_)
+            | Fault::Pooler
             | Fault::Statement { .. } => {
                 tracing::error!(fault = &fault as &dyn std::error::Error, "a request failed in the database");
                 Problem::internal()

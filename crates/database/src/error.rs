@@ -50,6 +50,12 @@ pub enum Fault {
     Sealing { what: &'static str },
     #[error("configuration of the database: {0}")]
     Config(String),
+    /// What is between us and PostgreSQL gives the session of one to another, and keeps our settings from it.
+    #[error(
+        "the settings of our connections do not reach PostgreSQL: a pooler such as PgBouncer is in between; \
+         database.url must name PostgreSQL itself"
+    )]
+    Pooler,
     /// A statement PostgreSQL does not accept: our mistake.
     #[error("cannot {trying}")]
     Statement {
@@ -78,9 +84,20 @@ impl Fault {
                 Fault::Invalid { field: field_of(constraint), reason: "the value is not allowed".to_owned() }
             }
             code if *code == SqlState::INSUFFICIENT_PRIVILEGE => Fault::Forbidden,
-            code if is_passing(code) => Fault::Unavailable { trying, source: Box::new(error) },
+            _ if is_of_pooler(db) => Fault::Pooler,
+            code if is_passing(code) => {
+                Fault::Unavailable { trying, source: Box::new(error) }
+            }
             _ => Fault::Statement { trying, source: error },
         }
+    }
+
+    /// Whoever is not let in comes again, whatever PostgreSQL said; a pooler will never let us in.
+    pub(crate) fn from_connecting(error: tokio_postgres::Error) -> Fault {
+        if error.as_db_error().is_some_and(is_of_pooler) {
+            return Fault::Pooler;
+        }
+        Fault::Unavailable { trying: "connect", source: Box::new(error) }
     }
 
     /// For a delete a violated reference means that somebody still points at the row.
@@ -102,6 +119,11 @@ impl Fault {
     pub fn is_passing(&self) -> bool {
         matches!(self, Fault::Unavailable { .. })
     }
+}
+
+/// PgBouncer says so of what our connections ask for; PostgreSQL itself knows it.
+fn is_of_pooler(error: &DbError) -> bool {
+    *error.code() == SqlState::PROTOCOL_VIOLATION && error.message().contains("startup parameter")
 }
 
 /// Connection trouble (08), lost races (40), resources (53), timeouts and shutdown (57).

@@ -1,0 +1,40 @@
+//! Behind somebody else's pool: refused in a sentence, before anything is written.
+
+use crate::fixture::*;
+use database::{Config, Database, Fault, examine, migrate};
+use mail::{Clock, Random};
+use std::sync::Arc;
+use testkit::{Cluster, ManualClock, PgBouncer, test_keys};
+
+/// PgBouncer refuses the settings that a connection asks for, or is told to swallow them; which statements share a
+/// connection makes no difference to that.
+#[tokio::test]
+async fn behind_pgbouncer_nothing_starts_and_everybody_says_why() {
+    let cluster = Cluster::own("pooler");
+    let direct = Config { url: cluster.url("postgres"), ..Config::default() };
+    migrate(&direct).await.unwrap();
+    let swallowed = "ignore_startup_parameters = options\n";
+    for settings in [
+        "pool_mode = transaction".to_owned(),
+        format!("{swallowed}pool_mode = transaction"),
+        format!("{swallowed}pool_mode = session"),
+        format!("{swallowed}pool_mode = statement"),
+    ] {
+        let Some(bouncer) = PgBouncer::before(&cluster, &settings).await else { return };
+        let config = Config { url: bouncer.url("postgres"), ..Config::default() };
+        let clock: Arc<dyn Clock> = ManualClock::new();
+        let (keys, random) = (test_keys(), Random::from_number(1));
+        let connected = Database::connect(&config, keys, Arc::clone(&clock), random).await;
+        for fault in [
+            connected.err().expect("it starts behind a pooler"),
+            migrate(&config).await.expect_err("it migrates behind a pooler"),
+            examine(&config, &*clock).await.expect_err("it says that all is well"),
+        ] {
+            assert!(matches!(fault, Fault::Pooler), "{settings}: {fault:?}");
+            // A start that tries again would never say so.
+            assert!(!fault.is_passing() && fault.to_string().contains("PgBouncer"));
+        }
+    }
+    let clock: Arc<dyn Clock> = ManualClock::new();
+    Database::connect(&direct, test_keys(), clock, Random::from_number(1)).await.unwrap();
+}
