@@ -85,7 +85,7 @@ impl Fault {
             }
             code if *code == SqlState::INSUFFICIENT_PRIVILEGE => Fault::Forbidden,
             _ if is_of_pooler(db) => Fault::Pooler,
-            code if is_passing(code) => {
+            code if is_passing(code) || is_of_old_plan(db) => {
                 Fault::Unavailable { trying, source: Box::new(error) }
             }
             _ => Fault::Statement { trying, source: error },
@@ -115,6 +115,13 @@ impl Fault {
         error.and_then(tokio_postgres::Error::code) == Some(&SqlState::QUERY_CANCELED)
     }
 
+    /// Whether a statement was prepared before its tables were changed.
+    pub(crate) fn is_of_old_plan(&self) -> bool {
+        let Fault::Unavailable { source, .. } = self else { return false };
+        let error = source.downcast_ref::<tokio_postgres::Error>();
+        error.and_then(tokio_postgres::Error::as_db_error).is_some_and(is_of_old_plan)
+    }
+
     /// Whether the same call may succeed a moment later.
     pub fn is_passing(&self) -> bool {
         matches!(self, Fault::Unavailable { .. })
@@ -124,6 +131,11 @@ impl Fault {
 /// PgBouncer says so of what our connections ask for; PostgreSQL itself knows it.
 fn is_of_pooler(error: &DbError) -> bool {
     *error.code() == SqlState::PROTOCOL_VIOLATION && error.message().contains("startup parameter")
+}
+
+/// A migration has changed a table under a statement that was prepared before. Prepared anew it is good.
+fn is_of_old_plan(error: &DbError) -> bool {
+    *error.code() == SqlState::FEATURE_NOT_SUPPORTED && error.message().contains("cached plan")
 }
 
 /// Connection trouble (08), lost races (40), resources (53), timeouts and shutdown (57).

@@ -38,3 +38,26 @@ async fn behind_pgbouncer_nothing_starts_and_everybody_says_why() {
     let clock: Arc<dyn Clock> = ManualClock::new();
     Database::connect(&direct, test_keys(), clock, Random::from_number(1)).await.unwrap();
 }
+
+/// A migration beside a node that works: what its connections have prepared fits the tables no longer.
+#[tokio::test]
+async fn a_column_that_is_added_under_our_hands_costs_each_connection_one_answer() {
+    let (test, one) = with_tenant().await;
+    let (database, access) = (&test.database, admin_of(one.tenant.id));
+    let page = database::PageRequest::first();
+    let list = || database.stream_list(&access, one.tenant.id, &page);
+    list().await.unwrap();
+    test.admin().await.batch_execute("ALTER TABLE streams ADD COLUMN later integer").await.unwrap();
+    let (mut refused, mut good) = (0, 0);
+    for _ in 0..64 {
+        match list().await {
+            Ok(_) => good += 1,
+            Err(fault) => {
+                assert!(fault.is_passing(), "{fault:?}");
+                refused += 1;
+            }
+        }
+    }
+    println!("{refused} refused, {good} good");
+    assert!((1..=8).contains(&refused), "{refused}");
+}
