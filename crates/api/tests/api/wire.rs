@@ -31,7 +31,7 @@ async fn exchange(address: SocketAddr, octets: &[u8]) -> Option<Vec<u8>> {
 /// The status of each answer.
 fn statuses(answer: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(answer);
-    text.split("HTTP/1.1 ").skip(1).map(|rest| rest[..3].parse().unwrap()).collect()
+    text.split("HTTP/1.1 ").skip(1).filter_map(|rest| rest.get(..3)?.parse().ok()).collect()
 }
 
 fn post(headers: &str, body: &str) -> String {
