@@ -13,8 +13,11 @@ const PAGE: usize = 200;
 /// One copy at the lab.
 #[derive(Debug, Clone)]
 pub struct Copy {
+    /// Since the start of the test.
     pub at_ms: u64,
+    /// Of the message as it came, in hexadecimal.
     pub sha256: String,
+    /// Its Message-ID field.
     pub message_id: String,
     /// Of the body; none if the lab forgot the text.
     pub hash: Option<u64>,
@@ -26,10 +29,12 @@ pub struct Arrivals {
     last: String,
     /// By SHA-256: Message-ID and the hash of the body.
     texts: HashMap<String, (String, u64)>,
+    /// By address, in the order in which they came.
     pub copies: HashMap<String, Vec<Copy>>,
 }
 
 impl Arrivals {
+    /// Nothing came yet.
     pub fn new() -> Arrivals {
         Arrivals { http: web(), last: String::new(), texts: HashMap::new(), copies: HashMap::new() }
     }
@@ -85,12 +90,14 @@ impl Default for Arrivals {
     }
 }
 
+/// The same for the same octets within one run.
 pub fn hash_of(octets: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(octets);
     hasher.finish()
 }
 
+/// What follows the empty line.
 pub fn body_of(raw: &[u8]) -> &[u8] {
     let end = raw.windows(4).position(|window| window == b"\r\n\r\n");
     end.map_or(&[], |at| &raw[at + 4..])

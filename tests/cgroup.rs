@@ -4,6 +4,7 @@ use crate::volume::is_root;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// A bound of the kernel for the memory of a process; gone when it is dropped.
 pub struct Ceiling {
     folder: PathBuf,
     version: Version,

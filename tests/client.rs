@@ -19,6 +19,7 @@ pub struct Door {
     username: String,
     password: String,
     key: String,
+    /// An address of the tenant's domain.
     pub sender: String,
     web: reqwest::blocking::Client,
 }
@@ -31,19 +32,25 @@ pub struct Client {
 /// A reply; its lines are joined by newlines, without the codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
+    /// Of its last line.
     pub code: u16,
+    /// Its lines, joined.
     pub text: String,
 }
 
 /// An answer to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
+    /// Of HTTP.
     pub status: u16,
+    /// The header field, as it came.
     pub retry_after: Option<String>,
+    /// Whole.
     pub body: String,
 }
 
 impl Door {
+    /// The doors of a house for one tenant.
     pub fn of(house: &House, tenant: &Tenant) -> Door {
         let web = web();
         let mut roots = rustls::RootCertStore::empty();
@@ -193,17 +200,20 @@ impl Client {
         Ok(refusal)
     }
 
+    /// Says a line and reads the reply.
     pub fn command(&mut self, line: &str) -> io::Result<Reply> {
         self.write(format!("{line}\r\n").as_bytes())?;
         self.reply()
     }
 
+    /// As they are.
     pub fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         let stream = self.stream.get_mut();
         stream.write_all(octets)?;
         stream.flush()
     }
 
+    /// The next reply, however many lines it has.
     pub fn reply(&mut self) -> io::Result<Reply> {
         let mut text = String::new();
         loop {

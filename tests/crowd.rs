@@ -75,6 +75,7 @@ impl Crowd {
         }
     }
 
+    /// What has come since, without waiting.
     pub fn read(&mut self) -> Standing {
         self.members.iter_mut().for_each(Member::read);
         let mut standing = Standing::default();

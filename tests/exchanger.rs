@@ -12,11 +12,18 @@ use std::sync::{Arc, Mutex};
 /// One message as it came, with its recipients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
+    /// Of RCPT TO, without angle brackets.
     pub recipients: Vec<String>,
+    /// MAIL and RCPT as they were said.
+    pub said: Vec<String>,
+    /// As received, dots unstuffed.
     pub raw: Vec<u8>,
     /// From behind DATA to the final dot, as it was on the wire.
     pub wire: Vec<u8>,
 }
+
+/// Something that is done with a message.
+type Hook<'a> = &'a dyn Fn(&Received);
 
 /// Goes on until the test's process ends.
 pub struct Exchanger {
@@ -30,6 +37,32 @@ impl Exchanger {
         lab: &Lab,
         domain: &str,
         address: &str,
+        before_answer: impl Fn(&Received) + Send + Sync + 'static,
+        after_answer: impl Fn(&Received) + Send + Sync + 'static,
+    ) -> Exchanger {
+        Exchanger::run(
+            lab,
+            (domain, address),
+            &["8BITMIME", "ENHANCEDSTATUSCODES"],
+            before_answer,
+            after_answer,
+        )
+    }
+
+    /// One that offers these extensions and no others.
+    pub fn offering(
+        lab: &Lab,
+        domain: &str,
+        address: &str,
+        extensions: &'static [&'static str],
+    ) -> Exchanger {
+        Exchanger::run(lab, (domain, address), extensions, |_| {}, |_| {})
+    }
+
+    fn run(
+        lab: &Lab,
+        (domain, address): (&str, &str),
+        extensions: &'static [&'static str],
         before_answer: impl Fn(&Received) + Send + Sync + 'static,
         after_answer: impl Fn(&Received) + Send + Sync + 'static,
     ) -> Exchanger {
@@ -48,12 +81,15 @@ impl Exchanger {
             for stream in listener.incoming().flatten() {
                 let (received, hooks) = (Arc::clone(&received), Arc::clone(&hooks));
                 // A house that dies leaves its sessions in the middle.
-                std::thread::spawn(move || drop(converse(&stream, &received, &hooks.0, &hooks.1)));
+                std::thread::spawn(move || {
+                    drop(converse(&stream, extensions, &received, (&hooks.0, &hooks.1)))
+                });
             }
         });
         exchanger
     }
 
+    /// So far.
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
@@ -61,12 +97,14 @@ impl Exchanger {
 
 fn converse(
     stream: &TcpStream,
+    extensions: &[&str],
     received: &Mutex<Vec<Received>>,
-    before_answer: &dyn Fn(&Received),
-    after_answer: &dyn Fn(&Received),
+    (before_answer, after_answer): (Hook<'_>, Hook<'_>),
 ) -> io::Result<()> {
     let (mut lines, mut out) = (BufReader::new(stream), stream);
-    let mut recipients = Vec::new();
+    let (mut recipients, mut said) = (Vec::new(), Vec::new());
+    let mut offer: String = extensions.iter().map(|extension| format!("250-{extension}\r\n")).collect();
+    offer.push_str("250 HELP\r\n");
     out.write_all(b"220 exchanger ESMTP\r\n")?;
     loop {
         let mut line = String::new();
@@ -75,8 +113,16 @@ fn converse(
         }
         let upper = line.to_ascii_uppercase();
         let reply: &[u8] = match upper.get(..4).unwrap_or_default() {
-            "EHLO" => b"250-exchanger\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n",
+            "EHLO" => {
+                out.write_all(b"250-exchanger\r\n")?;
+                offer.as_bytes()
+            }
+            "MAIL" => {
+                (recipients, said) = (Vec::new(), vec![line.trim_end().to_owned()]);
+                b"250 2.1.0 OK\r\n"
+            }
             "RCPT" => {
+                said.push(line.trim_end().to_owned());
                 let path = line.split(['<', '>']).nth(1).unwrap_or_default();
                 recipients.push(path.to_owned());
                 b"250 2.1.5 OK\r\n"
@@ -84,7 +130,8 @@ fn converse(
             "DATA" => {
                 out.write_all(b"354 Go ahead\r\n")?;
                 let (raw, wire) = data(&mut lines)?;
-                let message = Received { recipients: std::mem::take(&mut recipients), raw, wire };
+                let (recipients, said) = (std::mem::take(&mut recipients), std::mem::take(&mut said));
+                let message = Received { recipients, said, raw, wire };
                 received.lock().unwrap().push(message.clone());
                 before_answer(&message);
                 out.write_all(b"250 2.0.0 OK\r\n")?;

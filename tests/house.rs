@@ -21,24 +21,34 @@ pub struct Plot {
     prefix: Vec<String>,
 }
 
+/// A running house; killed when it is dropped.
 pub struct House {
     child: Child,
+    /// What `posthouse up` printed when it was ready.
     pub ready: Value,
+    /// Its data directory.
     pub data: PathBuf,
     http: reqwest::blocking::Client,
 }
 
 /// What onboarding gave, with its domain verified.
 pub struct Tenant {
+    /// `ten_…`.
     pub id: String,
+    /// Verified.
     pub domain: String,
+    /// Its API key.
     pub key: String,
+    /// Of its SMTP credential.
     pub username: String,
+    /// Of its SMTP credential.
     pub password: String,
+    /// Everything that onboarding answered.
     pub onboarding: Value,
 }
 
 impl Plot {
+    /// A directory of its own; nothing runs yet.
     pub fn new() -> Plot {
         // Short and reachable for the user that PostgreSQL runs as when the tests run as root.
         let directory = tempfile::Builder::new().prefix("ph").tempdir_in("/tmp").unwrap();
@@ -66,10 +76,12 @@ impl Plot {
         self.prefix = prefix.iter().map(|word| (*word).to_owned()).collect();
     }
 
+    /// Where everything of the house lies.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
+    /// `posthouse up` as `start` would run it.
     pub fn command(&self) -> Command {
         self.command_on(&self.path().join("data"))
     }
@@ -127,6 +139,7 @@ impl Plot {
         House { child, ready, data: self.path().join("data"), http }
     }
 
+    /// What its processes have written to standard error so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path().join("log")).unwrap_or_default()
     }
@@ -162,6 +175,7 @@ fn read_ready(child: &mut Child) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
+/// The program under test: `POSTHOUSE_TEST_BINARY`, or a debug build made once.
 pub fn binary() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "which binary to test is told by the environment")]
     let named = std::env::var("POSTHOUSE_TEST_BINARY").ok();
@@ -181,6 +195,7 @@ impl House {
         House { child, ready, data, http: web() }
     }
 
+    /// A text of the line it printed when it was ready, by JSON pointer.
     pub fn text(&self, pointer: &str) -> String {
         self.ready
             .pointer(pointer)
@@ -209,12 +224,14 @@ impl House {
         self.send(request)
     }
 
+    /// An answer of the API that must be 200.
     pub fn get(&self, path: &str, token: &str) -> Value {
         let (status, body) = self.api("GET", path, token, None);
         assert_eq!(status, 200, "GET {path}: {body}");
         body
     }
 
+    /// An answer of the lab's control interface that must be positive.
     pub fn lab(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let url = format!("{}{path}", self.text("/lab/control"));
         let mut request = self.http.request(method.parse().unwrap(), url);
@@ -226,10 +243,12 @@ impl House {
         body
     }
 
+    /// An answer that must be positive.
     pub fn fetch(&self, url: &str) -> Value {
         self.send(self.http.get(url)).1
     }
 
+    /// An access token of the operator.
     pub fn operator(&self) -> String {
         let (status, body) = self.api("POST", "/v1/auth/token", "", Some(&self.ready["operator"]));
         assert_eq!(status, 200, "{body}");
@@ -245,9 +264,14 @@ impl House {
         let pool = json!({"name": name, "members": [{"source": source["id"], "weight": 1}]});
         let (status, pool) = self.api("POST", "/v1/pools", &operator, Some(&pool));
         assert_eq!(status, 201, "{pool}");
+        self.onboard_into(name, domain, name)
+    }
+
+    /// The same, into a pool that is there.
+    pub fn onboard_into(&self, name: &str, domain: &str, pool: &str) -> (Tenant, String) {
         let sink = self.lab("POST", "/webhook-sink", None)["url"].as_str().unwrap().to_owned();
-        let body = json!({"name": name, "domain": domain, "pool": name, "webhook": {"url": sink}});
-        let (status, onboarding) = self.api("POST", "/v1/tenants", &operator, Some(&body));
+        let body = json!({"name": name, "domain": domain, "pool": pool, "webhook": {"url": sink}});
+        let (status, onboarding) = self.api("POST", "/v1/tenants", &self.operator(), Some(&body));
         assert_eq!(status, 201, "{onboarding}");
         self.lab("POST", "/dns/publish", Some(&onboarding["domain"]["records"]));
         let text = |pointer: &str| onboarding.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
@@ -280,6 +304,7 @@ impl House {
         Pid::from_raw(pid).expect("the ready file has a pid")
     }
 
+    /// As a power cut would, as far as a process can tell.
     pub fn kill(mut self) {
         kill_process(self.pid(), Signal::KILL).unwrap();
         self.child.wait().unwrap();
@@ -291,6 +316,7 @@ impl House {
         self.ended()
     }
 
+    /// SIGTERM; it drains and ends by itself.
     pub fn terminate(&self) {
         kill_process(self.pid(), Signal::TERM).unwrap();
     }

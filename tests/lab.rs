@@ -5,13 +5,16 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+/// A lab in a process of its own; killed when it is dropped.
 pub struct Lab {
     child: Child,
+    /// What it printed when it was ready.
     pub ready: Value,
     _output: BufReader<ChildStdout>,
 }
 
 impl Lab {
+    /// Returns when it is ready.
     pub fn start() -> Lab {
         let mut command = Command::new(crate::house::binary());
         command.args(["lab", "run", "--json", "--control", "127.0.0.1:0", "--dns", "127.0.0.1:0"]);
@@ -24,6 +27,7 @@ impl Lab {
         Lab { child, ready, _output: output }
     }
 
+    /// URL of its control interface.
     pub fn control(&self) -> &str {
         self.ready["control"].as_str().unwrap()
     }

@@ -23,7 +23,9 @@ const RETRY: Duration = Duration::from_millis(25);
 /// How many clients of each kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {
+    /// Connections at the SMTP door.
     pub smtp: usize,
+    /// Clients of the API.
     pub http: usize,
 }
 
@@ -38,6 +40,7 @@ pub enum Shape {
     Trickle,
 }
 
+/// Clients that send until they are told to stop.
 pub struct Load {
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
@@ -53,9 +56,12 @@ pub struct Press {
     count: u64,
 }
 
+/// One message of its own kind, which can be known again.
 #[derive(Debug, Clone)]
 pub struct Message {
+    /// In the order of the envelope.
     pub recipients: Vec<String>,
+    /// With CRLF line ends.
     pub raw: Vec<u8>,
 }
 
@@ -63,6 +69,7 @@ pub struct Message {
 static LOADS: AtomicU64 = AtomicU64::new(0);
 
 impl Load {
+    /// Begins at once; what is offered and answered goes into the ledger.
     pub fn start(door: &Door, ledger: &Arc<Ledger>, mix: Mix, shape: Shape) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let load = LOADS.fetch_add(1, Ordering::Relaxed);
@@ -158,6 +165,7 @@ fn told(began: Instant, code: u16, door: &'static str) -> Told {
 }
 
 impl Press {
+    /// Messages of this name are different from those of every other.
     pub fn new(name: &str, sender: &str, shape: Shape) -> Press {
         let state = hash_of(name.as_bytes());
         Press { name: name.to_owned(), sender: sender.to_owned(), shape, stock: stock(), state, count: 0 }
@@ -169,6 +177,7 @@ impl Press {
         }
     }
 
+    /// The next one; no two are alike.
     #[expect(clippy::should_implement_trait, reason = "it never ends")]
     pub fn next(&mut self) -> Message {
         let (octets, count) = match self.shape {

@@ -30,12 +30,14 @@ pub struct Server {
 }
 
 impl Outside {
+    /// A server that is there, or one of our own.
     pub fn new() -> Outside {
         let runtime = runtime();
         let database = runtime.block_on(TestDatabase::new());
         Outside { database, runtime }
     }
 
+    /// To connect as its owner.
     pub fn url(&self) -> &str {
         self.database.url()
     }
@@ -69,6 +71,7 @@ impl Default for Outside {
 }
 
 impl Server {
+    /// Begins one with this name, in a directory of its own.
     pub fn start(name: &str) -> Server {
         let cluster = Cluster::own(name);
         let folder = folder_of(name);
@@ -119,6 +122,7 @@ impl Server {
         crate::house::wait_for("PostgreSQL to be gone", gone);
     }
 
+    /// With the same data, on the same port.
     pub fn start_again(&self) {
         self.cluster.start();
     }
@@ -226,6 +230,7 @@ impl Slow {
         Slow { place, delay_ms }
     }
 
+    /// Of the house's database, over this way.
     pub fn url(&self) -> String {
         let folder = self.place.path().to_string_lossy().replace('/', "%2F");
         format!("postgres://postgres@{folder}/posthouse")
@@ -237,6 +242,7 @@ impl Slow {
     }
 }
 
+/// Processes that stand still until it is dropped.
 pub struct Paused(Vec<Pid>);
 
 impl Drop for Paused {

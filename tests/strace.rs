@@ -17,11 +17,15 @@ pub struct Trace {
 /// One finished call.
 #[derive(Debug, Clone)]
 pub struct Call {
+    /// `fdatasync` and the like.
     pub name: String,
     /// Everything between the parentheses; descriptors with their paths.
     pub arguments: String,
+    /// What the call returned; negative for an error.
     pub result: i64,
+    /// Microseconds since 1970.
     pub start_us: u64,
+    /// Microseconds since 1970.
     pub end_us: u64,
 }
 

@@ -5,13 +5,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use xtask::shape::{self, Dependencies, without_tests};
 
-/// Lines of a file without its tests.
+/// Lines of a file without its tests and without what stands above its items: nobody is to save on either.
 const FILE_LINES_MAX: usize = 400;
+/// Lines of a file with its tests, and of nine files in ten.
+const WHOLE_LINES_MAX: usize = 900;
+const WHOLE_LINES_P90_MAX: usize = 400;
 /// Lines of a function, signature and braces included.
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -30,7 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("events", &["mail", "panics", "registry", "spool", "database"]),
     ("api", &["mail", "panics", "registry", "database", "ingress", "queue"]),
     ("lab", &["mail"]),
-    ("testkit", &["mail", "registry", "database"]),
+    ("testkit", &["mail", "database"]),
     ("properties", &["mail", "smtp", "spool", "ingress"]),
     (
         "posthouse",
@@ -78,36 +82,52 @@ fn complain(what: &str, mistakes: &[String]) {
     assert!(mistakes.is_empty(), "{what}:\n  {}", mistakes.join("\n  "));
 }
 
-#[test]
-fn crates_know_only_whom_they_may_know() {
+/// Our crates as cargo sees them, without what only their tests need, and each one's word on being published.
+fn crates() -> (Dependencies, Vec<(String, bool)>) {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
         .current_dir(root())
         .output()
         .unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let allowed: BTreeMap<&str, BTreeSet<&str>> =
-        ALLOWED.iter().map(|(name, of)| (*name, of.iter().copied().collect())).collect();
+    let packages = metadata["packages"].as_array().unwrap();
+    let name = |value: &serde_json::Value| value["name"].as_str().unwrap().to_owned();
+    let ours: BTreeSet<String> = packages.iter().map(name).collect();
+    let known = |package: &serde_json::Value| {
+        let all = package["dependencies"].as_array().unwrap().iter();
+        let built_with = all.filter(|one| one["kind"].as_str() != Some("dev"));
+        built_with.map(name).filter(|one| ours.contains(one)).collect()
+    };
+    let published = |package: &serde_json::Value| package["publish"].as_array().map(Vec::len) != Some(0);
+    let published = packages.iter().map(|package| (name(package), published(package))).collect();
+    // The package of the tests may know everybody.
+    let packages = packages.iter().filter(|package| package["name"] != "posthouse-tests");
+    (packages.map(|package| (name(package), known(package))).collect(), published)
+}
+
+#[test]
+fn crates_know_whom_the_table_says_and_nobody_is_published() {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let table: Dependencies = ALLOWED.iter().map(|(name, of)| ((*name).to_owned(), owned(of))).collect();
+    let (crates, published) = crates();
     let mut mistakes = Vec::new();
-    for package in metadata["packages"].as_array().unwrap() {
-        let name = package["name"].as_str().unwrap();
-        if name == "posthouse-tests" {
-            continue;
+    for name in table.keys().chain(crates.keys()).collect::<BTreeSet<_>>() {
+        let (allowed, known) = (table.get(name), crates.get(name));
+        if allowed != known {
+            mistakes.push(format!("{name} knows {known:?}, the table of this test says {allowed:?}"));
         }
-        let Some(allowed_here) = allowed.get(name) else {
-            mistakes.push(format!("{name} is not in the table of this test"));
-            continue;
-        };
-        for dependency in package["dependencies"].as_array().unwrap() {
-            let of = dependency["name"].as_str().unwrap();
-            let for_tests = dependency["kind"].as_str() == Some("dev");
-            if allowed.contains_key(of) && !for_tests && !allowed_here.contains(of) {
-                mistakes.push(format!("{name} must not depend on {of}"));
-            }
-        }
-        assert_eq!(package["publish"].as_array().map(Vec::len), Some(0), "{name} must not be published");
     }
-    complain("dependencies that architecture §3 does not have", &mistakes);
+    let published = published.into_iter().filter(|(_, is)| *is);
+    mistakes.extend(published.map(|(name, _)| format!("{name} must not be published")));
+    complain("who may know whom", &mistakes);
+}
+
+#[test]
+fn the_drawing_of_the_crates_is_theirs() {
+    let architecture = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let drawing = shape::drawing(&crates().0);
+    let hint = "`cargo xtask house --write` draws docs/ARCHITECTURE.md anew";
+    assert_eq!(shape::drawn_in(&architecture), Some(drawing.as_str()), "{hint}");
 }
 
 /// What `cargo deny check licenses bans` would say, from the same file, without the tool: everything that can reach
@@ -200,17 +220,26 @@ fn sql_is_only_in_the_database_crate() {
 #[test]
 fn files_and_functions_fit_on_a_few_screens() {
     let mut mistakes = Vec::new();
+    let mut lengths = Vec::new();
     for (name, text) in rust_files() {
         let code =
             if name.contains("/tests/") || name.starts_with("tests/") { &text } else { without_tests(&text) };
-        let lines = code.lines().count();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("///")).count();
         if lines > FILE_LINES_MAX {
             mistakes.push(format!("{name}: {lines} lines, at most {FILE_LINES_MAX}"));
         }
-        for (line, length) in long_functions(code) {
-            mistakes
-                .push(format!("{name}:{line}: a function of {length} lines, at most {FUNCTION_LINES_MAX}"));
+        lengths.push(text.lines().count());
+        if text.lines().count() > WHOLE_LINES_MAX {
+            mistakes.push(format!("{name}: more than {WHOLE_LINES_MAX} lines with its tests"));
         }
+        for function in shape::functions(code).iter().filter(|one| one.lines > FUNCTION_LINES_MAX) {
+            let shape::Function { line, name: called, lines } = function;
+            mistakes.push(format!("{name}:{line}: {called} has {lines} lines, at most {FUNCTION_LINES_MAX}"));
+        }
+    }
+    let most = shape::percentile(&lengths, 90);
+    if most > WHOLE_LINES_P90_MAX {
+        mistakes.push(format!("nine files in ten have up to {most} lines, at most {WHOLE_LINES_P90_MAX}"));
     }
     complain("sizes", &mistakes);
 }
@@ -304,46 +333,6 @@ fn every_migration_says_what_it_locks() {
     }
     assert!(seen > 0, "there are migrations");
     complain("migrations without a comment on their locks", &mistakes);
-}
-
-/// The text before the first test module of the file.
-fn without_tests(text: &str) -> &str {
-    text.find("\n#[cfg(test)]").map_or(text, |at| &text[..at])
-}
-
-/// Functions longer than allowed, found by indentation: rustfmt puts the closing brace under the `fn`.
-fn long_functions(text: &str) -> Vec<(usize, usize)> {
-    let lines: Vec<&str> = text.lines().collect();
-    let mut found = Vec::new();
-    for (start, line) in lines.iter().enumerate() {
-        let code = line.trim_start();
-        let indent = line.len() - code.len();
-        let words = [
-            "fn ",
-            "pub fn ",
-            "pub(crate) fn ",
-            "async fn ",
-            "pub async fn ",
-            "pub(crate) async fn ",
-            "pub const fn ",
-        ];
-        if !words.iter().any(|word| code.starts_with(word)) {
-            continue;
-        }
-        let closing = format!("{}}}", " ".repeat(indent));
-        let end = lines[start..]
-            .iter()
-            .position(|line| *line == closing || line.ends_with(';') && start_of(line) == indent);
-        let length = end.unwrap_or(0) + 1;
-        if length > FUNCTION_LINES_MAX {
-            found.push((start + 1, length));
-        }
-    }
-    found
-}
-
-fn start_of(line: &str) -> usize {
-    line.len() - line.trim_start().len()
 }
 
 /// Paths of Rust files in a document, in code quotes or plain.

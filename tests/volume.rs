@@ -4,6 +4,7 @@ use rustix::process::geteuid;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// A file system of its own, on a loop device; unmounted when it is dropped.
 pub struct Volume {
     /// Where it is mounted.
     pub path: PathBuf,
@@ -58,6 +59,7 @@ impl Volume {
         assert!(mount(&image, &self.path));
     }
 
+    /// Free for users without privileges.
     pub fn free_octets(&self) -> u64 {
         let space = rustix::fs::statvfs(&self.path).unwrap();
         space.f_bavail * space.f_frsize
@@ -96,10 +98,12 @@ impl Volume {
     }
 }
 
+/// Mounting and limits want it.
 pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
+/// For reading and writing, by whoever the house runs as.
 pub fn open_to_all(path: &Path) {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(path, open).unwrap();

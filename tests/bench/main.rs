@@ -23,12 +23,15 @@ use std::process::ExitCode;
 
 /// What was asked for.
 pub struct Options {
+    /// How often each measurement is made.
     pub rounds: usize,
     /// Messages of one measurement of posthouse; a slower peer gets a share of it.
     pub count: u64,
     /// Recipients that wait in the row `waiting`: of one tenant for each 2,000, in one domain for each 20.
     pub waiting: u64,
+    /// Beside Postfix on the same machine.
     pub with_postfix: bool,
+    /// Which rows; empty means all.
     pub rows: Vec<String>,
 }
 

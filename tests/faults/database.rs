@@ -4,9 +4,9 @@
 use crate::site::Site;
 use posthouse_tests::arrivals::Arrivals;
 use posthouse_tests::client::Door;
-use posthouse_tests::house::{House, Plot, let_pass, now_ms, rounds, wait_for};
+use posthouse_tests::house::{House, Plot, Tenant, let_pass, now_ms, rounds, wait_for};
 use posthouse_tests::lab::Lab;
-use posthouse_tests::ledger::{Ledger, Told};
+use posthouse_tests::ledger::{Ledger, Told, Verdict};
 use posthouse_tests::load::{Load, Mix, Shape};
 use posthouse_tests::postgres::Server;
 use posthouse_tests::volume::Volume;
@@ -48,6 +48,53 @@ fn until_read(house: &House, key: &str) -> u64 {
     now_ms() - began
 }
 
+/// A tenant of a house whose clients send all the time.
+struct Loaded<'l> {
+    house: House,
+    tenant: Tenant,
+    lab: &'l Lab,
+    ledger: Arc<Ledger>,
+    arrivals: Arrivals,
+    load: Load,
+}
+
+impl<'l> Loaded<'l> {
+    /// Returns when mail flows.
+    fn start(house: House, lab: &'l Lab, name: &str, address: &str) -> Loaded<'l> {
+        let (tenant, _) = house.onboard(name, &format!("{name}.example"), address);
+        let ledger = Arc::new(Ledger::default());
+        let load = Load::start(&Door::of(&house, &tenant), &ledger, MIX, Shape::Trickle);
+        wait_for("mail", || (ledger.acknowledged() > 10).then_some(()));
+        Loaded { house, tenant, lab, ledger, arrivals: Arrivals::new(), load }
+    }
+
+    /// Returns when so much more was acknowledged.
+    fn goes_on(&self, more: usize, when: &str) {
+        let before = self.ledger.acknowledged();
+        wait_for(&format!("mail {when}"), || (self.ledger.acknowledged() > before + more).then_some(()));
+    }
+
+    /// A read while the tables do not answer: refused in time, after so many milliseconds.
+    fn is_refused_after(&self) -> u64 {
+        let began = now_ms();
+        let read = self.house.api("GET", "/v1/tenants/self/messages?limit=1", &self.tenant.key, None).0;
+        let refused_after = now_ms() - began;
+        assert_eq!(read, 503);
+        assert!(refused_after <= REFUSED_MS_MAX, "refused after {refused_after} ms");
+        refused_after
+    }
+
+    /// Ends the load. No answer was bad or late, nothing is lost or came twice, and the tables say what happened.
+    fn end(mut self, when: &str) -> Verdict {
+        self.load.finish();
+        all_good(&self.ledger.answers(), when);
+        let verdict = self.ledger.settle(&self.house, self.lab, &mut self.arrivals, &[]);
+        self.ledger.is_told(&self.house, &self.tenant.key, &self.arrivals);
+        assert_eq!(self.house.stop().code(), Some(0));
+        verdict
+    }
+}
+
 /// While the tables cannot be read the API says so, and when to come again.
 fn says_unavailable(house: &House, key: &str) {
     let url = format!("{}/v1/tenants/self/messages?limit=1", house.text("/api"));
@@ -60,128 +107,85 @@ fn says_unavailable(house: &House, key: &str) {
 fn p1_restarts_of_postgresql_under_load_lose_nothing_and_count_nothing_twice() {
     let (server, lab) = (Server::start("p1"), Lab::start());
     let plot = plot(&server, &lab);
-    let house = plot.start_in(&lab);
-    let (tenant, _) = house.onboard("papa", "papa.example", "127.2.0.104");
-    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
-    let load = Load::start(&Door::of(&house, &tenant), &ledger, MIX, Shape::Trickle);
+    let mut loaded = Loaded::start(plot.start_in(&lab), &lab, "papa", "127.2.0.104");
     let (rounds, mut longest) = (rounds(5, 20), 0);
     for round in 0..rounds {
         let_pass(Duration::from_millis(200 + round as u64 * 97 % 300));
         server.stop_immediately();
-        says_unavailable(&house, &tenant.key);
-        let before = ledger.acknowledged();
-        wait_for("mail to be accepted without a database", || {
-            (ledger.acknowledged() > before + 4).then_some(())
-        });
+        says_unavailable(&loaded.house, &loaded.tenant.key);
+        loaded.goes_on(4, "to be accepted without a database");
         server.start_again();
-        longest = longest.max(until_read(&house, &tenant.key));
-        arrivals.collect(&lab);
+        longest = longest.max(until_read(&loaded.house, &loaded.tenant.key));
+        loaded.arrivals.collect(&lab);
     }
-    load.finish();
-    all_good(&ledger.answers(), "while PostgreSQL restarts");
-    let verdict = ledger.settle(&house, &lab, &mut arrivals, &[]);
-    ledger.is_told(&house, &tenant.key, &arrivals);
+    let verdict = loaded.end("while PostgreSQL restarts");
     println!(
         "P1: {rounds} immediate stops under load: {} acknowledged, 0 refused, 0 lost, 0 twice, usage exact; the API back \
          at most {longest} ms after the start",
         verdict.messages
     );
     assert!(longest <= 10_000);
-    assert_eq!(house.stop().code(), Some(0));
 }
 
 #[test]
 fn p2_a_silent_postgresql_stops_no_mail() {
     let (server, lab) = (Server::start("p2"), Lab::start());
     let plot = plot(&server, &lab);
-    let house = plot.start_in(&lab);
-    let (tenant, _) = house.onboard("quiet", "silence.example", "127.2.0.105");
-    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
-    let load = Load::start(&Door::of(&house, &tenant), &ledger, MIX, Shape::Trickle);
-    wait_for("mail", || (ledger.acknowledged() > 10).then_some(()));
+    let loaded = Loaded::start(plot.start_in(&lab), &lab, "silence", "127.2.0.105");
     let paused = server.pause();
     let began = now_ms();
-    let read = house.api("GET", "/v1/tenants/self/messages?limit=1", &tenant.key, None).0;
-    let refused_after = now_ms() - began;
-    assert_eq!(read, 503);
-    assert!(refused_after <= REFUSED_MS_MAX, "refused after {refused_after} ms");
-    let before = ledger.acknowledged();
-    wait_for("mail in the silence", || (ledger.acknowledged() > before + 10).then_some(()));
-    wait_for("readiness to say so", || (house.api("GET", "/ready", "", None).0 == 503).then_some(()));
+    let refused_after = loaded.is_refused_after();
+    loaded.goes_on(10, "in the silence");
+    wait_for("readiness to say so", || (loaded.house.api("GET", "/ready", "", None).0 == 503).then_some(()));
     drop(paused);
-    let back = until_read(&house, &tenant.key);
-    load.finish();
-    all_good(&ledger.answers(), "while PostgreSQL is silent");
-    let verdict = ledger.settle(&house, &lab, &mut arrivals, &[]);
-    ledger.is_told(&house, &tenant.key, &arrivals);
+    let silent = now_ms() - began;
+    let back = until_read(&loaded.house, &loaded.tenant.key);
+    let verdict = loaded.end("while PostgreSQL is silent");
     println!(
         "P2: PostgreSQL silent for {} s: {} acknowledged, 0 refused, 0 lost, 0 twice; a read was refused after \
          {refused_after} ms, answered {back} ms after the end",
-        (now_ms() - began) / 1_000,
+        silent / 1_000,
         verdict.messages
     );
     assert!(back <= 10_000);
-    assert_eq!(house.stop().code(), Some(0));
 }
 
 #[test]
 fn p3_a_forgotten_lock_stops_no_mail_and_no_call_for_long() {
     let site = Site::new();
-    let house = site.start();
-    let (tenant, _) = house.onboard("lock", "lock.example", "127.2.0.106");
-    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
-    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Trickle);
-    wait_for("mail", || (ledger.acknowledged() > 10).then_some(()));
+    let loaded = Loaded::start(site.start(), &site.lab, "lock", "127.2.0.106");
     let held = site.database.hold("LOCK TABLE messages, tenants IN ACCESS EXCLUSIVE MODE");
-    let began = now_ms();
-    let read = house.api("GET", "/v1/tenants/self/messages?limit=1", &tenant.key, None).0;
-    let refused_after = now_ms() - began;
-    assert_eq!(read, 503);
-    assert!(refused_after <= REFUSED_MS_MAX, "refused after {refused_after} ms");
-    let before = ledger.acknowledged();
-    wait_for("mail beside the lock", || (ledger.acknowledged() > before + 10).then_some(()));
+    let refused_after = loaded.is_refused_after();
+    loaded.goes_on(10, "beside the lock");
     drop(held);
-    let back = until_read(&house, &tenant.key);
-    load.finish();
-    all_good(&ledger.answers(), "while a lock is held");
-    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
-    ledger.is_told(&house, &tenant.key, &arrivals);
+    let back = until_read(&loaded.house, &loaded.tenant.key);
+    let verdict = loaded.end("while a lock is held");
     println!(
         "P3: a lock on two tables: {} acknowledged, 0 refused, 0 lost, 0 twice; a read was refused after {refused_after} \
          ms, answered {back} ms after the end",
         verdict.messages
     );
     assert!(back <= 10_000);
-    assert_eq!(house.stop().code(), Some(0));
 }
 
 #[test]
 fn p3_a_server_without_a_free_connection_stops_no_mail() {
     let (server, lab) = (Server::start("p3"), Lab::start());
     let plot = plot(&server, &lab);
-    let house = plot.start_in(&lab);
-    let (tenant, _) = house.onboard("crowd", "crowd.example", "127.2.0.107");
-    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
-    let load = Load::start(&Door::of(&house, &tenant), &ledger, MIX, Shape::Trickle);
-    wait_for("mail", || (ledger.acknowledged() > 10).then_some(()));
+    let loaded = Loaded::start(plot.start_in(&lab), &lab, "crowd", "127.2.0.107");
     // Others take every connection there is, those that the house loses now as well.
     let crowd = server.take_all_connections();
-    let before = ledger.acknowledged();
-    wait_for("mail in the crowd", || (ledger.acknowledged() > before + 20).then_some(()));
+    loaded.goes_on(20, "in the crowd");
     let taken = crowd.len();
     drop(crowd);
-    let back = until_read(&house, &tenant.key);
-    load.finish();
-    all_good(&ledger.answers(), "while no connection is free");
-    let verdict = ledger.settle(&house, &lab, &mut arrivals, &[]);
-    ledger.is_told(&house, &tenant.key, &arrivals);
+    let back = until_read(&loaded.house, &loaded.tenant.key);
+    let verdict = loaded.end("while no connection is free");
     println!(
         "P3: {taken} foreign connections, none left: {} acknowledged, 0 refused, 0 lost, 0 twice; tables read {back} ms \
          after",
         verdict.messages
     );
     assert!(back <= 10_000);
-    assert_eq!(house.stop().code(), Some(0));
 }
 
 /// Five or six questions for one call, and for each batch of what is told.

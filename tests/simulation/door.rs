@@ -4,7 +4,7 @@
 use crate::agenda::Happening;
 use crate::network::{Packet, Side};
 use crate::world::World;
-use ingress::{Accepted, Denial, Door as DoorName, Held, Offer, Submission};
+use ingress::{Accepted, Arrival, Denial, Door as DoorName, Held, Offer, Submission};
 use mail::{EnhancedStatus, Refusal, RefusalKind, Reply};
 use registry::{CredentialRef, Party, Sender, Snapshot, Steering};
 use smtp::Limits;
@@ -63,7 +63,7 @@ impl World {
             match packet {
                 Some(Packet::Octets(octets)) => {
                     door.machine.handle_bytes(&octets, now);
-                    door.held.set(door.machine.claimed_octets()).unwrap();
+                    door.held.hold(door.machine.claimed_octets(), Arrival::Here).unwrap();
                 }
                 Some(Packet::End) => door.machine.handle_eof(),
                 None => break,
@@ -104,6 +104,9 @@ impl World {
                 answer(check_path(&snapshot, door, &path), Answer::ReversePathOk)
             }
             Action::CheckRecipient(_) => Answer::RecipientOk,
+            Action::CheckRoom { octets } => {
+                answer(door.held.hold(octets, Arrival::Announced), Answer::RoomOk)
+            }
             Action::Accept(transaction) => {
                 let offer = offer(door, transaction);
                 let answer = Box::pin(accept(Arc::clone(&house.submission), offer));

@@ -121,6 +121,7 @@ impl World {
             }
             Action::CheckReversePath { .. } => Said::Answer(Answer::ReversePathOk),
             Action::CheckRecipient(path) => Said::Answer(self.judge_recipient(site, &model, &path)),
+            Action::CheckRoom { .. } => Said::Answer(Answer::RoomOk),
             Action::Accept(transaction) => self.judge_message(line, &model, &transaction),
             Action::CheckCredential { .. } | Action::StartTls => unreachable!("neither is offered"),
         };

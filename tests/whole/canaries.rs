@@ -9,6 +9,9 @@ use crate::telling::talkative;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -227,30 +230,56 @@ fn no_secret_is_found_where_none_belongs() {
     assert!(house.stop().success());
 }
 
-/// What a core file would hold. Printed, because a secret in use is in memory; the private keys and the mark of a person's
-/// password are there for a reason, the password itself is not.
+/// What a core file would hold: the pages that the process has written and that are in memory. Printed, because a secret
+/// in use is in memory; the private keys and the mark of a person's password are there for a reason, the password itself
+/// is not. A core file would hold reserved and untouched room besides, which is ten times as much.
 fn in_memory(house: &House, plot: &Plot, canaries: &Canaries) {
-    let file = plot.path().join("core");
-    let pid = house.ready["pid"].to_string();
-    let made = Command::new("gcore").arg("-o").arg(&file).arg(&pid).output();
-    let Ok(made) = made else { return println!("skipped: gcore is not here") };
-    let core = format!("{}.{pid}", file.display());
-    if !Path::new(&core).exists() {
-        return println!("skipped: {}", String::from_utf8_lossy(&made.stderr));
-    }
+    let file = plot.path().join("memory");
+    let pid = house.ready["pid"].as_u64().unwrap();
+    let octets = match written_pages(Path::new(&format!("/proc/{pid}")), &file) {
+        Ok(octets) => octets,
+        Err(error) => return println!("skipped: the memory of a process cannot be read here: {error}"),
+    };
+    assert!(octets > 1 << 20, "{octets} octets are not a whole process");
     let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
     // As they are, without the other ways of writing them.
     let plain = canaries.iter().take(canaries.len() / 4);
     let wanted: Vec<String> = plain.map(|(name, octets)| format!("{name}={}", hex(octets))).collect();
-    let arguments: Vec<&str> =
-        std::iter::once(core.as_str()).chain(wanted.iter().map(String::as_str)).collect();
+    let file = file.to_str().unwrap();
+    let arguments: Vec<&str> = std::iter::once(file).chain(wanted.iter().map(String::as_str)).collect();
     println!("memory: {}", python(COUNT, &arguments));
 }
 
-/// Counts in hundreds of megabytes, in a moment.
+/// Copies what a process has in its own memory, without the pages that it never touched. Says how many octets.
+fn written_pages(process: &Path, into: &Path) -> std::io::Result<u64> {
+    let page = rustix::param::page_size() as u64;
+    let maps = std::fs::read_to_string(process.join("maps"))?;
+    let (memory, table) = (File::open(process.join("mem"))?, File::open(process.join("pagemap"))?);
+    let mut copy = BufWriter::new(File::create(into)?);
+    let (mut octets, mut one, mut state) = (0, vec![0; page as usize], [0; 8]);
+    // `7f1c00000000-7f1c00021000 rw-p …`: private and writable, or it is a file that others can read too.
+    for range in maps.lines().filter(|line| line.contains(" rw-p ")).filter_map(|line| line.split(' ').next())
+    {
+        let bounds =
+            range.split('-').map(|bound| u64::from_str_radix(bound, 16).unwrap()).collect::<Vec<_>>();
+        for at in (bounds[0]..bounds[1]).step_by(page as usize) {
+            table.read_exact_at(&mut state, at / page * 8)?;
+            // Bit 63: the page is there (Documentation/admin-guide/mm/pagemap.rst). It may go before it is read.
+            let is_there = u64::from_ne_bytes(state) >> 63 == 1;
+            if is_there && memory.read_exact_at(&mut one, at).is_ok() {
+                copy.write_all(&one)?;
+                octets += page;
+            }
+        }
+    }
+    copy.flush()?;
+    Ok(octets)
+}
+
+/// Counts in tens of megabytes, in a moment.
 const COUNT: &str = "
 import sys
-core = open(sys.argv[1], 'rb').read()
-counts = [(one.split('=')[0], core.count(bytes.fromhex(one.split('=')[1]))) for one in sys.argv[2:]]
-print(len(core), 'octets:', ', '.join(f'{name} {count}' for name, count in counts))
+memory = open(sys.argv[1], 'rb').read()
+counts = [(one.split('=')[0], memory.count(bytes.fromhex(one.split('=')[1]))) for one in sys.argv[2:]]
+print(len(memory), 'octets:', ', '.join(f'{name} {count}' for name, count in counts))
 ";

@@ -4,15 +4,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod backscatter;
 mod canaries;
 mod commands;
 mod fairness;
+mod international;
 mod mistakes;
+mod rates;
 mod refusals;
 mod running;
 mod serving;
 mod story;
 mod street;
+mod suspended;
 mod telling;
 mod tour;
 mod wire;

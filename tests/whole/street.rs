@@ -5,10 +5,10 @@
 //! small, so that they are in each other's way. A measurement that fails is made again in a new house: other work on the
 //! machine must not fail it.
 
-use crate::house::{House, Plot, Tenant, let_pass, now_ms};
+use crate::house::{House, Plot, let_pass, now_ms};
 use posthouse_tests::client::{Client, Door};
 use posthouse_tests::lab::Lab;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -215,33 +215,6 @@ impl Street {
 
 fn millis(time: &Value) -> u64 {
     mail::Timestamp::parse_rfc3339(time.as_str().unwrap()).unwrap().as_millis() as u64
-}
-
-trait OnboardInto {
-    /// Onboards a tenant into the pool of another one.
-    fn onboard_into(&self, name: &str, domain: &str, pool: &str) -> (Tenant, String);
-}
-
-impl OnboardInto for House {
-    fn onboard_into(&self, name: &str, domain: &str, pool: &str) -> (Tenant, String) {
-        let sink = self.lab("POST", "/webhook-sink", None)["url"].as_str().unwrap().to_owned();
-        let body = json!({"name": name, "domain": domain, "pool": pool, "webhook": {"url": sink}});
-        let (status, onboarding) = self.api("POST", "/v1/tenants", &self.operator(), Some(&body));
-        assert_eq!(status, 201, "{onboarding}");
-        self.lab("POST", "/dns/publish", Some(&onboarding["domain"]["records"]));
-        let text = |pointer: &str| onboarding.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
-        let tenant = Tenant {
-            id: text("/tenant/id"),
-            domain: domain.to_owned(),
-            key: text("/api_key/secret"),
-            username: text("/smtp_credential/username"),
-            password: text("/smtp_credential/password"),
-            onboarding: onboarding.clone(),
-        };
-        let path = format!("/v1/tenants/{}/domains/{}/verify", tenant.id, text("/domain/id"));
-        assert_eq!(self.api("POST", &path, &tenant.key, None).0, 200);
-        (tenant, sink)
-    }
 }
 
 impl Figures {

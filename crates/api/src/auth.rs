@@ -33,11 +33,13 @@ pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Ne
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
-    let standing = api.with_rate(|rate| rate.charge(caller.access.actor(), api.clock().instant()));
+    let standing = api.with_rate(|rate| rate.charge(&caller.access, api.clock().instant()));
     let mut response = match standing.wait {
-        Some(wait) => Problem::new(Kind::TooManyRequests, "too many requests with this credential")
-            .with_retry_after(wait)
-            .into_response(),
+        Some(wait) => {
+            Problem::new(Kind::TooManyRequests, "too many requests with this credential, or of this account")
+                .with_retry_after(wait)
+                .into_response()
+        }
         None => match api.requests().turn(&caller.access) {
             Err(problem) => problem.into_response(),
             Ok(_turn) => {

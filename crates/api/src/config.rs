@@ -5,6 +5,7 @@ use registry::{Slug, ThrottleConfig};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
+/// What the API is told by the configuration file: the section `[api]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -27,7 +28,9 @@ pub struct Config {
     pub drain_seconds_max: u64,
     /// Requests a second of one credential, with a burst of ten seconds' worth.
     pub requests_per_second: u32,
-    /// Credentials whose request rate is remembered; the oldest are forgotten.
+    /// The same of all credentials of a tenant together.
+    pub tenant_requests_per_second: u32,
+    /// Credentials and tenants whose request rate is remembered; those that asked nothing lately are forgotten.
     pub rate_entries_max: usize,
     /// Seconds a token from `POST /v1/auth/token` is good for.
     pub token_seconds: u64,
@@ -77,6 +80,7 @@ impl Default for Config {
             request_seconds_max: 60,
             drain_seconds_max: 8,
             requests_per_second: 1000,
+            tenant_requests_per_second: 2000,
             rate_entries_max: 100_000,
             token_seconds: 15 * 60,
             refresh_seconds: 8 * 3600,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 /// One egress path as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathRow {
+    /// Source and site.
     pub path: EgressPath,
     /// Connections that are open.
     pub open: u32,
@@ -20,6 +21,7 @@ pub struct PathRow {
     pub window: u32,
     /// What is left of the rule's rate after trouble.
     pub rate_percent: u32,
+    /// Set while it is suspended.
     pub hold: Option<PathHold>,
     /// Set while the site cannot be reached.
     pub dead_until: Option<Timestamp>,
@@ -28,7 +30,9 @@ pub struct PathRow {
 /// Why a path is suspended, and until when; without a time until somebody resumes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathHold {
+    /// Why, in words for tenants and operators.
     pub reason: String,
+    /// When it ends by itself; none: when somebody resumes it.
     pub until: Option<Timestamp>,
 }
 
@@ -42,12 +46,16 @@ pub type QueueRows = (QueueTotals, Vec<QueueView>);
 pub struct Delivery {
     /// At most so many of the queues.
     pub queues: Arc<dyn Fn(usize) -> Answer<QueueRows> + Send + Sync>,
+    /// Every path that is remembered.
     pub paths: Arc<dyn Fn() -> Answer<Vec<PathRow>> + Send + Sync>,
+    /// Suspends a path.
     pub hold: Arc<dyn Fn(EgressPath, PathHold) -> Answer<()> + Send + Sync>,
+    /// Ends that.
     pub resume: Arc<dyn Fn(EgressPath) -> Answer<()> + Send + Sync>,
 }
 
 impl Delivery {
+    /// Of a node that delivers nothing: every answer is that nobody knows.
     pub fn none() -> Delivery {
         Delivery {
             queues: Arc::new(|_| async { None }.boxed()),

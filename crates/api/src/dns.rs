@@ -19,9 +19,11 @@ use std::time::Duration;
 /// Values of one record that are shown; a name with more is not one that we asked for.
 const VALUES_MAX: usize = 20;
 
+/// Asks the DNS for the records of sending domains.
 pub struct DnsChecker(TokioResolver);
 
 impl DnsChecker {
+    /// Errs if the name servers of the system cannot be read.
     pub fn new(config: &Config) -> Result<DnsChecker, Fault> {
         let mut builder = if config.dns_servers.is_empty() {
             Resolver::builder(TokioRuntimeProvider::default()).map_err(Fault::Resolver)?

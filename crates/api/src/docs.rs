@@ -241,7 +241,7 @@ const fn refusal_meaning(kind: RefusalKind) -> &'static str {
         RefusalKind::BadCredential => "The credential is wrong, expired, revoked or not for this network.",
         RefusalKind::CredentialLocked => "Too many wrong secrets; wait.",
         RefusalKind::SenderNotAllowed => {
-            "The address in From is not of a verified domain that this credential may use."
+            "The address in From, Sender, Resent-From or Resent-Sender is not of a verified domain that this credential may use."
         }
         RefusalKind::AmbiguousFrom => "A message needs exactly one address in exactly one From.",
         RefusalKind::UnknownReference => {

@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::{Extensions, HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use ingress::Held;
+use ingress::{Arrival, Held};
 use registry::Access;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,7 +44,7 @@ pub async fn read_held(
     if counted > octets_max {
         return Err(too_large(octets_max));
     }
-    held.set(counted)?;
+    held.hold(counted, Arrival::Here)?;
     let mut frames = body.into_data_stream();
     let mut read = BytesMut::new();
     let mut only = None;
@@ -57,7 +57,7 @@ pub async fn read_held(
         }
         if octets > counted {
             counted = octets;
-            held.set(counted)?;
+            held.hold(counted, Arrival::Here)?;
         }
         // A body of one piece is not copied.
         match only.take() {
@@ -75,7 +75,7 @@ pub async fn read_held(
 pub fn hold_all(held: &mut Held, octets: usize) -> Result<(), Problem> {
     // One piece, so that a large call of somebody who holds nothing else is served.
     held.clear();
-    held.set(octets)?;
+    held.hold(octets, Arrival::Here)?;
     Ok(())
 }
 

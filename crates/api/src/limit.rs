@@ -1,17 +1,18 @@
-//! How often somebody may ask: a rate per credential.
+//! How often somebody may ask: a rate per credential, and one for all credentials of a tenant together, or making keys
+//! would make requests.
 //!
 //! A table with a limit; when it is full, the entries that matter least are forgotten first. A plain value that is told
-//! the time. The rate is a GCRA, so one number per credential is all that is kept. What wrong passwords cost is said in
-//! `registry::Throttle`.
+//! the time. The rate is a GCRA, so one number per credential or tenant is all that is kept. What wrong passwords cost is
+//! said in `registry::Throttle`.
 
-use mail::Instant;
-use registry::Actor;
+use mail::{Instant, TenantId};
+use registry::{Access, Actor};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-/// Seconds' worth of requests that may come at once.
-const BURST_SECONDS: u64 = 10;
+/// So much time's worth of requests may come at once.
+const BURST: Duration = Duration::from_secs(10);
 
 /// What a request was told about its rate; becomes the `RateLimit` headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,42 +27,86 @@ pub struct Standing {
     pub wait: Option<Duration>,
 }
 
-/// Requests of each credential.
+/// Requests of each credential and each tenant.
 #[derive(Debug)]
 pub struct RequestRate {
-    step: Duration,
-    per_second: u64,
+    credential: Rate,
+    tenant: Rate,
     entries_max: usize,
-    /// When the credential will have paid for everything it asked so far.
-    paid: HashMap<Actor, Instant>,
+    /// When everything that was asked so far will have been paid for.
+    paid: HashMap<Asker, Instant>,
+}
+
+/// Who pays for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Asker {
+    Credential(Actor),
+    Tenant(TenantId),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    per_second: u64,
+    step: Duration,
 }
 
 impl RequestRate {
-    pub fn new(per_second: u32, entries_max: usize) -> RequestRate {
-        let per_second = u64::from(per_second.max(1));
+    pub fn new(credential_per_second: u32, tenant_per_second: u32, entries_max: usize) -> RequestRate {
         RequestRate {
-            step: Duration::from_micros(1_000_000 / per_second),
-            per_second,
-            entries_max: entries_max.max(1),
+            credential: Rate::new(credential_per_second),
+            tenant: Rate::new(tenant_per_second),
+            // A request has two.
+            entries_max: entries_max.max(2),
             paid: HashMap::new(),
         }
     }
 
-    pub fn charge(&mut self, actor: Actor, now: Instant) -> Standing {
-        make_room(&mut self.paid, &actor, self.entries_max, |paid| *paid <= now);
-        let burst = Duration::from_secs(BURST_SECONDS);
-        let paid = self.paid.entry(actor).or_insert(now);
-        let start = (*paid).max(now);
-        let next = start + self.step;
-        let debt = next.saturating_since(now);
-        let wait = debt.checked_sub(burst).filter(|wait| !wait.is_zero());
-        if wait.is_none() {
-            *paid = next;
+    /// Charges the credential and its tenant, or neither. Tells the standing of the one that has less left.
+    pub fn charge(&mut self, access: &Access, now: Instant) -> Standing {
+        let credential = Asker::Credential(access.actor());
+        let own = self.credential.after_one_more(self.paid(credential, now), now);
+        let Some(tenant) = access.tenant().map(Asker::Tenant) else {
+            if own.wait.is_none() {
+                self.take(credential, self.credential, now);
+            }
+            return own;
+        };
+        let shared = self.tenant.after_one_more(self.paid(tenant, now), now);
+        if own.wait.is_none() && shared.wait.is_none() {
+            self.take(credential, self.credential, now);
+            self.take(tenant, self.tenant, now);
         }
-        let reset = paid.saturating_since(now);
+        // None is less than any wait.
+        let is_tighter = (shared.wait, own.remaining) > (own.wait, shared.remaining);
+        if is_tighter { shared } else { own }
+    }
+
+    fn take(&mut self, asker: Asker, rate: Rate, now: Instant) {
+        let paid = self.paid(asker, now);
+        make_room(&mut self.paid, &asker, self.entries_max, |paid| *paid <= now);
+        self.paid.insert(asker, paid + rate.step);
+    }
+
+    fn paid(&self, asker: Asker, now: Instant) -> Instant {
+        self.paid.get(&asker).copied().unwrap_or(now).max(now)
+    }
+}
+
+impl Rate {
+    fn new(per_second: u32) -> Rate {
+        let per_second = u64::from(per_second.max(1));
+        Rate { per_second, step: Duration::from_micros(1_000_000 / per_second) }
+    }
+
+    /// If everything until `paid` was asked, and this request as well unless it has to wait.
+    fn after_one_more(self, paid: Instant, now: Instant) -> Standing {
+        let next = paid + self.step;
+        let wait = next.saturating_since(now).checked_sub(BURST).filter(|wait| !wait.is_zero());
+        let reset = if wait.is_none() { next } else { paid }.saturating_since(now);
         let used = reset.as_micros().div_ceil(self.step.as_micros().max(1)) as u64;
-        let quota = self.per_second * BURST_SECONDS;
-        Standing { quota, window_seconds: BURST_SECONDS, remaining: quota.saturating_sub(used), reset, wait }
+        let quota = self.per_second * BURST.as_secs();
+        let remaining = quota.saturating_sub(used);
+        Standing { quota, window_seconds: BURST.as_secs(), remaining, reset, wait }
     }
 }
 
@@ -87,29 +132,69 @@ fn make_room<K: Hash + Eq + Clone, V>(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use mail::{Random, Timestamp, UserId};
+    use registry::Role;
 
-    const ME: Actor = Actor::House("test");
+    fn house(name: &'static str) -> Access {
+        Access::house(name)
+    }
+
+    /// A key of one tenant.
+    fn key(number: u64) -> Access {
+        let tenant = TenantId::mint(Timestamp::UNIX_EPOCH, &mut Random::from_number(1));
+        let user = UserId::mint(Timestamp::UNIX_EPOCH, &mut Random::from_number(number));
+        Access::of_user(user, Role::Viewer, Some(tenant)).unwrap()
+    }
 
     #[test]
     fn a_burst_is_allowed_and_then_the_rate_holds() {
-        let mut rate = RequestRate::new(10, 10);
+        let mut rate = RequestRate::new(10, 20, 10);
         let now = Instant::from_micros(1_000_000);
         for left in (0..100).rev() {
-            let standing = rate.charge(ME, now);
+            let standing = rate.charge(&house("test"), now);
             assert_eq!((standing.wait, standing.remaining, standing.quota), (None, left, 100));
         }
-        let wait = rate.charge(ME, now).wait.unwrap();
+        let wait = rate.charge(&house("test"), now).wait.unwrap();
         assert_eq!(wait, Duration::from_millis(100));
-        assert!(rate.charge(ME, now + wait).wait.is_none());
-        assert!(rate.charge(ME, now + wait).wait.is_some());
-        assert!(rate.charge(Actor::House("other"), now).wait.is_none());
+        assert!(rate.charge(&house("test"), now + wait).wait.is_none());
+        assert!(rate.charge(&house("test"), now + wait).wait.is_some());
+        assert!(rate.charge(&house("other"), now).wait.is_none());
+    }
+
+    #[test]
+    fn many_keys_of_a_tenant_have_the_rate_of_a_tenant() {
+        let mut rate = RequestRate::new(10, 20, 100);
+        let now = Instant::from_micros(1_000_000);
+        let mut taken = 0;
+        for _ in 0..100 {
+            taken += (1..=10).filter(|number| rate.charge(&key(*number), now).wait.is_none()).count();
+        }
+        assert_eq!(taken, 200);
+        let standing = rate.charge(&key(11), now);
+        assert_eq!((standing.wait, standing.quota), (Some(Duration::from_millis(50)), 200));
+        // What was refused cost the key nothing.
+        let later = now + Duration::from_secs(1);
+        assert_eq!((1..=10).filter(|_| rate.charge(&key(11), later).wait.is_none()).count(), 10);
+        assert!(rate.charge(&house("operator"), now).wait.is_none());
+    }
+
+    #[test]
+    fn one_key_of_a_tenant_has_the_rate_of_a_key() {
+        let mut rate = RequestRate::new(10, 20, 100);
+        let taken = (0..300).filter(|_| rate.charge(&key(1), Instant::ZERO).wait.is_none()).count();
+        let standing = rate.charge(&key(1), Instant::ZERO);
+        assert_eq!((taken, standing.wait, standing.quota), (100, Some(Duration::from_millis(100)), 100));
     }
 
     #[test]
     fn a_full_table_stays_within_its_limit() {
-        let mut rate = RequestRate::new(10, 2);
+        let mut rate = RequestRate::new(10, 20, 2);
         for who in ["a", "b", "c", "d"] {
-            rate.charge(Actor::House(who), Instant::ZERO);
+            rate.charge(&house(who), Instant::ZERO);
+            assert!(rate.paid.len() <= 2);
+        }
+        for number in 1..=50 {
+            rate.charge(&key(number), Instant::ZERO);
             assert!(rate.paid.len() <= 2);
         }
     }

@@ -9,8 +9,9 @@
 //!
 //! No clock is read: the order in which connections became idle is all that is needed. `server.rs` is the caller.
 
+use registry::Neighbour;
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,7 @@ pub struct Seats {
 #[derive(Debug, Default)]
 struct Counts {
     seated: HashMap<u64, Seated>,
-    addresses: HashMap<IpAddr, usize>,
+    addresses: HashMap<Neighbour, usize>,
     /// Seats without a request, in the order in which they became idle.
     idle: BTreeMap<u64, u64>,
     /// Numbers seats and turns to be idle; never used twice.
@@ -37,7 +38,7 @@ struct Counts {
 
 #[derive(Debug)]
 struct Seated {
-    address: IpAddr,
+    address: Neighbour,
     requests: usize,
     /// Its key in `idle`.
     since: Option<u64>,
@@ -78,7 +79,7 @@ impl Seats {
 
     /// A seat, at the cost of an idle connection if need be. None if there is nobody to make room.
     pub fn take(self: &Arc<Seats>, peer: IpAddr) -> Option<Arc<Seat>> {
-        let address = neighbour(peer);
+        let address = Neighbour::of(peer);
         let mut counts = self.lock();
         if counts.addresses.get(&address).is_some_and(|count| *count >= self.per_address_max) {
             let of_address = |seat: &&u64| counts.seated.get(*seat).is_some_and(|row| row.address == address);
@@ -186,14 +187,6 @@ impl Drop for Seat {
     }
 }
 
-/// Who shares the limit of one address: of IPv6 a whole /64, which is what one customer has at least.
-fn neighbour(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -210,7 +203,7 @@ mod tests {
         let (first, second) = (seats.take(from(1)).unwrap(), seats.take(from(1)).unwrap());
         let _third = seats.take(from(1)).unwrap();
         assert!(first.leave.is_cancelled() && !second.leave.is_cancelled() && !other.leave.is_cancelled());
-        assert_eq!(seats.lock().addresses[&from(1)], 2);
+        assert_eq!(seats.lock().addresses[&Neighbour::of(from(1))], 2);
     }
 
     #[test]

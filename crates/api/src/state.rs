@@ -54,6 +54,9 @@ pub struct Journal {
     pub quarantined: usize,
     /// Segments that are kept because something in them cannot be read.
     pub segments_pinned: usize,
+    /// Those of them that could not be read for a while, in whole or in part: their mail leaves and their events are told as
+    /// soon as the disk gives them.
+    pub segments_owed: usize,
 }
 
 /// Why a node is not ready.
@@ -68,20 +71,33 @@ pub struct Reason {
 
 /// What the binary hands to the API.
 pub struct AppState {
+    /// Limits and times.
     pub config: Config,
+    /// Tables; not asked on the path of a message.
     pub database: Database,
+    /// The registry as it is now.
     pub snapshots: Arc<SnapshotHandle>,
+    /// What accepts a message; shared with the SMTP door.
     pub submission: Arc<Submission>,
+    /// For people who have logged in.
     pub tokens: TokenKeys,
+    /// For the records of sending domains.
     pub dns: DnsChecker,
+    /// Wall time and measured time.
     pub clock: Arc<dyn Clock>,
+    /// For ids, keys and tokens.
     pub random: Random,
+    /// What `/ready` says.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// The metrics of the process as Prometheus reads them.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What is known of delivery on this node.
     pub delivery: Delivery,
+    /// Why a recipient waits.
     pub why: Why,
+    /// Takes mail back.
     pub cancel: Cancel,
+    /// How far telling has come.
     pub told: Told,
 }
 
@@ -113,7 +129,11 @@ pub struct Published {
 impl Api {
     pub fn new(mut app: AppState, published: Published) -> Api {
         let config = &app.config;
-        let rate = RequestRate::new(config.requests_per_second, config.rate_entries_max);
+        let rate = RequestRate::new(
+            config.requests_per_second,
+            config.tenant_requests_per_second,
+            config.rate_entries_max,
+        );
         let logins = Throttle::new(config.login.clone());
         Api(Arc::new(Inner {
             random: Mutex::new(app.random.fork()),

@@ -7,6 +7,7 @@
 use crate::problem::{FieldError, Problem};
 use crate::schema::mailbox_of;
 use crate::send_body::SendMessage;
+use mail::message::AgentField;
 use mail::{PoolId, Refusal, RefusalKind, StreamId, TenantId, Timestamp};
 use registry::{Sender, Snapshot, Stream};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ const SEND_AT_AHEAD_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// What the body of a request asked for, as far as a refusal may speak of it.
 #[derive(Debug, Default)]
 pub struct Asked {
-    /// Where the From that is refused stands; nowhere in `message/rfc822`.
+    /// Where the sender that is refused stands; nowhere in `message/rfc822`.
     from: Option<&'static str>,
     stream: bool,
     pool: Option<String>,
@@ -55,9 +56,14 @@ impl Asked {
                 snapshot.sending_domain(tenant, mailbox.domain()).is_some_and(|domain| domain.may_send())
             })
         };
-        let in_raw = message.raw.is_some() && message.from.as_deref().is_none_or(usable);
+        let from_is_usable = message.from.as_deref().is_none_or(usable);
+        let names_agent = message.headers.keys().any(|name| is_agent(name));
         Ok(Asked {
-            from: Some(if in_raw { "/raw" } else { "/from" }),
+            from: Some(match (from_is_usable, message.raw.is_some(), names_agent) {
+                (true, true, _) => "/raw",
+                (true, false, true) => "/headers",
+                (false, ..) | (true, false, false) => "/from",
+            }),
             stream: message.stream.is_some(),
             pool,
             tags_plain: !message.tags.iter().any(|tag| tag.0.chars().any(char::is_control)),
@@ -112,6 +118,12 @@ impl Asked {
             | RefusalKind::NoSuchRecipient => None,
         }
     }
+}
+
+/// A field of a composition that says who sent it. Sender itself is not to be had in one.
+fn is_agent(name: &str) -> bool {
+    let fields = [AgentField::ResentFrom, AgentField::ResentSender];
+    fields.iter().any(|field| field.as_str().eq_ignore_ascii_case(name))
 }
 
 /// The tenant's stream of this id or name.

@@ -70,6 +70,7 @@ impl TokenKeys {
         Ok(document.as_ref().to_vec())
     }
 
+    /// A JWT for a login of this person (RFC 7519), good for so long. Errs if the library cannot sign.
     pub fn issue(
         &self,
         user: &User,

@@ -23,6 +23,7 @@ const DOMAINS_PER_PASS: u32 = 100;
 /// Domains that are asked about at the same time.
 const CHECKS_MAX: usize = 16;
 
+/// Looks at the records of every domain again and again, so that one that goes bad is noticed.
 pub struct DomainWatch {
     database: Database,
     dns: DnsChecker,
@@ -31,6 +32,7 @@ pub struct DomainWatch {
 }
 
 impl DomainWatch {
+    /// Asks nothing before `run`.
     pub fn new(database: Database, dns: DnsChecker, clock: Arc<dyn Clock>, config: &Config) -> DomainWatch {
         let every = Duration::from_secs(config.domain_check_seconds);
         DomainWatch { database, dns, clock, every }

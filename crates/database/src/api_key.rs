@@ -20,27 +20,45 @@ use zeroize::Zeroizing;
 /// How long the old text of a key that rotates itself is good: long enough to repeat a call whose answer was lost.
 const OVERLAP: Duration = Duration::from_secs(600);
 
+/// A key to be made. The text of the key is drawn here, shown once and kept as a hash.
 #[derive(Debug, Clone)]
 pub struct ApiKeyNew {
+    /// For people.
     pub name: DisplayName,
+    /// For a key of the operator; a tenant's is bound by its rights.
     pub role: Role,
+    /// What a tenant's key may do.
     pub rights: Rights,
+    /// Set: it can send into this stream only.
     pub stream: Option<StreamId>,
+    /// Empty means from anywhere.
     pub networks: Vec<IpNet>,
+    /// Not let in from then on.
     pub expires_at: Option<Timestamp>,
 }
 
+/// A key as it is listed: everything but its secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiKeyRow {
+    /// Also the public half of the key's text.
     pub id: ApiKeyId,
+    /// None for a key of the operator.
     pub tenant: Option<TenantId>,
+    /// For people.
     pub name: DisplayName,
+    /// For a key of the operator.
     pub role: Role,
+    /// What a tenant's key may do.
     pub rights: Rights,
+    /// Set: it can send into this stream only.
     pub stream: Option<StreamId>,
+    /// Empty means from anywhere.
     pub networks: Vec<IpNet>,
+    /// Not let in from then on.
     pub expires_at: Option<Timestamp>,
+    /// Not let in any more; the row stays for the audit.
     pub revoked_at: Option<Timestamp>,
+    /// UTC.
     pub created_at: Timestamp,
 }
 
@@ -80,6 +98,7 @@ impl Database {
         Ok((row, text))
     }
 
+    /// Errs with `Fault::NotFound` for a key of another tenant as for none.
     pub async fn api_key_fetch(
         &self,
         access: &Access,
@@ -92,6 +111,7 @@ impl Database {
         api_key_from(&scoped.one("API key", sql, &[&tenant.map(TenantId::uuid), &key.uuid()]).await?)
     }
 
+    /// Revoked ones too, newest first.
     pub async fn api_key_list(
         &self,
         access: &Access,

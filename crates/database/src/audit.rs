@@ -23,13 +23,21 @@ pub(crate) const CHANNEL: &str = "posthouse_registry";
 /// One link of the chain.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AuditEntry {
+    /// A UUID of version 7: sorted by time.
     pub id: AuditId,
+    /// Version of the registry that the change made.
     pub generation: i64,
+    /// UTC.
     pub at: Timestamp,
+    /// Whose registry was changed; none for the operator's.
     pub tenant: Option<TenantId>,
+    /// Who did it: the id of a person or a key, or `house:` with why one of our workers acted.
     pub actor: String,
+    /// What was done, as object and verb: `tenant.update`.
     pub action: String,
+    /// The id of what was changed.
     pub object: String,
+    /// What was changed about it; holds no secret and no content of mail.
     pub detail: Value,
     /// SHA-256 over the previous hash and everything above, in hexadecimal.
     pub hash: String,
@@ -38,6 +46,7 @@ pub struct AuditEntry {
 /// What `audit_verify` found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct AuditVerdict {
+    /// Entries that were looked at, from the first on.
     pub entries: u64,
     /// The first generation at which the chain does not hold.
     pub broken_at: Option<i64>,
@@ -98,7 +107,8 @@ impl Scoped<'_> {
 }
 
 impl Database {
-    /// Writes down what somebody does outside of these tables, before it is done.
+    /// Writes down what somebody does outside of these tables, before it is done. `Forbidden` for everybody but our
+    /// own workers.
     pub async fn audit_note(
         &self,
         access: &Access,

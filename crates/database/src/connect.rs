@@ -32,7 +32,10 @@ const NOTICES_MAX: usize = 16;
 /// What this file does for itself.
 const OWN: Access = Access::house("connect");
 
-/// All tables of the house.
+/// All tables of the house. Whatever is asked of it errs with `Fault::Unavailable` while PostgreSQL does not answer in
+/// time, with `NotFound` for a row out of the reach of the access as for one that is not there, with `Forbidden` where
+/// the access may not do this, and with `Conflict` or `Missing` where a value is taken or names nothing. A method says
+/// what there is besides. Nothing is half done then: each is one transaction.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
@@ -70,7 +73,8 @@ pub(crate) struct Single {
 }
 
 impl Database {
-    /// Opens the pool and checks that the schema and the runtime role are as this program needs them.
+    /// Opens the pool and checks that the schema and the runtime role are as this program needs them. Errs with what
+    /// is missing: the server, a privilege or a migration.
     pub async fn connect(
         config: &Config,
         keys: Keys,

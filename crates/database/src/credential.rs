@@ -18,34 +18,55 @@ use tokio_postgres::types::Json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+/// A credential to be made. Its password is drawn here, shown once and kept as a hash.
 #[derive(Debug, Clone)]
 pub struct CredentialNew {
+    /// For people.
     pub name: DisplayName,
+    /// Set: its mail goes into this stream.
     pub stream: Option<StreamId>,
     /// Empty: every verified domain of the tenant.
     pub domains: Vec<Domain>,
     /// Empty: from anywhere.
     pub networks: Vec<IpNet>,
+    /// Beside those of the tenant.
     pub limits: Limits,
+    /// Read PowerMTA's X- headers too.
     pub compat_pmta: bool,
+    /// Refuse a suppressed recipient at RCPT.
     pub reject_suppressed: bool,
+    /// Not let in from then on.
     pub expires_at: Option<Timestamp>,
 }
 
+/// A credential as it is listed: everything but its password.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CredentialRow {
+    /// Never used again.
     pub id: CredentialId,
+    /// Whose mail it brings.
     pub tenant: TenantId,
+    /// For people.
     pub name: DisplayName,
+    /// What AUTH is given.
     pub username: String,
+    /// Set: its mail goes into this stream.
     pub stream: Option<StreamId>,
+    /// Empty means every verified domain of the tenant.
     pub domains: Vec<Domain>,
+    /// Empty means from anywhere.
     pub networks: Vec<IpNet>,
+    /// Beside those of the tenant.
     pub limits: Limits,
+    /// Read PowerMTA's X- headers too.
     pub compat_pmta: bool,
+    /// Refuse a suppressed recipient at RCPT.
     pub reject_suppressed: bool,
+    /// Not let in from then on.
     pub expires_at: Option<Timestamp>,
+    /// Not let in any more; the row stays for the audit.
     pub revoked_at: Option<Timestamp>,
+    /// UTC.
     pub created_at: Timestamp,
 }
 
@@ -84,6 +105,7 @@ impl Database {
         Ok((row, password))
     }
 
+    /// Errs with `Fault::NotFound` for a credential of another tenant as for none.
     pub async fn credential_fetch(
         &self,
         access: &Access,
@@ -97,6 +119,7 @@ impl Database {
         credential_from(&scoped.one("credential", sql, &[&tenant.uuid(), &credential.uuid()]).await?)
     }
 
+    /// Revoked ones too, newest first.
     pub async fn credential_list(
         &self,
         access: &Access,

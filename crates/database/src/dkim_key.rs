@@ -21,15 +21,22 @@ use zeroize::Zeroizing;
 /// Domains whose retired keys are removed in one go.
 const DOMAINS_MAX: u32 = 1_000;
 
+/// The public half of a domain's key; the private one is sealed and leaves this crate only in a snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DkimKeyRow {
+    /// Never used again.
     pub id: DkimKeyId,
+    /// Whose mail it signs.
     pub domain: DomainId,
+    /// The `s=` of signatures.
     pub selector: String,
+    /// As `k=` says it.
     pub algorithm: KeyAlgorithm,
+    /// Whether it signs.
     pub state: KeyState,
     /// `v=DKIM1; k=…; p=…`
     pub public_record: String,
+    /// UTC.
     pub created_at: Timestamp,
 }
 
@@ -41,6 +48,7 @@ pub(crate) struct NewKey {
 }
 
 impl Database {
+    /// Of one domain, those that are still published.
     pub async fn dkim_key_list(
         &self,
         access: &Access,

@@ -25,26 +25,40 @@ use tokio_postgres::types::Json;
 /// A domain to claim.
 #[derive(Debug, Clone)]
 pub struct DomainNew {
+    /// In its canonical form.
     pub name: Domain,
     /// Where its return path must point: the host of our inbound listener.
     pub return_path_target: Domain,
 }
 
+/// A sending domain with what its tenant has to publish.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DomainRow {
+    /// Never used again.
     pub id: DomainId,
+    /// Whose it is, and nobody else's.
     pub tenant: TenantId,
+    /// What stands behind the @ of From.
     pub name: Domain,
+    /// How far it is proved.
     pub state: DomainState,
+    /// What its TXT record must hold.
     pub ownership_token: String,
+    /// The name whose CNAME leads to us.
     pub return_path: Domain,
+    /// Where that CNAME leads.
     pub return_path_target: Domain,
     /// Expected and, once checked, found.
     pub records: Vec<DomainRecord>,
+    /// Those that are still published.
     pub keys: Vec<DkimKeyRow>,
+    /// When the DNS was asked last.
     pub checked_at: Option<Timestamp>,
+    /// When everything that is required was found first.
     pub verified_at: Option<Timestamp>,
+    /// Set while something that is required is missing.
     pub degraded_at: Option<Timestamp>,
+    /// UTC.
     pub created_at: Timestamp,
 }
 
@@ -91,6 +105,7 @@ impl Database {
         Ok(row)
     }
 
+    /// With its records and keys. Errs with `Fault::NotFound` for a domain of another tenant as for none.
     pub async fn domain_fetch(
         &self,
         access: &Access,

@@ -24,29 +24,42 @@ use zeroize::Zeroizing;
 /// Octets of a URL.
 pub const ENDPOINT_URL_OCTETS_MAX: usize = 2048;
 
+/// An endpoint to be made. Its secret is drawn here, shown once and sealed.
 #[derive(Debug, Clone)]
 pub struct EndpointNew {
+    /// `https://…`; the caller has parsed it.
     pub url: String,
     /// Empty: every kind.
     pub kinds: Vec<EventKind>,
 }
 
+/// What is to be changed; what is none stays.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointChange {
+    /// Where calls go from now on.
     pub url: Option<String>,
+    /// What it is told from now on; empty means everything.
     pub kinds: Option<Vec<EventKind>>,
     /// A disabled endpoint is set to active by the tenant once it works again.
     pub state: Option<EndpointState>,
 }
 
+/// An endpoint as it is listed: everything but its secrets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EndpointRow {
+    /// Never used again.
     pub id: EndpointId,
+    /// Whose events it is told.
     pub tenant: TenantId,
+    /// Where calls go.
     pub url: String,
+    /// Empty means everything.
     pub kinds: Vec<EventKind>,
+    /// Whether it is called.
     pub state: EndpointState,
+    /// Why it is not, in words for the tenant.
     pub state_reason: Option<String>,
+    /// UTC.
     pub created_at: Timestamp,
 }
 
@@ -67,6 +80,7 @@ impl Database {
         Ok((row, secret))
     }
 
+    /// Errs with `Fault::NotFound` for an endpoint of another tenant as for none.
     pub async fn endpoint_fetch(
         &self,
         access: &Access,
@@ -78,6 +92,7 @@ impl Database {
         endpoint_from(&row_of(&scoped, tenant, endpoint).await?)
     }
 
+    /// All of the tenant, newest first.
     pub async fn endpoint_list(
         &self,
         access: &Access,
@@ -91,6 +106,7 @@ impl Database {
         page.finish(rows, endpoint_from, |row| page.id_cursor(row.id.uuid()))
     }
 
+    /// Changes what is given. Errs with `Fault::NotFound` for an endpoint of another tenant as for none.
     pub async fn endpoint_update(
         &self,
         access: &Access,
@@ -160,6 +176,8 @@ impl Database {
         Ok((row, secret))
     }
 
+    /// Its calls go with it, those under way too. Errs with `Fault::NotFound` for an endpoint of another tenant as
+    /// for none.
     pub async fn endpoint_delete(
         &self,
         access: &Access,

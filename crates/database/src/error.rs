@@ -7,6 +7,7 @@
 use tokio_postgres::error::{DbError, SqlState};
 
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum Fault {
     /// PostgreSQL is down, restarting, full or too slow. Try again later.
     #[error("PostgreSQL is not available: cannot {trying}")]

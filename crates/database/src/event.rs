@@ -20,7 +20,9 @@ const EVENTS_LOCK: i64 = 0x6576_656e_7473;
 /// An event with its place in the list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
+    /// Its place in the list, given when it was told: cursors are made of it.
     pub seq: i64,
+    /// As webhooks and the API tell it.
     pub event: Event,
 }
 

@@ -15,6 +15,7 @@ const ANSWERS: usize = 5;
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examination {
+    /// As `SHOW server_version` says it.
     pub version: String,
     /// Connections that the server allows, to everybody together.
     pub connections_max: usize,
@@ -22,7 +23,8 @@ pub struct Examination {
     pub latency: Duration,
 }
 
-/// Looks at the server that the configuration names.
+/// Looks at the server that the configuration names. Errs if it does not answer or its schema is not the one of this
+/// program.
 pub async fn examine(config: &Config, clock: &dyn Clock) -> Result<Examination, Fault> {
     let single = Target::new(config).await?.open().await?;
     let fault = |error| Fault::from_postgres("examine the server", error);

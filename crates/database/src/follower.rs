@@ -73,10 +73,12 @@ impl SnapshotHandle {
         Arc::new(SnapshotHandle { current: ArcSwap::from_pointee(snapshot), changed, confirmed_at, clock })
     }
 
+    /// What is in force now; it costs one counter.
     pub fn load(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }
 
+    /// Of what is in force now.
     pub fn generation(&self) -> Generation {
         self.current.load().generation()
     }

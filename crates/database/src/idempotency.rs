@@ -23,6 +23,7 @@ pub struct Holder(pub(crate) Uuid);
 /// A key that was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
+    /// To be shown with whatever is done to the key.
     pub holder: Holder,
     /// When it was first taken.
     pub claimed_at: Timestamp,
@@ -31,6 +32,7 @@ pub struct Taken {
 /// Whose the key is by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
+    /// The caller's.
     Still,
     /// Somebody else took it when the lease had ended, or it was forgotten.
     Lost,
@@ -46,7 +48,12 @@ pub enum Begun {
     /// Another request with this key is being done.
     Running,
     /// Done before: answer with this.
-    Done { status: u16, body: Vec<u8> },
+    Done {
+        /// HTTP status.
+        status: u16,
+        /// The body, opened.
+        body: Vec<u8>,
+    },
     /// The key was used for another request.
     Mismatch,
 }

@@ -17,27 +17,40 @@ use std::sync::Arc;
 /// What a change has made. The texts are the secrets that are shown this once.
 #[derive(Clone, Copy)]
 pub enum Made<'a> {
+    /// A tenant with everything that sending needs.
     Onboarded(&'a Onboarded),
+    /// A tenant, new or changed.
     Tenant(&'a Tenant),
+    /// A stream, new or changed.
     Stream(&'a Stream),
+    /// A domain, new or changed.
     Domain(&'a DomainRow),
+    /// All keys of a domain after a rotation.
     DkimKeys(&'a [DkimKeyRow]),
+    /// With its password.
     Credential(&'a CredentialRow, &'a str),
+    /// With its text.
     ApiKey(&'a ApiKeyRow, &'a str),
+    /// With its secret.
     Endpoint(&'a EndpointRow, &'a str),
     /// The test event of a webhook.
     Event(EventId),
     /// Calls of a webhook that are due again.
     Replayed(u64),
+    /// A pool, new or changed.
     Pool(&'a PoolRow),
+    /// A source, new or changed.
     Source(&'a EgressSource),
+    /// A person, new or changed.
     User(&'a UserRow),
 }
 
 /// An answer as `Database::idempotency_finish` keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
+    /// HTTP status.
     pub status: u16,
+    /// What follows the header, in the clear: it is sealed before it is kept.
     pub body: Vec<u8>,
 }
 
@@ -46,7 +59,9 @@ pub struct Answer {
 pub struct Keeping {
     /// Whoever took the key.
     pub access: Access,
+    /// The header field `Idempotency-Key`, of this caller.
     pub key: String,
+    /// The taking that the call goes on with.
     pub holder: Holder,
     /// None: it cannot be sealed, and the change is not made.
     pub answer: Arc<dyn Fn(Made<'_>) -> Option<Answer> + Send + Sync>,

@@ -19,80 +19,139 @@ const TIMELINE_ROWS_MAX: i64 = 1000;
 /// What a list is narrowed to; everything that is given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessageFilter {
+    /// Address of one of its recipients, whole.
     pub recipient: Option<String>,
+    /// At least one recipient is in this state.
     pub state: Option<RecipientState>,
+    /// The stream it was sent into.
     pub stream: Option<StreamId>,
+    /// One of its tags.
     pub tag: Option<String>,
+    /// Its Message-ID field, as it stands there.
     pub message_id_header: Option<String>,
+    /// Accepted then or later.
     pub since: Option<Timestamp>,
+    /// Accepted before.
     pub until: Option<Timestamp>,
 }
 
+/// A message as it is shown: never its text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MessageRow {
+    /// The house's name for it.
     pub id: MessageId,
+    /// Whose it is.
     pub tenant: TenantId,
+    /// Which kind of the tenant's mail.
     pub stream: StreamId,
+    /// The domain of From.
     pub domain: DomainId,
+    /// At the SMTP door: who brought it.
     pub credential: Option<CredentialId>,
+    /// At the HTTP door: who brought it.
     pub api_key: Option<ApiKeyId>,
+    /// When its 250 or 202 was due.
     pub accepted_at: Timestamp,
+    /// Not attempted before; none for at once.
     pub not_before: Option<Timestamp>,
+    /// Settled as expired from then on.
     pub expires_at: Timestamp,
+    /// The address in From.
     pub header_from: String,
+    /// As the client gave it.
     pub reverse_path: String,
+    /// Decoded, and cut if it is very long.
     pub subject: String,
+    /// Its Message-ID field.
     pub message_id_header: String,
+    /// In the order in which they were named.
     pub tags: Vec<String>,
+    /// What the client wants to be told with each event.
     pub metadata: BTreeMap<String, String>,
+    /// Octets of header section and body as accepted.
     pub size: i64,
+    /// In the order of the envelope.
     pub recipients: Vec<RecipientRow>,
 }
 
+/// One recipient of a message, and how far it has come.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RecipientRow {
+    /// Its number in the message, from 0.
     pub n: i32,
+    /// As in RCPT TO.
     pub address: String,
+    /// How far it has come.
     pub state: RecipientState,
+    /// Attempts made so far.
     pub attempts: i32,
+    /// What the last answer meant; none before the first.
     pub class: Option<String>,
+    /// What the site said last.
     pub reply: Option<String>,
+    /// When it is due again; none once it is settled.
     pub next_at: Option<Timestamp>,
+    /// When something was last heard of it.
     pub updated_at: Timestamp,
 }
 
 /// One attempt, as the timeline shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AttemptRow {
+    /// Number of its recipient in the message, from 0.
     pub n: i32,
+    /// 1 for the first.
     pub attempt: i32,
+    /// When it ended.
     pub at: Timestamp,
+    /// `delivered`, `deferred` or `failed`.
     pub verdict: String,
+    /// What the answer meant: `recipient.unknown`.
     pub class: String,
+    /// The coarse half of the class: `hard`.
     pub kind: String,
+    /// What else the answer said something about: `path`.
     pub scope: String,
+    /// Where in the session it was decided.
     pub stage: String,
+    /// The reply code, if there was an answer.
     pub code: Option<i32>,
+    /// The enhanced code, if the site said one.
     pub enhanced: Option<String>,
+    /// The site's words, cleaned.
     pub reply: Option<String>,
+    /// Host that was spoken to; none if there was none.
     pub mx: Option<String>,
+    /// The address that we spoke from.
     pub egress: Option<String>,
+    /// Name of that source.
     pub source: Option<String>,
+    /// Where the domain was found to lead.
     pub site: Option<String>,
+    /// TLS version of the session; none if it was in plain text.
     pub tls: Option<String>,
+    /// Profile whose rules were asked first.
     pub provider: String,
+    /// The rule that decided; none when a code did.
     pub rule: Option<String>,
+    /// From connecting, or taking a warm connection, to the answer.
     pub duration_ms: i64,
+    /// From being due to the beginning of the attempt.
     pub queued_ms: i64,
+    /// When it is tried again; none once it is settled.
     pub next_at: Option<Timestamp>,
 }
 
 /// A count of one day of one stream.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CounterRow {
+    /// `YYYY-MM-DD`, in UTC.
     pub day: String,
+    /// Counts are kept for each stream.
     pub stream: StreamId,
+    /// What was counted: `accepted`, `delivered` and so on.
     pub what: String,
+    /// Recipients.
     pub count: i64,
 }
 
@@ -137,6 +196,7 @@ impl Database {
         Ok(page)
     }
 
+    /// With its recipients. Errs with `Fault::NotFound` for a message of another tenant as for none.
     pub async fn message_fetch(
         &self,
         access: &Access,

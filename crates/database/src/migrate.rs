@@ -18,7 +18,8 @@ pub const RUNTIME_ROLE: &str = "posthouse_runtime";
 /// Key of the advisory lock: "posthous" as a number, so that it can be recognised in pg_locks.
 const LOCK: i64 = 0x706f_7374_686f_7573;
 
-/// Brings the schema up to date. Returns how many migrations were applied.
+/// Brings the schema up to date. Returns how many migrations were applied. Errs if the server is not there or a
+/// migration fails; each one is a transaction.
 pub async fn migrate(config: &Config) -> Result<usize, Fault> {
     let mut single = Target::new(config).await?.open().await?;
     let fault = |error| Fault::from_postgres("migrate the schema", error);

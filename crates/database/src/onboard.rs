@@ -24,11 +24,15 @@ use zeroize::Zeroizing;
 /// What the operator gives.
 #[derive(Debug, Clone)]
 pub struct Onboarding {
+    /// For people.
     pub name: DisplayName,
+    /// The first domain; a claim until its records are found.
     pub domain: Domain,
+    /// How much of its mail is taken.
     pub plan: Plan,
     /// Name of the pool of both streams; none takes the default.
     pub pool: Option<Slug>,
+    /// Made too, if wanted.
     pub webhook: Option<EndpointNew>,
 }
 
@@ -44,19 +48,28 @@ pub struct OnboardingDefaults {
 /// What the tenant gets. The secrets are shown this once.
 #[derive(Debug)]
 pub struct Onboarded {
+    /// The tenant.
     pub tenant: Tenant,
+    /// The domain, with the records to publish.
     pub domain: DomainRow,
+    /// One for each kind of mail.
     pub streams: Vec<Stream>,
+    /// Its first key.
     pub api_key: ApiKeyRow,
+    /// The text of the key: shown once.
     pub api_key_text: Zeroizing<String>,
+    /// Its first SMTP credential.
     pub credential: CredentialRow,
+    /// The password of it: shown once.
     pub password: Zeroizing<String>,
+    /// The endpoint and its secret, shown once; none if none was wanted.
     pub webhook: Option<(EndpointRow, Zeroizing<String>)>,
     /// A snapshot of this generation or later knows the tenant.
     pub generation: Generation,
 }
 
 impl Database {
+    /// Everything in one transaction: all of it is there, or nothing.
     pub async fn tenant_onboard(
         &self,
         access: &Access,

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 /// Rows of a page.
 pub const PAGE_ROWS_MAX: u32 = 200;
+/// Rows of a page, unless the caller asks for fewer or more.
 pub const PAGE_ROWS_DEFAULT: u32 = 50;
 
 /// What part of a list is wanted.
@@ -23,7 +24,9 @@ pub struct PageRequest {
 /// A part of a list, and where it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
+    /// At most as many as were asked for.
     pub rows: Vec<T>,
+    /// What to ask for next; none at the end.
     pub next: Option<String>,
 }
 
@@ -45,6 +48,7 @@ impl PageRequest {
         Ok(PageRequest { limit: limit.unwrap_or(PAGE_ROWS_DEFAULT).clamp(1, PAGE_ROWS_MAX), last })
     }
 
+    /// The first page, of the usual size.
     pub fn first() -> PageRequest {
         PageRequest { limit: PAGE_ROWS_DEFAULT, last: None }
     }

@@ -18,38 +18,53 @@ use serde_json::json;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+/// A pool to be made. Its signing key is drawn here.
 #[derive(Debug, Clone)]
 pub struct PoolNew {
+    /// Unique within the installation.
     pub name: Slug,
     /// Dedicated to.
     pub tenant: Option<TenantId>,
+    /// Weights are relative to each other.
     pub members: Vec<PoolMember>,
     /// Domain of the second signature.
     pub platform_domain: Option<Domain>,
 }
 
+/// What is to be changed; what is none stays.
 #[derive(Debug, Clone, Default)]
 pub struct PoolChange {
+    /// What it is called from now on; streams go by its id.
     pub name: Option<Slug>,
     /// Replaces all members.
     pub members: Option<Vec<PoolMember>>,
 }
 
+/// A pool as it is listed: everything but its private key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolRow {
+    /// Never used again.
     pub id: PoolId,
+    /// What streams and headers name it by.
     pub name: Slug,
+    /// Set for a dedicated pool.
     pub tenant: Option<TenantId>,
+    /// Sources with their weights.
     pub members: Vec<PoolMember>,
+    /// What signs beside the tenant, if the operator has set it.
     pub platform: Option<PlatformRow>,
+    /// UTC.
     pub created_at: Timestamp,
 }
 
 /// The record to publish at `<selector>._domainkey.<domain>`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlatformRow {
+    /// The `d=` of the signature.
     pub domain: Domain,
+    /// The `s=` of the signature.
     pub selector: String,
+    /// What to publish below the selector.
     pub record: String,
 }
 
@@ -60,6 +75,7 @@ const SELECT: &str = "SELECT p.*, m.sources, m.weights FROM pools p, LATERAL (
     FROM pool_members WHERE pool_id = p.id) m";
 
 impl Database {
+    /// Errs with `Fault::Conflict` if the name is taken.
     pub async fn pool_create(&self, access: &Access, new: &PoolNew) -> Result<PoolRow, Fault> {
         let key = match &new.platform_domain {
             None => None,
@@ -95,12 +111,14 @@ impl Database {
         Ok(pool)
     }
 
+    /// Errs with `Fault::NotFound` also for another tenant's own pool.
     pub async fn pool_fetch(&self, access: &Access, pool: PoolId) -> Result<PoolRow, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a pool").await?;
         pool_of(&scoped, pool).await
     }
 
+    /// Those that the caller may use.
     pub async fn pool_list(&self, access: &Access, page: &PageRequest) -> Result<Page<PoolRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list pools").await?;
@@ -109,6 +127,7 @@ impl Database {
         page.finish(rows, pool_from, |pool| page.id_cursor(pool.id.uuid()))
     }
 
+    /// Changes what is given.
     pub async fn pool_update(
         &self,
         access: &Access,

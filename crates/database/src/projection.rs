@@ -22,21 +22,37 @@ use uuid::Uuid;
 /// A message as it was accepted.
 #[derive(Debug, Clone)]
 pub struct MessageNew {
+    /// The house's name for it: the row's key.
     pub id: MessageId,
+    /// Whose it is.
     pub tenant: TenantId,
+    /// Which kind of the tenant's mail.
     pub stream: StreamId,
+    /// The domain of From.
     pub domain: DomainId,
+    /// At the SMTP door: who brought it.
     pub credential: Option<CredentialId>,
+    /// At the HTTP door: who brought it.
     pub api_key: Option<ApiKeyId>,
+    /// When it was taken.
     pub accepted_at: Timestamp,
+    /// Not attempted before; none for at once.
     pub not_before: Option<Timestamp>,
+    /// Settled as expired from then on.
     pub expires_at: Timestamp,
+    /// The address in From.
     pub header_from: String,
+    /// As the client gave it.
     pub reverse_path: String,
+    /// Decoded.
     pub subject: String,
+    /// Its Message-ID field.
     pub message_id_header: String,
+    /// In the order in which they were named.
     pub tags: Vec<String>,
+    /// Names and values.
     pub metadata: Vec<(String, String)>,
+    /// Octets of header section and body.
     pub size: u64,
     /// Recipients of the whole message.
     pub recipients_count: u32,
@@ -49,17 +65,29 @@ pub struct MessageNew {
 /// One attempt for one recipient.
 #[derive(Debug, Clone)]
 pub struct AttemptNew {
+    /// What it belongs to.
     pub message: MessageId,
+    /// Number of the recipient in the message, from 0.
     pub recipient: u32,
+    /// 1 for the first.
     pub attempt: u32,
+    /// Whose message it is.
     pub tenant: TenantId,
+    /// Which kind of the tenant's mail.
     pub stream: StreamId,
+    /// When it ended.
     pub at: Timestamp,
+    /// What came of it.
     pub outcome: Outcome,
+    /// Name of the source that it left from; none if nothing connected.
     pub source: Option<String>,
+    /// Where the domain was found to lead; none if it was not found.
     pub site: Option<String>,
+    /// When it is tried again; none if it settled the recipient.
     pub next_at: Option<Timestamp>,
+    /// From connecting, or taking a warm connection, to the answer.
     pub duration_ms: u64,
+    /// From being due to the beginning of the attempt.
     pub queued_ms: u64,
 }
 
@@ -67,35 +95,57 @@ pub struct AttemptNew {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecipientState {
+    /// Accepted; not tried yet.
     Queued,
+    /// Tried, and due again.
     Deferred,
+    /// A site took it.
     Delivered,
+    /// A site refused it for good.
     Bounced,
+    /// We cannot send it: no such domain, or something it needs is missing.
     Failed,
+    /// It was not delivered in time.
     Expired,
+    /// It is on a suppression list, and was never tried.
     Suppressed,
+    /// Somebody took it back.
     Cancelled,
 }
 
+/// The end of one recipient, to become part of its row.
 #[derive(Debug, Clone)]
 pub struct SettlementNew {
+    /// What it belongs to.
     pub message: MessageId,
+    /// Number of the recipient in the message, from 0.
     pub recipient: u32,
+    /// Whose message it is.
     pub tenant: TenantId,
+    /// Which kind of the tenant's mail.
     pub stream: StreamId,
+    /// When it was settled.
     pub at: Timestamp,
+    /// One of the last six states.
     pub state: RecipientState,
+    /// What the last answer meant; none if no site was asked.
     pub class: Option<String>,
+    /// The site's words, cleaned.
     pub reply: Option<String>,
 }
 
 /// What a reader has read, and how far.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
+    /// Accepted messages.
     pub messages: Vec<MessageNew>,
+    /// What was tried.
     pub attempts: Vec<AttemptNew>,
+    /// What came to its end.
     pub settlements: Vec<SettlementNew>,
+    /// To be told by the API and by webhooks.
     pub events: Vec<Event>,
+    /// Whose place in the journal moves with them.
     pub cursor_name: String,
     /// Opaque here: whatever the reader needs to go on.
     pub position: Vec<u8>,
@@ -170,6 +220,7 @@ async fn cursor_store(scoped: &Scoped<'_>, name: &str, position: &[u8], now: Tim
 }
 
 impl RecipientState {
+    /// In JSON and in the tables: `queued`.
     pub const fn as_str(self) -> &'static str {
         match self {
             RecipientState::Queued => "queued",
@@ -183,6 +234,7 @@ impl RecipientState {
         }
     }
 
+    /// The state with this word; none if there is none such.
     pub fn parse(text: &str) -> Option<RecipientState> {
         const ALL: [RecipientState; 8] = [
             RecipientState::Queued,

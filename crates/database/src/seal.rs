@@ -22,6 +22,7 @@ const VERSION_OCTETS: usize = 4;
 /// Every secret of the installation that the database layer works with.
 #[derive(Clone)]
 pub struct Keys {
+    /// For what must be read again: DKIM keys, webhook secrets, kept answers.
     pub sealing: Arc<SealingKeys>,
     /// For passwords, API keys and tokens, of which only a hash is stored.
     pub secrets: Arc<SecretKey>,
@@ -48,6 +49,7 @@ impl Keys {
 }
 
 impl SealingKeys {
+    /// At least one, or nothing can be sealed.
     pub fn new(keys: impl IntoIterator<Item = (u32, [u8; 32])>) -> SealingKeys {
         SealingKeys(keys.into_iter().map(|(version, key)| (version, Zeroizing::new(key))).collect())
     }

@@ -30,6 +30,7 @@ pub struct Lifetimes {
 /// A login that goes on.
 #[derive(Debug)]
 pub struct Session {
+    /// Its access tokens name it.
     pub id: SessionId,
     /// The next refresh token.
     pub token: Zeroizing<String>,
@@ -62,6 +63,9 @@ impl Database {
         Ok(session)
     }
 
+    /// A new token for an old one, which is used up by this. One that is shown twice ends its whole family: somebody
+    /// has
+    /// stolen it.
     pub async fn refresh_rotate(
         &self,
         access: &Access,

@@ -12,20 +12,28 @@ use serde_json::json;
 use std::net::IpAddr;
 use tokio_postgres::Row;
 
+/// A source to be made.
 #[derive(Debug, Clone)]
 pub struct SourceNew {
+    /// What paths, events and logs call it; never changes.
     pub name: Slug,
+    /// Must be an address of a node.
     pub address: IpAddr,
+    /// The name said in EHLO.
     pub ehlo: Domain,
 }
 
+/// What is to be changed; what is none stays.
 #[derive(Debug, Clone, Default)]
 pub struct SourceChange {
+    /// The name said in EHLO from now on.
     pub ehlo: Option<Domain>,
+    /// Whether mail leaves from it.
     pub state: Option<SourceState>,
 }
 
 impl Database {
+    /// Errs with `Fault::Conflict` if its name or address is taken.
     pub async fn source_create(&self, access: &Access, new: &SourceNew) -> Result<EgressSource, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "create a source").await?;
@@ -51,12 +59,14 @@ impl Database {
         Ok(source)
     }
 
+    /// Errs with `Fault::NotFound` if there is none.
     pub async fn source_fetch(&self, access: &Access, source: SourceId) -> Result<EgressSource, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a source").await?;
         source_from(&scoped.one("source", "SELECT * FROM sources WHERE id = $1", &[&source.uuid()]).await?)
     }
 
+    /// All of the installation.
     pub async fn source_list(
         &self,
         access: &Access,
@@ -73,6 +83,7 @@ impl Database {
         page.finish(rows, source_from, |source| page.id_cursor(source.id.uuid()))
     }
 
+    /// Changes what is given.
     pub async fn source_update(
         &self,
         access: &Access,

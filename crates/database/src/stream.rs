@@ -14,25 +14,36 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+/// A stream to be made.
 #[derive(Debug, Clone)]
 pub struct StreamNew {
+    /// Unique within the tenant.
     pub name: Slug,
+    /// Whether somebody waits for each message; never changes.
     pub kind: StreamKind,
+    /// What its mail leaves from.
     pub pool: PoolId,
+    /// Stands in when that pool cannot send; none: its mail waits.
     pub overflow_pool: Option<PoolId>,
+    /// Its mail is settled as expired after this long.
     pub expires_after: Duration,
 }
 
+/// What is to be changed; what is none stays.
 #[derive(Debug, Clone, Default)]
 pub struct StreamChange {
+    /// What headers and requests name it by from now on.
     pub name: Option<Slug>,
+    /// What its mail leaves from, also that which waits.
     pub pool: Option<PoolId>,
     /// `Some(None)` takes the overflow pool away.
     pub overflow_pool: Option<Option<PoolId>>,
+    /// For mail that is accepted from now on.
     pub expires_after: Option<Duration>,
 }
 
 impl Database {
+    /// Errs with `Fault::Conflict` if the tenant has one of this name.
     pub async fn stream_create(
         &self,
         access: &Access,
@@ -47,6 +58,7 @@ impl Database {
         Ok(stream)
     }
 
+    /// Errs with `Fault::NotFound` for a stream of another tenant as for none.
     pub async fn stream_fetch(
         &self,
         access: &Access,
@@ -58,6 +70,7 @@ impl Database {
         stream_of(&scoped, tenant, stream).await
     }
 
+    /// All of the tenant.
     pub async fn stream_list(
         &self,
         access: &Access,
@@ -75,6 +88,7 @@ impl Database {
         page.finish(rows, stream_from, |stream| page.id_cursor(stream.id.uuid()))
     }
 
+    /// Changes what is given.
     pub async fn stream_update(
         &self,
         access: &Access,

@@ -22,14 +22,18 @@ use tokio_postgres::types::Json;
 /// What a tenant is made of. The id and the times are ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantNew {
+    /// For people; need not be unique.
     pub name: DisplayName,
+    /// How much of its mail is taken.
     pub plan: Plan,
 }
 
 /// What may be changed; `None` leaves a field as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TenantChange {
+    /// For people.
     pub name: Option<DisplayName>,
+    /// The whole plan, from now on.
     pub plan: Option<Plan>,
     /// `Changed` if the plan is not this one any more.
     pub plan_before: Option<Plan>,
@@ -46,6 +50,7 @@ impl Database {
         Ok(tenant)
     }
 
+    /// Errs with `Fault::NotFound` for a tenant out of reach as for none.
     pub async fn tenant_fetch(&self, access: &Access, tenant: TenantId) -> Result<Tenant, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a tenant").await?;

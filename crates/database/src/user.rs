@@ -22,30 +22,43 @@ use zeroize::Zeroizing;
 
 /// Characters of a password.
 pub const PASSWORD_CHARS_MIN: usize = 12;
+/// Of a password. More would only be work for the hash.
 pub const PASSWORD_OCTETS_MAX: usize = 1024;
 
+/// A person to be let in.
 #[derive(Debug)]
 pub struct UserNew {
+    /// Unique within the installation, whatever its case.
     pub email: String,
+    /// Wiped when dropped; kept as an argon2id hash.
     pub password: Zeroizing<String>,
+    /// What the person may do.
     pub role: Role,
     /// None for the house's people.
     pub tenant: Option<TenantId>,
 }
 
+/// A person as listed: everything but the password.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UserRow {
+    /// Never used again.
     pub id: UserId,
+    /// None for the house's people.
     pub tenant: Option<TenantId>,
+    /// What a login is given.
     pub email: String,
+    /// What the person may do.
     pub role: Role,
+    /// Set: no login and no token is good any more.
     pub disabled_at: Option<Timestamp>,
+    /// UTC.
     pub created_at: Timestamp,
     /// A token of an older version is not good any more.
     pub token_version: i32,
 }
 
 impl Database {
+    /// Errs with `Fault::Conflict` if the address is taken.
     pub async fn user_create(&self, access: &Access, new: UserNew) -> Result<UserRow, Fault> {
         let email = canonical_email(&new.email)?;
         if new.role.is_of_house() != new.tenant.is_none() {
@@ -103,6 +116,7 @@ impl Database {
         Ok(user.filter(|user| matches && user.disabled_at.is_none()))
     }
 
+    /// Errs with `Fault::NotFound` for a person of another tenant as for none.
     pub async fn user_fetch(&self, access: &Access, user: UserId) -> Result<UserRow, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a user").await?;
@@ -120,6 +134,7 @@ impl Database {
         page.finish(rows, user_from, |user| page.id_cursor(user.id.uuid()))
     }
 
+    /// Ends every login of the person.
     pub async fn user_set_password(
         &self,
         access: &Access,

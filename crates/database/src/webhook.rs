@@ -21,7 +21,9 @@ use tokio_postgres::Row;
 /// A call that this deliverer has leased.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebhookDue {
+    /// Whom to call.
     pub endpoint: EndpointId,
+    /// What to tell.
     pub event: EventRow,
     /// Tries so far.
     pub attempts: u32,
@@ -30,6 +32,7 @@ pub struct WebhookDue {
 /// How many calls are leased, and of whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookWanted {
+    /// Calls in all.
     pub limit: usize,
     /// Of one endpoint.
     pub per_endpoint: usize,
@@ -39,12 +42,14 @@ pub struct WebhookWanted {
     pub tenants: Vec<(TenantId, usize)>,
     /// Endpoints that have as much as they can use.
     pub without: Vec<EndpointId>,
+    /// After this long without a result another deliverer may take them.
     pub lease: Duration,
 }
 
 /// What came of a try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookEnd {
+    /// The endpoint answered 2yz.
     Delivered,
     /// Try again then.
     Again(Timestamp),
@@ -54,31 +59,45 @@ pub enum WebhookEnd {
     Failed,
 }
 
+/// What came of one call, to be written down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookResult {
+    /// Whom it was for.
     pub endpoint: EndpointId,
+    /// What it told.
     pub event: EventId,
+    /// What is to become of it.
     pub end: WebhookEnd,
     /// HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// What went wrong, in words for the tenant.
     pub error: Option<String>,
+    /// From the start of the look-up to the answer's end.
     pub duration_ms: u64,
 }
 
 /// A call as `GET …/webhooks/{w}/deliveries` shows it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WebhookDeliveryRow {
+    /// What is told.
     pub event: EventId,
+    /// What it is about.
     pub kind: EventKind,
     /// `pending`, `delivered` or `failed`.
     pub state: String,
+    /// Tries so far.
     pub attempts: i32,
+    /// When it is tried next, while it is pending.
     pub due_at: Timestamp,
+    /// When it was tried last.
     pub last_at: Option<Timestamp>,
+    /// HTTP status of the last answer, if there was one.
     pub last_status: Option<i32>,
+    /// What went wrong last, in words for the tenant.
     pub last_error: Option<String>,
+    /// How long the last try took, in milliseconds.
     pub last_ms: Option<i64>,
+    /// UTC.
     pub created_at: Timestamp,
 }
 

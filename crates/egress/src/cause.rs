@@ -11,7 +11,9 @@ use std::sync::Arc;
 /// What came of one attempt for one recipient.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cause {
+    /// The site's positive answer to the end of the message.
     Delivered(Reply),
+    /// What the session tells: refused, broken off, or something is missing.
     Failed(Failure),
     /// Nothing connected, at no exchanger.
     NoConnection(String),
@@ -44,9 +46,13 @@ impl Cause {
 /// Where it was tried and how.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Circumstances {
+    /// Name of the exchanger that was spoken to.
     pub mx: Option<String>,
+    /// The address that we spoke from.
     pub egress: Option<IpAddr>,
+    /// TLS version; none in plain text.
     pub tls: Option<String>,
+    /// Profile of the site; none before the site is known.
     pub provider: Option<Arc<str>>,
     /// The session had carried a message before this one.
     pub warm: bool,

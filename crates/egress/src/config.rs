@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What delivery is told by the configuration file: the section `[egress]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -27,6 +28,7 @@ pub struct Config {
     pub domains_remembered_max: usize,
     /// Bounds of how long they are remembered, whatever their records say.
     pub route_seconds_min: u64,
+    /// The longer one.
     pub route_seconds_max: u64,
     /// How long a failed look-up is not repeated.
     pub resolve_failure_seconds: u64,
@@ -56,9 +58,11 @@ pub struct Config {
     pub window_initial: u32,
     /// How long a site that does not answer is left alone, at first and at most; up to 40 % longer, by chance, below that.
     pub dead_seconds_first: u64,
+    /// The longest.
     pub dead_seconds_max: u64,
     /// Delays between attempts; the last one repeats until the mail expires.
     pub retry_seconds: Vec<u64>,
+    /// How far chance moves each delay, either way.
     pub retry_jitter_percent: u32,
     /// How long each command may take (RFC 5321 §4.5.3.2), unless the profile of the site says less or more.
     pub timeouts: smtp::Timeouts,
@@ -77,6 +81,7 @@ pub struct Config {
 pub struct SiteLimits {
     /// Connections of one source to the site.
     pub connections: Option<u32>,
+    /// Transactions before a connection is closed by us.
     pub messages_per_connection: Option<u32>,
     /// New connections in a minute; 0 for no limit.
     pub connections_per_minute: Option<u32>,

@@ -43,6 +43,7 @@ const PICKS_MAX: usize = 256;
 /// How often unused state is looked for.
 const SWEEP: Duration = Duration::from_secs(600);
 
+/// Everything that decides when and where mail leaves. A value: time, answers and outcomes come in, actions go out.
 pub struct Dispatcher {
     pub(crate) queue: Queue,
     pub(crate) ways: Ways,
@@ -64,13 +65,18 @@ pub enum Action {
     Resolve(Domain),
     /// Start a session; its deliveries follow.
     Connect(Job),
+    /// Hand a message to a session that waits for one.
     Deliver {
+        /// The session's number.
         session: u64,
+        /// What it is to send.
         order: Order,
     },
+    /// End the session with this number politely.
     Close(u64),
     /// Append it to the journal.
     Record {
+        /// What came of an order, or of one that never was.
         record: OutcomeRecord,
         /// That ended with it, if the session that made it waits until it is durable.
         order: Option<u64>,
@@ -79,45 +85,64 @@ pub enum Action {
 
 /// What a new session needs to know.
 pub struct Job {
+    /// Its number, never used again in this run.
     pub session: u64,
+    /// The address to connect from.
     pub source: Arc<EgressSource>,
+    /// Where to, and what applies there.
     pub destination: Arc<Destination>,
+    /// What its first message asks of the connection.
     pub tls: TlsNeed,
 }
 
 /// One delivery, for the session.
 #[derive(Debug, Clone, Copy)]
 pub struct Order {
+    /// Comes back in `Event::Done`; never used again in this run.
     pub number: u64,
+    /// For records and logs.
     pub message: MessageId,
+    /// Where the journal has it, as `Position::as_u64`.
     pub position: u64,
+    /// Its number in the message, from 0.
     pub recipient: u32,
 }
 
 /// What a session tells.
 #[allow(clippy::large_enum_variant, reason = "nearly all events are reports")]
 pub enum Event {
+    /// An order has come to its end.
     Done {
+        /// The session's number.
         session: u64,
+        /// The order's number.
         order: u64,
+        /// What came of it.
         report: Report,
     },
     /// It is over. Orders that were not reported were not attempted.
     Closed {
+        /// The session's number.
         session: u64,
     },
 }
 
+/// What came of one order.
 pub struct Report {
+    /// What was answered, or what went wrong.
     pub cause: Cause,
+    /// Where it was tried and how.
     pub at: Circumstances,
+    /// Wall time, when the order was taken up.
     pub started: Timestamp,
+    /// From then to the answer.
     pub duration: Duration,
     /// The session takes another delivery.
     pub usable: bool,
 }
 
 impl Dispatcher {
+    /// Nothing waits; the follower of the journal brings what there is.
     pub fn new(
         config: Arc<Config>,
         profiles: Arc<Profiles>,
@@ -179,6 +204,8 @@ impl Dispatcher {
         self.meet(accepted.message, now);
     }
 
+    /// What the resolver says of the domain that `Action::Resolve` named: its mail moves to that site and is looked
+    /// at anew.
     pub fn handle_resolved(&mut self, domain: &Domain, answer: Result<Route, Unresolved>, now: Now) {
         self.ways.look_ups.ended(domain);
         let site = self.ways.sites.resolved(domain, answer, &self.ways.profiles, now.instant);
@@ -187,6 +214,7 @@ impl Dispatcher {
         self.queue.reopen_site(&site);
     }
 
+    /// What a session tells. A session that nobody knows, such as one that was given up, is passed over.
     pub fn handle_event(&mut self, event: Event, now: Now) {
         match event {
             Event::Done { session, order, report } => self.done(session, order, report, now),
@@ -227,10 +255,12 @@ impl Dispatcher {
         }
     }
 
+    /// After `handle_drain`: no session is open any more.
     pub fn is_drained(&self) -> bool {
         self.draining && self.ways.sessions.len() == 0
     }
 
+    /// What the shell does next; none until something is handed in or time passes.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }

@@ -32,20 +32,24 @@ impl EgressHandle {
         self.ask(|answer| Request::Why(message, answer)).await
     }
 
-    /// What is ready by tenant, pool and site, at most `limit` rows, the fullest first.
+    /// What is ready by tenant, pool and site, at most `limit` rows, the fullest first. Errs once egress has ended.
+    /// Errs once egress has ended.
     pub async fn queues(&self, limit: usize) -> Result<Vec<QueueView>, Fault> {
         self.ask(|answer| Request::Queues(limit, answer)).await
     }
 
+    /// Counts over all lanes. Errs once egress has ended.
     pub async fn totals(&self) -> Result<QueueTotals, Fault> {
         self.ask(Request::Totals).await
     }
 
+    /// Every path that is remembered. Errs once egress has ended.
     pub async fn paths(&self) -> Result<Vec<PathView>, Fault> {
         self.ask(Request::Paths).await
     }
 
-    /// Whether anything of a tenant waits here or is being sent.
+    /// Whether anything of a tenant waits here or is being sent. Errs once egress has ended. Errs once egress has
+    /// ended.
     pub async fn holds(&self, tenant: TenantId) -> Result<bool, Fault> {
         self.ask(|answer| Request::Holds(tenant, answer)).await
     }
@@ -56,12 +60,12 @@ impl EgressHandle {
         self.ask(|answer| Request::Cancel(message, answer)).await?
     }
 
-    /// Suspends a path.
+    /// Suspends a path. Errs once egress has ended. Errs once egress has ended.
     pub async fn hold(&self, path: EgressPath, hold: Hold) -> Result<(), Fault> {
         self.ask(|answer| Request::Hold(path, hold, answer)).await
     }
 
-    /// Ends a hold, and probes a dead path at once.
+    /// Ends a hold, and probes a dead path at once. Errs once egress has ended.
     pub async fn resume(&self, path: EgressPath) -> Result<(), Fault> {
         self.ask(|answer| Request::Resume(path, answer)).await
     }

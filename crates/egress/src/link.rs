@@ -163,9 +163,10 @@ impl Link {
             self.out = [&self.out[..], &octets[..]].concat().into();
             return;
         }
-        self.flush().await;
-        // What was not taken in time broke the session; the rest would wait for nobody.
-        if self.machine.wants_input() {
+        let before = std::mem::take(&mut self.out);
+        // The machine hears of both when both are written: the answer to the last block of a message would be waited for
+        // while that block is still on its way. What was not taken in time broke the session; the rest is for nobody.
+        if self.put(&before).await && self.machine.wants_input() {
             self.write(&octets).await;
         }
     }
@@ -177,17 +178,24 @@ impl Link {
         }
     }
 
-    /// A block that cannot be written breaks the session; what follows is for nothing, and the machine knows.
     async fn write(&mut self, octets: &[u8]) {
+        if self.put(octets).await {
+            self.machine.handle_written(self.clock.instant());
+        }
+    }
+
+    /// A block that cannot be written breaks the session; what follows is for nothing, and the machine knows. False then.
+    async fn put(&mut self, octets: &[u8]) -> bool {
         let left = self.time_left();
         match tokio::time::timeout(left, self.wire.write_all(octets)).await {
-            Ok(Ok(())) => self.machine.handle_written(self.clock.instant()),
+            Ok(Ok(())) => return true,
             Ok(Err(_)) => self.machine.handle_break(BreakKind::Io),
             Err(_) => {
                 measured::ran_out(self.machine.phase_name());
                 self.machine.handle_break(BreakKind::Timeout);
             }
         }
+        false
     }
 
     async fn read(&mut self) {

@@ -3,8 +3,36 @@
 //! Called by the shell for every record and by the Dispatcher for every turn and every shortage. The names are those of
 //! docs/OPERATING.md.
 
+use queue::control::QueueTotals;
 use spool::OutcomeRecord;
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the figures are told while they change.
+const TELL: Duration = Duration::from_secs(1);
+
+/// The figures of the queue and the number of sessions, as they were told last, and when.
+#[derive(Default)]
+pub(crate) struct Gauges(Option<((QueueTotals, usize), Instant)>);
+
+impl Gauges {
+    /// Once a second while they change, for the metrics. Says when what changed since is told.
+    pub fn tell(&mut self, totals: QueueTotals, sessions: usize) -> Option<Instant> {
+        let now = Instant::now();
+        match self.0 {
+            Some((told, _)) if told == (totals, sessions) => return None,
+            Some((_, at)) if now < at + TELL => return Some(at + TELL),
+            Some(_) | None => {}
+        }
+        metrics::gauge!("posthouse_queue_recipients", "state" => "waiting").set(totals.waiting as f64);
+        metrics::gauge!("posthouse_queue_recipients", "state" => "ready").set(totals.ready as f64);
+        metrics::gauge!("posthouse_queue_recipients", "state" => "in_flight").set(totals.in_flight as f64);
+        metrics::gauge!("posthouse_queue_lanes").set(totals.lanes as f64);
+        metrics::gauge!("posthouse_egress_sessions").set(sessions as f64);
+        self.0 = Some(((totals, sessions), now));
+        None
+    }
+}
 
 /// Of every record, before it goes to the journal.
 pub(crate) fn count(record: &OutcomeRecord) {

@@ -9,7 +9,9 @@ use std::time::Duration;
 /// The same moment on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
+    /// For measuring.
     pub instant: Instant,
+    /// For writing down.
     pub timestamp: Timestamp,
 }
 

@@ -2,24 +2,25 @@
 //!
 //! One loop owns the dispatcher. It performs what the dispatcher wants, waits for whatever comes first, and hands it
 //! in. Outcomes are appended before anything else is looked at, so a journal that does not keep up slows down picking
-//! and nothing else. When the journal refuses outcomes the loop ends: sending on would send twice after a restart.
+//! and nothing else. What the journal could not give for a while comes when it can. When the journal refuses outcomes the loop ends: sending on would send twice after a restart.
 
 use crate::config::Config;
 use crate::dispatch::{Action, Dispatcher, Event, Order};
 use crate::error::Fault;
 use crate::handle::{EgressHandle, REQUESTS_MAX, Request};
-use crate::measured;
+use crate::measured::{self, Gauges};
 use crate::record::Now;
-use crate::recovery::{Whole, recover};
+use crate::recovery::Recovery;
 use crate::resolve::{Resolver, Route, Unresolved};
 use crate::session::{self, Surroundings, Word};
 use crate::sessions::AHEAD;
 use crate::tls::Tls;
 use mail::classify::Profiles;
 use mail::{Clock, Domain, Random};
-use queue::control::QueueTotals;
 use registry::{Generation, Snapshot};
-use spool::{Bodies, Completion, Follower, Outcomes, Position, Record, Unsettled, UnsettledMessages};
+use spool::{
+    Bodies, Completion, Follower, Outcomes, Owed, Position, Record, Span, Unsettled, UnsettledMessages,
+};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,14 +32,12 @@ use tokio_util::sync::CancellationToken;
 const EVENTS_MAX: usize = 4096;
 /// Records read from the journal at a time.
 const BATCH_MAX: usize = 512;
-/// Recovered messages read ahead.
-const RECOVERED_MAX: usize = 1024;
-/// How often the figures are told while they change.
-const MEASURE: Duration = Duration::from_secs(1);
 
 /// What egress is made of.
 pub struct EgressParts {
+    /// Limits and times.
     pub config: Config,
+    /// Providers, rules and classes.
     pub profiles: Arc<Profiles>,
     /// The registry as it is now.
     pub snapshot: Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>,
@@ -48,14 +47,20 @@ pub struct EgressParts {
     pub unsettled: UnsettledMessages,
     /// From where the recovery ended.
     pub follower: Follower,
+    /// Where outcomes are made durable.
     pub outcomes: Outcomes,
+    /// Where the text of a message is read when its turn has come.
     pub bodies: Bodies,
+    /// From a domain to its exchangers.
     pub resolver: Arc<dyn Resolver>,
+    /// Wall time and measured time.
     pub clock: Arc<dyn Clock>,
+    /// For jitter; the simulator gives it a seed.
     pub random: Random,
 }
 
-/// Starts delivering. The task ends after `shutdown` when what was being sent is through, or with a fault.
+/// Starts delivering. The task ends after `shutdown` when what was being sent is through, or with a fault. Errs at
+/// once if the configuration or the certificates of `tls_roots` are not usable.
 pub fn start(
     parts: EgressParts,
     shutdown: CancellationToken,
@@ -65,7 +70,6 @@ pub fn start(
     let config = Arc::new(parts.config);
     let (events_in, events) = mpsc::channel(EVENTS_MAX);
     let (requests_in, requests) = mpsc::channel(REQUESTS_MAX);
-    let (recovered_in, recovered) = mpsc::channel(RECOVERED_MAX);
     let snapshot = (parts.snapshot)();
     let around = Arc::new(Surroundings {
         tls: Tls::new(&config)?,
@@ -77,9 +81,9 @@ pub fn start(
     });
     let now = parts.clock.instant();
     let dispatcher = Dispatcher::new(config, parts.profiles, Arc::clone(&snapshot), parts.random, now);
-    let recovered_whole = Whole::default();
-    let whole = recovered_whole.clone();
-    let recovery = tokio::task::spawn_blocking(move || recover(parts.unsettled, &recovered_in, &whole));
+    let mut follower = parts.follower;
+    let owed = follower.owed();
+    let recovery = Recovery::begin(parts.unsettled.owed_by(&owed));
     let run = Run {
         dispatcher,
         around,
@@ -97,16 +101,11 @@ pub fn start(
         shutdown,
         drain_by: None,
         following: true,
-        recovering: true,
-        recovered_whole,
-        told: None,
-        measured: tokio::time::Instant::now(),
+        recovery: Some(recovery),
+        given_again: Vec::new(),
+        gauges: Gauges::default(),
     };
-    let task = tokio::spawn(async move {
-        let ended = run.run(parts.follower, events, requests, recovered).await;
-        recovery.abort();
-        ended
-    });
+    let task = tokio::spawn(run.run(follower, owed, events, requests));
     Ok((EgressHandle { requests: requests_in }, task))
 }
 
@@ -129,29 +128,24 @@ struct Run {
     shutdown: CancellationToken,
     drain_by: Option<tokio::time::Instant>,
     following: bool,
-    recovering: bool,
-    recovered_whole: Whole,
-    /// The figures as they were told last, and when.
-    told: Option<Figures>,
-    measured: tokio::time::Instant,
+    /// What waited before this start, or what could not be read for a while, one after the other.
+    recovery: Option<Recovery>,
+    given_again: Vec<Span>,
+    gauges: Gauges,
 }
-
-/// What is told of the queue: its totals, and how many sessions there are.
-type Figures = (QueueTotals, usize);
 
 impl Run {
     async fn run(
         mut self,
         mut follower: Follower,
+        mut owed: Owed,
         mut events: mpsc::Receiver<Word>,
         mut requests: mpsc::Receiver<Request>,
-        mut recovered: mpsc::Receiver<Unsettled>,
     ) -> Result<(), Fault> {
-        let (mut event_batch, mut recovered_batch) =
-            (Vec::with_capacity(BATCH_MAX), Vec::with_capacity(BATCH_MAX));
+        let mut event_batch = Vec::with_capacity(BATCH_MAX);
         loop {
             self.look_at_snapshot();
-            let measure = self.measure();
+            let measure = self.gauges.tell(self.dispatcher.queue.totals(), self.orders.len());
             panics::place("dispatcher");
             let now = self.now();
             self.dispatcher.handle_timeout(now);
@@ -170,17 +164,12 @@ impl Run {
                     }
                 }
                 batch = follower.next_batch(BATCH_MAX), if hungry && self.following => self.take_records(batch)?,
-                count = recovered.recv_many(&mut recovered_batch, BATCH_MAX), if hungry && self.recovering => {
-                    if count == 0 {
-                        self.recovered_whole.check()?;
-                        self.recovering = false;
-                        self.dispatcher.handle_recovery_end();
-                    }
-                    let now = self.now();
-                    for one in recovered_batch.drain(..) {
-                        let position = one.position.as_u64();
-                        self.dispatcher.handle_recovered(position, &one.accepted, &one.recipients, now);
-                    }
+                found = next_of(&mut self.recovery), if hungry && self.recovery.is_some() => {
+                    self.take_recovered(found?, &owed);
+                }
+                given = owed.given_again(), if !draining => {
+                    self.given_again.extend(given);
+                    self.recover_again(&owed);
                 }
                 Some(found) = self.look_ups.join_next(), if !self.look_ups.is_empty() => self.take_look_up(found),
                 Some(ended) = self.sessions.join_next_with_id(), if !self.sessions.is_empty() => self.take_end(ended),
@@ -209,26 +198,6 @@ impl Run {
     fn now(&self) -> Now {
         let clock = &self.around.clock;
         Now { instant: clock.instant(), timestamp: clock.timestamp() }
-    }
-
-    /// Once a second while they change, for the metrics. Says when what changed since is told.
-    fn measure(&mut self) -> Option<tokio::time::Instant> {
-        let figures = (self.dispatcher.queue.totals(), self.orders.len());
-        if self.told.as_ref() == Some(&figures) {
-            return None;
-        }
-        let (now, next) = (tokio::time::Instant::now(), self.measured + MEASURE);
-        if self.told.is_some() && now < next {
-            return Some(next);
-        }
-        let (totals, sessions) = &figures;
-        metrics::gauge!("posthouse_queue_recipients", "state" => "waiting").set(totals.waiting as f64);
-        metrics::gauge!("posthouse_queue_recipients", "state" => "ready").set(totals.ready as f64);
-        metrics::gauge!("posthouse_queue_recipients", "state" => "in_flight").set(totals.in_flight as f64);
-        metrics::gauge!("posthouse_queue_lanes").set(totals.lanes as f64);
-        metrics::gauge!("posthouse_egress_sessions").set(*sessions as f64);
-        (self.told, self.measured) = (Some(figures), now);
-        None
     }
 
     /// When the loop has something to do though nothing comes in.
@@ -356,6 +325,29 @@ impl Run {
         Ok(())
     }
 
+    fn take_recovered(&mut self, found: Vec<Unsettled>, owed: &Owed) {
+        if found.is_empty() {
+            self.recovery = None;
+            self.dispatcher.handle_recovery_end();
+            return self.recover_again(owed);
+        }
+        let now = self.now();
+        for one in found {
+            let position = one.position.as_u64();
+            self.dispatcher.handle_recovered(position, &one.accepted, &one.recipients, now);
+        }
+    }
+
+    /// Fetches what could not be read before, when what waited before this start is through. The follower has told none
+    /// of it.
+    fn recover_again(&mut self, owed: &Owed) {
+        if self.recovery.is_none() && !self.given_again.is_empty() {
+            let mut spans = std::mem::take(&mut self.given_again);
+            spans.sort_unstable_by_key(|span| span.from);
+            self.recovery = Some(Recovery::begin(owed.unsettled(spans)));
+        }
+    }
+
     /// Nobody may be waiting for the answer any more.
     fn answer(&mut self, request: Request) {
         let now = self.now();
@@ -376,6 +368,13 @@ impl Run {
                 let _ = answer.send(());
             }
         }
+    }
+}
+
+async fn next_of(recovery: &mut Option<Recovery>) -> Result<Vec<Unsettled>, Fault> {
+    match recovery {
+        Some(recovery) => recovery.next().await,
+        None => std::future::pending().await,
     }
 }
 

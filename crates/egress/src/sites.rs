@@ -17,11 +17,17 @@ use std::time::Duration;
 /// A route with what applies on it.
 #[derive(Debug)]
 pub struct Destination {
+    /// Site and exchangers.
     pub route: Route,
+    /// Whose rules judge its answers.
     pub provider: Arc<str>,
+    /// Connections, messages and rates.
     pub limits: Limits,
+    /// What is asked of TLS there.
     pub tls: TlsMode,
+    /// How long a connection is kept without work.
     pub idle: Duration,
+    /// How long each answer is waited for.
     pub timeouts: smtp::Timeouts,
     /// How long a host whose TLS fails is spoken to in plain text.
     pub broken_tls: Duration,

@@ -72,6 +72,7 @@ impl Dispatcher {
         self.queue.lanes(limit).into_iter().map(view).collect()
     }
 
+    /// Every path that is remembered, as an operator may see it.
     pub fn paths(&self, now: Now) -> Vec<PathView> {
         self.ways.shaper.paths(now.instant).collect()
     }
@@ -85,6 +86,7 @@ impl Dispatcher {
         self.ways.shaper.hold(path, &limits, hold, now.instant);
     }
 
+    /// Ends the hold of a path, whoever set it.
     pub fn handle_resume(&mut self, path: &EgressPath) {
         self.ways.shaper.resume(path);
         self.queue.wake_site(&path.site);

@@ -20,14 +20,14 @@ async fn a_message_that_cannot_be_read_for_want_of_memory_waits_until_it_can() {
     let journal = spool::Config { body_cache_octets_max: 0, ..spool::Config::default() };
     let mut house = House::with_spool(port, journal, |config| config.retry_seconds = vec![600]).await;
     house.route("dest.example", 10, "mx.dest.example", site.address);
-    house.disk.starve_reads(true);
+    house.disk.fail_reads(Some(libc::ENOMEM));
     house.send(&["a@dest.example"]).await;
     while metrics.counter("posthouse_egress_shortages_total") < 2 {
         tokio::task::yield_now().await;
     }
     assert_eq!(site.connections(), 0, "no connection is opened for what cannot be sent over it");
     assert_eq!(house.handle().paths().await.unwrap()[0].dead_until, None);
-    house.disk.starve_reads(false);
+    house.disk.fail_reads(None);
     // Nothing was told before it, and it was the first attempt.
     let settled = house.settled().await;
     assert_eq!((settled.settlement, settled.attempt), (Settlement::Delivered, 1));
@@ -63,5 +63,43 @@ async fn a_message_for_which_there_is_no_room_waits_for_the_one_that_has_it() {
     }
     assert_eq!(metrics.counter("posthouse_egress_crowded_total"), 1);
     assert_eq!(second.arrivals().len(), 2);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn mail_that_the_disk_did_not_give_goes_out_once_and_without_a_start_when_it_does() {
+    let (port, _keep) = free_port().await;
+    let site = good(144, port, TlsMode::None).await;
+    let journal = spool::Config {
+        body_cache_octets_max: 0,
+        recent_records_max: 0,
+        read_retry_seconds_max: 0,
+        ..spool::Config::default()
+    };
+    let mut house = House::with_spool(port, journal, |_| {}).await;
+    house.route("dest.example", 10, "mx.dest.example", site.address);
+    house.send(&["a@dest.example"]).await;
+    assert_eq!(house.settled().await.settlement, Settlement::Delivered);
+    house.disk.fail_reads(Some(libc::EIO));
+    let mut waiting = Vec::new();
+    for name in ["b@dest.example", "c@dest.example", "d@dest.example"] {
+        waiting.push(house.send(&[name]).await);
+    }
+    // What of the three is not passed over yet comes in its turn.
+    while house.segments_owed() == 0 {
+        tokio::task::yield_now().await;
+    }
+    house.disk.fail_reads(None);
+    let after = house.send(&["e@dest.example"]).await;
+    waiting.push(after);
+    let mut settled = Vec::new();
+    for _ in 0..4 {
+        let one = house.settled().await;
+        assert_eq!((one.settlement, one.attempt), (Settlement::Delivered, 1));
+        settled.push(one.message);
+    }
+    settled.sort_unstable();
+    waiting.sort_unstable();
+    assert_eq!((settled, site.arrivals().len()), (waiting, 5));
     house.stop().await;
 }

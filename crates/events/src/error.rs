@@ -1,6 +1,7 @@
 //! What can go wrong while telling. Endpoints that fail are not faults; they are results of calls.
 
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum Fault {
     #[error("the events configuration is not usable: {0}")]
     Config(&'static str),

@@ -6,6 +6,7 @@
 
 mod config;
 mod context;
+mod cursor;
 mod error;
 mod parts;
 mod project;

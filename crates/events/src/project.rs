@@ -9,10 +9,15 @@
 //! slowly more again when they go through. A message with very many recipients takes several; the cursor stays before
 //! it until it is whole, and what is read again after a crash changes nothing.
 //!
+//! What the journal does not give is passed over after a while and owed (`spool::Owed`): the stored cursor stays before
+//! it, so no restart forgets it, and when it can be read everything is read again from there. Outcomes that were left
+//! out because their message was not known are told then, the others are known rows.
+//!
 //! What may surprise: after an orderly stop unread records simply stay in the journal; the next start goes on there.
 
 use crate::Config;
 use crate::context::{Context, Contexts};
+use crate::cursor::Cursor;
 use crate::parts::{Part, Place};
 use crate::rows::{BatchContexts, Entry, batch, rows_of};
 use crate::start::SnapshotSource;
@@ -45,9 +50,16 @@ pub(crate) struct Projector {
     contexts: Contexts,
     /// Rows of the next transaction at most.
     rows_max: usize,
+    cursor: Cursor,
     mark: ReaderMark,
     /// Rung after every batch: there may be calls to make.
     told: Arc<Notify>,
+}
+
+/// Where the follower stands behind what was gathered, and where the first span begins that it is owed.
+struct Stands {
+    end: Position,
+    owed: Option<Position>,
 }
 
 /// The task was asked to stop in the middle of something.
@@ -64,28 +76,41 @@ impl Projector {
     ) -> Projector {
         let contexts = Contexts::new(config.remembered_recipients_max);
         let mark = spool.reader(READER);
-        Projector { spool, database, snapshot, clock, config, contexts, rows_max: ROWS_MAX, mark, told }
+        let (rows_max, cursor) = (ROWS_MAX, Cursor::START);
+        Projector { spool, database, snapshot, clock, config, contexts, rows_max, cursor, mark, told }
     }
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        let Ok(position) = self.cursor(&shutdown).await else { return };
-        self.mark.past(position);
-        let mut follower = self.spool.follow(position);
+        let Ok(cursor) = self.cursor(&shutdown).await else { return };
+        self.cursor = cursor;
+        self.mark.past(cursor.goes_on);
+        let mut follower = self.spool.follow(cursor.goes_on);
+        let mut owed = follower.owed();
         loop {
             let gathered = tokio::select! {
                 () = shutdown.cancelled() => return,
+                given = owed.given_again() => {
+                    // What was gathered half is read again, too.
+                    if let Some(first) = given.first() {
+                        tracing::info!(position = %first.from, "events go back to what was passed over");
+                        follower = self.spool.follow(first.from);
+                        owed = follower.owed();
+                    }
+                    continue;
+                }
                 gathered = gather(&mut follower, &self.config) => gathered,
             };
             panics::place("projector");
             let done = match gathered {
-                Ok(entries) => self.project(&entries, follower.position(), &shutdown).await,
+                Ok(Gathered { entries, gap }) => {
+                    gap.iter().for_each(passed_over);
+                    let stands = Stands { end: follower.position(), owed: owed.first() };
+                    self.project(&entries, stands, &shutdown).await
+                }
                 Err(spool::Fault::Closed) => return,
                 Err(fault) => {
                     // A gap is told once and the follower goes on behind it; the rest may pass.
-                    tracing::error!(
-                        error = &fault as &dyn std::error::Error,
-                        "cannot read on in the journal"
-                    );
+                    passed_over(&fault);
                     pause(BACKOFF_MIN * 10, &shutdown).await
                 }
             };
@@ -96,23 +121,21 @@ impl Projector {
     }
 
     /// Where to go on; the start of the journal for a database that has never been told anything.
-    async fn cursor(&self, shutdown: &CancellationToken) -> Result<Position, Stopped> {
+    async fn cursor(&self, shutdown: &CancellationToken) -> Result<Cursor, Stopped> {
         let mut backoff = Backoff::new(&self.config);
         loop {
             match self.database.cursor_fetch(&ACCESS, READER).await {
-                Ok(cursor) => {
-                    return Ok(position_of(cursor.as_deref(), self.spool.status().end));
-                }
+                Ok(cursor) => return Ok(Cursor::parse(cursor.as_deref(), self.spool.status().end)),
                 Err(fault) => backoff.wait("fetch the cursor", &fault, shutdown).await?,
             }
         }
     }
 
-    /// Writes all entries; `end` is where the follower stands behind them.
+    /// Writes all entries.
     async fn project(
         &mut self,
         entries: &[Entry],
-        end: Position,
+        Stands { end, owed }: Stands,
         shutdown: &CancellationToken,
     ) -> Result<(), Stopped> {
         let contexts = self.contexts_of(entries, shutdown).await?;
@@ -125,13 +148,15 @@ impl Projector {
             // Behind the last record that is whole then.
             let position = entries.get(part.to.record).map_or(end, |(position, _)| *position);
             let records = part.records(&rows).map(|(index, range)| (&*entries[index].1, range));
-            let batch = batch(records, position, &contexts, &snapshot);
+            let cursor = self.cursor.after(position, owed);
+            let batch = batch(records, cursor, &contexts, &snapshot);
             match self.database.projection_apply(&ACCESS, &batch).await {
                 Ok(()) => {
                     (place, left_out) = (part.to, None);
                     backoff = Backoff::new(&self.config);
                     self.rows_max = (self.rows_max + ROWS_STEP).min(ROWS_MAX);
-                    self.mark.past(position);
+                    self.cursor = cursor;
+                    self.mark.past(cursor.goes_on);
                     self.told.notify_one();
                     self.lag(&entries[part.from.record..part.to.record]);
                     let records = part.to.record - part.from.record;
@@ -229,6 +254,10 @@ impl Projector {
     }
 }
 
+fn passed_over(fault: &spool::Fault) {
+    tracing::error!(error = fault as &dyn std::error::Error, "cannot read on in the journal");
+}
+
 fn leave_out(record: &Record, place: Place, fault: &database::Fault) {
     tracing::error!(
         error = fault as &dyn std::error::Error,
@@ -239,8 +268,15 @@ fn leave_out(record: &Record, place: Place, fault: &database::Fault) {
     metrics::counter!("posthouse_events_records_left_out_total").increment(1);
 }
 
+/// What was read for one transaction, or several.
+struct Gathered {
+    entries: Vec<Entry>,
+    /// A part of the journal was passed over behind them. The follower says so once.
+    gap: Option<spool::Fault>,
+}
+
 /// At least one entry, then whatever comes within the wait, up to the limit of a batch.
-async fn gather(follower: &mut Follower, config: &Config) -> Result<Vec<Entry>, spool::Fault> {
+async fn gather(follower: &mut Follower, config: &Config) -> Result<Gathered, spool::Fault> {
     let mut entries = follower.next_batch(config.batch_records_max).await?;
     let wait = tokio::time::sleep(Duration::from_millis(config.batch_wait_ms_max));
     tokio::pin!(wait);
@@ -249,25 +285,13 @@ async fn gather(follower: &mut Follower, config: &Config) -> Result<Vec<Entry>, 
             () = &mut wait => break,
             more = follower.next_batch(config.batch_records_max - entries.len()) => match more {
                 Ok(more) => entries.extend(more),
+                Err(gap @ spool::Fault::Gap { .. }) => return Ok(Gathered { entries, gap: Some(gap) }),
                 // Told again at the next call, when there is nothing else to return.
                 Err(_) => break,
             },
         }
     }
-    Ok(entries)
-}
-
-/// Where a stored cursor stands in the journal that ends at `end`. One that cannot be read is as good as none:
-/// everything is read again and known rows stay as they are. One behind the end is of another journal, which was lost
-/// or replaced: this one is read from its start.
-pub(crate) fn position_of(cursor: Option<&[u8]>, end: Position) -> Position {
-    let bytes = cursor.and_then(|cursor| <[u8; 8]>::try_from(cursor).ok());
-    let position = bytes.map_or(Position::START, |bytes| Position::from_u64(u64::from_be_bytes(bytes)));
-    if position <= end {
-        return position;
-    }
-    tracing::warn!(%position, "the cursor of events does not belong to this journal; reading it from the start");
-    Position::START
+    Ok(Gathered { entries, gap: None })
 }
 
 /// Growing pauses while the database is away; one line in the log for each outage, not for each try.
@@ -307,5 +331,63 @@ async fn pause(pause: Duration, shutdown: &CancellationToken) -> Result<(), Stop
     tokio::select! {
         () = shutdown.cancelled() => Err(Stopped),
         () = tokio::time::sleep(pause) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use mail::{Random, SiteName, StreamId};
+    use spool::{OutcomeRecord, RealDisk, Settlement};
+    use testkit::ManualClock;
+
+    fn settled(number: u64, at: mail::Timestamp) -> OutcomeRecord {
+        let mut random = Random::from_number(number);
+        OutcomeRecord::Settled(Settled {
+            message: MessageId::mint(at, &mut random),
+            tenant: TenantId::mint(at, &mut random),
+            stream: StreamId::mint(at, &mut random),
+            recipient: 0,
+            attempt: 1,
+            at,
+            settlement: Settlement::Delivered,
+            outcome: None,
+            source: None,
+            site: Some(SiteName::new("example.org")),
+            duration_ms: 3,
+            queued_ms: 4,
+        })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_gap_behind_what_was_read_is_told_with_it() {
+        let (directory, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+        let spool_config = spool::Config {
+            directory: directory.path().join("spool"),
+            reserve_octets: 0,
+            segment_octets_max: 4_096,
+            read_retry_seconds_max: 0,
+            ..spool::Config::default()
+        };
+        let open = || {
+            let clock = Arc::clone(&clock) as Arc<dyn Clock>;
+            Spool::open(spool_config.clone(), Arc::new(RealDisk), clock).unwrap()
+        };
+        let (spool, _) = open();
+        for number in 0..100 {
+            spool.outcomes().append_durable(vec![settled(number, clock.timestamp())]).await.unwrap();
+        }
+        spool.shutdown().await.unwrap();
+        let (spool, recovery) = open();
+        assert_eq!((recovery.settled(), spool.status().end.segment() > 2), (0, true));
+        std::fs::remove_file(directory.path().join("spool/00000002.seg")).unwrap();
+        let mut follower = spool.follow(Position::START);
+        let config = Config { batch_wait_ms_max: 10_000, batch_records_max: 1_000, ..Config::default() };
+        let Gathered { entries, gap } = gather(&mut follower, &config).await.unwrap();
+        assert!((1..100).contains(&entries.len()), "{}", entries.len());
+        assert!(matches!(gap, Some(spool::Fault::Gap { resumes_at, .. }) if resumes_at.segment() == 3));
+        let rest = gather(&mut follower, &Config { batch_wait_ms_max: 1, ..config }).await.unwrap();
+        assert!(rest.gap.is_none() && !rest.entries.is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! Journal records as the rows of the projection. Pure.
 
 use crate::context::Context;
+use crate::cursor::Cursor;
 use crate::project::READER;
 use crate::shape;
 use database::{AttemptNew, Batch, MessageNew, MessageRow, RecipientState, SettlementNew};
@@ -27,15 +28,12 @@ pub(crate) fn rows_of(record: &Record) -> u32 {
 /// Records, and which of their rows. A message that nobody knows (its tenant was erased meanwhile) has no rows and no events.
 pub(crate) fn batch<'a>(
     records: impl Iterator<Item = (&'a Record, Range<u32>)>,
-    position: Position,
+    cursor: Cursor,
     contexts: &BatchContexts,
     snapshot: &Snapshot,
 ) -> Batch {
-    let mut batch = Batch {
-        cursor_name: READER.to_string(),
-        position: position.as_u64().to_be_bytes().to_vec(),
-        ..Batch::default()
-    };
+    let mut batch =
+        Batch { cursor_name: READER.to_string(), position: cursor.to_bytes(), ..Batch::default() };
     for (record, recipients) in records {
         let context = record.message().and_then(|message| contexts.get(&message));
         match (record, context) {

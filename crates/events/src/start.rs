@@ -16,12 +16,19 @@ use tokio_util::sync::CancellationToken;
 /// Where the registry of this node is found.
 pub type SnapshotSource = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
 
+/// What telling is made of.
 pub struct EventsParts {
+    /// What is read.
     pub spool: Spool,
+    /// Where rows go.
     pub database: Database,
+    /// Endpoints and their secrets, as they are now.
     pub snapshot: SnapshotSource,
+    /// Wall time and measured time.
     pub clock: Arc<dyn Clock>,
+    /// For jitter and for ids.
     pub random: Random,
+    /// Limits and times.
     pub config: Config,
 }
 
@@ -33,7 +40,8 @@ pub struct EventsHandle {
     shutdown: CancellationToken,
 }
 
-/// Starts projecting and delivering.
+/// Starts projecting and delivering. Errs if the configuration or the roots of TLS are not usable; later trouble is
+/// retried and logged.
 pub fn start(mut parts: EventsParts, shutdown: CancellationToken) -> Result<EventsHandle, Fault> {
     parts.config.check()?;
     let caller = Caller::new(&parts.config)?;

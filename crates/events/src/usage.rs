@@ -8,7 +8,8 @@
 //! it counts at once; what is behind comes later, as `UsageRest`, and is added to what was used meanwhile. Each record is
 //! in one of the two.
 
-use crate::project::{ACCESS, READER, position_of};
+use crate::cursor::Cursor;
+use crate::project::{ACCESS, READER};
 use database::{Database, Fault};
 use mail::{CredentialId, TenantId, Timestamp};
 use registry::DayCount;
@@ -25,10 +26,10 @@ const STOPPED_MAX: Duration = Duration::from_secs(1);
 
 type Counts = HashMap<(TenantId, Option<CredentialId>), u64>;
 
-/// How far the journal has been told: everything before is in the tables.
+/// How far the journal has been told: everything before is in the tables. Errs if PostgreSQL does not say.
 pub async fn told_up_to(database: &Database, spool: &Spool) -> Result<Position, Fault> {
     let cursor = database.cursor_fetch(&ACCESS, READER).await?;
-    Ok(position_of(cursor.as_deref(), spool.status().end))
+    Ok(Cursor::parse(cursor.as_deref(), spool.status().end).goes_on)
 }
 
 /// What was used on the day of `now`.
@@ -46,6 +47,8 @@ pub struct UsageRest {
     day_of: Timestamp,
 }
 
+/// Counts since midnight UTC, of what PostgreSQL has and of what the journal holds beyond it. Errs if either cannot
+/// be read.
 pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> Result<UsageToday, Fault> {
     let cursor = database.cursor_fetch(&ACCESS, READER).await?;
     let mut counts = Counts::new();
@@ -55,7 +58,10 @@ pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> 
         }
     }
     let end = spool.status().end;
-    let follower = spool.follow(position_of(cursor.as_deref(), end));
+    // What lies between the two places of the cursor is in the tables, but for what the journal owes.
+    let mut follower = spool.follow(Cursor::parse(cursor.as_deref(), end).told);
+    // What it passes over is for the projection to ask for again; it keeps no segment longer than this reads.
+    drop(follower.owed());
     let mut rest = UsageRest { follower, end, day_of: now };
     let ended = rest.read(&mut counts, Some(STOPPED_MAX)).await;
     let rest = match ended {
@@ -92,7 +98,7 @@ impl UsageRest {
                     let before = records.iter().filter(|(position, _)| *position < self.end);
                     before.for_each(|(_, record)| add(counts, record, self.day_of));
                 }
-                // The records in the gap are lost to the projection as well.
+                // What is in the gap counts with the tables, when the projection is given it.
                 Ok(Err(spool::Fault::Gap { .. })) => {}
                 Ok(Err(fault)) => {
                     give_up(&fault, &self.follower);

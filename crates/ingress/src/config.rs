@@ -7,6 +7,7 @@
 use registry::ThrottleConfig;
 use serde::{Deserialize, Serialize};
 
+/// What the doors for mail are told by the configuration file: the section `[ingress]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -14,11 +15,15 @@ pub struct Config {
     pub signing_threads: usize,
     /// Messages that may wait for a signing thread; more make the sessions wait, which makes the clients wait.
     pub signing_queue_max: usize,
+    /// Certificate and key of the doors.
     pub tls: TlsConfig,
     /// What one session may do: lines, messages, recipients, errors, times.
     pub session: smtp::Limits,
+    /// What one client, tenant or network may have open.
     pub limits: Limits,
+    /// What wrong secrets cost.
     pub throttle: ThrottleConfig,
+    /// Fields that are put on top of accepted mail.
     pub headers: HeaderConfig,
 }
 
@@ -60,8 +65,11 @@ pub struct Limits {
     /// gets half, over its share new messages get 451 or 503. A client that declares its SIZE gets its room at MAIL, or
     /// 452 4.3.1.
     pub octets_in_flight_max: usize,
-    /// Received fields; more is a loop (RFC 5321 §6.3).
+    /// Received fields; more is a loop (RFC 5321 §6.3). Real ways have less than fifteen; the RFC's 100 would let a loop
+    /// of two hosts carry a message fifty times around.
     pub received_fields_max: usize,
+    /// Of them, those that this host wrote: a list may send on through us what it got through us. Lists of lists need more.
+    pub received_own_fields_max: usize,
     /// A client that does not take our reply for so long is dropped.
     pub write_s_max: u64,
     /// After a request to stop, sessions have so long to get their answer.
@@ -89,6 +97,7 @@ pub struct HeaderConfig {
 pub struct HttpsUrl(String);
 
 impl HttpsUrl {
+    /// As it was configured, without a slash at its end.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -171,7 +180,8 @@ impl Default for Limits {
             connections_per_credential_max: 200,
             inbound_octets_max: 10 * 1024 * 1024,
             octets_in_flight_max: 512 * 1024 * 1024,
-            received_fields_max: 100,
+            received_fields_max: 30,
+            received_own_fields_max: 1,
             write_s_max: 60,
             drain_s_max: 8,
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum Fault {
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: std::io::Error },
@@ -33,7 +34,9 @@ pub enum Fault {
 /// Why a message was not accepted: our answer, or our surroundings.
 #[derive(Debug)]
 pub enum Denial {
+    /// Our answer is no; the client has to do something.
     Refusal(Refusal),
+    /// Our surroundings failed; the client has to try again.
     Fault(Fault),
 }
 

@@ -26,7 +26,7 @@ mod unheard;
 pub use config::{Config, HeaderConfig, HttpsUrl, Limits, TlsConfig};
 pub use error::{Denial, Fault};
 pub use listener::{Addresses, Ingress, IngressHandle, IngressParts, Listeners};
-pub use octets::Held;
+pub use octets::{Arrival, Held};
 pub use returned::ReturnedMail;
 pub use steering::unknown_field;
 pub use submission::{Accepted, Door, Offer, SnapshotSource, Submission, SubmissionParts};

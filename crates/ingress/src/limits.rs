@@ -11,7 +11,7 @@
 
 use crate::config::Limits;
 use mail::{CredentialId, Instant, Refusal, RefusalKind, TenantId};
-use registry::{Crowded, Network, Party, Shares};
+use registry::{Crowded, Neighbour, Party, Shares};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -27,13 +27,6 @@ const CROWD_MIN: usize = 8;
 const CROWD_TIMES: usize = 4;
 /// Of the oldest, so many are looked at for one of a crowd.
 const LOOKED_AT_MAX: usize = 32;
-
-/// Who shares the limit of one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Neighbour {
-    V4(IpAddr),
-    V6(Network),
-}
 
 #[derive(Debug)]
 struct Counts {
@@ -122,7 +115,8 @@ impl Connections {
         self.lock().total
     }
 
-    /// A place among the strangers, asked for in the accept loop. The address is counted by `settle_in`.
+    /// A place among the strangers, asked for in the accept loop. The address is counted by `settle_in`. Refuses if
+    /// the house is full of strangers.
     pub fn enter(self: &Arc<Connections>, peer: IpAddr, now: Instant) -> Result<Place, Refusal> {
         let mut counts = self.lock();
         let neighbour = Neighbour::of(peer);
@@ -172,7 +166,8 @@ impl Counts {
 }
 
 impl Place {
-    /// Counts the connection against its address; waits a moment if the address has none left.
+    /// Counts the connection against its address; waits a moment if the address has none left. Refuses if it still
+    /// has none then.
     pub async fn settle_in(&mut self) -> Result<(), Refusal> {
         let connections = Arc::clone(&self.connections);
         if self.try_stranger() {
@@ -285,15 +280,6 @@ impl Drop for Place {
         counts.total -= 1;
         drop(counts);
         connections.freed.notify_waiters();
-    }
-}
-
-impl Neighbour {
-    fn of(peer: IpAddr) -> Neighbour {
-        match peer.to_canonical() {
-            v4 @ IpAddr::V4(_) => Neighbour::V4(v4),
-            v6 @ IpAddr::V6(_) => Neighbour::V6(Network::of(v6)),
-        }
     }
 }
 

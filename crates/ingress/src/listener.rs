@@ -55,6 +55,7 @@ pub struct Listeners {
 
 /// What the doors need.
 pub struct IngressParts {
+    /// What accepts a message; shared with the API.
     pub submission: Arc<Submission>,
     /// Needed by both submission doors; without it the inbound door offers no STARTTLS.
     pub tls: Option<Arc<Tls>>,
@@ -84,7 +85,7 @@ pub struct IngressHandle {
 }
 
 impl Listeners {
-    /// Binds every door that has an address.
+    /// Binds every door that has an address. Errs at the first address that is not to be had.
     pub fn bind(addresses: Addresses) -> Result<Listeners, Fault> {
         let mut bound = Listeners { doors: Vec::with_capacity(3), addresses: Addresses::default() };
         let wanted = [
@@ -108,7 +109,7 @@ impl Listeners {
 }
 
 impl Ingress {
-    /// Opens the doors. They close when `shutdown` is cancelled.
+    /// Opens the doors. They close when `shutdown` is cancelled. Errs if a submission door has no certificate.
     pub fn start(
         parts: IngressParts,
         listeners: Listeners,
@@ -126,6 +127,7 @@ impl Ingress {
 }
 
 impl IngressHandle {
+    /// Where the doors listen, with the ports that port 0 became.
     pub fn addresses(&self) -> Addresses {
         self.addresses
     }

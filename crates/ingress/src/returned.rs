@@ -7,9 +7,11 @@
 //! again later, and nothing is lost.
 
 use crate::error::Fault;
+use crate::listener::House;
 use bytes::Bytes;
 use mail::token::{TokenKey, TokenSubject};
-use mail::{ForwardPath, Refusal, RefusalKind, ReversePath, Timestamp};
+use mail::{EnhancedStatus, ForwardPath, Refusal, RefusalKind, Reply, ReversePath, Timestamp};
+use smtp::server::Transaction;
 use std::net::IpAddr;
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,8 +22,11 @@ pub struct ReturnedMail {
     pub subjects: Vec<TokenSubject>,
     /// Null for a bounce; a provider's mailbox for a complaint.
     pub reverse_path: ReversePath,
+    /// The whole message as it came, with CRLF line ends.
     pub raw: Bytes,
+    /// Who brought it.
     pub peer: IpAddr,
+    /// At its final dot.
     pub received_at: Timestamp,
     /// `Ok` once it is kept; until then the site waits for its answer.
     pub answer: oneshot::Sender<Result<(), Refusal>>,
@@ -34,7 +39,7 @@ pub(crate) fn subject_of(key: &TokenKey, path: &ForwardPath) -> Result<TokenSubj
 }
 
 /// Hands over and waits until it is kept.
-pub(crate) async fn hand_over(
+async fn hand_over(
     handler: Option<&mpsc::Sender<ReturnedMail>>,
     returned: impl FnOnce(oneshot::Sender<Result<(), Refusal>>) -> ReturnedMail,
 ) -> Result<(), Refusal> {
@@ -50,4 +55,27 @@ pub(crate) async fn hand_over(
         );
         later()
     })?
+}
+
+/// A report at the door: for recipients of ours, kept before it is answered.
+pub(crate) async fn take_back(
+    house: &House,
+    peer: IpAddr,
+    transaction: Transaction,
+) -> Result<Reply, Refusal> {
+    let (submission, Transaction { envelope, raw, .. }) = (&house.submission, transaction);
+    let paths = envelope.recipients.iter().map(|recipient| &recipient.forward_path);
+    let subjects =
+        paths.map(|path| subject_of(submission.token_key(), path)).collect::<Result<Vec<_>, _>>()?;
+    let (reverse_path, received_at) = (envelope.reverse_path, submission.clock().timestamp());
+    hand_over(house.returned.as_ref(), |answer| ReturnedMail {
+        subjects,
+        reverse_path,
+        raw,
+        peer,
+        received_at,
+        answer,
+    })
+    .await?;
+    Ok(Reply::new(250, Some(EnhancedStatus::new(2, 0, 0)), "ok"))
 }

@@ -11,8 +11,8 @@ use crate::error::Denial;
 use crate::limits::{Owner, Place};
 use crate::listener::House;
 use crate::metrics;
-use crate::octets::Held;
-use crate::returned::{self, ReturnedMail};
+use crate::octets::{Arrival, Held};
+use crate::returned;
 use crate::stream::Stream;
 use crate::submission::{Door, Offer, not_null};
 use crate::timer::Timer;
@@ -69,7 +69,7 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let machine = server::Session::new(house.server_config(entrance), house.now());
-    let held = house.submission.hold_octets(Party::Strangers);
+    let held = house.submission.hold_octets(Party::Strangers).gives_way();
     let (credential, timer) = (None, Timer::default());
     let session = Session {
         house,
@@ -168,6 +168,10 @@ impl Session {
                         let checked = self.check_recipient(&path);
                         self.answer(checked, Answer::RecipientOk);
                     }
+                    Action::CheckRoom { octets } => {
+                        let checked = self.held.hold(octets, Arrival::Announced);
+                        self.answer(checked, Answer::RoomOk);
+                    }
                     Action::Accept(transaction) => {
                         panics::place("session");
                         let accepted = self.accept(transaction).await;
@@ -211,13 +215,14 @@ impl Session {
             () = self.timer.fired() => None,
             () = shutdown.cancelled(), if !self.leaving => return Ok(Ok(())),
             () = self.place.make_room() => return Ok(Err(crowded_out())),
+            refusal = self.held.pushed_out() => return Ok(Err(refusal)),
         };
         match read {
             None => self.machine.handle_timeout(self.house.now()),
             Some(Ok(0)) => self.machine.handle_eof(),
             Some(Ok(_)) => {
                 self.unheard.heard();
-                return Ok(self.held.set(self.claimed_octets()));
+                return Ok(self.held.hold(self.claimed_octets(), Arrival::Here));
             }
             Some(Err(_)) => return Err(self.lost()),
         }
@@ -303,7 +308,8 @@ impl Session {
                 snapshot.may_use_reverse_path(&sender, path)?;
                 snapshot.may_have_octets(&sender, size.unwrap_or_default())?;
                 // The room for what was declared, which is within the limit of a message.
-                self.held.reserve(size.map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX)))
+                let octets = size.map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX));
+                self.held.hold(octets, Arrival::Announced)
             }
         }
     }
@@ -329,8 +335,9 @@ impl Session {
     }
 
     async fn accept(&mut self, transaction: Transaction) -> Result<Reply, Refusal> {
+        self.held.complete();
         let result = match self.entrance {
-            Entrance::Inbound => self.take_back(transaction).await,
+            Entrance::Inbound => returned::take_back(&self.house, self.peer, transaction).await,
             Entrance::Submission | Entrance::Submissions => self.submit(transaction).await,
         };
         // Nothing is kept any more, whatever the answer.
@@ -348,24 +355,6 @@ impl Session {
             self.house.submission.accept(offer).await.map_err(|denial: Denial| denial.to_refusal())?;
         self.unheard.said(sender.tenant(), accepted.message);
         Ok(Reply::new(250, Some(EnhancedStatus::new(2, 0, 0)), format!("queued as {}", accepted.message)))
-    }
-
-    async fn take_back(&self, transaction: Transaction) -> Result<Reply, Refusal> {
-        let key = self.house.submission.token_key();
-        let paths = transaction.envelope.recipients.iter().map(|recipient| &recipient.forward_path);
-        let subjects = paths.map(|path| returned::subject_of(key, path)).collect::<Result<Vec<_>, _>>()?;
-        let (peer, received_at) = (self.peer, self.house.submission.clock().timestamp());
-        let (reverse_path, raw) = (transaction.envelope.reverse_path, transaction.raw);
-        returned::hand_over(self.house.returned.as_ref(), |answer| ReturnedMail {
-            subjects,
-            reverse_path,
-            raw,
-            peer,
-            received_at,
-            answer,
-        })
-        .await?;
-        Ok(Reply::new(250, Some(EnhancedStatus::new(2, 0, 0)), "ok"))
     }
 
     /// The machine asks nothing of a submission before AUTH; if it did, the answer would be no.

@@ -78,7 +78,7 @@ impl Drop for PlaceInQueue {
 }
 
 impl Signers {
-    /// `threads` of 0 means one per processor.
+    /// `threads` of 0 means one per processor. Errs if the system gives no thread.
     pub fn start(threads: usize, queue_max: usize) -> Result<Signers, Fault> {
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -106,7 +106,7 @@ impl Signers {
         job.map(|(_, job)| job()).is_some()
     }
 
-    /// Runs `job`, which is `party`'s, on one of the threads and gives back what it gave.
+    /// Runs `job`, which is `party`'s, on one of the threads and gives back what it gave. Errs if the job panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         party: Party,

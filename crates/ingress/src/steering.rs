@@ -41,7 +41,8 @@ const ENVID: &str = "X-Envid";
 /// Octets of an ENVID, RFC 3461 §4.4.
 const ENVID_OCTETS_MAX: usize = 100;
 
-/// Reads the fields; what the caller already knows from JSON (`asked`) wins, tags and metadata add up.
+/// Reads the fields; what the caller already knows from JSON (`asked`) wins, tags and metadata add up. Refuses what
+/// cannot be read at all and what is there once too often.
 pub fn read(section: &HeaderSection<'_>, dialect: Dialect, asked: Steering) -> Result<Steered, Refusal> {
     if let Some(refusal) = section.fields().iter().find_map(|field| unknown_field(field.name())) {
         return Err(refusal);

@@ -16,8 +16,9 @@ use crate::octets::{Held, Octets};
 use crate::prepare::{self, Parcel, Prepared, Workshop};
 use crate::signer::Signers;
 use crate::steering::{self, Dialect};
+use crate::trace;
 use bytes::Bytes;
-use mail::message::{HeaderLimits, HeaderSection};
+use mail::message::{Agent, HeaderLimits, HeaderSection};
 use mail::token::TokenKey;
 use mail::{
     Clock, Domain, Envelope, Mailbox, MessageId, Random, Refusal, RefusalKind, ReversePath, Timestamp,
@@ -33,15 +34,21 @@ pub type SnapshotSource = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
 
 /// What a submission is made of.
 pub struct SubmissionParts {
+    /// Where accepted mail is made durable.
     pub intake: Intake,
+    /// The registry as it is now; asked for each message.
     pub snapshot: SnapshotSource,
     /// Shared with whoever restores day counts and shows them.
     pub usage: Arc<Mutex<Usage>>,
+    /// Signs the reverse-paths that lead back.
     pub token_key: Arc<TokenKey>,
+    /// For Received fields, ids and limits.
     pub clock: Arc<dyn Clock>,
+    /// For ids.
     pub random: Random,
     /// Our name in greetings and trace fields.
     pub hostname: Domain,
+    /// Limits and fields.
     pub config: Config,
 }
 
@@ -65,24 +72,31 @@ pub struct Submission {
 /// A message at the door. Lines end with CRLF.
 #[derive(Debug)]
 pub struct Offer {
+    /// Who has shown a secret at the door.
     pub sender: Sender,
+    /// Whom it is from and for.
     pub envelope: Envelope,
+    /// Header section and body, as the client sent it.
     pub raw: Bytes,
     /// What the request itself asked for; header fields fill what it left open. SMTP leaves all open.
     pub steering: Steering,
+    /// Whence it came: the API's own peer, or the proxy's word for it.
     pub peer: IpAddr,
+    /// Through which door.
     pub door: Door,
 }
 
 /// How a message came in, for its trace field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Door {
+    /// A session with one of our listeners.
     Smtp {
         /// `ESMTPSA` and its like (RFC 3848).
         protocol: &'static str,
         /// The argument of EHLO: letters, digits and `.-_:[]`.
         client_name: String,
     },
+    /// The API.
     Http,
 }
 
@@ -90,7 +104,9 @@ pub enum Door {
 #[derive(Debug, Clone, Copy)]
 #[must_use = "the client waits for its 250 or 202"]
 pub struct Accepted {
+    /// The house's name for it, which the client is told.
     pub message: MessageId,
+    /// Proof that it is durable: nothing else makes a 250 or a 202.
     pub committed: Committed,
 }
 
@@ -104,7 +120,7 @@ const FULL_RETRY_AFTER: Duration = Duration::from_secs(30);
 const STALL_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Submission {
-    /// Starts the signing threads.
+    /// Starts the signing threads. Errs if the system gives no thread.
     pub fn start(parts: SubmissionParts) -> Result<Arc<Submission>, Fault> {
         let signers = Signers::start(parts.config.signing_threads, parts.config.signing_queue_max)?;
         Ok(Submission::with(parts, signers))
@@ -220,9 +236,10 @@ impl Submission {
         let [author] = from.as_slice() else {
             return Err(Refusal::new(RefusalKind::AmbiguousFrom, "From must hold exactly one address").into());
         };
+        let agents = section.agents().map_err(|error| error.to_refusal())?;
         let dialect = dialect_of(&snapshot, &offer.sender);
         let steered = steering::read(&section, dialect, offer.steering.clone())?;
-        let admitted = self.admit(&snapshot, offer, author, steered.steering, now)?;
+        let admitted = self.admit(&snapshot, offer, (author, &agents), steered.steering, now)?;
         let parcel = Parcel {
             admitted: &admitted,
             offer,
@@ -261,12 +278,7 @@ impl Submission {
             let text = format!("the message has more than one {name} field");
             return Err(Refusal::new(RefusalKind::MessageMalformed, text));
         }
-        if section.received_count() > self.config.limits.received_fields_max {
-            return Err(Refusal::new(
-                RefusalKind::MailLoop,
-                "the message went through too many hops; is there a loop",
-            ));
-        }
+        trace::check_hops(&section, &self.hostname, &self.config.limits)?;
         check_body(section.body(), limits.text_line_octets_max)?;
         Ok(section)
     }
@@ -276,7 +288,7 @@ impl Submission {
         &self,
         snapshot: &Snapshot,
         offer: &Offer,
-        author: &Mailbox,
+        (author, agents): (&Mailbox, &[Agent]),
         steering: Steering,
         now: Timestamp,
     ) -> Result<registry::Admitted, Refusal> {
@@ -284,6 +296,7 @@ impl Submission {
             sender: offer.sender,
             envelope: &offer.envelope,
             from: std::slice::from_ref(author),
+            agents,
             size: offer.raw.len() as u64,
             steering,
         };

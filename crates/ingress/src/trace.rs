@@ -4,10 +4,11 @@
 //! no text of a client is copied into a field. The client's address is hidden unless the node is told to show it: it
 //! is often somebody's desk.
 
-use crate::config::HeaderConfig;
+use crate::config::{HeaderConfig, Limits};
 use crate::submission::{Door, Offer};
+use mail::message::HeaderSection;
 use mail::token::{TokenKey, TokenSubject};
-use mail::{Domain, MessageId, Timestamp};
+use mail::{Domain, MessageId, Refusal, RefusalKind, Timestamp};
 use registry::{Admitted, StreamKind};
 use std::net::IpAddr;
 
@@ -32,6 +33,38 @@ pub(crate) fn received(
         (true, IpAddr::V6(v6)) => format!("from {client_name} ([IPv6:{v6}])\r\n\t"),
     };
     format!("{from}by {hostname} (posthouse) with {protocol} id {id};\r\n\t{}", now.to_rfc5322())
+}
+
+/// Whether the message is in a loop: it has passed more hosts than any real way has, or this one more often than it may
+/// (RFC 5321 §6.3). Once before is no loop: a list's server may send on through us what it got from us.
+pub(crate) fn check_hops(
+    section: &HeaderSection<'_>,
+    hostname: &Domain,
+    limits: &Limits,
+) -> Result<(), Refusal> {
+    let text = if section.received_count() > limits.received_fields_max {
+        format!("the message went through more than {} hops; is there a loop", limits.received_fields_max)
+    } else if own_hops(section, hostname) > limits.received_own_fields_max {
+        format!("the message comes back to {hostname} again and again; there is a loop")
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(RefusalKind::MailLoop, text))
+}
+
+/// Received fields that this host wrote: with its name, our mark and an id of ours.
+fn own_hops(section: &HeaderSection<'_>, hostname: &Domain) -> usize {
+    section.all("received").filter(|field| is_own(&field.value(), hostname)).count()
+}
+
+/// What `received` writes. Other hosts may fold it in other places and change the case of names; words stay words.
+fn is_own(value: &str, hostname: &Domain) -> bool {
+    let words: Vec<&str> = value.split_ascii_whitespace().collect();
+    let is_host = |word: &str| word.eq_ignore_ascii_case(hostname.as_str());
+    let by = words.windows(3).position(|w| w[0] == "by" && is_host(w[1]) && w[2] == "(posthouse)");
+    by.is_some_and(|at| {
+        words[at..].windows(2).any(|w| w[0] == "id" && MessageId::parse(w[1].trim_end_matches(';')).is_ok())
+    })
 }
 
 /// `campaign:stream:tenant:sender`, read from the right by Gmail, which reports complaints for each of the four.

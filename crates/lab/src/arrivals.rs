@@ -10,18 +10,27 @@ use std::collections::VecDeque;
 /// One accepted message.
 #[derive(Debug, Clone)]
 pub struct Arrival {
+    /// `arr_` and a number: the control interface names it by this.
     pub id: String,
+    /// At the end of data.
     pub at: Timestamp,
+    /// Whose exchanger took it.
     pub provider: &'static str,
+    /// Name of that exchanger.
     pub mx: &'static str,
+    /// Who brought it.
     pub peer: std::net::SocketAddr,
+    /// As it was said, not looked up.
     pub ehlo: String,
     /// The TLS version, none when the session was in the clear.
     pub tls: Option<&'static str>,
     /// Without angle brackets; empty for the null reverse-path.
     pub mail_from: String,
+    /// Without angle brackets, in their order.
     pub rcpt_to: Vec<String>,
+    /// Of the message.
     pub octets: usize,
+    /// Of the message, in hexadecimal.
     pub sha256: String,
     /// As received, dots unstuffed; gone when the ring was full.
     pub raw: Option<Bytes>,
@@ -30,14 +39,19 @@ pub struct Arrival {
 /// Which arrivals are wanted. Addresses are compared without case; `@domain` or a bare domain means all of it.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
+    /// Matches one of its recipients.
     pub to: Option<String>,
     /// Matches the reverse-path or the From field.
     pub from: Option<String>,
+    /// Name of the provider that took it.
     pub provider: Option<String>,
+    /// Not the ones before.
     pub since: Option<Since>,
+    /// At most so many, the newest.
     pub limit: Option<usize>,
 }
 
+/// From where on.
 #[derive(Debug, Clone)]
 pub enum Since {
     /// At this time or later.
@@ -46,6 +60,7 @@ pub enum Since {
     Arrival(String),
 }
 
+/// The newest arrivals, in a ring: the oldest are forgotten.
 #[derive(Debug)]
 pub struct Arrivals {
     ring: VecDeque<Arrival>,
@@ -58,10 +73,12 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
+    /// So many at most, and so many octets of their texts.
     pub fn new(count_max: usize, raw_octets_max: usize) -> Arrivals {
         Arrivals { ring: VecDeque::new(), raw_octets: 0, raw_from: 0, count_max, raw_octets_max, total: 0 }
     }
 
+    /// Makes room first, if it is needed.
     pub fn push(&mut self, arrival: Arrival) {
         self.total += 1;
         self.raw_octets += arrival.raw.as_ref().map_or(0, Bytes::len);
@@ -98,14 +115,17 @@ impl Arrivals {
         }
     }
 
+    /// None if it never came or is forgotten.
     pub fn find(&self, id: &str) -> Option<&Arrival> {
         self.ring.iter().rev().find(|arrival| arrival.id == id)
     }
 
+    /// Those that are remembered.
     pub fn len(&self) -> usize {
         self.ring.len()
     }
 
+    /// None is remembered.
     pub fn is_empty(&self) -> bool {
         self.ring.is_empty()
     }
@@ -115,6 +135,7 @@ impl Arrivals {
         self.total
     }
 
+    /// Forgets all.
     pub fn reset(&mut self) {
         self.ring.clear();
         (self.raw_octets, self.raw_from, self.total) = (0, 0, 0);

@@ -22,6 +22,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How the connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
+    /// Not at all.
     Plain,
     /// STARTTLS; an error if it is not offered.
     StartTls,

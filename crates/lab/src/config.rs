@@ -7,6 +7,7 @@ use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+/// What the lab is told: addresses, limits, and what to pretend.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LabConfig {
@@ -36,6 +37,7 @@ pub struct LabConfig {
     pub published_max: usize,
     /// Webhook sinks, and calls kept for each.
     pub hooks_max: usize,
+    /// Calls that are remembered of one hook.
     pub hook_calls_max: usize,
     /// Octets of one control request or recorded webhook call.
     pub request_octets_max: usize,

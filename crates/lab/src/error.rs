@@ -5,6 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum Fault {
     /// The lab plays gmail.com and all the others: nothing of it may be reachable from outside.
     #[error("the lab works on loopback only: {what} may not be {address}")]

@@ -30,11 +30,16 @@ const FAILURES_MAX: u32 = 10;
 const RECIPIENTS: u64 = 1_000_000;
 const CONNECTIONS_MAX: usize = 10_000;
 
+/// Where to, who from, and how much.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
+    /// The server under load.
     pub to: SocketAddr,
+    /// How connections are protected.
     pub tls: LoadTls,
+    /// At least one.
     pub senders: Vec<Sender>,
+    /// Open at a time, each with one message after the other.
     pub connections: usize,
     /// Messages in all.
     pub count: u64,

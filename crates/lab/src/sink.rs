@@ -25,34 +25,48 @@ const LINE_OCTETS_MAX: usize = 4_096;
 /// When enough has come, sessions have this long to end by themselves.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// Where to listen, and when it is enough.
 #[derive(Debug, Clone)]
 pub struct SinkOptions {
+    /// The address; port 0 takes any that is free.
     pub listen: SocketAddr,
+    /// Whether STARTTLS is there.
     pub tls: SinkTls,
     /// Stops after so many messages; 0: runs until the shutdown.
     pub count: u64,
     /// Before the answer to each message.
     pub delay: Duration,
+    /// At a time; more are closed at once.
     pub connections_max: usize,
+    /// A larger message is refused.
     pub message_octets_max: usize,
 }
 
+/// Whether STARTTLS is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SinkTls {
+    /// With a certificate made at the start.
     Offered,
+    /// Plain text only.
     NotOffered,
 }
 
 /// What a sink took.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct SinkFigures {
+    /// Since the start.
     pub connections: u64,
+    /// STARTTLS that came to its end.
     pub tls_sessions: u64,
+    /// Taken.
     pub messages: u64,
+    /// Of the messages taken.
     pub recipients: u64,
+    /// Of the messages taken.
     pub octets: u64,
     /// From the first message to the last.
     pub seconds: f64,
+    /// Over those seconds.
     pub messages_per_second: f64,
 }
 

@@ -27,11 +27,14 @@ use tokio_util::task::TaskTracker;
 /// The third octet of addresses on which nobody listens.
 const DEAD_OCTET: u8 = 254;
 
+/// The internet on loopback; `start` makes it run.
 pub struct Lab;
 
 /// What the lab needs from outside.
 pub struct LabParts {
+    /// For arrivals, greylisting and rates.
     pub clock: Arc<dyn Clock>,
+    /// For delays, rates of bounces and certificates.
     pub random: Random,
 }
 
@@ -39,6 +42,7 @@ pub struct LabParts {
 pub struct LabHandle {
     /// HTTP.
     pub control: SocketAddr,
+    /// Where names are answered, by UDP and TCP.
     pub dns: SocketAddr,
     /// The port of every provider.
     pub smtp_port: u16,

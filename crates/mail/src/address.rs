@@ -21,6 +21,7 @@ pub const LOCAL_PART_OCTETS_MAX: usize = 64;
 
 /// Why some text is not an address. The sentences are public: they are shown to whoever sent the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum AddressError {
     #[error("the address is empty")]
     Empty,
@@ -65,7 +66,7 @@ pub struct Mailbox {
 
 impl Domain {
     /// Parses a domain as a person or a protocol writes it: U-labels and upper case are folded (RFC 5891 §4), one
-    /// trailing dot is dropped.
+    /// trailing dot is dropped. Errs with the first thing that is wrong; the sentence is for the client.
     pub fn parse(text: &str) -> Result<Domain, AddressError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.is_empty() {
@@ -88,6 +89,7 @@ impl Domain {
         Ok(Domain(ascii.into()))
     }
 
+    /// The canonical form: lower case, A-labels, without a dot at the end.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -110,7 +112,8 @@ impl Domain {
 }
 
 impl LocalPart {
-    /// Parses a dot-string or a quoted-string (RFC 5321 §4.1.2; UTF-8 by RFC 6531 §3.3).
+    /// Parses a dot-string or a quoted-string (RFC 5321 §4.1.2; UTF-8 by RFC 6531 §3.3). Errs with the first thing
+    /// that is wrong; the sentence is for the client.
     pub fn parse(text: &str) -> Result<LocalPart, AddressError> {
         if text.is_empty() {
             return Err(AddressError::EmptyLocalPart);
@@ -125,17 +128,20 @@ impl LocalPart {
         if valid { Ok(LocalPart(text.into())) } else { Err(AddressError::BadLocalPart) }
     }
 
+    /// As it was given; quoted if it was.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// False: it can be sent only to a site with SMTPUTF8 (RFC 6531 §3.3).
     pub fn is_ascii(&self) -> bool {
         self.0.is_ascii()
     }
 }
 
 impl Mailbox {
-    /// Parses `local-part@domain` without angle brackets. The last `@` outside quotes divides.
+    /// Parses `local-part@domain` without angle brackets. The last `@` outside quotes divides. Errs with the first
+    /// thing that is wrong; the sentence is for the client.
     pub fn parse(text: &str) -> Result<Mailbox, AddressError> {
         if text.is_empty() {
             return Err(AddressError::Empty);
@@ -147,14 +153,17 @@ impl Mailbox {
         Ok(Mailbox { local_part: LocalPart::parse(&text[..at])?, domain: Domain::parse(&text[at + 1..])? })
     }
 
+    /// Puts together what was parsed before; any two halves fit.
     pub fn new(local_part: LocalPart, domain: Domain) -> Mailbox {
         Mailbox { local_part, domain }
     }
 
+    /// What stands before the @; case counts, for only the site knows whether it does (RFC 5321 §2.4).
     pub fn local_part(&self) -> &LocalPart {
         &self.local_part
     }
 
+    /// What stands behind the @, in its canonical form.
     pub fn domain(&self) -> &Domain {
         &self.domain
     }

@@ -13,6 +13,7 @@ const TEXT_LEN: usize = 26;
 
 /// Why some text is not an id of the expected kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum IdError {
     #[error("the id must begin with {0}_")]
     Prefix(&'static str),
@@ -27,6 +28,7 @@ macro_rules! ids {
         pub struct $name(Uuid);
 
         impl $name {
+            /// What stands before the underscore.
             pub const PREFIX: &'static str = $prefix;
 
             /// A new id. Ids made in the same millisecond are in no particular order.
@@ -34,15 +36,17 @@ macro_rules! ids {
                 $name(mint(now, random))
             }
 
+            /// Takes over what a table or a record holds; nothing is checked, for nothing can be wrong.
             pub const fn from_uuid(uuid: Uuid) -> $name {
                 $name(uuid)
             }
 
+            /// As tables and records hold it.
             pub const fn uuid(self) -> Uuid {
                 self.0
             }
 
-            /// Parses the text form, prefix included.
+            /// Parses the text form, prefix included. Errs if the prefix or the rest is another's.
             pub fn parse(text: &str) -> Result<$name, IdError> {
                 let rest = text.strip_prefix($prefix).and_then(|rest| rest.strip_prefix('_'));
                 decode(rest.ok_or(IdError::Prefix($prefix))?).map($name)
@@ -84,8 +88,11 @@ macro_rules! ids {
 }
 
 ids! {
+    /// Who is answerable for mail.
     TenantId "ten";
+    /// One kind of a tenant's mail.
     StreamId "str";
+    /// A sending domain.
     DomainId "dom";
     /// A DKIM key of a domain.
     DkimKeyId "dkm";
@@ -93,19 +100,27 @@ ids! {
     ApiKeyId "key";
     /// An SMTP credential.
     CredentialId "crd";
+    /// A weighted set of egress sources.
     PoolId "pol";
+    /// An address that mail leaves from.
     SourceId "src";
     /// A webhook endpoint.
     EndpointId "whk";
+    /// An accepted message; it is in the 250 and in reverse-paths.
     MessageId "msg";
+    /// Something that is told: receivers know by it what they have seen.
     EventId "evt";
+    /// A person who may log in.
     UserId "usr";
     /// A login of a person, from the password to the log-out.
     SessionId "ses";
+    /// An entry of the audit.
     AuditId "aud";
+    /// A request to the API, for its answer and the log.
     RequestId "req";
     /// An abuse report.
     ReportId "rpt";
+    /// Something about a tenant that is looked into.
     FindingId "fnd";
 }
 

@@ -3,8 +3,9 @@
 //! From the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, as of November 2026) and the multicast
 //! blocks (RFC 5771, RFC 4291 §2.7). Refused is everything that a registry does not call globally reachable, and what
 //! carries an IPv4 address inside (NAT64 of RFC 6052, 6to4, Teredo), because that would be a way around the IPv4 half.
-//! Two callers: `egress/src/connect.rs` for mail, `events/src/webhook/guard.rs` for webhooks. What may surprise: all of
-//! 192.0.0.0/24 is refused, anycast of PCP and TURN included; nobody receives mail or webhooks there.
+//! Asked by `egress/src/connect.rs` for mail, `events/src/webhook/guard.rs` for webhooks and `registry/src/endpoint.rs` for
+//! their URLs. What may surprise: all of 192.0.0.0/24 is refused, anycast of PCP and TURN included; nobody receives mail or
+//! webhooks there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -58,9 +58,13 @@ pub enum Verdict {
 /// The outcome of one attempt for one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
+    /// Settled or not.
     pub verdict: Verdict,
+    /// What it means, in a word for events and accounting.
     pub class: Class,
+    /// Hard, soft, block and so on: the coarse half of the class.
     pub kind: ClassKind,
+    /// Which other mail it says something about.
     pub scope: Scope,
     /// Stage of the session where it was decided: `connect`, `greeting`, `ehlo`, `starttls`, `mail`, `rcpt`, `data`,
     /// `final-dot`, `resolve`, `queue`.
@@ -82,6 +86,7 @@ pub struct Outcome {
 }
 
 impl Class {
+    /// As in `config/classes.toml`: `recipient.unknown`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -93,6 +98,7 @@ impl Class {
 }
 
 impl Scope {
+    /// As in events and rows: `path`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Scope::Recipient => "recipient",
@@ -105,6 +111,7 @@ impl Scope {
 }
 
 impl ClassKind {
+    /// As in events and rows: `soft`.
     pub const fn as_str(self) -> &'static str {
         match self {
             ClassKind::Hard => "hard",

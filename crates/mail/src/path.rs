@@ -8,7 +8,9 @@ use std::fmt;
 /// Where failures are reported to; `<>` means nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ReversePath {
+    /// `MAIL FROM:<>`: nobody is told of a failure.
     Null,
+    /// The mailbox that failures are returned to.
     Mailbox(Mailbox),
 }
 
@@ -17,11 +19,12 @@ pub enum ReversePath {
 pub struct ForwardPath(pub Mailbox);
 
 impl ReversePath {
-    /// Parses the inside of the angle brackets.
+    /// Parses the inside of the angle brackets. Errs as `Mailbox::parse` does.
     pub fn parse(text: &str) -> Result<ReversePath, AddressError> {
         if text.is_empty() { Ok(ReversePath::Null) } else { Mailbox::parse(text).map(ReversePath::Mailbox) }
     }
 
+    /// None of a null reverse-path.
     pub fn domain(&self) -> Option<&Domain> {
         match self {
             ReversePath::Null => None,
@@ -29,6 +32,7 @@ impl ReversePath {
         }
     }
 
+    /// True of a null reverse-path too.
     pub fn is_ascii(&self) -> bool {
         match self {
             ReversePath::Null => true,
@@ -38,15 +42,17 @@ impl ReversePath {
 }
 
 impl ForwardPath {
-    /// Parses the inside of the angle brackets.
+    /// Parses the inside of the angle brackets. Errs as `Mailbox::parse` does.
     pub fn parse(text: &str) -> Result<ForwardPath, AddressError> {
         Mailbox::parse(text).map(ForwardPath)
     }
 
+    /// Where it goes; `<Postmaster>` alone, which needs no domain, is `smtp`'s case (RFC 5321 §4.1.1.3).
     pub fn mailbox(&self) -> &Mailbox {
         &self.0
     }
 
+    /// Of the mailbox: it decides about the site.
     pub fn domain(&self) -> &Domain {
         self.0.domain()
     }

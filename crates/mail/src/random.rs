@@ -6,9 +6,11 @@
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+/// ChaCha20. Whoever draws has it `&mut`, so the same seed gives the same run.
 pub struct Random(ChaCha20Rng);
 
 impl Random {
+    /// The same seed gives the same numbers on every machine.
     pub fn from_seed(seed: [u8; 32]) -> Random {
         Random(ChaCha20Rng::from_seed(seed))
     }
@@ -27,16 +29,19 @@ impl Random {
         Random::from_seed(seed)
     }
 
+    /// Overwrites all of it.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         self.0.fill_bytes(bytes);
     }
 
+    /// For keys, nonces and ids.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         self.fill(&mut bytes);
         bytes
     }
 
+    /// Any number, each as likely.
     pub fn number(&mut self) -> u64 {
         self.0.next_u64()
     }

@@ -26,11 +26,17 @@ pub enum RefusalKind {
     UnknownReference,
     /// A steering header or field has a value that cannot be used.
     BadSteering,
+    /// Too many recipients in a second: of the tenant or the credential.
     RateLimited,
+    /// The recipients of the day are used up; again from midnight UTC.
     QuotaExhausted,
+    /// The tenant is paused: by itself or by an operator.
     TenantPaused,
+    /// The tenant is being deleted; nothing of it is taken any more.
     TenantClosing,
+    /// Longer than what was offered as SIZE (RFC 1870).
     MessageTooLarge,
+    /// More than one message, or a day of this tenant, may have.
     TooManyRecipients,
     /// Header section, line or structure outside limits, bare CR or LF.
     MessageMalformed,
@@ -53,9 +59,11 @@ pub enum RefusalKind {
 /// A refusal as it travels from the decision to the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// Everything that a program may go by: reply, status and code follow from it.
     pub kind: RefusalKind,
     public: String,
     detail: Option<String>,
+    /// How long to wait before asking again makes sense; none if nobody knows.
     pub retry_after: Option<Duration>,
 }
 
@@ -82,15 +90,18 @@ impl Refusal {
         self
     }
 
+    /// Says when asking again makes sense: it becomes `Retry-After` at the API.
     pub fn with_retry_after(mut self, wait: Duration) -> Refusal {
         self.retry_after = Some(wait);
         self
     }
 
+    /// What is wrong and how to mend it, for the client. Holds nothing of another tenant.
     pub fn public(&self) -> &str {
         &self.public
     }
 
+    /// For the log alone.
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
     }
@@ -105,6 +116,7 @@ impl Refusal {
         Reply::new(row.code, Some(row.enhanced), text)
     }
 
+    /// The status of the problem+json answer.
     pub fn http_status(&self) -> u16 {
         row(self.kind).status
     }
@@ -114,6 +126,7 @@ impl Refusal {
         row(self.kind).problem
     }
 
+    /// Whole seconds, rounded up, so that nobody is asked to come too early.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after.map(whole_seconds)
     }

@@ -32,6 +32,7 @@ impl<T> Default for Rows<T> {
 }
 
 impl<T> Rows<T> {
+    /// The number is that of the row until it is removed; may be one that was used before.
     pub fn insert(&mut self, row: T) -> u32 {
         if let Some(number) = self.vacant.pop() {
             *self.place(number) = Some(row);
@@ -46,6 +47,7 @@ impl<T> Rows<T> {
         (full + chunk.len() - 1) as u32
     }
 
+    /// Panics if no row has this number: the caller has kept a number too long.
     pub fn remove(&mut self, number: u32) -> T {
         let Some(row) = self.place(number).take() else { vacant(number) };
         self.vacant.push(number);
@@ -63,11 +65,13 @@ impl<T> Rows<T> {
         self.chunks.get(number as usize / CHUNK)?.get(number as usize % CHUNK)?.as_ref()
     }
 
+    /// Rows that are kept, without the gaps.
     pub fn len(&self) -> u64 {
         let last = self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len());
         (last - self.vacant.len()) as u64
     }
 
+    /// No row is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -78,6 +82,7 @@ impl<T> Rows<T> {
         rows.filter_map(|(number, row)| row.as_ref().map(|row| (number as u32, row)))
     }
 
+    /// In the order of their numbers.
     pub fn into_values(self) -> impl Iterator<Item = T> {
         self.chunks.into_iter().flatten().flatten()
     }
@@ -119,6 +124,7 @@ impl Default for ByMessage {
 }
 
 impl ByMessage {
+    /// The number of a message's row; `whose` says which message a row is of.
     pub fn find(&self, message: MessageId, whose: impl Fn(u32) -> MessageId) -> Option<u32> {
         let hash = hash(message);
         self.shards[shard(hash)].find(hash, |number| whose(*number) == message).copied()

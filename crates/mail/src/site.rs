@@ -14,27 +14,34 @@ pub struct SiteName(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceName(Arc<str>);
 
+/// One source's way to one site: what windows, pace and holds are kept for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EgressPath {
+    /// The address that mail leaves from.
     pub source: SourceName,
+    /// The machinery that it goes to.
     pub site: SiteName,
 }
 
 impl SiteName {
+    /// What the resolver has found the domains of a set of exchangers to share.
     pub fn new(text: impl Into<Arc<str>>) -> SiteName {
         SiteName(text.into())
     }
 
+    /// As in logs, events and the API.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl SourceName {
+    /// A source by the name that an operator gave it.
     pub fn new(text: impl Into<Arc<str>>) -> SourceName {
         SourceName(text.into())
     }
 
+    /// As in logs, events and the API.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -17,17 +17,21 @@ pub struct EnhancedStatus {
 /// A whole reply, ours or a site's. A multi-line text is kept as its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
+    /// Three digits, of which the first says it all (RFC 5321 §4.2.1).
     pub code: ReplyCode,
+    /// Class, subject and detail, if the site says them (RFC 2034).
     pub enhanced: Option<EnhancedStatus>,
     /// Without code and enhanced status; never empty, never with CR, LF or NUL.
     pub lines: Vec<String>,
 }
 
 impl ReplyCode {
+    /// None unless it is 200 to 599.
     pub const fn new(code: u16) -> Option<ReplyCode> {
         if code >= 200 && code <= 599 { Some(ReplyCode(code)) } else { None }
     }
 
+    /// For printing.
     pub const fn as_u16(self) -> u16 {
         self.0
     }
@@ -37,28 +41,34 @@ impl ReplyCode {
         self.0 < 400
     }
 
+    /// 4yz: the same may be taken later.
     pub const fn is_transient(self) -> bool {
         self.0 >= 400 && self.0 < 500
     }
 
+    /// 5yz: the same will not be taken.
     pub const fn is_permanent(self) -> bool {
         self.0 >= 500
     }
 }
 
 impl EnhancedStatus {
+    /// Nothing is checked: `parse` is for what others say.
     pub const fn new(class: u8, subject: u16, detail: u16) -> EnhancedStatus {
         EnhancedStatus { class, subject, detail }
     }
 
+    /// 2, 4 or 5 (RFC 3463 §2).
     pub const fn class(self) -> u8 {
         self.class
     }
 
+    /// What it is about: 1 addresses, 2 mailbox, …, 7 policy (RFC 3463 §3).
     pub const fn subject(self) -> u16 {
         self.subject
     }
 
+    /// The particular of its subject (RFC 3463 §3).
     pub const fn detail(self) -> u16 {
         self.detail
     }

@@ -17,17 +17,22 @@ pub struct Instant(u64);
 
 /// Where time comes from. Real in the binary, set by hand in tests and simulations.
 pub trait Clock: Send + Sync {
+    /// UTC. May jump, when somebody sets the clock.
     fn timestamp(&self) -> Timestamp;
+    /// Since some start. Never goes back.
     fn instant(&self) -> Instant;
 }
 
 impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
     pub const UNIX_EPOCH: Timestamp = Timestamp(0);
 
+    /// Milliseconds since 1970; negative before it.
     pub const fn from_millis(millis: i64) -> Timestamp {
         Timestamp(millis)
     }
 
+    /// Milliseconds since 1970; negative before it.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
@@ -37,6 +42,7 @@ impl Timestamp {
         self.0.div_euclid(86_400_000)
     }
 
+    /// To the millisecond; stays at the end of time.
     pub fn saturating_add(self, duration: Duration) -> Timestamp {
         Timestamp(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
@@ -56,6 +62,7 @@ impl Timestamp {
         text.parse::<jiff::Timestamp>().ok().map(|t| Timestamp(t.as_millisecond()))
     }
 
+    /// For printing and for SQL.
     pub fn to_jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(if self.0 < 0 {
             jiff::Timestamp::MIN
@@ -64,18 +71,22 @@ impl Timestamp {
         })
     }
 
+    /// What is finer than a millisecond is cut off.
     pub fn from_jiff(time: jiff::Timestamp) -> Timestamp {
         Timestamp(time.as_millisecond())
     }
 }
 
 impl Instant {
+    /// The start of measuring.
     pub const ZERO: Instant = Instant(0);
 
+    /// Microseconds since the start.
     pub const fn from_micros(micros: u64) -> Instant {
         Instant(micros)
     }
 
+    /// Microseconds since the start.
     pub const fn as_micros(self) -> u64 {
         self.0
     }

@@ -21,12 +21,14 @@ pub struct TokenKey(hmac::Key);
 /// Whom a returned mail is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenSubject {
+    /// The message that came back.
     pub message: MessageId,
     /// Number of the recipient in its message, from 0.
     pub recipient: u32,
 }
 
 impl TokenKey {
+    /// A key for HMAC-SHA-256, of any length; the binary derives it (RFC 5869).
     pub fn new(secret: &[u8]) -> TokenKey {
         TokenKey(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }

@@ -8,12 +8,17 @@ use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+const FIRST_STEPS: &str = "\
+Begin with `posthouse up --lab`; its screen says what to paste into a second terminal. The commands from `tenant` to
+`event` call the API of a node: beside an `up` they find it and log in by themselves, elsewhere they want --api with
+`posthouse login` or an API key.";
+
 /// An email service provider in a box.
 ///
 /// posthouse accepts mail from many tenants, keeps it safe, delivers it politely, and tells each tenant what became
 /// of it. `posthouse up --lab` runs everything on this machine, with a simulated internet to send to.
 #[derive(Debug, Parser)]
-#[command(name = "posthouse", version, max_term_width = 100)]
+#[command(name = "posthouse", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -51,7 +56,7 @@ pub enum Command {
     Tenant(Remote<nouns::Tenant>),
     /// Sending domains and their DNS records and keys
     Domain(Remote<nouns::Domain>),
-    /// SMTP users of a tenant
+    /// SMTP credentials of a tenant
     Credential(Remote<nouns::Credential>),
     /// API keys of a tenant
     ApiKey(Remote<nouns::ApiKey>),
@@ -89,19 +94,20 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Up {
-    /// Where everything is kept: journal, keys, certificates, PostgreSQL
+    /// Where everything is kept: journal, keys, certificates, PostgreSQL; `.posthouse` here, unless the configuration
+    /// says otherwise
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Add the simulated internet; mail then leaves to loopback addresses only
+    /// Add the simulated internet; mail then goes to loopback addresses only
     #[arg(long)]
     pub lab: bool,
     /// Use this PostgreSQL instead of an own one
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
-    /// Written as JSON when every listener accepts
+    /// Write addresses and process id here, as JSON, once every listener accepts
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
-    /// Configuration; every key has a default
+    /// The configuration file; every key has a default
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Print the content of the ready file instead of the screen for people
@@ -114,11 +120,11 @@ pub struct Serve {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Roles of this process. The journal lies on this node's disk, so ingress, egress and events run together; api
+    /// Roles of this process, several with commas. The journal lies on this node's disk, so ingress, egress and events run together; api
     /// may be left out
-    #[arg(long, value_delimiter = ',', default_value = "ingress,egress,events,api")]
+    #[arg(long, value_name = "ROLE", value_delimiter = ',', default_value = "ingress,egress,events,api")]
     pub role: Vec<String>,
-    /// Written as JSON when every listener accepts
+    /// Write addresses and process id here, as JSON, once every listener accepts
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
 }
@@ -128,10 +134,10 @@ pub struct Migrate {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The database to migrate; a user who owns it and may create roles
+    /// The database, instead of database.url of the configuration; its user owns it and may create roles
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
-    /// Prints JSON for programs
+    /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -155,7 +161,7 @@ pub struct OperatorPerson {
     /// The database, instead of database.url of the configuration
     #[arg(long, value_name = "URL")]
     pub database: Option<String>,
-    /// Prints JSON for programs
+    /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -165,20 +171,20 @@ pub struct CheckConfig {
     /// The configuration file to check
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Prints JSON for programs
+    /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// The configuration of the node; every key has a default
+    /// The configuration file of the node; every key has a default
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The node's data directory, instead of node.data
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// One object with all findings, for programs
+    /// Print one JSON object with all findings, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -218,7 +224,7 @@ pub struct SpoolPlace {
 pub struct SpoolVerify {
     #[command(flatten)]
     pub place: SpoolPlace,
-    /// Prints JSON for programs
+    /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -236,7 +242,7 @@ pub struct SpoolInspect {
     /// Print the bodies as well: they are people's mail
     #[arg(long)]
     pub body: bool,
-    /// One JSON object a line
+    /// Print one JSON object a line, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -254,18 +260,18 @@ pub enum LabCommand {
 #[derive(Debug, Args)]
 pub struct LabRun {
     /// Where its HTTP interface listens
-    #[arg(long, default_value = "127.0.0.1:8053")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8053")]
     pub control: SocketAddr,
     /// Where its name server listens
-    #[arg(long, default_value = "127.0.0.1:5353")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:5353")]
     pub dns: SocketAddr,
     /// Port on which every provider listens; 0 takes a free one
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub smtp_port: u16,
-    /// Where providers send bounces and complaints
-    #[arg(long)]
+    /// Where providers send bounces and complaints; nowhere without it
+    #[arg(long, value_name = "IP:PORT")]
     pub inbound: Option<SocketAddr>,
-    /// Prints JSON for programs
+    /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -273,7 +279,7 @@ pub struct LabRun {
 #[derive(Debug, Args)]
 pub struct LabLoad {
     /// Submission listener to send to
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "IP:PORT")]
     pub to: SocketAddr,
     /// `user:password`, one per tenant; connections take turns
     #[arg(long = "credential", value_name = "USER:PASSWORD")]
@@ -282,30 +288,30 @@ pub struct LabLoad {
     #[arg(long, value_name = "FILE")]
     pub credentials_file: Option<PathBuf>,
     /// How many tenants of the file to use; 0 means all
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub tenants: usize,
     /// MAIL FROM and From, with an address of a verified domain
     #[arg(long, value_name = "ADDRESS")]
     pub from: Option<String>,
-    /// Domains to send to, in turn
-    #[arg(long, value_delimiter = ',', default_value = "plain.example")]
+    /// Domains to send to, in turn; several with commas
+    #[arg(long, value_name = "DOMAIN", value_delimiter = ',', default_value = "plain.example")]
     pub domains: Vec<String>,
     /// Messages a second, all connections together; 0 means as fast as it goes
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub rate: u32,
     /// Messages in all
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     pub count: u64,
     /// Connections at a time
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
     pub connections: usize,
     /// Octets of a message
-    #[arg(long, default_value_t = 5120)]
+    #[arg(long, value_name = "OCTETS", default_value_t = 5120)]
     pub size: usize,
     /// `starttls`, `implicit` or `none`
-    #[arg(long, default_value = "starttls")]
+    #[arg(long, value_name = "HOW", default_value = "starttls")]
     pub tls: String,
-    /// Prints JSON for programs
+    /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -313,15 +319,15 @@ pub struct LabLoad {
 #[derive(Debug, Args)]
 pub struct LabSink {
     /// Where it takes mail
-    #[arg(long, default_value = "127.0.0.1:2526")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:2526")]
     pub listen: SocketAddr,
     /// Stop after this many messages; 0 runs until Ctrl-C
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub count: u64,
     /// `offered` (STARTTLS) or `none`
-    #[arg(long, default_value = "offered")]
+    #[arg(long, value_name = "HOW", default_value = "offered")]
     pub tls: String,
-    /// Prints JSON for programs
+    /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }

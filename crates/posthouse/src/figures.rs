@@ -100,6 +100,18 @@ pub const FIGURES: &[Figure] = &[
     ),
     figure(
         Gauge,
+        "posthouse_spool_segments_owed",
+        &[],
+        "segments that were passed over, in whole or in part, and are read as soon as the disk gives them",
+    ),
+    figure(
+        Counter,
+        "posthouse_spool_messages_given_up_total",
+        &[],
+        "messages that waited in a segment whose file is gone",
+    ),
+    figure(
+        Gauge,
         "posthouse_spool_readers_stopped",
         &[],
         "readers that wait before a piece of the journal which the disk does not give",
@@ -118,7 +130,7 @@ pub const FIGURES: &[Figure] = &[
     figure(Counter, "posthouse_spool_copied_forward_total", &[], "messages copied into a newer segment"),
     figure(Counter, "posthouse_spool_copied_forward_octets_total", &[], "their octets"),
     figure(Gauge, "posthouse_queue_recipients", &["state"], "recipients waiting, ready and in_flight"),
-    figure(Gauge, "posthouse_queue_lanes", &[], "lanes with mail: tenant, stream and site"),
+    figure(Gauge, "posthouse_queue_lanes", &[], "lanes with mail: of a tenant, from a pool, to a site"),
     figure(
         Histogram,
         "posthouse_sched_wait_vs_bound",

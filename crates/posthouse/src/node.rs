@@ -88,10 +88,10 @@ impl Node {
         let counter = if parts.with_api { Some(Counter::prepare(&parts.config)?) } else { None };
         let front = Front::bind(&parts.config, parts.with_api).await?;
         let keepers = Keepers::open(&mut parts).await?;
-        let submission = start_submission(&mut parts, &keepers).await?;
+        let stop = Stop::default();
+        let submission = start_submission(&mut parts, &keepers, &stop.doors).await?;
         let listeners = Listeners::bind(door_addresses(&parts.config)?)
             .map_err(|fault| cannot_listen(&parts.config, fault))?;
-        let stop = Stop::default();
         let Keepers { database, snapshots, follower, source, spool, recovery } = keepers;
         let events_parts = events::EventsParts {
             spool: spool.clone(),
@@ -148,8 +148,12 @@ impl Node {
     }
 }
 
-async fn start_submission(parts: &mut NodeParts, keepers: &Keepers) -> anyhow::Result<Arc<Submission>> {
-    let usage = restored_usage(&keepers.database, &keepers.spool, parts.clock.timestamp()).await?;
+async fn start_submission(
+    parts: &mut NodeParts,
+    keepers: &Keepers,
+    stop: &CancellationToken,
+) -> anyhow::Result<Arc<Submission>> {
+    let usage = restored_usage(&keepers.database, &keepers.spool, parts.clock.timestamp(), stop).await?;
     Submission::start(ingress::SubmissionParts {
         intake: keepers.spool.intake(),
         snapshot: keepers.source.clone(),

@@ -61,6 +61,7 @@ fn journal(status: &Status) -> Journal {
         loading_percent: status.loading.map(Progress::percent),
         quarantined: status.quarantined,
         segments_pinned: status.pinned,
+        segments_owed: status.owed,
     }
 }
 

@@ -6,6 +6,7 @@
 use mail::message::mailbox_list;
 use mail::{Domain, ForwardPath, Mailbox, ReversePath};
 
+/// Panics if a property of addresses does not hold for these octets.
 pub fn check(octets: &[u8]) {
     if let Ok(list) = mailbox_list::parse(octets) {
         written_down(&list);

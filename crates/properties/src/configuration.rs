@@ -12,6 +12,7 @@ struct Sections {
     spool: spool::Config,
 }
 
+/// Panics if a property of configuration files does not hold for these octets.
 pub fn check(octets: &[u8]) {
     let Ok(text) = std::str::from_utf8(octets) else { return };
     let Ok(sections) = toml::from_str::<Sections>(text) else { return };

@@ -7,6 +7,7 @@
 use crate::{address, setting};
 use mail::message::{Edit, HeaderLimits, HeaderSection, encoded_word, normalize_line_endings};
 
+/// Panics if a property of header sections does not hold for these octets.
 pub fn check(octets: &[u8]) {
     let (settings, input) = setting(octets);
     let raw = if settings & 1 == 0 { input.into() } else { normalize_line_endings(input) };

@@ -10,6 +10,7 @@ use spool::probe::{self, Piece};
 const UNIT: usize = 4;
 const PIECES_MAX: usize = 64;
 
+/// Panics if a property of the journal does not hold for a file with these octets.
 pub fn check(octets: &[u8]) {
     let mut pieces = Vec::new();
     let mut rest = octets;

@@ -17,6 +17,7 @@ pub mod server;
 /// A target: its name, which is that of its folder of the corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
+/// Every target of `fuzz/`, by its name there.
 pub const TARGETS: [Target; 8] = [
     ("server", server::check),
     ("replies", replies::check),

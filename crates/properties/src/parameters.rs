@@ -22,6 +22,7 @@ const BEGINNINGS: [&str; 8] = [
 ];
 const OFFER: &str = "250-mx\r\n250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN\r\n";
 
+/// Panics if a property of commands and their parameters does not hold for these octets.
 pub fn check(octets: &[u8]) {
     let (choice, rest) = setting(octets);
     let beginning = BEGINNINGS[usize::from(choice) % BEGINNINGS.len()];

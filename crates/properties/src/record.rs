@@ -7,6 +7,7 @@ use crate::setting;
 /// The one version there is.
 const VERSION: u8 = 1;
 
+/// Panics if a property of records does not hold for these octets.
 pub fn check(octets: &[u8]) {
     let (kind, meta) = setting(octets);
     spool::probe::record(kind, VERSION, meta);

@@ -22,6 +22,7 @@ struct Seen {
     reports: usize,
 }
 
+/// Panics if a property of replies does not hold for these octets.
 pub fn check(octets: &[u8]) {
     let (settings, input) = setting(octets);
     let lines: Vec<&[u8]> = input.split_inclusive(|octet| *octet == b'\n').collect();

@@ -25,6 +25,7 @@ struct Heard {
     logged_in: bool,
 }
 
+/// Panics if a property of the server's machine does not hold for a client that sends these octets.
 pub fn check(octets: &[u8]) {
     let (settings, rest) = setting(octets);
     let (length, input) = setting(rest);
@@ -99,6 +100,10 @@ impl Heard {
                 let refused = path.to_string().starts_with("no");
                 let refusal = Refusal::new(RefusalKind::NoSuchRecipient, "no such recipient");
                 (path.to_string(), if refused { Answer::Refused(refusal) } else { Answer::RecipientOk })
+            }
+            Action::CheckRoom { octets } => {
+                assert!(octets <= MESSAGE_OCTETS_MAX, "room is asked for more than a message may have");
+                ("room".to_owned(), Answer::RoomOk)
             }
             Action::Accept(transaction) => {
                 self.accept(&transaction, role);

@@ -32,31 +32,44 @@ pub enum Reason {
 /// One waiting recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingView {
+    /// Where it is part of.
     pub message: MessageId,
     /// Number of the recipient in its message, from 0.
     pub recipient: u32,
+    /// Whose it is.
     pub tenant: TenantId,
+    /// Which kind of the tenant's mail.
     pub stream: StreamId,
+    /// What it leaves from at present.
     pub pool: PoolId,
+    /// As it stands in the address.
     pub domain: String,
+    /// Where its domain was found to lead.
     pub site: String,
     /// Attempts made so far.
     pub attempt: u32,
+    /// What must go away next.
     pub reason: Reason,
     /// When the reason is looked at again; none if something else must happen first.
     pub until: Option<Timestamp>,
+    /// Settled as expired from then on.
     pub expires_at: Timestamp,
 }
 
 /// One tenant's mail in one pool at one site, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueView {
+    /// Whose lane it is.
     pub tenant: TenantId,
+    /// What it leaves from at present.
     pub pool: PoolId,
+    /// Where it leads.
     pub site: String,
+    /// Recipients that are due.
     pub ready: u64,
     /// None while it is being sent as fast as its turn comes.
     pub reason: Option<Reason>,
+    /// When the reason is looked at again; none if something else must happen first.
     pub until: Option<Timestamp>,
 }
 
@@ -67,7 +80,9 @@ pub struct QueueTotals {
     pub waiting: u64,
     /// Due, and not sent yet.
     pub ready: u64,
+    /// Handed out, and their outcome not known.
     pub in_flight: u64,
+    /// With recipients that are due or in flight.
     pub lanes: u64,
 }
 

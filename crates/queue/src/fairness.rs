@@ -33,7 +33,9 @@ pub(crate) type Ring = VecDeque<u32>;
 /// What other lanes sent at its outlet while one waited for its turn, and what they may have sent at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TurnWait {
+    /// That others sent while it waited.
     pub octets: u64,
+    /// That others may send at most, by their weights: more is a bug.
     pub bound: u64,
 }
 

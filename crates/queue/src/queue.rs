@@ -20,6 +20,7 @@ use mail::{Domain, Instant, MessageId, PoolId, SiteName, StreamId, TenantId};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+/// Everything that waits, and whose turn it is. One owner, no locks.
 #[derive(Default)]
 pub struct Queue {
     pub(crate) slots: Rows<Slot>,
@@ -69,6 +70,7 @@ pub(crate) struct Tenant {
 pub struct Destination<'a> {
     /// The pool to leave from, if nobody of its flow waits yet; else what `assign_pools` said last counts.
     pub pool: PoolId,
+    /// Of the address; where it leads is `site`.
     pub domain: &'a Domain,
     /// Where the domain belongs, if nobody waits for it yet; else what `assign_site` said last counts.
     pub site: &'a SiteName,
@@ -82,10 +84,15 @@ pub struct Ticket(pub(crate) u32);
 /// An entry that was handed out.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Delivery {
+    /// Must come back.
     pub ticket: Ticket,
+    /// As it was inserted, with one attempt more once it is retried.
     pub entry: Entry,
+    /// Whose it is and what it asks for.
     pub flow: Flow,
+    /// Of the address.
     pub domain: Domain,
+    /// Where its domain belongs now.
     pub site: SiteName,
     /// How its lane waited for its turn; none if it was taken out of turn.
     pub turn: Option<TurnWait>,
@@ -101,6 +108,7 @@ impl Delivery {
     }
 }
 
+/// What `poll` found to be next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Polled {
     /// The gate was open for this one.
@@ -112,12 +120,19 @@ pub enum Polled {
 /// Who stands at the front of an outlet.
 #[derive(Debug)]
 pub struct Candidate<'a> {
+    /// Its pool at present.
     pub pool: PoolId,
+    /// What its mail asks of the connection.
     pub tls: TlsNeed,
+    /// Where it leads.
     pub site: &'a SiteName,
+    /// Of the one recipient at the front.
     pub domain: &'a Domain,
+    /// Whose turn it is there.
     pub tenant: TenantId,
+    /// Of the one recipient at the front.
     pub stream: StreamId,
+    /// Of the one recipient at the front.
     pub message: MessageId,
     /// Octets.
     pub octets: u32,
@@ -126,7 +141,9 @@ pub struct Candidate<'a> {
 /// The answer to: may this outlet send now?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
+    /// It may: the entry is handed out.
     Open,
+    /// Ask again then.
     Until(Instant),
     /// This tenant steps aside until then; the others go on.
     TenantUntil(Instant),
@@ -137,12 +154,14 @@ pub enum Gate {
 /// What became of an entry that was to wait again.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Retried {
+    /// It waits for its time.
     Waiting,
     /// It was cancelled while in flight: settle it as that.
     Cancelled(Delivery),
 }
 
 impl Queue {
+    /// Nothing waits.
     pub fn new() -> Queue {
         Queue::default()
     }
@@ -177,6 +196,7 @@ impl Queue {
         self.slots.len()
     }
 
+    /// Nothing waits and nothing is in flight.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -280,6 +300,7 @@ impl Queue {
         self.tenants[tenant as usize].held = true;
     }
 
+    /// Its lanes take their turns again.
     pub fn resume_tenant(&mut self, tenant: TenantId) {
         let tenant = self.tenant_number(tenant);
         self.tenants[tenant as usize].held = false;

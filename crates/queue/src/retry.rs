@@ -7,6 +7,7 @@
 use mail::Random;
 use std::time::Duration;
 
+/// Delays between attempts, with chance in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     steps: Vec<Duration>,

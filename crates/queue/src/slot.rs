@@ -10,6 +10,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// One recipient of one message, as the caller gives it and gets it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
+    /// In the journal, where everything else about it is.
     pub message: MessageId,
     /// Where the journal keeps the message; the caller's business.
     pub position: u64,
@@ -26,11 +27,15 @@ pub struct Entry {
 /// Whose mail it is, of which kind, and which addresses it is to leave from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
+    /// Whose lane and whose turns.
     pub tenant: TenantId,
+    /// Which of the tenant's kinds of mail.
     pub stream: StreamId,
     /// The pool of its stream; another one may stand in for it.
     pub pool: PoolId,
+    /// Which of the two halves of its tenant's lane.
     pub urgency: Urgency,
+    /// What its connection must be able to do.
     pub tls: TlsNeed,
 }
 
@@ -48,7 +53,9 @@ pub enum TlsNeed {
 /// Inside one tenant's lane the two kinds alternate: a password reset waits behind one newsletter, never behind all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Urgency {
+    /// Somebody waits for it: transactional mail.
     Prompt,
+    /// Nobody does: marketing mail.
     Bulk,
 }
 

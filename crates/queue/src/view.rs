@@ -21,27 +21,41 @@ pub enum Standing {
     TenantHeld,
     /// In a lane that steps aside until then.
     Aside(Instant),
+    /// Handed out, and its outcome not known.
     InFlight,
 }
 
+/// Where one recipient stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
+    /// As it was inserted.
     pub entry: Entry,
+    /// Whose it is and what it asks for.
     pub flow: Flow,
     /// The pool that it leaves from at present.
     pub pool: PoolId,
+    /// Of the address.
     pub domain: Domain,
+    /// Where its domain belongs now.
     pub site: SiteName,
+    /// What it waits for.
     pub standing: Standing,
 }
 
+/// Where a lane stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LanePlace {
+    /// Whose it is.
     pub tenant: TenantId,
+    /// What it leaves from at present.
     pub pool: PoolId,
+    /// What its mail asks of the connection.
     pub tls: TlsNeed,
+    /// Where it leads.
     pub site: SiteName,
+    /// Recipients that are due.
     pub ready: u32,
+    /// What its front waits for.
     pub standing: Standing,
 }
 

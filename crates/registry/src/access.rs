@@ -47,7 +47,9 @@ pub enum Role {
 pub enum Actor {
     /// One of our own workers, and why it acts.
     House(&'static str),
+    /// A person who has logged in.
     User(UserId),
+    /// A program with a key of a tenant or of the operator.
     ApiKey(ApiKeyId),
 }
 
@@ -94,14 +96,17 @@ impl Access {
         }
     }
 
+    /// For the audit.
     pub const fn actor(&self) -> Actor {
         self.actor
     }
 
+    /// For row-level security: one tenant's rows, or all.
     pub const fn reach(&self) -> Reach {
         self.reach
     }
 
+    /// What it may do within its reach.
     pub const fn rights(&self) -> Rights {
         self.rights
     }
@@ -114,10 +119,12 @@ impl Access {
         }
     }
 
+    /// One of our own workers.
     pub const fn is_house(&self) -> bool {
         matches!(self.reach, Reach::House)
     }
 
+    /// Whether it has this right; `Database` asks again whom it reaches.
     pub const fn may(&self, right: Right) -> bool {
         self.rights.contains(right)
     }
@@ -134,9 +141,12 @@ fn reach_of(role: Role, tenant: Option<TenantId>, rights: Rights) -> Option<(Rea
 }
 
 impl Rights {
+    /// Everything within its reach.
     pub const ALL: Rights = Rights { send: true, read: true, manage: true };
+    /// Nothing yet; `with` adds.
     pub const NONE: Rights = Rights { send: false, read: false, manage: false };
 
+    /// These and this one.
     pub const fn with(self, right: Right) -> Rights {
         match right {
             Right::Send => Rights { send: true, ..self },
@@ -145,6 +155,7 @@ impl Rights {
         }
     }
 
+    /// Whether this one is among them.
     pub const fn contains(self, right: Right) -> bool {
         match right {
             Right::Send => self.send,
@@ -175,6 +186,7 @@ impl Rights {
 }
 
 impl Right {
+    /// The scope of an API key in JSON: `send`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Right::Send => "send",
@@ -183,6 +195,7 @@ impl Right {
         }
     }
 
+    /// The right with this word; none if there is none such.
     pub fn parse(text: &str) -> Option<Right> {
         match text {
             "send" => Some(Right::Send),
@@ -194,6 +207,7 @@ impl Right {
 }
 
 impl Role {
+    /// In JSON and in the tables: `admin`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Role::Operator => "operator",
@@ -203,6 +217,7 @@ impl Role {
         }
     }
 
+    /// The role with this word; none if there is none such.
     pub fn parse(text: &str) -> Option<Role> {
         match text {
             "operator" => Some(Role::Operator),

@@ -15,6 +15,7 @@ use crate::stream::Stream;
 use crate::tenant::{Tenant, TenantStatus};
 use crate::throttle::Guess;
 use crate::usage::Usage;
+use mail::message::Agent;
 use mail::{
     ApiKeyId, CredentialId, Domain, Envelope, Mailbox, Refusal, RefusalKind, ReversePath, StreamId, TenantId,
     Timestamp, UserId, echo,
@@ -36,7 +37,9 @@ pub const SEND_AT_AHEAD_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// What proved who is sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SenderKey {
+    /// An SMTP credential.
     Credential(CredentialId),
+    /// An API key.
     ApiKey(ApiKeyId),
     /// A person in the console.
     User(UserId),
@@ -52,39 +55,57 @@ pub struct Sender {
 /// What the header section or the JSON asked for, as text: nothing in it is trusted yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Steering {
+    /// `X-Posthouse-Stream` or `stream`: its name.
     pub stream: Option<String>,
+    /// `X-Posthouse-Pool` or `pool`: its name.
     pub pool: Option<String>,
+    /// `X-Posthouse-Tags` or `tags`: they come back in events.
     pub tags: Vec<String>,
+    /// `X-Posthouse-Metadata` or `metadata`: names and values, which come back in events.
     pub metadata: Vec<(String, String)>,
+    /// Not to be attempted before.
     pub send_at: Option<Timestamp>,
 }
 
 /// A message at the door.
 #[derive(Debug, Clone)]
 pub struct Offer<'a> {
+    /// Who has shown a secret at the door.
     pub sender: Sender,
+    /// Whom it is from and for; its reverse-path is checked like From.
     pub envelope: &'a Envelope,
     /// Every mailbox of the From fields, in order.
     pub from: &'a [Mailbox],
+    /// Whoever else the header section says has sent it.
+    pub agents: &'a [Agent],
     /// Octets of header section and body.
     pub size: u64,
+    /// What the client wants done with it.
     pub steering: Steering,
 }
 
 /// A message that may be taken. Only `Snapshot::admit` makes one.
 #[derive(Debug, Clone)]
 pub struct Admitted {
+    /// Whose it is, as it was when it was taken.
     pub tenant: Arc<Tenant>,
+    /// Which kind of the tenant's mail it is: how long it is tried, and who may overtake it.
     pub stream: Arc<Stream>,
     /// The signing domain: the one of From.
     pub domain: Arc<SendingDomain>,
+    /// Whose addresses it leaves from.
     pub pool: Arc<EgressPool>,
+    /// What AUTH was given, at the SMTP door.
     pub credential: Option<CredentialId>,
+    /// What the request carried, at the HTTP door.
     pub api_key: Option<ApiKeyId>,
+    /// In the order in which they were named.
     pub tags: Vec<String>,
+    /// Names and values in the order in which they were named.
     pub metadata: Vec<(String, String)>,
     /// Not to be attempted before.
     pub send_at: Option<Timestamp>,
+    /// From then on it is settled as expired, whatever was tried.
     pub expires_at: Timestamp,
     _proof: Proof,
 }
@@ -93,6 +114,7 @@ pub struct Admitted {
 struct Proof;
 
 impl Sender {
+    /// Whoever has shown this credential.
     pub fn of_credential(credential: &CredentialRef) -> Sender {
         Sender { tenant: credential.tenant, key: SenderKey::Credential(credential.id) }
     }
@@ -108,14 +130,17 @@ impl Sender {
         access.may(Right::Send).then_some(Sender { tenant, key })
     }
 
+    /// Whose mail it is.
     pub const fn tenant(&self) -> TenantId {
         self.tenant
     }
 
+    /// What limits and sessions are counted by.
     pub const fn key(&self) -> SenderKey {
         self.key
     }
 
+    /// None at the HTTP door.
     pub const fn credential(&self) -> Option<CredentialId> {
         match self.key {
             SenderKey::Credential(id) => Some(id),
@@ -123,6 +148,7 @@ impl Sender {
         }
     }
 
+    /// None at the SMTP door.
     pub const fn api_key(&self) -> Option<ApiKeyId> {
         match self.key {
             SenderKey::ApiKey(id) => Some(id),
@@ -159,7 +185,8 @@ impl Snapshot {
         self.secrets.guess(username, password)
     }
 
-    /// `Authorization: Bearer ph_live_…`.
+    /// `Authorization: Bearer ph_live_…`. Refuses alike whatever is wrong with it: unknown, revoked, expired or shown
+    /// from elsewhere.
     pub fn authenticate_api_key(
         &self,
         text: &str,
@@ -181,7 +208,8 @@ impl Snapshot {
         }
     }
 
-    /// MAIL FROM. The null reverse-path is allowed: From is checked later whatever the envelope says.
+    /// MAIL FROM. The null reverse-path is allowed: From is checked later whatever the envelope says. Refuses a
+    /// domain that the tenant has not proved or the credential may not use.
     pub fn may_use_reverse_path(&self, sender: &Sender, path: &ReversePath) -> Result<(), Refusal> {
         self.open_tenant(sender)?;
         match path.domain() {
@@ -190,7 +218,7 @@ impl Snapshot {
         }
     }
 
-    /// MAIL with SIZE, and every message: what the plan allows.
+    /// MAIL with SIZE, and every message: what the plan allows. Refuses more as too large.
     pub fn may_have_octets(&self, sender: &Sender, octets: u64) -> Result<(), Refusal> {
         let max = self.tenant(sender.tenant).map_or(u64::MAX, |tenant| tenant.plan.message_octets_max);
         if octets > max {
@@ -237,6 +265,7 @@ impl Snapshot {
             [from] => self.usable_domain(&offer.sender, from.domain())?,
             _ => return Err(Refusal::new(RefusalKind::AmbiguousFrom, "From must hold exactly one address")),
         };
+        offer.agents.iter().try_for_each(|agent| self.may_name_agent(&offer.sender, agent))?;
         check_steering(&offer.steering, now)?;
         let stream = self.stream_of(offer)?;
         let pool = self.pool_of(offer, stream)?;
@@ -291,6 +320,15 @@ impl Snapshot {
             return Err(not_allowed(format!("this credential may not use {name}")));
         }
         Ok(domain)
+    }
+
+    /// Sender and the Resent- fields: a name that mail programs show is proved like the one in From.
+    fn may_name_agent(&self, sender: &Sender, agent: &Agent) -> Result<(), Refusal> {
+        let field = agent.field.as_str();
+        self.usable_domain(sender, agent.mailbox.domain()).map(|_| ()).map_err(|refusal| {
+            let text = format!("{field}: {}; use a domain of From, or leave the field out", refusal.public());
+            Refusal::new(refusal.kind, text)
+        })
     }
 
     /// The stream that was asked for, the one the key is bound to, or the tenant's first.

@@ -9,11 +9,13 @@ use mail::{DkimKeyId, Domain, DomainId, TenantId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+/// How far a tenant has proved that the domain is its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainState {
     /// Claimed, not proved.
     Pending,
+    /// Every record that is required was found.
     Verified,
     /// Was verified; a required record is missing or wrong. Still sends.
     Degraded,
@@ -28,32 +30,48 @@ pub enum DomainState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
+    /// Published for the next rotation; signs nothing.
     Next,
+    /// Signs.
     Active,
+    /// Signs nothing any more; stays published while mail with its signatures is on the way.
     Retiring,
 }
 
+/// A key of the domain, opened and ready to sign.
 #[derive(Clone)]
 pub struct DomainKey {
+    /// Never used again.
     pub id: DkimKeyId,
+    /// The `s=` of signatures: the record stands at `<selector>._domainkey.<domain>`.
     pub selector: Arc<str>,
+    /// As `k=` says it.
     pub algorithm: KeyAlgorithm,
+    /// Whether it signs.
     pub state: KeyState,
+    /// Shared by all signing threads.
     pub signer: Arc<SigningKey>,
 }
 
+/// A domain that mail can be from.
 #[derive(Debug, Clone)]
 pub struct SendingDomain {
+    /// Never used again.
     pub id: DomainId,
+    /// Whose it is, and nobody else's.
     pub tenant: TenantId,
+    /// What stands behind the @ of From.
     pub name: Domain,
+    /// Whether it may send.
     pub state: DomainState,
     /// The domain of the reverse-paths we make: `rp.<name>`, a CNAME to our inbound listener.
     pub return_path: Domain,
+    /// Of every state that is still published.
     pub keys: Vec<DomainKey>,
 }
 
 impl SendingDomain {
+    /// Verified or degraded.
     pub const fn may_send(&self) -> bool {
         self.state.may_send()
     }
@@ -68,6 +86,7 @@ impl SendingDomain {
 }
 
 impl DomainState {
+    /// Verified or degraded: a record that vanished stops nobody at once.
     pub const fn may_send(self) -> bool {
         match self {
             DomainState::Verified | DomainState::Degraded => true,
@@ -75,6 +94,7 @@ impl DomainState {
         }
     }
 
+    /// In JSON and in the tables: `verified`.
     pub const fn as_str(self) -> &'static str {
         match self {
             DomainState::Pending => "pending",
@@ -85,6 +105,7 @@ impl DomainState {
         }
     }
 
+    /// The state with this word; none if there is none such.
     pub fn parse(text: &str) -> Option<DomainState> {
         match text {
             "pending" => Some(DomainState::Pending),
@@ -98,6 +119,7 @@ impl DomainState {
 }
 
 impl KeyState {
+    /// In JSON and in the tables: `active`.
     pub const fn as_str(self) -> &'static str {
         match self {
             KeyState::Next => "next",
@@ -106,6 +128,7 @@ impl KeyState {
         }
     }
 
+    /// The state with this word; none if there is none such.
     pub fn parse(text: &str) -> Option<KeyState> {
         match text {
             "next" => Some(KeyState::Next),

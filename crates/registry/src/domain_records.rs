@@ -14,44 +14,61 @@ use std::time::Duration;
 /// How long a domain stays degraded, and sends, before it counts as failed.
 pub const DEGRADED_MAX: Duration = Duration::from_secs(72 * 3600);
 
+/// What a record is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
+    /// Proves that the domain is the tenant's: a TXT record with a token of ours.
     Ownership,
     /// The RSA key.
     Dkim1,
     /// The Ed25519 key.
     Dkim2,
+    /// Leads returned mail to us: a CNAME.
     ReturnPath,
+    /// Says what receivers do with mail that fails (RFC 7489): wanted, but the tenant's own matter.
     Dmarc,
+    /// Leads to where links are followed.
     Tracking,
 }
 
+/// The types that are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RecordKind {
+    /// Text, its strings joined.
     #[serde(rename = "TXT")]
     Txt,
+    /// An alias.
     #[serde(rename = "CNAME")]
     Cname,
 }
 
+/// What was found of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordState {
+    /// The DNS says that there is none.
     Missing,
+    /// It means what it should.
     Ok,
+    /// There is one, and it means something else.
     Mismatch,
     /// The DNS did not answer.
     Error,
+    /// Nobody has asked yet.
     Unchecked,
 }
 
 /// A record that should be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedRecord {
+    /// Decides how it is compared.
     pub purpose: Purpose,
+    /// What to ask the DNS for.
     pub kind: RecordKind,
+    /// The whole name, without a dot at its end.
     pub host: String,
+    /// What to publish, as one types it.
     pub value: String,
     /// Whether the domain can be verified without it.
     pub required: bool,
@@ -69,22 +86,33 @@ pub enum Found {
 /// A record as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainRecord {
+    /// Decides how it is compared.
     pub purpose: Purpose,
+    /// Type of the record.
     #[serde(rename = "type")]
     pub kind: RecordKind,
+    /// The whole name, without a dot at its end.
     pub host: String,
+    /// What to publish, as one types it.
     pub value: String,
+    /// Without it the domain is not verified.
     pub required: bool,
+    /// What was found last.
     pub state: RecordState,
+    /// The values that are there, as they are.
     pub found: Vec<String>,
+    /// What to do, in a sentence for the tenant; empty if nothing is to be done.
     pub hint: String,
 }
 
 /// A key as it is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedKey {
+    /// Where it is to stand.
     pub selector: String,
+    /// As `k=` says it.
     pub algorithm: KeyAlgorithm,
+    /// Retiring ones are still to be published.
     pub state: KeyState,
     /// `v=DKIM1; k=…; p=…`
     pub record: String,
@@ -93,11 +121,15 @@ pub struct PublishedKey {
 /// What the records of a domain follow from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainFacts<'a> {
+    /// The domain itself.
     pub name: &'a Domain,
+    /// What its TXT record must hold.
     pub ownership_token: &'a str,
+    /// The name whose CNAME leads to us.
     pub return_path: &'a Domain,
     /// Where the CNAME of the return path points: our inbound host.
     pub return_path_target: &'a Domain,
+    /// What must stand below their selectors.
     pub keys: &'a [PublishedKey],
     /// Where a CNAME for opens and clicks points, if tracking is on.
     pub tracking: Option<(&'a Domain, &'a Domain)>,
@@ -198,6 +230,7 @@ impl DomainRecord {
         DomainRecord::of(expected, RecordState::Unchecked, Vec::new(), hint)
     }
 
+    /// What was found, put beside what was expected.
     pub fn judged(expected: ExpectedRecord, found: Found) -> DomainRecord {
         let (state, hint) = judge(&expected, &found);
         let found = match found {
@@ -207,6 +240,7 @@ impl DomainRecord {
         DomainRecord::of(expected, state, found, hint)
     }
 
+    /// The half that does not depend on what was found.
     pub fn expected(&self) -> ExpectedRecord {
         ExpectedRecord {
             purpose: self.purpose,
@@ -307,6 +341,7 @@ fn same_name(a: &str, b: &str) -> bool {
 }
 
 impl RecordKind {
+    /// As zone files have it: `CNAME`.
     pub const fn as_str(self) -> &'static str {
         match self {
             RecordKind::Txt => "TXT",

@@ -4,14 +4,17 @@
 //! never shown in Debug output. Delivery, retries and the network checks are `events`' work.
 
 use ipnet::IpNet;
+use mail::network::is_public;
 use mail::{EndpointId, EventKind, TenantId};
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+/// Whether an endpoint is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndpointState {
+    /// It is called.
     Active,
     /// By the tenant; events wait for a replay.
     Paused,
@@ -19,19 +22,25 @@ pub enum EndpointState {
     Disabled,
 }
 
+/// Where events of a tenant are sent.
 #[derive(Clone)]
 pub struct Endpoint {
+    /// Never used again.
     pub id: EndpointId,
+    /// Whose events it is told, and nobody else's.
     pub tenant: TenantId,
+    /// `https://` and a name; its address is checked before each call.
     pub url: Arc<str>,
     /// Empty means every kind.
     pub kinds: Vec<EventKind>,
     /// `whsec_…`, newest first: during a rotation a call carries one signature for each.
     pub secrets: Vec<Arc<str>>,
+    /// One that is not active is not called; its events wait as long as they are kept.
     pub state: EndpointState,
 }
 
 impl Endpoint {
+    /// Whether it asked for this kind; none named means all.
     pub fn wants(&self, kind: EventKind) -> bool {
         self.state == EndpointState::Active && (self.kinds.is_empty() || self.kinds.contains(&kind))
     }
@@ -40,15 +49,12 @@ impl Endpoint {
     /// the operator allows. A name says nothing yet; what it resolves to is checked at every call.
     pub fn may_name_host(host: &str, allow: &[IpNet]) -> bool {
         let Some(address) = address_of(host).map(|address| address.to_canonical()) else { return true };
-        let public = match address {
-            IpAddr::V4(address) => is_public_v4(address),
-            IpAddr::V6(address) => is_public_v6(address),
-        };
-        public || allow.iter().any(|network| network.contains(&address))
+        is_public(address) || allow.iter().any(|network| network.contains(&address))
     }
 }
 
 impl EndpointState {
+    /// In JSON and in the tables: `active`.
     pub const fn as_str(self) -> &'static str {
         match self {
             EndpointState::Active => "active",
@@ -57,6 +63,7 @@ impl EndpointState {
         }
     }
 
+    /// The state with this word; none if there is none such.
     pub fn parse(text: &str) -> Option<EndpointState> {
         match text {
             "active" => Some(EndpointState::Active),
@@ -102,36 +109,6 @@ fn number_of(part: &str) -> Option<u64> {
         (None, Some(digits)) => u64::from_str_radix(digits, 8).ok(),
         (None, None) => part.parse().ok(),
     }
-}
-
-/// Not of this network, private, loopback, link-local, for documentation or tests, multicast or reserved (IANA
-/// special-purpose registry, November 2026).
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = matches!(
-        (a, b, c),
-        (0 | 10 | 127 | 224.., _, _)
-            | (100, 64..=127, _)
-            | (169, 254, _)
-            | (172, 16..=31, _)
-            | (192, 168, _)
-            | (198, 18..=19, _)
-            | (192, 0, 0 | 2)
-            | (192, 88, 99)
-            | (198, 51, 100)
-            | (203, 0, 113)
-    );
-    !special
-}
-
-/// Only 2000::/3 is routed, and parts of it carry IPv4 addresses or are nobody's.
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    let special = matches!(
-        (segments[0], segments[1]),
-        (0x2001, 0..=0x01ff | 0x0db8) | (0x2002, _) | (0x3fff, 0..=0x0fff)
-    );
-    segments[0] & 0xe000 == 0x2000 && !special
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub const SLUG_OCTETS_MAX: usize = 63;
 
 /// Why some text is not a name. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum NameError {
     #[error("the name is empty")]
     Empty,
@@ -33,7 +34,7 @@ pub struct DisplayName(Arc<str>);
 pub struct Slug(Arc<str>);
 
 impl DisplayName {
-    /// Parses free text; blanks around it are dropped.
+    /// Parses free text; blanks around it are dropped. Errs with what is wrong, as a sentence for people.
     pub fn parse(text: &str) -> Result<DisplayName, NameError> {
         let text = text.trim();
         if text.is_empty() {
@@ -48,13 +49,15 @@ impl DisplayName {
         Ok(DisplayName(text.into()))
     }
 
+    /// Free text without control characters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Slug {
-    /// Parses a slug as it stands; upper case is refused rather than folded, so that one name has one spelling.
+    /// Parses a slug as it stands; upper case is refused rather than folded, so that one name has one spelling. Errs
+    /// with what is wrong, as a sentence for people.
     pub fn parse(text: &str) -> Result<Slug, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
@@ -70,6 +73,7 @@ impl Slug {
         Ok(Slug(text.into()))
     }
 
+    /// Of a to z, 0 to 9, hyphen and underscore.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -22,11 +22,14 @@ pub struct SecretKey(hmac::Key);
 
 /// A fresh secret, to be shown once, and what is kept of it.
 pub struct MintedSecret {
+    /// Wiped when dropped; shown once and kept nowhere.
     pub text: Zeroizing<String>,
+    /// What goes into the table.
     pub mac: [u8; 32],
 }
 
 impl SecretKey {
+    /// The binary derives it from the master key (RFC 5869).
     pub fn new(key: &[u8; 32]) -> SecretKey {
         SecretKey(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
@@ -54,6 +57,7 @@ impl SecretKey {
         MintedSecret { text, mac }
     }
 
+    /// Of an SMTP password.
     pub fn password_mac(&self, password: &str) -> [u8; 32] {
         self.mac(b"smtp\0", password)
     }
@@ -63,6 +67,7 @@ impl SecretKey {
         self.mac(b"api\0", secret)
     }
 
+    /// Of a refresh token.
     pub fn token_mac(&self, token: &str) -> [u8; 32] {
         self.mac(b"token\0", token)
     }

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 pub enum Party {
     /// Everybody of whom we do not know (yet) whose they are: one party, so that strangers cannot outnumber tenants.
     Strangers,
+    /// One tenant, with everything it has.
     Tenant(TenantId),
 }
 
@@ -38,6 +39,7 @@ pub struct Shares {
 }
 
 impl Shares {
+    /// Of so many units; nobody holds any.
     pub fn new(total: u64) -> Shares {
         Shares { total, used: 0, held: HashMap::new() }
     }
@@ -69,6 +71,7 @@ impl Shares {
         self.used -= amount;
     }
 
+    /// Units that are held, by all parties together.
     pub fn used(&self) -> u64 {
         self.used
     }

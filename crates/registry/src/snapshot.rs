@@ -23,6 +23,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Generation(pub i64);
 
+/// Cloning it is cheap: tables are shared, and never changed.
 #[derive(Clone)]
 pub struct Snapshot {
     generation: Generation,
@@ -73,30 +74,37 @@ impl Snapshot {
         }
     }
 
+    /// The version it is of; grows with every change of the registry.
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
+    /// When it was read from the database.
     pub fn taken_at(&self) -> Timestamp {
         self.taken_at
     }
 
+    /// By id, whatever its status: admission looks at that.
     pub fn tenant(&self, id: TenantId) -> Option<&Arc<Tenant>> {
         self.tenants.get(&id)
     }
 
+    /// In no order.
     pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
         self.tenants.values()
     }
 
+    /// By id.
     pub fn stream(&self, id: StreamId) -> Option<&Arc<Stream>> {
         self.streams.get(&id)
     }
 
+    /// Empty for a tenant that is not there.
     pub fn streams_of(&self, tenant: TenantId) -> &[Arc<Stream>] {
         self.streams_of.get(&tenant).map_or(&[], Vec::as_slice)
     }
 
+    /// By the name that a header or a request gave.
     pub fn stream_by_name(&self, tenant: TenantId, name: &str) -> Option<&Arc<Stream>> {
         self.streams_of(tenant).iter().find(|stream| stream.name.as_str() == name)
     }
@@ -108,14 +116,17 @@ impl Snapshot {
         transactional.min_by_key(|stream| stream.id).or_else(|| streams.iter().min_by_key(|stream| stream.id))
     }
 
+    /// By id; revoked ones are not there.
     pub fn credential(&self, id: CredentialId) -> Option<&CredentialRef> {
         self.credentials.get(&id)
     }
 
+    /// By what AUTH was given.
     pub fn credential_by_username(&self, username: &str) -> Option<&CredentialRef> {
         self.credentials_by_username.get(username)
     }
 
+    /// By id; revoked ones are not there.
     pub fn api_key(&self, id: ApiKeyId) -> Option<&Arc<ApiKey>> {
         self.api_keys.get(&id)
     }
@@ -135,26 +146,32 @@ impl Snapshot {
         self.domains.get(name)?.iter().find(|domain| domain.tenant == tenant)
     }
 
+    /// By id, whatever its state.
     pub fn domain(&self, id: DomainId) -> Option<&Arc<SendingDomain>> {
         self.domains_by_id.get(&id)
     }
 
+    /// By id.
     pub fn pool(&self, id: PoolId) -> Option<&Arc<EgressPool>> {
         self.pools.get(&id)
     }
 
+    /// In no order.
     pub fn pools(&self) -> impl Iterator<Item = &Arc<EgressPool>> {
         self.pools.values()
     }
 
+    /// By id, whatever its state.
     pub fn source(&self, id: SourceId) -> Option<&Arc<EgressSource>> {
         self.sources.get(&id)
     }
 
+    /// In no order.
     pub fn sources(&self) -> impl Iterator<Item = &Arc<EgressSource>> {
         self.sources.values()
     }
 
+    /// By id, whatever its state.
     pub fn endpoint(&self, id: EndpointId) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(&id)
     }
@@ -166,6 +183,7 @@ impl Snapshot {
 }
 
 impl SnapshotBuilder {
+    /// Of an empty registry.
     pub fn new(generation: Generation, taken_at: Timestamp, secrets: Arc<SecretKey>) -> SnapshotBuilder {
         SnapshotBuilder(Snapshot { generation, ..Snapshot::empty(secrets, taken_at) })
     }
@@ -200,11 +218,13 @@ impl SnapshotBuilder {
         SnapshotBuilder(next)
     }
 
+    /// Adds one; the last of an id counts.
     pub fn tenant(mut self, tenant: Tenant) -> SnapshotBuilder {
         self.0.tenants.insert(tenant.id, Arc::new(tenant));
         self
     }
 
+    /// Adds one; its tenant may come later.
     pub fn stream(mut self, stream: Stream) -> SnapshotBuilder {
         let stream = Arc::new(stream);
         self.0.streams_of.entry(stream.tenant).or_default().push(Arc::clone(&stream));
@@ -212,6 +232,7 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Adds one; its tenant may come later.
     pub fn domain(mut self, domain: SendingDomain) -> SnapshotBuilder {
         let domain = Arc::new(domain);
         self.0.domains.entry(domain.name.clone()).or_default().push(Arc::clone(&domain));
@@ -219,6 +240,7 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Adds one that is not revoked.
     pub fn credential(mut self, credential: Credential) -> SnapshotBuilder {
         let credential = Arc::new(credential);
         self.0.credentials_by_username.insert(Arc::clone(&credential.username), Arc::clone(&credential));
@@ -226,31 +248,38 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Adds one that is not revoked.
     pub fn api_key(mut self, key: ApiKey) -> SnapshotBuilder {
         self.0.api_keys.insert(key.id, Arc::new(key));
         self
     }
 
+    /// Adds one who is not disabled.
     pub fn user(mut self, user: User) -> SnapshotBuilder {
         self.0.users.insert(user.id, user);
         self
     }
 
+    /// Nobody may call with the access tokens of this login any more.
+    /// A login that ended before its tokens.
     pub fn session_ended(mut self, session: SessionId) -> SnapshotBuilder {
         self.0.sessions_ended.insert(session);
         self
     }
 
+    /// Adds one.
     pub fn pool(mut self, pool: EgressPool) -> SnapshotBuilder {
         self.0.pools.insert(pool.id, Arc::new(pool));
         self
     }
 
+    /// Adds one.
     pub fn source(mut self, source: EgressSource) -> SnapshotBuilder {
         self.0.sources.insert(source.id, Arc::new(source));
         self
     }
 
+    /// Adds one; its tenant may come later.
     pub fn endpoint(mut self, endpoint: Endpoint) -> SnapshotBuilder {
         let endpoint = Arc::new(endpoint);
         self.0.endpoints_of.entry(endpoint.tenant).or_default().push(Arc::clone(&endpoint));
@@ -258,6 +287,7 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Draws up what is looked for by name. What it names and is not there is looked for in vain and refused then.
     pub fn build(self) -> Snapshot {
         self.0
     }

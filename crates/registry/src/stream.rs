@@ -1,6 +1,6 @@
 //! A stream: one kind of a tenant's mail, with its own pool and patience.
 //!
-//! Transactional and marketing mail of one tenant must not share a queue lane: a campaign would delay a password
+//! Transactional and marketing mail of one tenant must not wait in one line: a campaign would delay a password
 //! reset, and complaints about the one would hurt the other.
 
 use crate::name::Slug;
@@ -8,6 +8,7 @@ use mail::{PoolId, StreamId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// Whether somebody waits for each message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StreamKind {
@@ -17,21 +18,29 @@ pub enum StreamKind {
     Marketing,
 }
 
+/// One kind of a tenant's mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
+    /// Never used again.
     pub id: StreamId,
+    /// Whose it is.
     pub tenant: TenantId,
+    /// Unique within the tenant; headers and requests name it.
     pub name: Slug,
+    /// Whether it may be kept waiting by the tenant's other mail.
     pub kind: StreamKind,
+    /// What its mail leaves from.
     pub pool: PoolId,
     /// Where to go when every source of `pool` is held.
     pub overflow_pool: Option<PoolId>,
     /// After this long without success a recipient is settled as expired.
     pub expires_after: Duration,
+    /// For lists.
     pub created_at: Timestamp,
 }
 
 impl StreamKind {
+    /// In JSON and in the tables: `marketing`.
     pub const fn as_str(self) -> &'static str {
         match self {
             StreamKind::Transactional => "transactional",
@@ -39,6 +48,7 @@ impl StreamKind {
         }
     }
 
+    /// The kind with this word; none if there is none such.
     pub fn parse(text: &str) -> Option<StreamKind> {
         match text {
             "transactional" => Some(StreamKind::Transactional),

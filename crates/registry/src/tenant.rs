@@ -42,13 +42,19 @@ pub struct Plan {
 /// A tenant, as every part of the house sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Tenant {
+    /// Never used again.
     pub id: TenantId,
+    /// For people; need not be unique.
     pub name: DisplayName,
+    /// Whether its doors are open and whether its mail leaves.
     pub status: TenantStatus,
     /// Why it is not active, in words for the tenant.
     pub status_reason: Option<String>,
+    /// How much of it is taken.
     pub plan: Plan,
+    /// For lists.
     pub created_at: Timestamp,
+    /// Of the row, by whomever.
     pub updated_at: Timestamp,
 }
 
@@ -94,6 +100,7 @@ impl Plan {
 }
 
 impl TenantStatus {
+    /// In JSON and in the tables: `active`.
     pub const fn as_str(self) -> &'static str {
         match self {
             TenantStatus::Active => "active",
@@ -103,6 +110,7 @@ impl TenantStatus {
         }
     }
 
+    /// The status with this word; none if there is none such.
     pub fn parse(text: &str) -> Option<TenantStatus> {
         match text {
             "active" => Some(TenantStatus::Active),

@@ -18,16 +18,20 @@ const DAY_MILLIS: i64 = 86_400_000;
 /// A stored count of one day, for `Usage::restore`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DayCount {
+    /// Whose count it is.
     pub tenant: TenantId,
+    /// None: of the tenant as a whole.
     pub credential: Option<CredentialId>,
     /// As `Timestamp::day` gives it.
     pub day: i64,
+    /// Recipients that were taken on that day.
     pub recipients: u64,
 }
 
 /// What was used so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Used {
+    /// Recipients since midnight UTC.
     pub today: u64,
 }
 
@@ -39,6 +43,7 @@ struct Meter {
     today: u64,
 }
 
+/// A count and a rate for each tenant and each credential that has sent; small, and kept for the run of the process.
 #[derive(Debug, Default)]
 pub struct Usage {
     tenants: HashMap<TenantId, Meter>,
@@ -46,6 +51,7 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Nobody has used anything.
     pub fn new() -> Usage {
         Usage::default()
     }
@@ -82,10 +88,12 @@ impl Usage {
         }
     }
 
+    /// What the tenant has used of its day.
     pub fn of_tenant(&self, tenant: TenantId, now: Timestamp) -> Used {
         used(self.tenants.get(&tenant), now)
     }
 
+    /// What the credential has used of its day.
     pub fn of_credential(&self, credential: CredentialId, now: Timestamp) -> Used {
         used(self.credentials.get(&credential), now)
     }

@@ -5,11 +5,14 @@
 use crate::access::{Access, Role};
 use mail::{TenantId, UserId};
 
+/// A person who may have a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct User {
+    /// Never used again.
     pub id: UserId,
     /// None for the house's people.
     pub tenant: Option<TenantId>,
+    /// What a token may do, at the moment it is shown.
     pub role: Role,
     /// Goes up when all tokens that were given out must end.
     pub token_version: i32,

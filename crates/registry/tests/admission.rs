@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use mail::dkim::SigningKey;
+use mail::message::{Agent, AgentField};
 use mail::{
     CredentialId, DkimKeyId, Domain, DomainId, Envelope, ForwardPath, Mailbox, PoolId, Recipient,
     RefusalKind, ReversePath, StreamId, TenantId, Timestamp,
@@ -125,6 +126,7 @@ fn envelope(reverse_path: &str, recipients: usize) -> Envelope {
 struct Case {
     snapshot: Snapshot,
     from: Vec<&'static str>,
+    agents: Vec<(AgentField, &'static str)>,
     envelope: Envelope,
     size: u64,
     steering: Steering,
@@ -137,14 +139,21 @@ impl Case {
 
     fn of(snapshot: Snapshot) -> Case {
         let envelope = envelope("a@one.example", 1);
-        Case { snapshot, from: vec!["a@one.example"], envelope, size: 1000, steering: Steering::default() }
+        let (from, agents) = (vec!["a@one.example"], Vec::new());
+        Case { snapshot, from, agents, envelope, size: 1000, steering: Steering::default() }
     }
 
     fn admit(&self) -> Result<registry::Admitted, mail::Refusal> {
         let from: Vec<Mailbox> = self.from.iter().map(|text| Mailbox::parse(text).unwrap()).collect();
         let sender = Sender::of_credential(&Arc::new(credential()));
         let steering = self.steering.clone();
-        let offer = Offer { sender, envelope: &self.envelope, from: &from, size: self.size, steering };
+        let agent = |(field, text): &(AgentField, &str)| Agent {
+            field: *field,
+            mailbox: Mailbox::parse(text).unwrap(),
+        };
+        let agents: Vec<Agent> = self.agents.iter().map(agent).collect();
+        let (envelope, size) = (&self.envelope, self.size);
+        let offer = Offer { sender, envelope, from: &from, agents: &agents, size, steering };
         self.snapshot.admit(&offer, &mut Usage::new(), NOW)
     }
 
@@ -299,12 +308,30 @@ fn steering_that_cannot_be_used_is_refused() {
 }
 
 #[test]
+fn who_else_is_named_as_the_sender_is_of_a_verified_domain_of_the_tenant_too() {
+    for field in [AgentField::Sender, AgentField::ResentFrom, AgentField::ResentSender] {
+        let mut case = Case::new();
+        case.agents = vec![(field, "a@one.example"), (field, "a@elsewhere.example")];
+        let refusal = case.admit().unwrap_err();
+        assert_eq!(refusal.kind, RefusalKind::SenderNotAllowed);
+        let wanted = format!(
+            "{}: elsewhere.example is not a verified domain of this account; use a domain of From, or leave the field out",
+            field.as_str()
+        );
+        assert_eq!(refusal.public(), wanted);
+        case.agents.pop();
+        case.admit().unwrap();
+    }
+}
+
+#[test]
 fn a_refused_message_is_not_charged() {
     let snapshot = snapshot();
     let mut usage = Usage::new();
     let sender = Sender::of_credential(&Arc::new(credential()));
     let envelope = envelope("a@one.example", 5);
-    let mut offer = Offer { sender, envelope: &envelope, from: &[], size: 1, steering: Steering::default() };
+    let mut offer =
+        Offer { sender, envelope: &envelope, from: &[], agents: &[], size: 1, steering: Steering::default() };
     snapshot.admit(&offer, &mut usage, NOW).unwrap_err();
     assert_eq!(usage.of_tenant(ONE, NOW).today, 0);
     let from = [Mailbox::parse("a@one.example").unwrap()];

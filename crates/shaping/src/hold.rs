@@ -7,14 +7,17 @@ use std::collections::HashMap;
 /// Tenants that are held on a path at a time; one more goes on, and the site will say so again.
 const TENANT_HOLDS_MAX: usize = 100_000;
 
+/// Ends by itself, or when somebody resumes the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     /// None: until somebody resumes it.
     pub until: Option<Instant>,
+    /// In words that a tenant may read too.
     pub reason: String,
 }
 
 impl Hold {
+    /// Its time is over; one without a time never is.
     pub fn is_over(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until <= now)
     }

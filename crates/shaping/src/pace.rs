@@ -10,10 +10,13 @@ use std::time::Duration;
 /// `count` in each `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    /// Events, at least 1.
     pub count: u32,
+    /// The time that they are spread over.
     pub per: Duration,
 }
 
+/// When the next event may come. Time goes in with each question.
 #[derive(Debug, Clone)]
 pub struct Pace {
     rate: Rate,
@@ -63,6 +66,7 @@ impl Pace {
         self.burst = burst.max(1);
     }
 
+    /// As it was set.
     pub fn rate(&self) -> Rate {
         self.rate
     }

@@ -13,6 +13,7 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// The connection's.
     pub fn path(&self) -> &EgressPath {
         &self.path
     }
@@ -32,16 +33,20 @@ pub enum Barrier {
     Site,
     /// All connections that the provider allows this source are taken: wait for a release at any of its sites.
     Family,
+    /// Too many new connections for the time: its end is known.
     ConnectionRate,
+    /// Too many messages for the time: its end is known.
     MessageRate,
     /// The path is dead and not due for a probe yet.
     Dead,
+    /// Somebody, or the site's own words, suspended it: the reason.
     Held(String),
 }
 
 /// Not now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotBefore {
+    /// What stands in the way: the first of several.
     pub barrier: Barrier,
     /// When to ask again; none: after a release or a resume.
     pub at: Option<Instant>,

@@ -33,6 +33,7 @@ pub struct Family {
 /// Everything that bounds one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Connections at a time: where it begins and where it ends.
     pub window: WindowRule,
     /// Connections from all sources together to the site.
     pub connections_per_site: Option<u32>,

@@ -32,6 +32,7 @@ const MESSAGES_BELIEVED: Duration = Duration::from_secs(24 * 3600);
 /// one second, and all of their sites would be called in one second a minute later, and again two minutes after that.
 const PROBE_SPREAD_PERCENT: u32 = 40;
 
+/// All paths of the node. One owner, no locks; idle paths are forgotten.
 pub struct Shaper {
     paths: HashMap<EgressPath, PathState>,
     /// Open connections per site, over all sources.
@@ -45,11 +46,13 @@ pub struct Shaper {
 /// What an outcome says about its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
+    /// Success or trouble, for the window.
     Feedback(Feedback),
     /// Too many connections.
     FewerConnections,
     /// Too fast: this many per cent of the present rate of messages.
     LowerRate {
+        /// 1 to 100.
         percent: u32,
         /// What it says about the site besides.
         feedback: Feedback,
@@ -58,7 +61,9 @@ pub enum Signal {
     MessagesPerConnection(u32),
     /// Leave us alone for a while.
     Pause {
+        /// From now on.
         time: Duration,
+        /// The site's words, for whoever looks at the path.
         reason: String,
     },
 }
@@ -66,11 +71,17 @@ pub enum Signal {
 /// What an operator may see of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathView {
+    /// Source and site.
     pub path: EgressPath,
+    /// Connections now.
     pub open: u32,
+    /// Connections allowed now, rounded down.
     pub window: u32,
+    /// Of the provider's rate of messages, what is left after trouble: 100 is all.
     pub rate_percent: u32,
+    /// Set while it is suspended.
     pub hold: Option<Hold>,
+    /// When it is tried again; none while the site answers.
     pub dead_until: Option<Instant>,
 }
 
@@ -90,6 +101,7 @@ struct PathState {
 }
 
 impl Shaper {
+    /// Knows no path; the generator spreads probes of dead ones.
     pub fn new(random: Random) -> Shaper {
         Shaper {
             paths: HashMap::new(),
@@ -100,7 +112,8 @@ impl Shaper {
         }
     }
 
-    /// One connection on `path`, and the first message over it.
+    /// One connection on `path`, and the first message over it. Errs with the first thing that stands in the way, and
+    /// when to ask again if that is known.
     pub fn admit(&mut self, path: &EgressPath, limits: &Limits, now: Instant) -> Result<Permit, NotBefore> {
         let at_site = self.sites.get(&path.site).copied().unwrap_or(0);
         let family = limits.family.map(|family| (path.source.clone(), family.number));
@@ -130,7 +143,8 @@ impl Shaper {
         Ok(Permit { path: path.clone(), family: limits.family.map(|family| family.number), messages })
     }
 
-    /// One more message over a connection that is open already.
+    /// One more message over a connection that is open already. Errs with what stands in the way: a hold, or the rate
+    /// of messages.
     pub fn admit_message(
         &mut self,
         path: &EgressPath,
@@ -204,7 +218,8 @@ impl Shaper {
         self.tenant_holds.suspend(path, tenant, hold, now);
     }
 
-    /// Whether the mail of `tenant` may go on `path`; asked before `admit`.
+    /// Whether the mail of `tenant` may go on `path`; asked before `admit`. Errs while only this tenant is held back
+    /// there.
     pub fn check_tenant(&self, path: &EgressPath, tenant: TenantId, now: Instant) -> Result<(), NotBefore> {
         match self.tenant_holds.on(path, tenant, now) {
             Some(hold) => Err(NotBefore { barrier: Barrier::Held(hold.reason.clone()), at: hold.until }),
@@ -246,6 +261,7 @@ impl Shaper {
         });
     }
 
+    /// Every path that is remembered, in no order.
     pub fn paths(&self, now: Instant) -> impl Iterator<Item = PathView> {
         self.paths.iter().map(move |(path, state)| PathView {
             path: path.clone(),
@@ -262,6 +278,7 @@ impl Shaper {
         self.paths.len()
     }
 
+    /// No path is remembered.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty()
     }

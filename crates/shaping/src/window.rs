@@ -87,6 +87,7 @@ pub struct Window {
 }
 
 impl Window {
+    /// At the first size that the rule has.
     pub fn new(rule: WindowRule) -> Window {
         let size = rule.initial.clamp(1, rule.limit.max(1));
         Window {

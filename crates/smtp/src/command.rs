@@ -8,32 +8,54 @@ use crate::extension::Extension;
 use crate::parameter::{self, Keyword, MailParameters, RcptParameters};
 use mail::{AddressError, EnhancedStatus, ForwardPath, Reply, ReversePath};
 
+/// A command as it was understood; the text is the client's and has no control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command<'a> {
+    /// With the argument, which need not be a domain: many clients say less.
     Ehlo(&'a str),
+    /// Without extensions (RFC 5321 §4.1.1.1).
     Helo(&'a str),
+    /// RFC 3207.
     StartTls,
+    /// RFC 4954.
     Auth {
+        /// Upper or lower case, as it came.
         mechanism: &'a str,
+        /// The initial response, still in base 64; empty for `=`.
         initial: Option<&'a [u8]>,
     },
+    /// Begins a transaction.
     Mail {
+        /// Null for returned mail.
         reverse_path: ReversePath,
+        /// None of them twice.
         parameters: MailParameters,
     },
+    /// One recipient.
     Rcpt {
+        /// A mailbox, or `Postmaster` alone.
         forward_path: RcptPath,
+        /// None of them twice.
         parameters: RcptParameters,
     },
+    /// The message follows, until the dot on a line of its own.
     Data,
+    /// A chunk follows (RFC 3030 §2).
     Bdat {
+        /// Octets that follow the line.
         octets: u64,
+        /// It is the last one, and may be empty.
         last: bool,
     },
+    /// Ends a transaction without a message.
     Rset,
+    /// Does nothing.
     Noop,
+    /// Says nothing about anybody: `252`.
     Vrfy,
+    /// A pointer for people.
     Help,
+    /// Ends the session.
     Quit,
     /// Known to the standard, not to us: EXPN, TURN, SEND and their like.
     NotImplemented,
@@ -42,6 +64,7 @@ pub enum Command<'a> {
 /// The argument of RCPT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RcptPath {
+    /// A mailbox with its domain.
     Mailbox(ForwardPath),
     /// `<postmaster>` without a domain, in any case (RFC 5321 §4.5.1).
     Postmaster,
@@ -58,7 +81,9 @@ pub enum CommandError {
     Syntax(&'static str),
     /// BDAT without a size that can be read. What follows may be commands or a message: nobody can say.
     ChunkSize,
+    /// The argument of MAIL FROM.
     ReversePath(AddressError),
+    /// The argument of RCPT TO.
     ForwardPath(AddressError),
     /// A parameter that we do not know.
     UnknownParameter(Option<Keyword>),
@@ -68,6 +93,7 @@ pub enum CommandError {
     BadParameter(&'static str),
     /// An address that needs SMTPUTF8, without it (RFC 6531 §3.5).
     NeedsSmtpUtf8,
+    /// The line has more octets than `command_octets_max`.
     TooLong,
     /// With a bare CR or a NUL inside.
     BadLineEnd,
@@ -76,6 +102,7 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    /// 5yz with the enhanced code of RFC 2034; none of the client's own words but a keyword.
     pub fn to_reply(self) -> Reply {
         let reply = |code, (class, subject, detail), text: &str| {
             Reply::new(code, Some(EnhancedStatus::new(class, subject, detail)), text)
@@ -111,7 +138,7 @@ impl CommandError {
 }
 
 impl<'a> Command<'a> {
-    /// Parses a line without its CRLF.
+    /// Parses a line without its CRLF. Errs with what the client is told; nothing has happened then.
     pub fn parse(line: &'a [u8]) -> Result<Command<'a>, CommandError> {
         let (verb, rest) = match memchr::memchr(b' ', line) {
             Some(space) => (&line[..space], &line[space + 1..]),

@@ -16,9 +16,13 @@ use memchr::memmem;
 pub enum DataError {
     /// A CR without LF or an LF without CR.
     BareLineEnding,
+    /// An octet of zero.
     Nul,
+    /// A line longer than RFC 5321 §4.5.3.1.6 and our own limit allow.
     LineTooLong,
+    /// The header section has more octets than `header_octets_max`.
     HeaderTooLong,
+    /// The message has more octets than SIZE said it may (RFC 1870).
     MessageTooLong,
 }
 
@@ -58,6 +62,7 @@ pub enum Progress {
 }
 
 impl DataReader {
+    /// `size_hint` is what the client declared: room for it is made at once, within the limits.
     pub fn new(limits: &Limits, size_hint: Option<u64>) -> DataReader {
         DataReader {
             place: Place::LineStart,
@@ -86,6 +91,7 @@ impl DataReader {
         self.text.len()
     }
 
+    /// Takes what belongs to the message, and says how much that was and whether its end was there.
     pub fn read(&mut self, octets: &[u8]) -> Progress {
         // Behind the end of this message a NUL is not ours to judge, so it is looked for again in what belongs to it.
         let nul_ahead = memchr::memchr(0, octets).is_some();
@@ -181,6 +187,7 @@ impl DataReader {
         self.text = Vec::new();
     }
 
+    /// The message, or why it is none. Of several mistakes the first in the order of `DataError` counts.
     pub fn finish(self, limits: &Limits) -> Result<Bytes, DataError> {
         match self.error {
             Some(error) => Err(error),
@@ -204,6 +211,7 @@ pub struct ChunkReader {
 }
 
 impl ChunkReader {
+    /// `size_hint` is what the client declared: room for it is made at once, within the limits.
     pub fn new(limits: &Limits, size_hint: Option<u64>) -> ChunkReader {
         ChunkReader {
             text: Vec::with_capacity(first_capacity(size_hint)),
@@ -213,10 +221,12 @@ impl ChunkReader {
         }
     }
 
+    /// Octets of all chunks so far, kept or not.
     pub fn received(&self) -> u64 {
         self.received
     }
 
+    /// Octets in memory: what a session is charged for.
     pub fn held_octets(&self) -> usize {
         self.text.len()
     }
@@ -226,6 +236,7 @@ impl ChunkReader {
         !self.too_long && octets <= (self.message_octets_max - self.text.len()) as u64
     }
 
+    /// Octets of the current chunk; the caller counts to its end.
     pub fn read(&mut self, octets: &[u8]) {
         self.received += octets.len() as u64;
         if self.too_long || self.text.len() + octets.len() > self.message_octets_max {

@@ -49,39 +49,48 @@ pub struct Extensions(u16);
 /// What a server said of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Offer {
+    /// Those of ours that it knows too.
     pub extensions: Extensions,
     /// The SIZE limit; `None` if there is none or it is not said.
     pub size_max: Option<u64>,
+    /// AUTH with PLAIN among its mechanisms (RFC 4954 §3).
     pub auth_plain: bool,
 }
 
 impl Extension {
+    /// As EHLO has it, upper case.
     pub fn keyword(self) -> &'static str {
         ALL[(self as u16).trailing_zeros() as usize].1
     }
 }
 
 impl Extensions {
+    /// Offers nothing.
     pub const NONE: Extensions = Extensions(0);
 
+    /// A set of these.
     pub fn of(extensions: &[Extension]) -> Extensions {
         extensions.iter().fold(Extensions::NONE, |set, extension| set.with(*extension))
     }
 
+    /// The set and this one.
     #[must_use]
     pub const fn with(self, extension: Extension) -> Extensions {
         Extensions(self.0 | extension as u16)
     }
 
+    /// The set without this one.
     #[must_use]
     pub const fn without(self, extension: Extension) -> Extensions {
         Extensions(self.0 & !(extension as u16))
     }
 
+    /// Whether it is offered.
     pub const fn contains(self, extension: Extension) -> bool {
         self.0 & extension as u16 != 0
     }
 
+    /// In the order in which EHLO names them.
     pub fn iter(self) -> impl Iterator<Item = Extension> {
         ALL.iter().map(|(extension, _)| *extension).filter(move |extension| self.contains(*extension))
     }

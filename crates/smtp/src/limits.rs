@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// Units and origin stand beside each; all are above zero.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -32,10 +33,15 @@ pub struct Limits {
     pub waiting_octets_max: usize,
     /// For a whole command line, however slowly it comes (RFC 5321 §4.5.3.2.7: 5 minutes).
     pub command_seconds_max: u64,
+    /// A message that was announced by its SIZE and does not begin keeps its room for so long; then it asks again.
+    pub claim_seconds_max: u64,
+    /// The room that a message of undeclared size claims when it begins.
+    pub undeclared_octets: usize,
     /// Between two blocks of a message.
     pub data_seconds_max: u64,
     /// Octets a second a message must come with, once `data_grace_seconds` are over.
     pub data_rate_min: u64,
+    /// From the first octet of a message on.
     pub data_grace_seconds: u64,
 }
 
@@ -53,6 +59,8 @@ impl Default for Limits {
             credential_failures_max: 3,
             waiting_octets_max: 1024 * 1024,
             command_seconds_max: 300,
+            claim_seconds_max: 30,
+            undeclared_octets: 16 * 1024,
             data_seconds_max: 180,
             data_rate_min: 512,
             data_grace_seconds: 180,
@@ -63,6 +71,10 @@ impl Default for Limits {
 impl Limits {
     pub(crate) fn command_time(&self) -> Duration {
         Duration::from_secs(self.command_seconds_max)
+    }
+
+    pub(crate) fn claim_time(&self) -> Duration {
+        Duration::from_secs(self.claim_seconds_max)
     }
 
     pub(crate) fn data_time(&self) -> Duration {

@@ -33,12 +33,9 @@ pub(crate) fn next_line(octets: &[u8], octets_max: usize) -> (Line<'_>, usize) {
     }
 }
 
-/// How many octets of a line that was too long remain at the beginning, and whether it ends there.
-pub(crate) fn skip_line(octets: &[u8]) -> (usize, bool) {
-    match memchr::memchr(b'\n', octets) {
-        Some(end) => (end + 1, true),
-        None => (octets.len(), false),
-    }
+/// How many octets of a line that was too long remain at the beginning, its LF included.
+pub(crate) fn skip_line(octets: &[u8]) -> usize {
+    memchr::memchr(b'\n', octets).map_or(octets.len(), |end| end + 1)
 }
 
 #[cfg(test)]
@@ -63,7 +60,7 @@ mod tests {
         assert_eq!(next_line(b"123456789\r\nX", 10), (Line::TooLong, 11));
         assert_eq!(next_line(b"12345678\r", 10), (Line::Partial, 0));
         assert_eq!(next_line(b"123456789\r", 10), (Line::TooLong, 10));
-        assert_eq!(skip_line(b"rest\r\nNOOP"), (6, true));
-        assert_eq!(skip_line(b"rest"), (4, false));
+        assert_eq!(skip_line(b"rest\r\nNOOP"), 6);
+        assert_eq!(skip_line(b"rest"), 4);
     }
 }

@@ -14,22 +14,33 @@ const KEYWORD_OCTETS_MAX: usize = 20;
 /// RFC 3461 §4.2.
 const ORIGINAL_RECIPIENT_OCTETS_MAX: usize = 500;
 
+/// Of MAIL; what was not said is none or false.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MailParameters {
+    /// `SIZE=`: octets, as the client reckons (RFC 1870 §6).
     pub size: Option<u64>,
+    /// `BODY=` (RFC 6152).
     pub body: Option<BodyKind>,
+    /// `SMTPUTF8` (RFC 6531 §3.4).
     pub smtputf8: bool,
+    /// `REQUIRETLS` (RFC 8689 §2).
     pub require_tls: bool,
+    /// `RET=` (RFC 3461 §4.3).
     pub dsn_return: Option<DsnReturn>,
+    /// `ENVID=`, decoded from xtext (RFC 3461 §4.4).
     pub envelope_id: Option<String>,
     /// What has to have been offered for these parameters.
     pub needs: Extensions,
 }
 
+/// Of RCPT; what was not said is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RcptParameters {
+    /// `NOTIFY=` (RFC 3461 §4.1).
     pub notify: Option<Notify>,
+    /// `ORCPT=`: type and address, decoded (RFC 3461 §4.2).
     pub original: Option<String>,
+    /// What a session must have offered for them to be taken.
     pub needs: Extensions,
 }
 
@@ -51,6 +62,7 @@ impl Keyword {
         Some(Keyword { octets, length: text.len() })
     }
 
+    /// Upper case, printable: the only word of a client that is repeated to it.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.octets[..self.length]).unwrap_or_default()
     }

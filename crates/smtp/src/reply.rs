@@ -63,10 +63,13 @@ fn write_text(out: &mut BytesMut, text: &str) {
 /// Why something is no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyError {
+    /// A line has more octets than allowed.
     LineTooLong,
+    /// More lines than allowed.
     TooManyLines,
     /// All its lines together.
     TooLong,
+    /// A line that does not begin with three digits and a space or a hyphen.
     NoCode,
     /// The lines of one reply have different codes.
     CodeChanged,
@@ -83,11 +86,13 @@ pub struct ReplyReader {
 }
 
 impl ReplyReader {
+    /// Limits for one reply: octets of a line, lines, octets of all lines.
     pub fn new(line_octets_max: usize, lines_max: usize, octets_max: usize) -> ReplyReader {
         ReplyReader { line_octets_max, lines_max, octets_max, code: None, lines: Vec::new(), octets: 0 }
     }
 
     /// Reads from the beginning of `octets`: a whole reply if its last line is there, and how many octets were used.
+    /// Errs with what makes it no reply, or one beyond the limits: the session cannot go on.
     pub fn read(&mut self, octets: &[u8]) -> Result<(Option<Reply>, usize), ReplyError> {
         let mut used = 0;
         loop {

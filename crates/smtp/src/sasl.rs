@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 pub struct Password(Zeroizing<String>);
 
 impl Password {
+    /// Takes it over; it is wiped when dropped.
     pub fn new(secret: impl Into<String>) -> Password {
         Password(Zeroizing::new(secret.into()))
     }
@@ -31,7 +32,7 @@ pub enum SaslError {
     Unusable,
 }
 
-/// `[authzid] NUL authcid NUL passwd` in base64.
+/// `[authzid] NUL authcid NUL passwd` in base64. Errs if it is not of this form, empty, or asks to act for another.
 pub fn decode_plain(response: &[u8]) -> Result<(String, Password), SaslError> {
     let text = decode(response)?;
     let mut parts = text.split('\0');
@@ -46,7 +47,7 @@ pub fn decode_plain(response: &[u8]) -> Result<(String, Password), SaslError> {
     Ok((username.to_owned(), Password::new(password)))
 }
 
-/// One answer of LOGIN.
+/// One answer of LOGIN. Errs if it is not base 64, empty or has a NUL.
 pub fn decode_login(response: &[u8]) -> Result<Zeroizing<String>, SaslError> {
     let text = decode(response)?;
     if text.is_empty() || text.contains('\0') { Err(SaslError::Unusable) } else { Ok(text) }

@@ -7,6 +7,7 @@ use crate::client::Stage;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// In seconds, each from the command to its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
@@ -16,6 +17,7 @@ pub struct Timeouts {
     pub hello_seconds: u64,
     /// For the answer to STARTTLS, and for the handshake after it.
     pub starttls_seconds: u64,
+    /// For each answer to AUTH.
     pub auth_seconds: u64,
     /// §4.5.3.2.2: 5 minutes.
     pub mail_seconds: u64,
@@ -35,6 +37,7 @@ pub struct Timeouts {
     pub hold_seconds: u64,
     /// For the answer to the final dot (§4.5.3.2.6: 10 minutes).
     pub final_seconds: u64,
+    /// For the answer to RSET, which has nothing to do.
     pub reset_seconds: u64,
     /// For the answer to QUIT. Nothing depends on it.
     pub quit_seconds: u64,
@@ -62,6 +65,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// How long the end of a message may be held back before the site has waited long enough.
     pub fn hold(&self) -> Duration {
         Duration::from_secs(self.hold_seconds)
     }
@@ -73,6 +77,7 @@ impl Timeouts {
         )
     }
 
+    /// How long an answer is waited for at this stage.
     pub fn at(&self, stage: Stage) -> Duration {
         Duration::from_secs(match stage {
             Stage::Greeting => self.greeting_seconds,

@@ -21,3 +21,16 @@ mod smuggling_in;
 mod smuggling_out;
 #[path = "attack/walks.rs"]
 mod walks;
+
+/// What some server has taken for the end of a message: the collection of the paper on SMTP smuggling.
+const NINE: [&[u8]; 9] = [
+    b"\n.\n",
+    b"\n.\r",
+    b"\r.\n",
+    b"\r.\r",
+    b"\n.\r\n",
+    b"\r.\r\n",
+    b"\r\n.\r\r\n",
+    b"\r\r\n.\r\r\n",
+    b"\r\n\0.\r\n",
+];

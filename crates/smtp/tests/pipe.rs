@@ -120,6 +120,7 @@ impl Pipe {
                     server::Answer::RecipientOk
                 }
             }
+            server::Action::CheckRoom { .. } => server::Answer::RoomOk,
             server::Action::Accept(transaction) => {
                 self.arrived.push(transaction);
                 let status = EnhancedStatus::new(2, 0, 0);
@@ -274,6 +275,7 @@ fn converse(pieces: &[&[u8]]) -> (String, Vec<String>) {
                     (path.to_string(), server::Answer::ReversePathOk)
                 }
                 server::Action::CheckRecipient(path) => (path.to_string(), server::Answer::RecipientOk),
+                server::Action::CheckRoom { .. } => ("room".to_owned(), server::Answer::RoomOk),
                 server::Action::Accept(transaction) => {
                     // What the machine promises of every message, whatever the client did.
                     let raw = &transaction.raw;

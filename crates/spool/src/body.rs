@@ -13,13 +13,16 @@ use bytes::Bytes;
 use mail::{Instant, TenantId};
 use registry::Party;
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A message as it was accepted.
 #[derive(Debug, Clone)]
 pub struct Stored {
+    /// Everything about it but its text.
     pub accepted: Arc<Accepted>,
+    /// Header section and body as they are sent.
     pub body: Bytes,
 }
 
@@ -28,6 +31,8 @@ pub struct Stored {
 pub struct Bodies(pub(crate) Arc<Shared>);
 
 impl Bodies {
+    /// Header section and body of the message at a position. Errs if the disk does not give it or its checksum is
+    /// wrong.
     pub async fn body(&self, position: Position) -> Result<Bytes, Fault> {
         self.message(position).await.map(|stored| stored.body)
     }
@@ -211,23 +216,28 @@ fn read_envelope(shared: &Shared, position: Position) -> Result<Arc<Accepted>, F
     let (segment, offset) = (position.segment(), u64::from(position.offset()));
     let file = shared.file(segment).map_err(|error| Fault::read(segment, error))?;
     let mut octets = vec![0; FRAME_HEADER_OCTETS + ENVELOPE_OCTETS as usize];
-    if read_over_errors(&*file, &mut octets, offset) == Read::WithErrors {
+    let mut read = read_over_errors(&*file, &mut octets, offset);
+    if read == Read::WithErrors {
         // A bad sector behind the envelope must not cost the envelope: no octet more than it has.
         octets.truncate(FRAME_HEADER_OCTETS);
-        read_over_errors(&*file, &mut octets, offset);
+        read = read_over_errors(&*file, &mut octets, offset);
     }
-    let header = FrameHeader::parse(&octets, position).ok_or(Fault::Unreadable(position))?;
+    let unreadable = |read: Read| match read {
+        Read::Whole => Fault::Unreadable(position),
+        Read::WithErrors => Fault::read(segment, io::Error::other("a piece of it cannot be read")),
+    };
+    let header = FrameHeader::parse(&octets, position).ok_or_else(|| unreadable(read))?;
     let already = octets.len();
     octets.resize(FRAME_HEADER_OCTETS + header.meta_len as usize, 0);
     if let Some(rest) = octets.get_mut(already..).filter(|rest| !rest.is_empty()) {
-        read_over_errors(&*file, rest, offset + already as u64);
+        read = read_over_errors(&*file, rest, offset + already as u64);
     }
     octets.drain(..FRAME_HEADER_OCTETS);
     match wire::decode(header.kind, header.version, &octets).and_then(accepted) {
         Some(accepted) if header.meta_is_whole(&octets) => Ok(accepted),
         Some(_) | None => {
             shared.set_aside(&*file, position, header.len());
-            Err(Fault::Unreadable(position))
+            Err(unreadable(read))
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::Fault;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// What the journal is told by the configuration file: the section `[spool]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

@@ -24,6 +24,7 @@ const PROVED: [u64; 2] = [0xEF53, 0x794c_7630];
 /// The attribute that is set to prove that the journal of ext4 lives, and its value.
 const PROOF: (&str, &[u8]) = ("user.posthouse", b"1");
 
+/// All that the journal asks of a file system. The second implementation lies, for tests.
 pub trait Disk: Send + Sync {
     /// Makes the directory and its parents; one that exists is fine.
     fn make_directory(&self, path: &Path) -> io::Result<()>;
@@ -33,23 +34,30 @@ pub trait Disk: Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// An existing file, for reading and writing.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// The directory entry goes; open files stay readable.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Within one file system; replaces what is there.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes creations, removals and renames in the directory durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Takes the directory for this process until the value is dropped; `WouldBlock` if another holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+    /// For users without privileges.
     fn free_octets(&self, directory: &Path) -> io::Result<u64>;
 }
 
+/// One open file. Offsets and lengths are octets.
 #[expect(clippy::len_without_is_empty, reason = "a file is no collection; nobody asks whether it is empty")]
 pub trait DiskFile: Send + Sync {
     /// Writes all slices one after the other, in as few system calls as can be.
     fn write_all_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Reads up to `buffer.len()` octets; fewer only at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Returns once the contents would survive a power cut.
     fn sync_data(&self) -> io::Result<()>;
+    /// Cuts or extends with zeros.
     fn truncate(&self, len: u64) -> io::Result<()>;
+    /// As the file system has it now.
     fn len(&self) -> io::Result<u64>;
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 /// `io::Error` is shared because one failed sync is the answer to a whole group of appends.
 #[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum Fault {
     #[error("the spool directory {0} is in use by another process")]
     InUse(PathBuf),

@@ -4,17 +4,19 @@
 //! that is behind reads the segments. A follower is one cursor: two readers are two followers.
 //!
 //! What may surprise: what the disk does not give now is not damage. A follower stops before it and tries again, because
-//! what it passed over would be lost to whoever follows (`patience.rs`). If it lasts, a piece is quarantined, a segment
-//! that cannot be opened is a gap, and either way the segment is kept for somebody to mend.
+//! what it passes over comes late to whoever follows (`patience.rs`). If it lasts, a piece is quarantined, a segment that
+//! cannot be opened is a gap, and either way it is owed (`owed.rs`): the segment is kept, and who follows is told when it
+//! can be read. Want of descriptors or memory is waited for as long as it takes: the next segment would not be had either.
 
 use crate::error::is_passing;
-use crate::patience::{Again, PAUSE_MIN, Patience, Unread};
+use crate::owed::Debts;
+use crate::patience::{Again, Cause, Patience, Unread};
 use crate::record::Logged;
 use crate::segment::{self, Found, Scan};
 use crate::shared::Shared;
+use crate::stepped::{self, Begun};
 use crate::trim::Place;
-use crate::{Fault, Position, Record, stepped, wire};
-use std::collections::VecDeque;
+use crate::{Fault, Owed, Position, Record, Span, wire};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +30,12 @@ pub struct Follower {
     cursor: Position,
     /// The segment being read, when not served from memory.
     scan: Option<Scan>,
+    /// A read that somebody began to wait for.
+    begun: Option<Reading>,
+    /// Before the next try at what could not be read.
+    retry_at: Option<tokio::time::Instant>,
+    /// Who is told when what was passed over can be read.
+    debts: Option<Arc<Debts>>,
     missed: Option<Missed>,
     patience: Patience,
     /// The disk does not give what comes next, and not for the first time.
@@ -69,12 +77,31 @@ impl Follower {
         let tip = shared.tip.subscribe();
         let place = Place::new(Arc::clone(&shared), from);
         let patience = Patience::new(Duration::from_secs(shared.config.read_retry_seconds_max));
-        Follower { shared, tip, cursor: from, scan: None, missed: None, patience, stopped: None, place }
+        Follower {
+            shared,
+            tip,
+            cursor: from,
+            scan: None,
+            begun: None,
+            retry_at: None,
+            debts: None,
+            missed: None,
+            patience,
+            stopped: None,
+            place,
+        }
+    }
+
+    /// What it passes over from now on is owed there. Without, it is kept for somebody to mend.
+    pub fn owed(&mut self) -> Owed {
+        let debts = Debts::new(Arc::clone(&self.shared));
+        self.debts = Some(Arc::clone(&debts));
+        Owed::new(debts)
     }
 
     /// At least one and at most `max` records; waits for them. `Fault::Gap` once if segments are gone, then goes on
     /// behind the gap; `Fault::Closed` or `Fault::Sealed` when no more will come and everything was read.
-    /// Cancel safe: nothing is skipped when the future is dropped.
+    /// Cancel safe: nothing is skipped when the future is dropped, and a read that was begun goes on for the next call.
     pub async fn next_batch(&mut self, max: usize) -> Result<Batch, Fault> {
         loop {
             let tip = *self.tip.borrow_and_update();
@@ -95,6 +122,7 @@ impl Follower {
             // Memory holds no copies.
             let recent = match self.missed {
                 Some(_) => None,
+                None if self.begun.is_some() => None,
                 None => self.shared.recent().batch(self.cursor, tip.end, max),
             };
             if let Some((batch, cursor)) = recent {
@@ -120,37 +148,60 @@ impl Follower {
     }
 
     async fn read(&mut self, end: Position, max: usize) -> Result<Batch, Fault> {
-        let scan = self.scan.take();
-        let unread = self.patience.unread(self.cursor, self.shared.clock.instant());
-        let task = Task { cursor: self.cursor, end, max, missed: self.missed, unread };
-        let read = stepped::read(&self.shared, move |shared| read_batch(shared, scan, task));
-        match read.await {
-            Ok((batch, scan, cursor)) => {
-                if self.cursor == Position::START && cursor.segment() > 1 {
-                    self.missed = Some(Missed { from: self.cursor, to: cursor, until: end });
+        if let Some(at) = self.retry_at {
+            tokio::time::sleep_until(at).await;
+            self.retry_at = None;
+        }
+        let reading = match &mut self.begun {
+            Some(reading) => reading,
+            None => {
+                let unread = self.patience.unread(self.cursor, self.shared.clock.instant());
+                let (scan, task) =
+                    (self.scan.take(), Task { cursor: self.cursor, end, max, missed: self.missed, unread });
+                let read = stepped::begin(&self.shared, move |shared| read_batch(shared, scan, task));
+                self.begun.insert(Reading { read, end, unread })
+            }
+        };
+        let (end, unread) = (reading.end, reading.unread);
+        let read = reading.read.ended().await;
+        self.begun = None;
+        match read {
+            Ok(read) => {
+                let read = read.at_most(max);
+                read.passed.into_iter().for_each(|span| self.owe(span));
+                if self.cursor == Position::START && read.cursor.segment() > 1 {
+                    self.missed = Some(Missed { from: self.cursor, to: read.cursor, until: end });
                 }
-                self.scan = scan;
-                self.go_to(cursor);
-                Ok(batch)
+                self.scan = read.scan;
+                self.go_to(read.cursor);
+                Ok(read.batch)
             }
-            Err(Fault::Gap { resumes_at, .. }) => Err(self.gap(resumes_at, end)),
-            Err(Fault::Read { segment, source }) if is_passing(&source) => {
-                tracing::warn!(segment, error = %source, "a segment cannot be opened now; reading it again in a moment");
-                tokio::time::sleep(PAUSE_MIN).await;
-                Ok(Vec::new())
+            Err(Fault::Gap { resumes_at, .. }) => {
+                let segment = self.cursor.segment();
+                let there = self.shared.ledger().segments.contains_key(&segment);
+                if there {
+                    self.owe(Span { from: self.cursor, to: resumes_at });
+                }
+                Err(self.gap(resumes_at, end))
             }
-            Err(fault @ Fault::Read { .. }) if unread == Unread::Stop => {
-                tokio::time::sleep(self.stop(&fault)).await;
-                Ok(Vec::new())
-            }
-            Err(Fault::Read { segment, source }) => Err(self.pass_over(segment, &source, end)),
-            Err(fault) => Err(fault),
+            Err(fault) => match unreadable(&fault) {
+                None => Err(fault),
+                Some((segment, source)) if unread == Unread::PassOver && !is_passing(source) => {
+                    Err(self.pass_over(segment, source, end))
+                }
+                Some((_, source)) => {
+                    let cause = if is_passing(source) { Cause::Shortage } else { Cause::Disk };
+                    let after = self.stop(&fault, cause);
+                    self.retry_at = Some(tokio::time::Instant::now() + after);
+                    Ok(Vec::new())
+                }
+            },
         }
     }
 
     /// Says when to try again.
-    fn stop(&mut self, fault: &Fault) -> Duration {
-        let Again { after, lasts } = self.patience.stop(self.cursor, self.shared.clock.instant());
+    fn stop(&mut self, fault: &Fault, cause: Cause) -> Duration {
+        let Again { after, lasts } = self.patience.stop(self.cursor, cause, self.shared.clock.instant());
         if lasts && self.stopped.is_none() {
             let error = fault as &dyn std::error::Error;
             tracing::warn!(position = %self.cursor, error, "a piece of the journal cannot be read; a reader waits before it");
@@ -163,19 +214,28 @@ impl Follower {
     fn pass_over(&mut self, segment: u32, error: &io::Error, end: Position) -> Fault {
         self.shared.quarantine.list_segment(segment, error);
         let next = {
-            let mut ledger = self.shared.ledger();
-            ledger.pin(segment);
+            let ledger = self.shared.ledger();
             ledger.segments.range(segment + 1..).next().map(|(next, _)| Position::beginning_of(*next))
         };
         // The ledger may know of a segment that the tip does not show yet.
-        self.gap(next.map_or(end, |next| next.min(end)), end)
+        let to = next.map_or(end, |next| next.min(end));
+        self.owe(Span { from: self.cursor, to });
+        self.gap(to, end)
+    }
+
+    /// It was not given, and not damaged as far as anybody knows.
+    fn owe(&self, span: Span) {
+        match &self.debts {
+            Some(debts) => debts.add(span),
+            None => self.shared.ledger().pin(span.from.segment()),
+        }
     }
 
     fn go_to(&mut self, cursor: Position) {
         if self.cursor != cursor {
             self.stopped = None;
         }
-        self.patience.go_to(cursor, self.shared.clock.instant());
+        self.patience.go_to(cursor);
         self.cursor = cursor;
         self.place.go_to(cursor);
     }
@@ -197,12 +257,52 @@ struct Task {
     unread: Unread,
 }
 
-/// Reads on from `cursor` in one segment. The batch may be empty when only the cursor moved.
+/// A read under way, and what it was begun with.
+struct Reading {
+    read: Begun<Ahead>,
+    end: Position,
+    unread: Unread,
+}
+
+/// What was read. The batch may be empty when only the cursor moved.
+struct Ahead {
+    batch: Batch,
+    scan: Option<Scan>,
+    cursor: Position,
+    /// What the disk did not give of it.
+    passed: Vec<Span>,
+}
+
+impl Ahead {
+    fn at(cursor: Position) -> Ahead {
+        Ahead { batch: Vec::new(), scan: None, cursor, passed: Vec::new() }
+    }
+
+    /// It was begun for somebody who wanted more: the rest is read again.
+    fn at_most(mut self, max: usize) -> Ahead {
+        if let Some((rest, _)) = self.batch.get(max) {
+            (self.cursor, self.scan) = (*rest, None);
+            self.passed.retain(|span| span.from < *rest);
+            self.batch.truncate(max);
+        }
+        self
+    }
+}
+
+/// The segment that could not be read, if that is what happened.
+fn unreadable(fault: &Fault) -> Option<(u32, &io::Error)> {
+    match fault {
+        Fault::Read { segment, source } => Some((*segment, &**source)),
+        _ => None,
+    }
+}
+
+/// Reads on from `cursor` in one segment.
 fn read_batch(
     shared: &Shared,
     scan: Option<Scan>,
     Task { cursor, end, max, missed, unread }: Task,
-) -> Result<(Batch, Option<Scan>, Position), Fault> {
+) -> Result<Ahead, Fault> {
     let segment = cursor.segment();
     let (next, octets) = {
         let ledger = shared.ledger();
@@ -216,7 +316,7 @@ fn read_batch(
         // From the start means from the oldest there is.
         let nothing_missing = cursor == Position::START;
         return if nothing_missing {
-            Ok((Vec::new(), None, resumes_at))
+            Ok(Ahead::at(resumes_at))
         } else {
             Err(Fault::Gap { from: cursor, resumes_at })
         };
@@ -231,38 +331,39 @@ fn read_batch(
     let mut scan =
         reusable.unwrap_or_else(|| Scan::new(Arc::clone(&file), cursor, octets, segment::Bodies::Skip));
     scan.extend(octets);
-    let mut batch = Vec::new();
-    while batch.len() < max {
+    let mut ahead = Ahead::at(cursor);
+    while ahead.batch.len() < max {
         match scan.next().map_err(|error| Fault::read(segment, error))? {
             Some(Found::Frame { position, header, meta }) => {
                 match wire::decode(header.kind, header.version, &meta) {
-                    Some(logged) => batch.extend(told(logged, missed).map(|record| (position, record))),
+                    Some(logged) => {
+                        let missed = missed.filter(|missed| position < missed.until);
+                        ahead.batch.extend(told(logged, missed).map(|record| (position, record)));
+                    }
                     None => shared.set_aside(&*file, position, header.len()),
                 }
             }
             // Zeros stand where the disk gave nothing. What is behind them is read anew with the piece.
             Some(Found::Damage { position, .. }) if scan.met_read_errors() && unread == Unread::Stop => {
-                if batch.is_empty() && position == cursor {
+                if ahead.batch.is_empty() && position == cursor {
                     return Err(Fault::read(segment, io::Error::other("a piece of it cannot be read")));
                 }
-                return Ok((batch, None, position));
+                return Ok(Ahead { cursor: position, ..ahead });
             }
             Some(Found::Damage { position, octets }) => {
                 shared.set_aside(&*file, position, octets);
                 if scan.met_read_errors() {
-                    // Not damage, as far as anybody knows: another start may read it.
-                    shared.ledger().pin(segment);
+                    ahead.passed.push(Span { from: position, to: scan.position() });
                 }
             }
             // The ledger may know of a segment that the tip does not show yet.
             None => match next.filter(|_| segment < end.segment()) {
-                Some(next) => return Ok((batch, None, Position::beginning_of(next))),
+                Some(next) => return Ok(Ahead { cursor: Position::beginning_of(next), ..ahead }),
                 None => break,
             },
         }
     }
-    let cursor = scan.position();
-    Ok((batch, Some(scan), cursor))
+    Ok(Ahead { cursor: scan.position(), scan: Some(scan), ..ahead })
 }
 
 /// What a follower is told of a frame. A copy is nothing new, unless the follower has missed what it repeats.
@@ -273,41 +374,5 @@ fn told(logged: Logged, missed: Option<Missed>) -> Option<Arc<Record>> {
             let is_news = missed.is_some_and(|missed| missed.from <= moved.from && moved.from < missed.to);
             is_news.then(|| Arc::new(Record::Accepted(Arc::clone(&moved.accepted))))
         }
-    }
-}
-
-/// The records written last, in order and without holes.
-pub(crate) struct Recent {
-    records: VecDeque<(Position, Arc<Record>)>,
-    end: Position,
-    records_max: usize,
-}
-
-impl Recent {
-    pub(crate) fn new(records_max: usize) -> Recent {
-        Recent { records: VecDeque::new(), end: Position::START, records_max }
-    }
-
-    pub(crate) fn extend(&mut self, group: impl Iterator<Item = (Position, Arc<Record>)>, end: Position) {
-        self.records.extend(group);
-        self.end = end;
-        let surplus = self.records.len().saturating_sub(self.records_max);
-        self.records.drain(..surplus);
-    }
-
-    /// Up to `max` records from `cursor` on and before `end`, and where they end; None if memory does not reach back
-    /// that far.
-    fn batch(&self, cursor: Position, end: Position, max: usize) -> Option<(Batch, Position)> {
-        if self.records.front().is_none_or(|(oldest, _)| *oldest > cursor) {
-            return None;
-        }
-        let from = self.records.partition_point(|(position, _)| *position < cursor);
-        let to = self.records.partition_point(|(position, _)| *position < end).min(from.saturating_add(max));
-        if from >= to {
-            return None;
-        }
-        let batch = self.records.range(from..to).cloned().collect();
-        let next = self.records.get(to).map_or(self.end, |(position, _)| *position);
-        Some((batch, next))
     }
 }

@@ -20,20 +20,29 @@ use std::sync::Arc;
 /// A stretch of a segment: a whole record, or damage.
 #[derive(Debug, Clone)]
 pub struct Piece {
+    /// Where it begins.
     pub position: Position,
+    /// How long it is, frame included.
     pub octets: u64,
+    /// What it holds.
     pub content: Content,
 }
 
+/// What stands at a position.
 #[derive(Debug, Clone)]
 pub enum Content {
+    /// A record of what happened.
     Record(Arc<Record>),
     /// A waiting message that was copied forward.
     Copy {
+        /// The message, but for its text.
         accepted: Arc<Accepted>,
+        /// Where it lay before.
         from: Position,
+        /// Recipients that were open when it was copied.
         open: Vec<RecipientState>,
     },
+    /// Nothing that can be read.
     Damage,
     /// The end of the last segment: a write that was not finished, or is not yet.
     Unfinished,
@@ -42,8 +51,11 @@ pub enum Content {
 /// What one segment holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SegmentReport {
+    /// Number of the segment, as in its file name.
     pub segment: u32,
+    /// Of the file.
     pub octets: u64,
+    /// That can be read.
     pub records: u64,
     /// Of them, messages copied forward.
     pub copies: u64,
@@ -53,12 +65,14 @@ pub struct SegmentReport {
     pub waiting: u64,
     /// Where the damaged pieces are, and how long.
     pub damage: Vec<(Position, u64)>,
+    /// Behind the last whole record of the last segment: a group that was being written. No damage.
     pub unfinished_octets: u64,
     /// Why it could not be read at all.
     pub unreadable: Option<String>,
 }
 
 impl SegmentReport {
+    /// Every octet of it belongs to a record.
     pub fn is_whole(&self) -> bool {
         self.damage.is_empty() && self.unreadable.is_none()
     }
@@ -87,6 +101,7 @@ impl Inspection {
         File::open(self.directory.join("lock")).is_ok_and(held)
     }
 
+    /// Numbers of all segments that are there, oldest first.
     pub fn segments(&self) -> &[u32] {
         &self.segments
     }
@@ -127,7 +142,8 @@ impl Inspection {
         }
     }
 
-    /// Shows every piece of a segment in order.
+    /// Shows every piece of a segment in order. Errs if the disk does not give the segment; damage is shown, not an
+    /// error.
     pub fn pieces(&self, segment: u32, mut show: impl FnMut(Piece)) -> io::Result<()> {
         self.walk(segment, |piece, _| show(piece))
     }
@@ -169,7 +185,7 @@ impl Inspection {
         Ok(())
     }
 
-    /// The body of the message at a position, if it is whole.
+    /// The body of the message at a position, if it is whole. Errs if the disk does not give it.
     pub fn body(&self, position: Position) -> io::Result<Option<Bytes>> {
         let file = self.segment_file(position.segment())?;
         let mut head = [0; segment::FRAME_HEADER_OCTETS];

@@ -27,6 +27,7 @@ pub struct Intake(pub(crate) Arc<Shared>);
 
 /// A completion record, and who wants to know when it is durable.
 pub struct Completion {
+    /// What has become of a recipient.
     pub record: OutcomeRecord,
     /// Hears of it once it is, and never if it comes to nothing.
     pub proof: Option<oneshot::Sender<()>>,
@@ -37,10 +38,12 @@ pub struct Completion {
 pub struct Outcomes(pub(crate) Arc<Shared>);
 
 impl Committed {
+    /// The message that is durable.
     pub fn message(&self) -> MessageId {
         self.message
     }
 
+    /// Where it lies.
     pub fn position(&self) -> Position {
         self.position
     }
@@ -49,7 +52,7 @@ impl Committed {
 impl Intake {
     /// Returns when the message is durable. One whose id waits in the journal already is not written again: then it is the
     /// first that is durable. If the future is dropped, the message may be kept all the same: whoever
-    /// offered it was not told and will come again.
+    /// offered it was not told and will come again. Errs if the journal is sealed, closed or has no room in memory.
     pub async fn append(&self, accepted: Accepted, body: Bytes) -> Result<Committed, Fault> {
         let shared = &*self.0;
         shared.ended()?;
@@ -87,12 +90,13 @@ impl Intake {
 }
 
 impl Outcomes {
-    /// Returns when the records are queued; they are durable at most 20 ms later, unless the disk is slower.
+    /// Returns when the records are queued; they are durable at most 20 ms later, unless the disk is slower. Errs if
+    /// the journal is sealed, closed or has no room in memory.
     pub async fn append(&self, completions: Vec<Completion>) -> Result<(), Fault> {
         self.push(completions, None).await
     }
 
-    /// Returns when the records are durable.
+    /// Returns when the records are durable. Errs as one for all of them: then none counts as durable.
     pub async fn append_durable(&self, records: Vec<OutcomeRecord>) -> Result<(), Fault> {
         if records.is_empty() {
             return self.0.ended();

@@ -5,10 +5,10 @@
 
 use crate::body::Cache;
 use crate::commit::Writer;
-use crate::follow::Recent;
 use crate::loaded::Loaded;
 use crate::loading::{Loader, Loading, Progress};
 use crate::queue::{End, Queue};
+use crate::recent::Recent;
 use crate::shared::{Mode, Shared, Tip};
 use crate::stall::Stall;
 use crate::stepped::Steps;
@@ -35,12 +35,15 @@ pub struct Spool {
 /// For `/ready` and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
+    /// Nothing can be written any more until a restart.
     pub sealed: bool,
     /// New mail is refused because free space fell to the reserve.
     pub full: bool,
     /// The disk has not finished what it was given that long ago, which is longer than `stall_ms_max`.
     pub stalled: Option<Duration>,
+    /// Files of the journal.
     pub segments: usize,
+    /// Of all segments.
     pub octets: u64,
     /// Messages with open recipients.
     pub unsettled: usize,
@@ -49,10 +52,14 @@ pub struct Status {
     /// Segments that stay, and every later one with them, because they hold something that this program could not
     /// read or does not know: somebody has to look at them.
     pub pinned: usize,
+    /// Segments that a reader passed over, or a part of them, and gets as soon as the disk gives them. They are among
+    /// those that stay.
+    pub owed: usize,
     /// Readers that wait before a piece which the disk does not give, and did not give a moment ago.
     pub readers_stopped: usize,
     /// What waits from before is still being found; mail is taken all the same.
     pub loading: Option<Progress>,
+    /// Where the next record goes.
     pub end: Position,
 }
 
@@ -72,6 +79,7 @@ struct Running {
 impl Spool {
     /// Takes the directory, finds the end of the log and starts the threads. Blocking, for as long as the last segment
     /// takes to read; mail can be accepted then. What waits from before is found meanwhile and comes from `Recovery`.
+    /// Errs if the directory is in use or cannot be read; what is damaged is no error, it is in quarantine.
     pub fn open(
         config: Config,
         disk: Arc<dyn Disk>,
@@ -125,10 +133,12 @@ impl Spool {
         Intake(Arc::clone(&self.shared))
     }
 
+    /// Where outcomes are handed in.
     pub fn outcomes(&self) -> Outcomes {
         Outcomes(Arc::clone(&self.shared))
     }
 
+    /// Where texts are read.
     pub fn bodies(&self) -> Bodies {
         Bodies(Arc::clone(&self.shared))
     }
@@ -143,10 +153,13 @@ impl Spool {
         ReaderMark::new(Arc::clone(&self.shared), name)
     }
 
+    /// Header section and body of the message at a position. Errs if the disk does not give it or its checksum is
+    /// wrong.
     pub async fn body(&self, position: Position) -> Result<Bytes, Fault> {
         self.bodies().body(position).await
     }
 
+    /// A write or a sync has failed; nothing can be written any more until a restart.
     pub fn sealed(&self) -> bool {
         self.shared.tip.borrow().ended == Some(End::Sealed)
     }
@@ -158,6 +171,7 @@ impl Spool {
         drop(tip.wait_for(|tip| tip.ended == Some(End::Sealed)).await);
     }
 
+    /// For metrics and for `/ready`; costs a lock.
     pub fn status(&self) -> Status {
         self.shared.look_at_space();
         self.shared.measure();
@@ -172,6 +186,7 @@ impl Spool {
             unsettled: ledger.unsettled(),
             quarantined: self.shared.quarantine.len(),
             pinned: ledger.pinned(),
+            owed: ledger.owed(),
             readers_stopped: self.shared.stopped_followers.load(Ordering::Relaxed),
             loading: self.shared.loading.progress(),
             end: tip.end,

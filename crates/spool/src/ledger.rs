@@ -8,7 +8,7 @@
 
 use crate::recipients::{Left, Recipients};
 use crate::record::{Logged, Moved};
-use crate::{Accepted, Attempted, Position, RecipientState, Record, Settled};
+use crate::{Accepted, Attempted, Position, RecipientState, Record, Settled, Span};
 use mail::MessageId;
 use mail::rows::{ByMessage, Rows};
 use std::collections::{BTreeMap, HashMap};
@@ -47,8 +47,17 @@ pub(crate) struct SegmentState {
     pub(crate) pinned: bool,
     /// The disk did not let recovery open it.
     pub(crate) unreadable: bool,
+    /// Stretches of it that a reader passed over and still wants (`owed.rs`).
+    pub(crate) owed: u32,
     /// A message in it could not be copied; it goes when that message is settled, and not earlier.
     pub(crate) stuck: bool,
+}
+
+impl SegmentState {
+    /// Whatever else is done with the others, this one is needed as it is.
+    pub(crate) fn stays(&self) -> bool {
+        self.pinned || self.owed > 0
+    }
 }
 
 impl Ledger {
@@ -173,11 +182,13 @@ impl Ledger {
                 octets: 0,
                 open: 0,
                 open_octets: 0,
+                owed: 0,
                 ..new
             });
             state.octets = state.octets.max(new.octets);
             state.open += new.open;
             state.open_octets += new.open_octets;
+            state.owed += new.owed;
             state.pinned |= new.pinned && !new.unreadable;
         }
         std::mem::take(&mut self.live).into_values().for_each(|live| read.put(live));
@@ -213,6 +224,30 @@ impl Ledger {
         all
     }
 
+    /// The waiting messages that lie in these spans, which are in the order of the log, or lay there before they were copied;
+    /// in that order, with the place where each was known to lie first.
+    pub(crate) fn in_spans(&self, spans: &[Span]) -> Vec<(Position, MessageId)> {
+        let inside = |position: Position| {
+            let before = spans.partition_point(|span| span.from <= position);
+            before.checked_sub(1).is_some_and(|last| position < spans[last].to)
+        };
+        let waiting = self.live.iter().map(|(_, live)| {
+            let known = self.origins.get(&live.message).copied().unwrap_or(live.position);
+            (live, known)
+        });
+        let found = waiting.filter(|(live, known)| inside(*known) || inside(live.position));
+        let mut found: Vec<_> = found.map(|(live, known)| (known, live.message)).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Where the frame of a message that waits lies.
+    pub(crate) fn span(&self, message: MessageId) -> Option<Span> {
+        let Live { position, octets, .. } = self.get(message)?;
+        let to = Position::new(position.segment(), position.offset().saturating_add(*octets));
+        Some(Span { from: *position, to })
+    }
+
     /// Messages with open recipients.
     pub(crate) fn unsettled(&self) -> usize {
         self.live.len() as usize
@@ -230,8 +265,41 @@ impl Ledger {
         }
     }
 
+    /// The same, until it is given to whom it is owed.
+    pub(crate) fn owe(&mut self, segment: u32) {
+        if let Some(state) = self.segments.get_mut(&segment) {
+            state.owed += 1;
+        }
+    }
+
+    pub(crate) fn owe_no_more(&mut self, segment: u32) {
+        if let Some(state) = self.segments.get_mut(&segment) {
+            state.owed = state.owed.saturating_sub(1);
+        }
+    }
+
+    /// Gives up a segment that is gone, with everything that waits in it. Says how many messages that were.
+    pub(crate) fn give_up(&mut self, segment: u32) -> usize {
+        let lost: Vec<MessageId> = self
+            .live
+            .iter()
+            .filter(|(_, live)| live.position.segment() == segment)
+            .map(|(_, live)| live.message)
+            .collect();
+        for message in &lost {
+            self.remove(*message);
+            self.forget_origin(*message);
+        }
+        self.segments.remove(&segment);
+        lost.len()
+    }
+
     pub(crate) fn pinned(&self) -> usize {
-        self.segments.values().filter(|segment| segment.pinned).count()
+        self.segments.values().filter(|segment| segment.stays()).count()
+    }
+
+    pub(crate) fn owed(&self) -> usize {
+        self.segments.values().filter(|segment| segment.owed > 0).count()
     }
 
     pub(crate) fn octets(&self) -> u64 {

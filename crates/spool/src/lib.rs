@@ -20,13 +20,16 @@ mod loaded;
 mod loading;
 #[cfg(any(test, feature = "testkit"))]
 pub mod lying;
+mod owed;
 mod patience;
+mod pick;
 mod position;
 #[cfg(any(test, feature = "testkit"))]
 pub mod probe;
 mod quarantine;
 mod queue;
 mod reading;
+mod recent;
 mod recipients;
 mod record;
 mod recover;
@@ -49,7 +52,8 @@ pub use follow::Follower;
 pub use intake::{Committed, Completion, Intake, Outcomes};
 pub use journal::{Spool, Status};
 pub use loading::Progress;
-pub use position::Position;
+pub use owed::Owed;
+pub use position::{Position, Span};
 pub use quarantine::Quarantined;
 pub use record::{Accepted, Attempted, OutcomeRecord, RecipientRecord, Record, Settled, Settlement};
 pub use recover::{RecipientState, Recovery, Torn, Unsettled, UnsettledMessages};

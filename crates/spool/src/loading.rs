@@ -16,7 +16,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 /// Segments read, and to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
+    /// So far.
     pub segments_read: usize,
+    /// In all.
     pub segments: usize,
 }
 

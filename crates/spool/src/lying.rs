@@ -25,7 +25,9 @@ pub struct LyingDisk(Arc<Mutex<World>>);
 /// How often a fault comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
+    /// The next time only.
     Once,
+    /// From now on.
     Always,
 }
 
@@ -34,10 +36,15 @@ pub enum Times {
 pub struct Counts {
     /// Everything that changes something or makes it durable.
     pub operations: u64,
+    /// Calls of `write_at`.
     pub writes: u64,
+    /// By them.
     pub octets_written: u64,
+    /// By `read_at`.
     pub octets_read: u64,
+    /// Of files.
     pub syncs: u64,
+    /// Of directories.
     pub directory_syncs: u64,
 }
 
@@ -53,6 +60,7 @@ struct Lock {
 }
 
 impl LyingDisk {
+    /// Empty, honest and fast.
     pub fn new() -> LyingDisk {
         LyingDisk::default()
     }
@@ -146,6 +154,7 @@ impl LyingDisk {
         self.lock().held_reads.insert(path.to_owned());
     }
 
+    /// Lets go of what was held back there.
     pub fn release_reads(&self, path: &Path) {
         self.lock().held_reads.remove(path);
     }
@@ -164,14 +173,17 @@ impl LyingDisk {
         self.lock().capacity = octets;
     }
 
+    /// Octets of all files.
     pub fn used(&self) -> u64 {
         self.lock().used()
     }
 
+    /// What was asked of it so far.
     pub fn counts(&self) -> Counts {
         self.lock().counts
     }
 
+    /// Every file that is there.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.lock().names.keys().cloned().collect()
     }

@@ -23,21 +23,34 @@ impl Position {
         Position { segment, offset: SEGMENT_HEADER.len() as u32 }
     }
 
+    /// Number of the segment, from 1.
     pub const fn segment(self) -> u32 {
         self.segment
     }
 
+    /// Octets from the start of the segment.
     pub const fn offset(self) -> u32 {
         self.offset
     }
 
+    /// Segment and offset in one number that grows with the journal.
     pub const fn as_u64(self) -> u64 {
         (self.segment as u64) << 32 | self.offset as u64
     }
 
+    /// What `as_u64` gave.
     pub const fn from_u64(number: u64) -> Position {
         Position { segment: (number >> 32) as u32, offset: number as u32 }
     }
+}
+
+/// A stretch of the log, without its end. It does not reach over the end of a segment, except to where the next begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Where it begins.
+    pub from: Position,
+    /// Where the next piece begins.
+    pub to: Position,
 }
 
 /// As it is shown: `0000002a:00001f40`.

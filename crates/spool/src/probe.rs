@@ -19,16 +19,23 @@ use std::sync::Arc;
 pub enum Piece<'a> {
     /// A whole frame in its place.
     Frame {
+        /// What it says it is.
         kind: u8,
+        /// What stands before the body.
         meta: &'a [u8],
+        /// The text of a message; empty for every other record.
         body: &'a [u8],
     },
     /// A frame one octet of whose contents is another than it was.
     Damaged {
+        /// What it says it is.
         kind: u8,
+        /// What stands before the body.
         meta: &'a [u8],
+        /// Which octet of it is another.
         octet: usize,
     },
+    /// Octets that are no frame.
     Rubbish(&'a [u8]),
     /// The next segment begins.
     Rotation,

@@ -16,6 +16,7 @@ const CHUNK_OCTETS: u64 = 1 << 20;
 /// A stretch of a segment that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
+    /// Where it lay.
     pub position: Position,
     /// 0 for a segment that cannot be opened: nobody knows how long it is.
     pub octets: u64,

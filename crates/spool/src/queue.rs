@@ -6,6 +6,7 @@
 //! completion records ride along, or go by themselves after the same few milliseconds. Bounded by the permits that each
 //! entry carries.
 
+use crate::pick::{Picker, Room};
 use crate::record::Logged;
 use crate::segment::Frame;
 use crate::{Committed, Config, Fault, Position};
@@ -134,9 +135,8 @@ pub(crate) struct Queue {
     wake: Condvar,
 }
 
-#[derive(Default)]
 struct Waiting {
-    accepts: VecDeque<Entry>,
+    accepts: Picker<Entry>,
     outcomes: VecDeque<Entry>,
     /// The trim thread has one batch on its way at a time.
     copies: Option<Copies>,
@@ -149,13 +149,27 @@ struct Waiting {
     end: Option<End>,
 }
 
+impl Default for Waiting {
+    fn default() -> Waiting {
+        Waiting {
+            accepts: Picker::new(|entry| entry.frame.len()),
+            outcomes: VecDeque::new(),
+            copies: None,
+            proofs: 0,
+            urgent: false,
+            wake_at: Turnout::ONE,
+            end: None,
+        }
+    }
+}
+
 impl Queue {
     pub(crate) fn push_accept(&self, entry: Entry) -> Result<(), Fault> {
         let mut waiting = self.lock();
         if let Some(end) = waiting.end {
             return Err(end.into());
         }
-        waiting.accepts.push_back(entry);
+        waiting.accepts.push(entry);
         if waiting.accepts.len() == waiting.wake_at.messages {
             self.wake.notify_one();
         }
@@ -201,10 +215,7 @@ impl Queue {
 
     /// The same for messages.
     pub(crate) fn put_back_accepts(&self, entries: Vec<Entry>) {
-        let mut waiting = self.lock();
-        for entry in entries.into_iter().rev() {
-            waiting.accepts.push_front(entry);
-        }
+        self.lock().accepts.put_back(entries);
     }
 
     /// The first end counts, but a seal overrules a close.
@@ -258,7 +269,7 @@ impl Queue {
         let mut waiting = self.lock();
         waiting.proofs = 0;
         let Waiting { outcomes, accepts, copies, .. } = &mut *waiting;
-        Group { copies: copies.take(), entries: outcomes.drain(..).chain(accepts.drain(..)).collect() }
+        Group { copies: copies.take(), entries: outcomes.drain(..).chain(accepts.drain()).collect() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -279,22 +290,16 @@ impl Waiting {
         if self.is_empty() {
             return None;
         }
-        let room = u64::from(config.group_octets_max);
-        let mut octets = 0;
-        let mut group = Vec::with_capacity(self.accepts.len().min(config.group_records_max as usize));
-        for (queue, records_max) in
-            [(&mut self.outcomes, usize::MAX), (&mut self.accepts, config.group_records_max as usize)]
+        let octets = u64::from(config.group_octets_max);
+        let (mut taken, mut group) = (0, Vec::new());
+        while let Some(next) = self.outcomes.front()
+            && (taken == 0 || taken + next.frame.len() <= octets)
+            && let Some(entry) = self.outcomes.pop_front()
         {
-            let mut records = 0;
-            while records < records_max
-                && queue.front().is_some_and(|next| octets == 0 || octets + next.frame.len() <= room)
-            {
-                let Some(entry) = queue.pop_front() else { break };
-                octets += entry.frame.len();
-                records += 1;
-                group.push(entry);
-            }
+            taken += entry.frame.len();
+            group.push(entry);
         }
+        group.extend(self.accepts.group(Room { records: config.group_records_max as usize, octets, taken }));
         self.urgent = self.outcomes.iter().any(|entry| matches!(entry.answer, Answer::Durable(_)));
         self.proofs = self.outcomes.iter().filter(|entry| entry.is_awaited()).count();
         Some(Group { copies: self.copies.take(), entries: group })

@@ -29,11 +29,15 @@ use std::sync::Arc;
 pub enum Record {
     /// Shared: the caches and every follower hold the same one.
     Accepted(Arc<Accepted>),
+    /// An attempt that did not settle the recipient.
     Attempted(Attempted),
+    /// The end for one recipient.
     Settled(Settled),
     /// Written by a version that knew more. Kept on disk, skipped by everyone.
     Unknown {
+        /// Its number, which no version uses for anything else.
         kind: u8,
+        /// Of its layout.
         version: u8,
     },
 }
@@ -41,49 +45,71 @@ pub enum Record {
 /// What `Outcomes` may write; it cannot say `Accepted`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OutcomeRecord {
+    /// It is due again.
     Attempted(Attempted),
+    /// It is over.
     Settled(Settled),
 }
 
 /// We took the responsibility for a message. Its body lies behind it in the same frame (`Bodies::body`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accepted {
+    /// Made when it was accepted; in the 250, in events and in reverse-paths.
     pub message: MessageId,
+    /// Whose it is.
     pub tenant: TenantId,
+    /// Which kind of the tenant's mail.
     pub stream: StreamId,
     /// The sending domain that admission chose.
     pub domain: DomainId,
     /// Which door it came through: one of the two, or none for mail of the house.
     pub credential: Option<CredentialId>,
+    /// At the HTTP door: who brought it.
     pub api_key: Option<ApiKeyId>,
+    /// The pool at acceptance; its stream may have another one since.
     pub pool: PoolId,
+    /// UTC.
     pub accepted_at: Timestamp,
     /// `send_at`: not to be attempted earlier.
     pub not_before: Option<Timestamp>,
+    /// Settled as expired from then on.
     pub expires_at: Timestamp,
     /// As the client gave it; what sites see is in each recipient.
     pub reverse_path: ReversePath,
     /// Header facts kept for lists and events, so that nobody parses the body again.
     pub message_id_header: String,
+    /// Decoded, for events; may be cut.
     pub subject: String,
+    /// The address in From.
     pub header_from: String,
+    /// They come back in events.
     pub tags: Vec<String>,
+    /// Names and values; they come back in events.
     pub metadata: Vec<(String, String)>,
+    /// Whether a site needs 8BITMIME.
     pub body_kind: BodyKind,
+    /// Whether a site needs SMTPUTF8.
     pub smtputf8: bool,
+    /// REQUIRETLS was asked for (RFC 8689).
     pub require_tls: bool,
+    /// `RET=` (RFC 3461 §4.3), passed on.
     pub dsn_return: Option<DsnReturn>,
+    /// `ENVID=` (RFC 3461 §4.4), passed on.
     pub envelope_id: Option<String>,
+    /// In the order of the envelope; their index is their number everywhere.
     pub recipients: Vec<RecipientRecord>,
     /// Octets of the body as stored.
     pub size: u64,
 }
 
+/// One recipient of an accepted message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecipientRecord {
+    /// Where it goes.
     pub forward_path: ForwardPath,
     /// The reverse-path sites see for this recipient: it carries the token that leads a bounce back.
     pub reverse_path: ReversePath,
+    /// `NOTIFY=` (RFC 3461 §4.1), passed on.
     pub notify: Option<Notify>,
     /// ORCPT as given, still in xtext.
     pub original: Option<String>,
@@ -92,18 +118,27 @@ pub struct RecipientRecord {
 /// An attempt that did not settle the recipient: it is due again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempted {
+    /// What it belongs to.
     pub message: MessageId,
+    /// Whose it is.
     pub tenant: TenantId,
+    /// Which kind of the tenant's mail.
     pub stream: StreamId,
     /// Index into `Accepted::recipients`.
     pub recipient: u32,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// When it ended.
     pub at: Timestamp,
+    /// What came of it; never a settlement.
     pub outcome: Outcome,
+    /// The source that it left from; none if nothing connected.
     pub source: Option<SourceName>,
+    /// Where the domain was found to lead.
     pub site: SiteName,
+    /// When it is due again.
     pub next_at: Timestamp,
+    /// From connecting, or taking a warm connection, to the answer.
     pub duration_ms: u64,
     /// From the time it was due to the beginning of the attempt.
     pub queued_ms: u64,
@@ -112,23 +147,33 @@ pub struct Attempted {
 /// The end for one recipient.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settled {
+    /// What it belongs to.
     pub message: MessageId,
+    /// Whose it is.
     pub tenant: TenantId,
+    /// Which kind of the tenant's mail.
     pub stream: StreamId,
     /// Index into `Accepted::recipients`.
     pub recipient: u32,
     /// Attempts made in all, this one included; 0 if there was none.
     pub attempt: u32,
+    /// When it ended.
     pub at: Timestamp,
+    /// How.
     pub settlement: Settlement,
     /// None when no site was asked (suppressed, cancelled).
     pub outcome: Option<Outcome>,
+    /// The source that it left from last.
     pub source: Option<SourceName>,
+    /// Where the domain was found to lead.
     pub site: Option<SiteName>,
+    /// Of the last attempt, as in `Attempted`; 0 without one.
     pub duration_ms: u64,
+    /// Of the last attempt, as in `Attempted`; 0 without one.
     pub queued_ms: u64,
 }
 
+/// How a recipient ended. Nothing follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Settlement {
     /// The site took the responsibility.
@@ -164,6 +209,7 @@ pub(crate) struct Moved {
 }
 
 impl Settlement {
+    /// As in events and rows: `bounced`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Settlement::Delivered => "delivered",

@@ -13,12 +13,13 @@ use crate::body::read_accepted;
 use crate::commit::Active;
 use crate::disk::make_directory_durably;
 use crate::ledger::Ledger;
+use crate::owed::{Debts, Owed};
 use crate::quarantine::Quarantine;
 use crate::reading::{Reading, Tail};
 use crate::rewrite::write_anew;
 use crate::segment::{file_name, segment_of};
 use crate::shared::Shared;
-use crate::{Accepted, Config, Disk, Fault, Position, Quarantined};
+use crate::{Accepted, Config, Disk, Fault, Position, Quarantined, Span};
 use mail::{MessageId, Timestamp};
 use std::io;
 use std::path::Path;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 pub struct Recovery {
     /// Messages with recipients that are not settled, oldest first.
     pub unsettled: UnsettledMessages,
+    /// Set if the process died while it wrote.
     pub torn: Option<Torn>,
     /// Where the log ended: follow from here to see what comes after `unsettled`.
     pub end: Position,
@@ -37,7 +39,8 @@ pub struct Recovery {
 
 impl Recovery {
     pub(crate) fn new(shared: &Arc<Shared>, torn: Option<Torn>, end: Position) -> Recovery {
-        let unsettled = UnsettledMessages { shared: Arc::clone(shared), waiting: None };
+        let unsettled =
+            UnsettledMessages { shared: Arc::clone(shared), of: Of::TheStart, waiting: None, debts: None };
         Recovery { unsettled, torn, end, shared: Arc::clone(shared) }
     }
 
@@ -51,6 +54,7 @@ impl Recovery {
         self.shared.loading.until_loaded().unknown
     }
 
+    /// Pieces that could not be read, as far as the log was gone through.
     pub fn quarantined(&self) -> Vec<Quarantined> {
         self.shared.loading.until_loaded();
         self.shared.quarantine.list()
@@ -60,18 +64,24 @@ impl Recovery {
 /// What was cut off the end of the log: a group that was being written when the process died.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Torn {
+    /// From here on it was cut.
     pub position: Position,
+    /// How much was cut.
     pub octets: u64,
 }
 
+/// A message that waits, with those for whom it does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unsettled {
+    /// Where it lies now.
     pub position: Position,
+    /// Everything about it but its text.
     pub accepted: Arc<Accepted>,
     /// The recipients that are still open.
     pub recipients: Vec<RecipientState>,
 }
 
+/// How far an open recipient has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecipientState {
     /// Index into `Accepted::recipients`.
@@ -86,18 +96,64 @@ pub struct RecipientState {
 /// Blocking: go through it before serving, or on a blocking task.
 pub struct UnsettledMessages {
     shared: Arc<Shared>,
+    of: Of,
     /// Taken when it is known.
     waiting: Option<std::vec::IntoIter<(Position, MessageId)>>,
+    debts: Option<Arc<Debts>>,
+}
+
+enum Of {
+    /// From before the start.
+    TheStart,
+    Spans(Vec<Span>),
 }
 
 impl UnsettledMessages {
-    /// Messages left to go through.
-    pub fn len(&self) -> usize {
-        self.waiting
-            .as_ref()
-            .map_or_else(|| self.shared.loading.until_loaded().waiting, ExactSizeIterator::len)
+    pub(crate) fn of(shared: &Arc<Shared>, spans: Vec<Span>, debts: &Arc<Debts>) -> UnsettledMessages {
+        let (shared, debts) = (Arc::clone(shared), Some(Arc::clone(debts)));
+        UnsettledMessages { shared, of: Of::Spans(spans), waiting: None, debts }
     }
 
+    /// What the disk does not give now is owed to the reader, too.
+    pub fn owed_by(mut self, owed: &Owed) -> UnsettledMessages {
+        self.debts = Some(owed.debts());
+        self
+    }
+
+    /// Messages left to go through.
+    pub fn len(&self) -> usize {
+        match (&self.waiting, &self.of) {
+            (Some(waiting), _) => waiting.len(),
+            (None, Of::TheStart) => self.shared.loading.until_loaded().waiting,
+            (None, Of::Spans(spans)) => self.shared.ledger().in_spans(spans).len(),
+        }
+    }
+
+    fn next_waiting(&mut self) -> Option<(Position, MessageId)> {
+        let waiting = self.waiting.get_or_insert_with(|| {
+            let waiting = match &self.of {
+                Of::TheStart => self.shared.loading.take_waiting(),
+                Of::Spans(spans) => self.shared.ledger().in_spans(spans),
+            };
+            waiting.into_iter()
+        });
+        waiting.next()
+    }
+
+    /// A message that cannot be read: owed if it may be read later, else left out.
+    fn leave(&self, message: MessageId, position: Position, fault: &Fault) {
+        let error = fault as &dyn std::error::Error;
+        let span = self.shared.ledger().span(message);
+        match (fault, &self.debts, span) {
+            (Fault::Read { .. }, Some(debts), Some(span)) => {
+                tracing::warn!(%position, error, "a waiting message cannot be read now; it is read again later");
+                debts.add(span);
+            }
+            _ => tracing::error!(%position, error, "a waiting message cannot be read"),
+        }
+    }
+
+    /// None is left to go through.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -106,19 +162,15 @@ impl UnsettledMessages {
 impl Iterator for UnsettledMessages {
     type Item = Unsettled;
 
-    /// A message that cannot be read is left out: it is in quarantine, and its segment stays.
+    /// A message that cannot be read is left out: it is in quarantine and its segment stays, or it is owed.
     fn next(&mut self) -> Option<Unsettled> {
         loop {
-            let loading = &self.shared.loading;
-            let waiting = self.waiting.get_or_insert_with(|| loading.take_waiting().into_iter());
-            let (position, message) = waiting.next()?;
+            let (position, message) = self.next_waiting()?;
             // Taken back in the meantime.
             let Some((_, recipients)) = self.shared.ledger().waiting(message) else { continue };
             match read_accepted(&self.shared, position) {
                 Ok(accepted) => return Some(Unsettled { position, accepted, recipients }),
-                Err(fault) => {
-                    tracing::error!(%position, error = &fault as &dyn std::error::Error, "a waiting message cannot be read");
-                }
+                Err(fault) => self.leave(message, position, &fault),
             }
         }
     }

@@ -4,12 +4,12 @@
 //! everybody else reads.
 
 use crate::body::Cache;
-use crate::follow::Recent;
 use crate::ledger::Ledger;
 use crate::loaded::Loaded;
 use crate::loading::Loading;
 use crate::quarantine::{Kept, Quarantine};
 use crate::queue::{End, Entry, Queue};
+use crate::recent::Recent;
 use crate::record::Logged;
 use crate::segment::file_name;
 use crate::stall::Stall;
@@ -147,15 +147,16 @@ impl Shared {
     }
 
     pub(crate) fn measure(&self) {
-        let (segments, octets, open_octets, unsettled, pinned) = {
+        let (segments, octets, open_octets, unsettled, pinned, owed) = {
             let ledger = self.ledger();
             let (octets, open_octets) = (ledger.octets(), ledger.open_octets());
-            (ledger.segments.len(), octets, open_octets, ledger.unsettled(), ledger.pinned())
+            (ledger.segments.len(), octets, open_octets, ledger.unsettled(), ledger.pinned(), ledger.owed())
         };
         let stopped = self.stopped_followers.load(Ordering::Relaxed);
         metrics::gauge!("posthouse_spool_readers_stopped").set(stopped as f64);
         metrics::gauge!("posthouse_spool_segments").set(segments as f64);
         metrics::gauge!("posthouse_spool_segments_pinned").set(pinned as f64);
+        metrics::gauge!("posthouse_spool_segments_owed").set(owed as f64);
         metrics::gauge!("posthouse_spool_octets", "of" => "segments").set(octets as f64);
         metrics::gauge!("posthouse_spool_octets", "of" => "waiting_messages").set(open_octets as f64);
         metrics::gauge!("posthouse_spool_waiting_messages").set(unsettled as f64);

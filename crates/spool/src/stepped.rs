@@ -12,6 +12,7 @@ use crate::trim::Keeper;
 use crate::{Config, Disk, Fault, Recovery, Spool};
 use mail::Clock;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// What the threads of the journal would do. Dropping it is what the end of the process is to them; the directory is
 /// free then.
@@ -78,11 +79,34 @@ pub(crate) async fn read<T: Send + 'static>(
     shared: &Arc<Shared>,
     job: impl FnOnce(&Arc<Shared>) -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
+    begin(shared, job).ended().await
+}
+
+/// A read that goes on whether anybody waits for it or not: whoever keeps it can stop waiting and begin again.
+pub(crate) enum Begun<T> {
+    OnAThread(JoinHandle<Result<T, Fault>>),
+    Done(Option<Result<T, Fault>>),
+}
+
+pub(crate) fn begin<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    job: impl FnOnce(&Arc<Shared>) -> Result<T, Fault> + Send + 'static,
+) -> Begun<T> {
     match shared.mode {
-        Mode::Stepped => job(shared),
+        Mode::Stepped => Begun::Done(Some(job(shared))),
         Mode::Threads => {
             let shared = Arc::clone(shared);
-            tokio::task::spawn_blocking(move || job(&shared)).await.unwrap_or(Err(Fault::Closed))
+            Begun::OnAThread(tokio::task::spawn_blocking(move || job(&shared)))
+        }
+    }
+}
+
+impl<T> Begun<T> {
+    /// What was read, once. Cancel safe.
+    pub(crate) async fn ended(&mut self) -> Result<T, Fault> {
+        match self {
+            Begun::OnAThread(job) => job.await.unwrap_or(Err(Fault::Closed)),
+            Begun::Done(read) => read.take().unwrap_or(Err(Fault::Closed)),
         }
     }
 }

@@ -202,7 +202,7 @@ pub(crate) struct Needed {
 pub(crate) fn next_step(ledger: &Ledger, needed: Needed, config: &Config) -> Step {
     let Some((segment, state)) = ledger.segments.first_key_value() else { return Step::Rest };
     let written = ledger.segments.last_key_value().is_some_and(|(youngest, _)| youngest == segment);
-    if written || !ledger.complete || state.pinned || *segment >= needed.by_readers {
+    if written || !ledger.complete || state.stays() || *segment >= needed.by_readers {
         return Step::Rest;
     }
     if state.open == 0 {

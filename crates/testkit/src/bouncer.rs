@@ -20,6 +20,7 @@ pub struct PgBouncer {
 
 impl PgBouncer {
     /// None, with a notice, where it is not installed. `settings` are lines of its section.
+    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
     pub async fn before(cluster: &Cluster, settings: &str) -> Option<PgBouncer> {
         if !Path::new(PROGRAM).exists() {
             assert!(std::env::var_os("POSTHOUSE_TEST_COMPLETE").is_none(), "{PROGRAM} is not installed");

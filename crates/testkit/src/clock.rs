@@ -8,14 +8,17 @@ use std::time::Duration;
 /// Begins on 2026-11-23 at noon UTC.
 const START_MILLIS: i64 = 1_795_435_200_000;
 
+/// Wall time and measured time that stand still until a test moves them.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicU64);
 
 impl ManualClock {
+    /// At the moment when every test begins.
     pub fn new() -> Arc<ManualClock> {
         Arc::new(ManualClock::default())
     }
 
+    /// Moves both, at once and together.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(by.as_micros() as u64, Ordering::SeqCst);
     }

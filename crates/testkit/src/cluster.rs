@@ -80,6 +80,7 @@ impl Cluster {
         self.url_of("postgres", database)
     }
 
+    /// For a user and a database of this cluster.
     pub fn url_of(&self, user: &str, database: &str) -> String {
         let folder = self.folder.to_string_lossy().replace('/', "%2F");
         format!("postgres://{user}@{folder}/{database}")

@@ -19,8 +19,11 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A database of its own, and the house's way into it.
 pub struct TestDatabase {
+    /// Connected, with the schema of now.
     pub database: Database,
+    /// As the binary would be given it.
     pub config: Config,
+    /// The clock of `database`.
     pub clock: Arc<ManualClock>,
     name: String,
     server: Server,
@@ -37,6 +40,7 @@ pub fn test_keys() -> Keys {
 }
 
 impl TestDatabase {
+    /// A fresh one; gone when it is dropped. Panics if there is no PostgreSQL to be had.
     pub async fn new() -> TestDatabase {
         let server = match std::env::var("POSTHOUSE_TEST_DATABASE") {
             Ok(url) => Server::Given(url),

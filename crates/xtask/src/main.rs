@@ -9,6 +9,7 @@
 
 mod fuzz;
 mod host;
+mod house;
 mod test;
 mod up;
 
@@ -31,6 +32,8 @@ cargo xtask fuzz [TARGET] [--seconds N]
                               the targets of fuzz/ one after the other, 60 seconds each unless told; brings cargo-fuzz
 cargo xtask bench [OPTIONS]   speed beside Postfix in the same run (`--rounds N --count N --waiting N --skip-postfix`, rows
                               `idle`, `road`, `latency`, `waiting`); installs Postfix and OpenDKIM; some ten minutes
+cargo xtask house [--write]   who knows whom, the longest files and functions; --write draws the first into
+                              docs/ARCHITECTURE.md
 cargo xtask config            write config/posthouse.toml anew from the defaults in the code
 cargo xtask openapi           accept the API of the code as the committed one (crates/api/tests/api/snapshots)
 ";
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         "sim" => test::sim(&rest),
         "fuzz" => fuzz::run(&rest),
         "bench" => test::bench(&rest),
+        "house" => house::run(&rest),
         "config" => test::rewrite("config"),
         "openapi" => test::rewrite("openapi"),
         "" | "help" | "--help" | "-h" => {
@@ -71,6 +75,7 @@ pub fn cargo() -> Command {
     command
 }
 
+/// The root of the workspace.
 pub fn root() -> std::path::PathBuf {
     let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()

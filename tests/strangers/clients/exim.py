@@ -77,6 +77,8 @@ spool_directory = {place}/spool
 log_file_path = {place}/log/%s
 keep_environment =
 message_size_limit = 0
+# It would add a Sender of its own host, which is no verified domain.
+local_from_check = false
 smtputf8_advertise_hosts = *
 received_header_text = Received: by relay.stranger.example with local id $message_exim_id; $tod_full
 begin routers

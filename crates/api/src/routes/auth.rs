@@ -111,10 +111,10 @@ pub async fn refresh(State(api): State<Api>, headers: HeaderMap) -> Result<Respo
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", operation_id = "auth_logout",
     responses((status = 204, description = "logged out, or was not logged in")))]
 pub async fn logout(State(api): State<Api>, headers: HeaderMap) -> Result<Response> {
-    if let Some(token) = cookie(&headers) {
-        if api.database().refresh_revoke(&Access::house("logout"), &token, lifetimes(&api)).await? {
-            in_force::wait(&api).await;
-        }
+    if let Some(token) = cookie(&headers)
+        && api.database().refresh_revoke(&Access::house("logout"), &token, lifetimes(&api)).await?
+    {
+        in_force::wait(&api).await;
     }
     let gone = set_cookie(&api, "", Duration::ZERO)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response())

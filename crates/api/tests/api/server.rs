@@ -23,7 +23,12 @@ pub async fn running(config: Config, reasons: &'static [&'static str]) -> Runnin
     let (mut state, parts) = state(config).await;
     state.readiness = std::sync::Arc::new(|| api::Readiness {
         reasons: reasons.iter().map(|code| api::Reason { code, detail: "it is so".to_owned() }).collect(),
-        journal: Some(api::Journal { loading_percent: Some(42), quarantined: 3, segments_pinned: 1 }),
+        journal: Some(api::Journal {
+            loading_percent: Some(42),
+            quarantined: 3,
+            segments_pinned: 2,
+            segments_owed: 1,
+        }),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
@@ -56,7 +61,7 @@ async fn a_node_that_is_not_ready_says_why() {
 async fn a_node_that_still_loads_its_journal_is_ready_and_says_how_far_it_is() {
     let running = running(Config::default(), &[]).await;
     let answer = ask(running.address, "GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    let journal = r#""journal":{"loading_percent":42,"quarantined":3,"segments_pinned":1}"#;
+    let journal = r#""journal":{"loading_percent":42,"quarantined":3,"segments_pinned":2,"segments_owed":1}"#;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(journal), "{answer}");
     running.shutdown.cancel();
     timeout(PATIENCE, running.task).await.unwrap().unwrap();

@@ -26,7 +26,9 @@ pub struct World {
 impl World {
     pub async fn open() -> World {
         // The clock of a test stands still, and so does what a credential may ask in ten seconds.
-        let house = House::with(api::Config { requests_per_second: 1_000_000, ..Default::default() }).await;
+        let (requests_per_second, tenant_requests_per_second) = (1_000_000, 1_000_000);
+        let config = api::Config { requests_per_second, tenant_requests_per_second, ..Default::default() };
+        let house = House::with(config).await;
         let document = Document::served(&house).await;
         let operator = house.operator().await;
         let owner = house.onboard(&operator, "a.example").await;

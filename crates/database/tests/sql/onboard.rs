@@ -53,7 +53,8 @@ async fn what_is_handed_out_works_once_the_domain_is_verified() {
     let recipients = vec![Recipient::new(ForwardPath::parse("b@example.net").unwrap())];
     let envelope = Envelope::new(ReversePath::parse("a@one.example").unwrap(), recipients);
     let sender = Sender::of_credential(&credential);
-    let offer = Offer { sender, envelope: &envelope, from: &from, size: 1000, steering: Steering::default() };
+    let steering = Steering::default();
+    let offer = Offer { sender, envelope: &envelope, from: &from, agents: &[], size: 1000, steering };
     let refused = snapshot.admit(&offer, &mut Usage::new(), now).unwrap_err();
     assert_eq!(refused.kind, RefusalKind::SenderNotAllowed);
 

@@ -26,7 +26,7 @@ async fn behind_pgbouncer_nothing_starts_and_everybody_says_why() {
         let (keys, random) = (test_keys(), Random::from_number(1));
         let connected = Database::connect(&config, keys, Arc::clone(&clock), random).await;
         for fault in [
-            connected.err().expect("it starts behind a pooler"),
+            connected.expect_err("it starts behind a pooler"),
             migrate(&config).await.expect_err("it migrates behind a pooler"),
             examine(&config, &*clock).await.expect_err("it says that all is well"),
         ] {

@@ -28,6 +28,7 @@ const LIFETIME_DEFAULT: Duration = Duration::from_secs(300);
 /// For a route without the exchangers that could not be looked up: they are asked for again soon.
 const LIFETIME_PARTIAL: Duration = Duration::from_secs(60);
 
+/// Asks name servers; remembers nothing itself.
 pub struct DnsResolver {
     resolver: TokioResolver,
     /// From the first question to the route, a little less than the caller waits.
@@ -45,7 +46,8 @@ enum Found<T> {
 }
 
 impl DnsResolver {
-    /// Asks the servers of the configuration, or those of the system if there are none.
+    /// Asks the servers of the configuration, or those of the system if there are none. Errs if the system's file of
+    /// name servers cannot be read.
     pub fn new(config: &Config) -> Result<DnsResolver, Fault> {
         let servers = &config.dns_servers;
         let builder = if servers.is_empty() {

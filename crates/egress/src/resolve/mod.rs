@@ -21,16 +21,20 @@ use std::time::Duration;
 /// A host that takes mail for the site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchanger {
+    /// In lower case, without a dot at its end.
     pub host: String,
     /// Lower is tried first.
     pub preference: u16,
+    /// IPv4 and IPv6, in the order in which they are tried.
     pub addresses: Vec<IpAddr>,
 }
 
 /// Where to go: at least one exchanger with an address, the preferred ones first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
+    /// The same for every domain with the same set of exchangers.
     pub site: SiteName,
+    /// Best first, at least one.
     pub exchangers: Vec<Exchanger>,
     /// How long the records are good for.
     pub lifetime: Duration,
@@ -39,6 +43,7 @@ pub struct Route {
 /// Why there is nowhere to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unresolved {
+    /// The DNS says so: permanent.
     NoSuchDomain,
     /// The domain says that it takes no mail (RFC 7505).
     NullMx,
@@ -53,6 +58,8 @@ pub enum Unresolved {
 /// `Box`ed so that the two implementations can stand behind one pointer.
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Route, Unresolved>> + Send + 'a>>;
 
+/// From a domain to where its mail goes (RFC 5321 §5). The second implementation is a table, for tests.
 pub trait Resolver: Send + Sync {
+    /// Errs with what a recipient is told; gives up after `resolve_seconds_max`.
     fn resolve<'a>(&'a self, domain: &'a Domain) -> Resolving<'a>;
 }

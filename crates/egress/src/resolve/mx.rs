@@ -13,19 +13,23 @@ const EXCHANGERS_MAX: usize = 8;
 /// One MX record, host without its trailing dot, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
+    /// Smaller comes first (RFC 5321 §5.1).
     pub preference: u16,
+    /// In lower case, without a dot at its end.
     pub host: String,
 }
 
 /// Whose addresses to look up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// Named after the set of hosts.
     pub site: SiteName,
     /// The preferred ones first.
     pub hosts: Vec<Record>,
 }
 
-/// `records` is what the domain has, empty if it exists without any; `own` are our names.
+/// `records` is what the domain has, empty if it exists without any; `own` are our names. Errs for a null MX, and if
+/// the best exchanger is one of `own` (RFC 5321 §5.1).
 pub fn plan(domain: &Domain, mut records: Vec<Record>, own: &[String]) -> Result<Plan, Unresolved> {
     if records.is_empty() {
         // The implicit MX: the domain itself.

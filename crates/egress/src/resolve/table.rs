@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// Domains and hosts as a test wants them.
 #[derive(Default)]
 pub struct TableResolver {
     tables: Mutex<Tables>,
@@ -22,15 +23,18 @@ struct Tables {
 }
 
 impl TableResolver {
+    /// Knows no domain.
     pub fn new() -> TableResolver {
         TableResolver::default()
     }
 
+    /// Adds an MX record.
     pub fn mx(&self, domain: &str, preference: u16, host: &str) -> &TableResolver {
         let record = Record { preference, host: host.to_owned() };
         self.with(|tables| tables.mx.entry(domain.to_owned()).or_default().push(record))
     }
 
+    /// Adds an address record.
     pub fn address(&self, host: &str, address: IpAddr) -> &TableResolver {
         self.with(|tables| tables.addresses.entry(host.to_owned()).or_default().push(address))
     }
@@ -43,6 +47,7 @@ impl TableResolver {
         })
     }
 
+    /// Says that a host is this house, so that loops are found (RFC 5321 §5.1).
     pub fn own_name(&self, name: &str) -> &TableResolver {
         self.with(|tables| tables.own.push(name.to_owned()))
     }

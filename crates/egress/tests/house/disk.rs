@@ -1,9 +1,9 @@
-//! A disk whose syncs wait as long as the test wants, and which gives nothing to read while there is no memory for it.
+//! A disk whose syncs wait as long as the test wants, and which gives nothing to read while the test says so.
 
 use spool::{Disk, DiskFile, RealDisk};
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 #[derive(Clone, Default)]
@@ -12,7 +12,8 @@ pub struct SlowDisk(Arc<Valve>);
 #[derive(Default)]
 struct Valve {
     shut: Mutex<bool>,
-    starved: AtomicBool,
+    /// What every read ends with; 0 for none.
+    reads: AtomicI32,
     moved: Condvar,
 }
 
@@ -21,9 +22,9 @@ impl SlowDisk {
         *self.0.shut.lock().unwrap() = true;
     }
 
-    /// Every read ends with ENOMEM, or none does any more.
-    pub fn starve_reads(&self, starved: bool) {
-        self.0.starved.store(starved, Ordering::SeqCst);
+    /// Every read ends with this error code, or none does any more.
+    pub fn fail_reads(&self, code: Option<i32>) {
+        self.0.reads.store(code.unwrap_or(0), Ordering::SeqCst);
     }
 
     pub fn release_syncs(&self) {
@@ -78,8 +79,9 @@ impl DiskFile for SlowFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if self.1.starved.load(Ordering::SeqCst) {
-            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        match self.1.reads.load(Ordering::SeqCst) {
+            0 => {}
+            code => return Err(io::Error::from_raw_os_error(code)),
         }
         self.0.read_at(buffer, offset)
     }

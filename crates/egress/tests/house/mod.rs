@@ -249,6 +249,11 @@ impl House {
         message
     }
 
+    /// Segments of which egress has passed over something that the disk does not give.
+    pub fn segments_owed(&self) -> usize {
+        self.running.spool.status().owed
+    }
+
     /// The next thing that the journal says came of any recipient.
     pub async fn told(&mut self) -> Told {
         let wait = Duration::from_secs(15);

@@ -112,6 +112,7 @@ async fn serve(stream: TcpStream, peer: IpAddr, site: Site, acceptor: TlsAccepto
                 Action::CheckCredential { .. } => unreachable!("an inbound session has no AUTH"),
                 Action::CheckReversePath { .. } => Answer::ReversePathOk,
                 Action::CheckRecipient(_) => Answer::RecipientOk,
+                Action::CheckRoom { .. } => Answer::RoomOk,
                 Action::Accept(transaction) => {
                     site.arrivals.lock().unwrap().push(arrival(&transaction, encrypted, peer));
                     Answer::Accepted { reply: Reply::new(250, Some(EnhancedStatus::new(2, 0, 0)), "taken") }

@@ -18,6 +18,7 @@ pub const URL_OCTETS_MAX: usize = 2048;
 
 /// Why a URL or an address is refused. The sentences are public; they do not tell what a name resolved to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum GuardError {
     #[error("the URL cannot be read or is too long")]
     Url,
@@ -91,6 +92,9 @@ impl Guard {
         if port < 1024 && !matches!(port, 80 | 443) && !allowed { Err(GuardError::Port) } else { Ok(url) }
     }
 
+    /// Errs unless it is a public address or in a network that is allowed by name: whoever gives us a URL must not
+    /// reach
+    /// our own network through us.
     pub fn check_address(&self, address: IpAddr) -> Result<(), GuardError> {
         let public = self.public == Public::Allowed && is_public(address);
         if public || self.is_allowed(address) { Ok(()) } else { Err(GuardError::Address) }

@@ -14,6 +14,7 @@ const SECRET_OCTETS: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Why a secret cannot sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum SecretError {
     #[error("a webhook secret is whsec_ and the base 64 of 24 to 64 octets")]
     Form,
@@ -32,7 +33,8 @@ pub struct Signature {
     pub signature: String,
 }
 
-/// Signs `body` for a try made `now`, with every secret, newest first.
+/// Signs `body` for a try made `now`, with every secret, newest first. Errs if there is no secret, or one is not of
+/// the form of Standard Webhooks.
 pub fn sign<'a>(
     secrets: impl IntoIterator<Item = &'a str>,
     event: EventId,

@@ -251,8 +251,13 @@ impl Running {
 
 fn open_spool(test: &TestDatabase, directory: &Path, segment_octets_max: u32) -> Spool {
     let directory = directory.join("spool");
-    let config =
-        spool::Config { directory, reserve_octets: 0, segment_octets_max, ..spool::Config::default() };
+    let config = spool::Config {
+        directory,
+        reserve_octets: 0,
+        segment_octets_max,
+        read_retry_seconds_max: 1,
+        ..spool::Config::default()
+    };
     let clock = Arc::clone(&test.clock) as Arc<dyn Clock>;
     Spool::open(config, Arc::new(RealDisk), clock).unwrap().0
 }

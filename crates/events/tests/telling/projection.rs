@@ -2,10 +2,11 @@
 
 use crate::house::{ACCESS, House, answered, eventually};
 use database::{Database, RecipientState};
-use events::Config;
-use mail::{ClassKind, Clock, EventKind, Random, Verdict};
+use events::{Config, told_up_to, usage_today};
+use mail::{ClassKind, Clock, EventKind, MessageId, Random, Verdict};
 use spool::Settlement;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn busy() -> mail::Outcome {
     answered(451, "remote.overload", Verdict::Deferred, ClassKind::Soft)
@@ -205,5 +206,65 @@ async fn a_cursor_of_a_lost_journal_hides_nothing_of_the_new_one() {
     let running = house.start(Config::default());
     house.accept(&["b@example.org"]).await;
     house.kinds(21).await;
+    running.stop().await;
+}
+
+/// Takes the second segment away and puts a name there that cannot be opened.
+fn hide_segment(house: &House) {
+    let segment = house.segment(2);
+    std::fs::rename(&segment, segment.with_extension("away")).unwrap();
+    std::os::unix::fs::symlink(&segment, &segment).unwrap();
+}
+
+fn give_segment_again(house: &House) {
+    let segment = house.segment(2);
+    std::fs::rename(segment.with_extension("away"), &segment).unwrap();
+}
+
+/// How many events there are when the projection has passed over a segment and told what came last.
+async fn events_told_over_a_segment(house: &House, last: MessageId) -> usize {
+    let tenant = house.tenant.tenant.id;
+    eventually(|| async {
+        house.test.clock.advance(Duration::from_millis(200));
+        let row = house.test.database.message_fetch(&ACCESS, tenant, last).await.ok()?;
+        let delivered = row.recipients[0].state == RecipientState::Delivered;
+        (delivered && house.spool.status().owed == 1).then_some(())
+    })
+    .await;
+    house.events().await.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_passed_over_is_told_once_when_it_can_be_read_and_no_start_forgets_it() {
+    let house = House::new(None).await.with_small_segments().await;
+    let mut last = None;
+    for _ in 0..20 {
+        let message = house.accept(&["a@example.org"]).await;
+        house.defer(message, 0, 1, busy()).await;
+        house.settle(message, 0, 2, Settlement::Delivered).await;
+        last = Some(message);
+    }
+    let (house, last) = (house.with_small_segments().await, last.unwrap());
+    let end = house.spool.status().end;
+    let told_up_to = async |house: &House| told_up_to(&house.test.database, &house.spool).await.unwrap();
+    hide_segment(&house);
+    let running = house.start(Config::default());
+    let told = events_told_over_a_segment(&house, last).await;
+    assert!((30..60).contains(&told), "{told}");
+    // Everything before it is in the tables, and nothing behind it is promised.
+    assert_eq!(told_up_to(&house).await.segment(), 2);
+    running.stop().await;
+    // What is in the tables already is not counted again.
+    let counted = usage_today(&house.test.database, &house.spool, house.now()).await.unwrap().counts;
+    assert!(counted.iter().all(|count| count.recipients < 20), "{counted:?}");
+    // A start that cannot open it either.
+    let house = house.with_small_segments().await;
+    let running = house.start(Config::default());
+    assert_eq!(events_told_over_a_segment(&house, last).await, told);
+    assert_eq!(told_up_to(&house).await.segment(), 2);
+    give_segment_again(&house);
+    assert_eq!(house.kinds(60).await.len(), 60);
+    eventually(|| async { (told_up_to(&house).await >= end).then_some(()) }).await;
+    assert_eq!((house.events().await.len(), house.spool.status().owed), (60, 0));
     running.stop().await;
 }

@@ -102,9 +102,67 @@ async fn a_declared_size_is_kept_free_and_what_does_not_fit_is_refused_before_it
     let mut fourth = world.log_in().await;
     fourth.expect("MAIL FROM:<a@client.example>", "250").await;
     fourth.expect("RCPT TO:<b@example.org>", "250").await;
-    fourth.expect(&format!("BDAT {} LAST", large.len()), "451 4.3.0").await;
+    fourth.send(format!("BDAT {} LAST\r\n{large}", large.len()).as_bytes()).await;
+    let told = fourth.reply().await;
+    assert!(told.starts_with("452 4.3.1") && told.contains("your account"), "{told}");
+    fourth.expect("NOOP", "250").await;
     third.send(format!("BDAT {} LAST\r\n{large}", large.len()).as_bytes()).await;
     let told = third.reply().await;
+    assert!(told.starts_with("250"), "{told}");
+}
+
+#[tokio::test]
+async fn who_announces_a_message_and_does_not_send_it_keeps_no_room_for_ever() {
+    let world = World::with(|plan| {
+        plan.config.limits.octets_in_flight_max = 100_000;
+        plan.config.session.claim_seconds_max = 1;
+        plan.config.session.idle_commands_max = u32::MAX;
+    })
+    .await;
+    let (mut idle, mut other) = (world.log_in().await, world.log_in().await);
+    idle.expect("MAIL FROM:<a@client.example> SIZE=50000", "250").await;
+    idle.expect("RCPT TO:<b@example.org>", "250").await;
+    other.expect("MAIL FROM:<a@client.example> SIZE=50000", "452 4.3.1").await;
+    while world.submission.octets_held() > 0 {
+        idle.expect("NOOP", "250").await;
+    }
+    other.expect("MAIL FROM:<a@client.example> SIZE=50000", "250").await;
+    // Now it finds no room itself; the session goes on.
+    idle.expect("DATA", "452 4.3.1").await;
+    other.expect("RSET", "250").await;
+    let told = idle.submit("a@client.example", &["b@example.org"], &message("a@client.example")).await;
+    assert!(told.starts_with("250"), "{told}");
+}
+
+/// S7: clients that say no SIZE and are together more than their tenant's share.
+#[tokio::test]
+async fn of_messages_that_grow_beyond_the_share_the_oldest_comes_to_its_end() {
+    let world = World::with(|plan| plan.config.limits.octets_in_flight_max = 200_000).await;
+    let (half, rest) = ("0123456789abcdef\r\n".repeat(2_500), "0123456789abcdef\r\n".repeat(2_000));
+    let mut clients = [world.log_in().await, world.log_in().await];
+    let mut arrived = 0;
+    for client in &mut clients {
+        client.expect("MAIL FROM:<a@client.example>", "250").await;
+        client.expect("RCPT TO:<b@example.org>", "250").await;
+        client.expect("DATA", "354").await;
+        client.send(format!("{}{half}", message("a@client.example")).as_bytes()).await;
+        arrived += half.len() as u64;
+        while world.submission.octets_held() < arrived {
+            tokio::task::yield_now().await;
+        }
+    }
+    // 90,000 of 100,000 are here. A third is told before it begins, and both go on.
+    let mut third = world.log_in().await;
+    third.expect("MAIL FROM:<a@client.example>", "250").await;
+    third.expect("RCPT TO:<b@example.org>", "250").await;
+    third.expect("DATA", "452 4.3.1").await;
+    let [mut oldest, mut youngest] = clients;
+    oldest.send(format!("{rest}.\r\n").as_bytes()).await;
+    let told = oldest.reply().await;
+    assert!(told.starts_with("250"), "{told}");
+    let told = youngest.reply().await;
+    assert!(told.starts_with("451 4.3.0") && told.contains("retry in"), "{told}");
+    let told = third.submit("a@client.example", &["b@example.org"], &message("a@client.example")).await;
     assert!(told.starts_with("250"), "{told}");
 }
 

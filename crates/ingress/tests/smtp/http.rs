@@ -57,7 +57,7 @@ async fn the_same_rules_hold_for_http() {
         ("a@client.example", ours() + "bare\nline feed\r\n", RefusalKind::MessageMalformed),
         ("a@client.example", ours() + "NUL\0\r\n", RefusalKind::MessageMalformed),
         ("a@client.example", ours() + &"x".repeat(999), RefusalKind::MessageMalformed),
-        ("a@client.example", "Received: x\r\n".repeat(101) + &ours(), RefusalKind::MailLoop),
+        ("a@client.example", "Received: x\r\n".repeat(31) + &ours(), RefusalKind::MailLoop),
     ];
     for (reverse_path, raw, kind) in cases {
         assert_eq!(refused(&world, offer(sender, reverse_path, raw.clone())).await, kind, "{raw:?}");
@@ -87,4 +87,61 @@ async fn what_the_request_asked_for_is_recorded_with_its_key() {
         (world.registry.streams[1].id, &["nov26".to_owned()][..])
     );
     assert!(raw.contains("(posthouse) with HTTP id msg_"), "{raw}");
+}
+
+/// What each house has taken is offered to the other, as a forwarder between them would.
+async fn hops_between_two_houses(own_max: usize) -> (usize, String) {
+    let house = |hostname| {
+        World::with(move |plan| {
+            plan.hostname = hostname;
+            plan.config.limits.received_own_fields_max = own_max;
+        })
+    };
+    let worlds = [house("one.posthouse.test").await, house("two.posthouse.test").await];
+    let mut raw = message("a@client.example");
+    for hop in 0.. {
+        let world = &worlds[hop % 2];
+        let mut client = world.log_in().await;
+        let reply = client.submit("a@client.example", &["anna@example.org"], &raw).await;
+        if !reply.starts_with("250") {
+            return (hop, reply);
+        }
+        raw = world.all_accepted(hop / 2 + 1).await.pop().unwrap().1;
+    }
+    unreachable!("a loop of messages ends");
+}
+
+#[tokio::test]
+async fn two_houses_that_point_at_each_other_end_it() {
+    let (hops, reply) = hops_between_two_houses(1).await;
+    assert_eq!(hops, 4, "twice through each");
+    assert!(reply.starts_with("554 5.4.6") && reply.contains("one.posthouse.test again"), "{reply}");
+    let (hops, reply) = hops_between_two_houses(usize::MAX).await;
+    assert_eq!(hops, 31, "as if neither knew its own name");
+    assert!(reply.starts_with("554 5.4.6") && reply.contains("more than 30 hops"), "{reply}");
+}
+
+#[tokio::test]
+async fn only_what_this_host_wrote_counts_as_its_own() {
+    let world = World::new().await;
+    let mut client = world.log_in().await;
+    client.submit("a@client.example", &["anna@example.org"], &message("a@client.example")).await;
+    let (_, once) = world.accepted().await;
+    let own = &once[once.find("Received:").unwrap()..];
+    let own = &own[..own.find(";").unwrap()];
+    let received = |text: &str| format!("{text};\r\n\tMon, 23 Nov 2026 09:14:09 +0000\r\n");
+    let own = received(own);
+    for (more, wanted) in [
+        (String::new(), "250"),
+        (own.replace("mx.posthouse.test", "mx.elsewhere.test"), "250"),
+        (own.replace("(posthouse)", "(Postfix)"), "250"),
+        (own.replace("id msg_", "id "), "250"),
+        // Folded elsewhere, in other letters.
+        (own.replace(" with", "\r\n\twith").replace("mx.posthouse", "MX.Posthouse"), "554 5.4.6"),
+        (own.clone(), "554 5.4.6"),
+    ] {
+        let raw = format!("{own}{more}{}", message("a@client.example"));
+        let reply = client.submit("a@client.example", &["anna@example.org"], &raw).await;
+        assert!(reply.starts_with(wanted), "{more:?}: {reply}");
+    }
 }

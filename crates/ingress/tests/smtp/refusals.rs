@@ -215,6 +215,25 @@ async fn a_paused_tenant_waits_and_a_closing_one_does_not() {
 }
 
 #[tokio::test]
+async fn who_is_named_beside_the_author_must_be_of_a_verified_domain_too() {
+    let world = World::new().await;
+    let with = |fields: &str| format!("{fields}\r\n{}", message("a@client.example"));
+    for (fields, wanted) in [
+        ("Sender: root@host.lan", "550 5.7.1 Sender: host.lan is not a verified domain of this account; use"),
+        ("Sender: a@pending.example", "550 5.7.1 Sender: pending.example is not"),
+        ("Resent-From: x@other.example", "550 5.7.1 Resent-From: other.example is not"),
+        ("Resent-Sender: x@other.example", "550 5.7.1 Resent-Sender: other.example is not"),
+        ("Sender: a@client.example b", "554 5.6.0 the Sender field cannot be read"),
+        ("Sender: root@localhost", "554 5.6.0 the Sender field cannot be read"),
+        ("Sender: b@client.example", "250"),
+        ("Resent-From: b@client.example\r\nResent-Sender: c@client.example", "250"),
+    ] {
+        let reply = refused(&world, "a@client.example", &with(fields)).await;
+        assert!(reply.starts_with(wanted), "{fields}: {reply}");
+    }
+}
+
+#[tokio::test]
 async fn who_is_revoked_in_the_middle_of_a_session_sends_no_more() {
     let mut world = World::new().await;
     let mut client = world.log_in().await;

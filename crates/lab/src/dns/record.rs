@@ -10,34 +10,50 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Octets of a published value; a 4096-bit RSA key in DKIM needs 800.
 const VALUE_OCTETS_MAX: usize = 8_192;
 
+/// The types that are answered (RFC 1035, RFC 3596).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
+    /// An IPv4 address.
     A,
+    /// An IPv6 address.
     Aaaa,
+    /// An alias.
     Cname,
+    /// A mail exchanger.
     Mx,
+    /// A name for an address.
     Ptr,
+    /// Text.
     Txt,
 }
 
+/// What a record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Data {
+    /// An IPv4 address.
     A(Ipv4Addr),
+    /// An IPv6 address.
     Aaaa(Ipv6Addr),
+    /// The name it stands for.
     Cname(String),
     /// The exchange of a null MX (RFC 7505) is the empty name.
     Mx(u16, String),
+    /// The name of the address.
     Ptr(String),
+    /// Its strings, joined.
     Txt(String),
 }
 
 /// One record to publish.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Publication {
+    /// The name that it stands at.
     #[serde(alias = "name")]
     pub host: String,
+    /// `A`, `TXT` and so on, upper or lower case.
     #[serde(rename = "type")]
     pub kind: String,
+    /// As one types it in a zone file, without quotes.
     pub value: String,
     /// Of an MX record whose value is the exchange alone.
     #[serde(default, alias = "preference")]
@@ -45,6 +61,7 @@ pub struct Publication {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum PublicationError {
     #[error("{0:?} is not a host name")]
     Host(String),
@@ -57,6 +74,7 @@ pub enum PublicationError {
 }
 
 impl Kind {
+    /// The type with this name; none if it is not answered.
     pub fn parse(text: &str) -> Option<Kind> {
         match text.to_ascii_uppercase().as_str() {
             "A" => Some(Kind::A),
@@ -69,6 +87,7 @@ impl Kind {
         }
     }
 
+    /// As in zone files: `AAAA`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::A => "A",
@@ -93,6 +112,7 @@ impl Publication {
 }
 
 impl Data {
+    /// Its type.
     pub const fn kind(&self) -> Kind {
         match self {
             Data::A(_) => Kind::A,

@@ -16,12 +16,14 @@ const NOWHERE: Ipv4Addr = Ipv4Addr::new(127, 25, 255, 254);
 /// The exchange of domains that nobody described.
 pub const DEFAULT_EXCHANGE: &str = "mx.plain.example";
 
+/// What a question gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The chain from the name that was asked to the data; the last owner has no data of that kind if nothing follows.
     Records(Vec<(String, Data)>),
     /// The name exists, the kind does not.
     NoData,
+    /// NXDOMAIN.
     NoName,
     /// SERVFAIL.
     Trouble,
@@ -33,11 +35,15 @@ pub enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Deception {
+    /// Answers SERVFAIL.
     Servfail,
+    /// Does not answer.
     Timeout,
+    /// Answers with an address that leads nowhere.
     Lie,
 }
 
+/// Every name of the lab: those built in, those published, and what lies about them.
 #[derive(Debug)]
 pub struct Zones {
     built_in: HashMap<String, Vec<Data>>,
@@ -49,6 +55,7 @@ pub struct Zones {
 }
 
 impl Zones {
+    /// Knows the providers; peers within the net have names of their own.
     pub fn new(source_net: Ipv4Net, published_max: usize) -> Zones {
         Zones {
             built_in: HashMap::new(),
@@ -73,6 +80,7 @@ impl Zones {
         self.built_in.insert(host.to_owned(), Vec::new());
     }
 
+    /// A fault that `reset` brings back.
     pub fn build_in_fault(&mut self, zone: &str, deception: Deception) {
         self.built_in_faults.insert(zone.to_owned(), deception);
     }
@@ -122,14 +130,17 @@ impl Zones {
         }
     }
 
+    /// Zones that do something wrong, with what.
     pub fn faults(&self) -> impl Iterator<Item = (&str, Deception)> {
         self.faults.iter().map(|(zone, deception)| (zone.as_str(), *deception))
     }
 
+    /// What was published since the last `reset`.
     pub fn published(&self) -> impl Iterator<Item = (&str, &Data)> {
         self.published.iter().flat_map(|((host, _), set)| set.iter().map(move |data| (host.as_str(), data)))
     }
 
+    /// As at the start.
     pub fn reset(&mut self) {
         self.published.clear();
         self.faults.clear();

@@ -10,17 +10,26 @@ use std::time::Duration;
 /// Latencies up to ten minutes in microseconds, three digits.
 const LATENCY_MAX: u64 = 600_000_000;
 
+/// What a load client saw.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoadFigures {
+    /// Offered; accepted and refused together.
     pub messages: u64,
+    /// With a positive reply to the end of data.
     pub accepted: u64,
+    /// With a negative reply to any of its commands.
     pub refused: u64,
     /// Connections that broke or could not be opened.
     pub failures: u64,
+    /// Of accepted messages.
     pub octets: u64,
+    /// As asked for.
     pub connections: usize,
+    /// From the first connection to the last reply.
     pub seconds: f64,
+    /// Accepted ones.
     pub messages_per_second: f64,
+    /// Of accepted messages.
     pub octets_per_second: f64,
     /// From MAIL to the last reply.
     pub latency_ms: Latency,
@@ -28,17 +37,26 @@ pub struct LoadFigures {
     pub replies: BTreeMap<u16, u64>,
     /// The first refusal and the first failure, to see what is wrong.
     pub first_refusal: Option<String>,
+    /// In the client's words.
     pub first_failure: Option<String>,
 }
 
+/// In milliseconds; percentiles to three digits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
+    /// The shortest.
     pub min: f64,
+    /// The average.
     pub mean: f64,
+    /// Half took no longer.
     pub p50: f64,
+    /// Nine in ten took no longer.
     pub p90: f64,
+    /// 99 in a hundred took no longer.
     pub p99: f64,
+    /// 999 in a thousand took no longer.
     pub p999: f64,
+    /// The longest.
     pub max: f64,
 }
 

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 /// A provider's behaviour now.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
 pub struct Behaviour {
+    /// What one peer may do.
     pub limits: Limits,
     /// Local-parts that do not exist, besides those that begin with `unknown`; a `*` at the end stands for anything.
     pub unknown: Vec<String>,
+    /// What is out of order.
     pub outage: Outage,
+    /// Whether strangers have to come twice.
     pub greylist: Greylist,
     /// Share of accepted messages that are complained about, 0 to 1.
     pub complaint_rate: f64,
@@ -19,6 +22,7 @@ pub struct Behaviour {
     pub bounce_rate: f64,
     /// Share of recipients that are deferred, 0 to 1.
     pub defer_rate: f64,
+    /// What becomes of STARTTLS.
     pub tls: TlsMode,
     /// Added before the answer to RCPT and to the end of data.
     pub delay_ms: u64,
@@ -40,11 +44,14 @@ pub struct Greylist {
     pub delay_ms: u64,
 }
 
+/// What becomes of STARTTLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum TlsMode {
+    /// Offered, and it works.
     #[default]
     On,
+    /// Not offered.
     Off,
     /// Offered, but the handshake fails.
     Broken,
@@ -52,9 +59,11 @@ pub enum TlsMode {
     Required,
 }
 
+/// What is out of order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Outage {
+    /// Nothing.
     #[default]
     None,
     /// Greets with 421 and closes.
@@ -71,17 +80,27 @@ pub enum Outage {
 #[derive(Debug, Clone, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
+    /// As in `Behaviour`; a part that is absent stays too.
     pub limits: Option<LimitsChange>,
+    /// As in `Behaviour`.
     #[serde(alias = "unknown_local_parts")]
     pub unknown: Option<Vec<String>>,
+    /// One of its words, or whether there is one.
     pub outage: Option<OutageChange>,
+    /// Its parts, or whether it is on.
     pub greylist: Option<GreylistChange>,
+    /// 0 to 1.
     pub complaint_rate: Option<f64>,
+    /// 0 to 1.
     pub bounce_rate: Option<f64>,
+    /// 0 to 1.
     pub defer_rate: Option<f64>,
+    /// As in `Behaviour`.
     #[serde(alias = "tls_mode")]
     pub tls: Option<TlsMode>,
+    /// As in `Behaviour`.
     pub delay_ms: Option<u64>,
+    /// As in `Behaviour`.
     pub blocked: Option<Vec<std::net::IpAddr>>,
 }
 
@@ -150,6 +169,7 @@ impl Behaviour {
         Ok(())
     }
 
+    /// Whether such a mailbox does not exist here.
     pub fn is_unknown(&self, local_part: &str) -> bool {
         self.unknown.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(start) => local_part.starts_with(&start.to_ascii_lowercase()),

@@ -14,35 +14,51 @@ use super::voice::Voice;
 /// A provider before it is started.
 #[derive(Debug)]
 pub struct Spec {
+    /// The control interface and arrivals name it by this.
     pub name: &'static str,
     /// The id of the house's profile that should apply; also accepted as a name.
     pub profile: &'static str,
+    /// How it words what it says.
     pub voice: Voice,
+    /// Each with its domains and exchangers.
     pub sites: &'static [Site],
     /// Connections of one peer, messages of one connection; 0: no limit.
     pub connections: u32,
+    /// Before it answers 421.
     pub messages_per_connection: u32,
+    /// What is peculiar about it.
     pub temper: Temper,
 }
 
 /// Domains that share an MX set.
 #[derive(Debug)]
 pub struct Site {
+    /// Their MX sets are equal.
     pub domains: &'static [&'static str],
+    /// Preference and name.
     pub mx: &'static [(u16, &'static str)],
 }
 
 /// How a provider is from the start; `PUT /providers/{name}` can change all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Temper {
+    /// Nothing.
     Normal,
+    /// Takes its time for each answer.
     Slow,
+    /// Strangers have to come twice.
     Greylisting,
+    /// No STARTTLS.
     TlsOff,
+    /// STARTTLS fails.
     TlsBroken,
+    /// No mail without TLS.
     TlsRequired,
+    /// Always 421.
     Busy,
+    /// Closes without a word.
     Closed,
+    /// Never says a word.
     Silent,
 }
 
@@ -67,6 +83,7 @@ impl Spec {
         behaviour
     }
 
+    /// Names of its exchangers, those of all sites.
     pub fn hosts(&self) -> impl Iterator<Item = &'static str> {
         let mut seen = Vec::new();
         self.sites.iter().flat_map(|site| site.mx).filter_map(move |(_, host)| {

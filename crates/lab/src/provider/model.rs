@@ -22,7 +22,9 @@ const SLOW_SECONDS_MAX: u64 = 600;
 /// What happens to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Welcome {
+    /// It is greeted.
     Greet,
+    /// It is told why not, and closed.
     Refuse(Why),
     /// Closed without a word.
     Drop,
@@ -30,14 +32,19 @@ pub enum Welcome {
     Silent,
 }
 
+/// The answer to a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
+    /// It is taken.
     Accept,
+    /// It is not.
     Refuse(Why),
 }
 
+/// The answer to RCPT, and when it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
+    /// The answer itself.
     pub verdict: Verdict,
     /// Before the answer.
     pub delay: Duration,
@@ -46,18 +53,25 @@ pub struct Decision {
 /// What becomes of a message after the end of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
+    /// It is remembered as an arrival.
     Keep {
+        /// What follows later.
         afterwards: Afterwards,
     },
+    /// It is not taken.
     Refuse(Why),
     /// Kept, but the connection breaks before the answer: the sender cannot know.
     KeepAndDrop,
 }
 
+/// What a provider does with a message that it has taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Afterwards {
+    /// Nothing more.
     Nothing,
+    /// Sends a complaint (RFC 5965).
     Complain,
+    /// Sends a bounce (RFC 3464).
     Bounce,
 }
 
@@ -106,6 +120,7 @@ struct Pair {
     attempts: u64,
 }
 
+/// A provider: what it allows, and what it remembers of its peers. Time is an argument.
 #[derive(Debug)]
 pub struct Model {
     behaviour: Behaviour,
@@ -115,14 +130,17 @@ pub struct Model {
 }
 
 impl Model {
+    /// `slow` is the delay of a recipient that is called `slow` without a number.
     pub fn new(behaviour: Behaviour, slow: Duration) -> Model {
         Model { behaviour, slow, peers: HashMap::new(), pairs: HashMap::new() }
     }
 
+    /// As it is now.
     pub fn behaviour(&self) -> &Behaviour {
         &self.behaviour
     }
 
+    /// To be changed by the control interface.
     pub fn behaviour_mut(&mut self) -> &mut Behaviour {
         &mut self.behaviour
     }
@@ -159,6 +177,7 @@ impl Model {
         }
     }
 
+    /// Gives back what `connect` counted.
     pub fn disconnect(&mut self, peer: IpAddr) {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.connections = entry.connections.saturating_sub(1);

@@ -3,15 +3,13 @@
 use super::voice::{Speech, Voice, Why};
 
 pub(super) fn refusal(voice: Voice, why: Why, speech: &Speech<'_>) -> Option<String> {
-    let Speech { peer, host, .. } = speech;
+    american(voice, why, speech).or_else(|| others(voice, why, speech))
+}
+
+/// Those of North America.
+fn american(voice: Voice, why: Why, speech: &Speech<'_>) -> Option<String> {
+    let peer = speech.peer;
     let line = match (voice, why) {
-        (Voice::YahooJapan, Why::TooManyConnections) => "421 4.4.2 Timeout waiting for command".to_owned(),
-        (Voice::YahooJapan, Why::TooFast) => {
-            format!(
-                "421 [TSS04] Messages from {peer} temporarily deferred due to unexpected volume or user complaints"
-            )
-        }
-        (Voice::YahooJapan, Why::Blocked) => format!("553 Mail from {peer} not allowed - VS98-IP0 deferred"),
         (Voice::Apple, Why::Full) => "452 4.2.2 user is over quota".to_owned(),
         (Voice::Apple, Why::TooFast | Why::TooManyConnections) => {
             format!("421 [HCM1] Your mail from {peer} was deferred")
@@ -44,6 +42,22 @@ pub(super) fn refusal(voice: Voice, why: Why, speech: &Speech<'_>) -> Option<Str
         (Voice::Att, Why::Blocked) => {
             format!("553 5.3.0 DNSBL:ATTRBL 521< {peer} >_is_blocked.For assistance forward this error")
         }
+        _ => return None,
+    };
+    Some(line)
+}
+
+/// Those of Europe and Asia, and filters in front of companies.
+fn others(voice: Voice, why: Why, speech: &Speech<'_>) -> Option<String> {
+    let Speech { peer, host, .. } = speech;
+    let line = match (voice, why) {
+        (Voice::YahooJapan, Why::TooManyConnections) => "421 4.4.2 Timeout waiting for command".to_owned(),
+        (Voice::YahooJapan, Why::TooFast) => {
+            format!(
+                "421 [TSS04] Messages from {peer} temporarily deferred due to unexpected volume or user complaints"
+            )
+        }
+        (Voice::YahooJapan, Why::Blocked) => format!("553 Mail from {peer} not allowed - VS98-IP0 deferred"),
         (Voice::Orange, Why::UnknownUser) => {
             "550 5.1.1 Adresse d au moins un destinataire invalide. OFR_416".to_owned()
         }

@@ -7,57 +7,96 @@
 use super::{gmail, microsoft, plain, regional, yahoo};
 use std::net::IpAddr;
 
+/// Whose words are imitated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Voice {
+    /// Nobody's in particular.
     Plain,
+    /// gmail.com.
     Gmail,
+    /// yahoo.com, aol.com.
     Yahoo,
+    /// yahoo.co.jp.
     YahooJapan,
+    /// outlook.com and its kind.
     Microsoft,
+    /// Microsoft 365, of companies.
     Exchange,
+    /// icloud.com.
     Apple,
+    /// comcast.net.
     Comcast,
+    /// charter.net and its kind.
     Spectrum,
+    /// cox.net.
     Cox,
+    /// att.net.
     Att,
+    /// orange.fr.
     Orange,
+    /// gmx.net, web.de.
     Gmx,
+    /// t-online.de.
     TOnline,
+    /// mail.ru.
     MailRu,
+    /// yandex.ru.
     Yandex,
+    /// qq.com.
     Qq,
+    /// 163.com and its kind.
     Netease,
+    /// A filter in front of companies.
     Mimecast,
+    /// netvigator.com.
     Netvigator,
 }
 
 /// Why a provider says no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Why {
+    /// No such mailbox.
     UnknownUser,
+    /// There was one.
     Disabled,
+    /// Over its quota.
     Full,
+    /// A stranger has to come again.
     Greylisted,
+    /// Come again, for whatever reason.
     Deferred,
+    /// Too many messages in a time.
     TooFast,
+    /// Too many connections at a time.
     TooManyConnections,
+    /// Too many messages over one connection.
     TooManyMessages,
+    /// Out of order for the moment.
     Busy,
+    /// The peer has a bad reputation.
     Blocked,
+    /// The content looks like spam.
     Spam,
+    /// Some rule of theirs.
     Policy,
+    /// Not in plain text.
     TlsRequired,
+    /// Over the SIZE.
     TooLarge,
+    /// In one transaction.
     TooManyRecipients,
+    /// The domain is not theirs.
     NoRelay,
 }
 
 /// What a text may mention.
 #[derive(Debug, Clone, Copy)]
 pub struct Speech<'a> {
+    /// Whom it is said to.
     pub peer: IpAddr,
     /// The provider's host that speaks.
     pub host: &'a str,
+    /// Of RCPT TO, without angle brackets.
     pub recipient: &'a str,
     /// Part of an invented queue id.
     pub serial: u64,
@@ -66,14 +105,20 @@ pub struct Speech<'a> {
 /// Features that EHLO shows, beside STARTTLS.
 #[derive(Debug, Clone, Copy)]
 pub struct Features {
+    /// Lines of EHLO as they are, without the code.
     pub lines: &'static [&'static str],
+    /// Octets; the SIZE that is said (RFC 1870).
     pub size: usize,
+    /// RFC 3030.
     pub chunking: bool,
+    /// RFC 6531.
     pub smtputf8: bool,
+    /// RFC 8689.
     pub require_tls: bool,
 }
 
 impl Voice {
+    /// In the order of their declaration.
     pub const ALL: [Voice; 20] = [
         Voice::Plain,
         Voice::Gmail,
@@ -124,6 +169,7 @@ impl Voice {
         own.unwrap_or_else(|| vec![plain::refusal(why, speech)])
     }
 
+    /// With its code, without CRLF.
     pub fn greeting(self, host: &str, serial: u64) -> String {
         match self {
             Voice::Gmail => format!("220 mx.google.com ESMTP {} - gsmtp", gmail::token(serial)),
@@ -134,6 +180,7 @@ impl Voice {
         }
     }
 
+    /// The answer to the end of data, with its code.
     pub fn accepted(self, host: &str, serial: u64) -> String {
         match self {
             Voice::Gmail => format!("250 2.0.0 OK  1795425249 {} - gsmtp", gmail::token(serial)),
@@ -146,6 +193,7 @@ impl Voice {
         }
     }
 
+    /// What EHLO shows.
     pub fn features(self) -> Features {
         let postfix =
             ["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"].as_slice();

@@ -8,10 +8,15 @@ use std::time::Duration;
 /// What a class means, one row of `config/classes.toml`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Meaning {
+    /// Whether trying again can help, and what a tenant is told.
     pub kind: ClassKind,
+    /// Who has to change something.
     pub blame: Blame,
+    /// Whether the recipient goes on the suppression list.
     pub suppress: Suppress,
+    /// How far it reaches: this recipient, the message, the path.
     pub scope: Scope,
+    /// What shaping does.
     pub step: Step,
 }
 
@@ -19,25 +24,40 @@ pub struct Meaning {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Blame {
+    /// The mailbox: it does not exist, is full, is switched off.
     Recipient,
+    /// The tenant: its reputation, its domain, its list.
     Tenant,
+    /// The message itself: its size, its content, its form.
     Message,
+    /// The address we send from.
     Ip,
+    /// The site: it is busy or broken.
     Remote,
+    /// This house.
     Us,
 }
 
 /// When the recipient goes on the suppression list: `never`, `now`, `after:4/14` (four times in 14 days).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suppress {
+    /// It says nothing against the address.
     Never,
+    /// The first time is enough.
     Now,
-    After { times: u32, days: u32 },
+    /// Only when it was so again and again.
+    After {
+        /// Outcomes of this class for one address.
+        times: u32,
+        /// Within so many days.
+        days: u32,
+    },
 }
 
 /// First reaction of shaping to a confirmed signal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
+    /// Shaping goes on as before.
     None,
     /// `x0.5`: the rate times this, between 0 and 1.
     Multiply(f64),
@@ -63,7 +83,9 @@ pub enum RetryHint {
 /// So many in a time: `100/min`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    /// Events, at least 1.
     pub count: u32,
+    /// The time they are spread over: a second, a minute, an hour or a day.
     pub per: Duration,
 }
 

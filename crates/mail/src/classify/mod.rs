@@ -36,14 +36,19 @@ pub struct Profiles {
 /// What a reply was found to mean.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classified {
+    /// The first class whose rule or code matched.
     pub class: Class,
     /// Of the class; `Soft` instead of `Hard` for a 4yz reply.
     pub kind: ClassKind,
+    /// How far the answer reaches, as the table has it for the class.
     pub scope: Scope,
     /// The rule that decided; none when a code did.
     pub rule: Option<Arc<str>>,
+    /// When to try again, if the rule knows better than the schedule.
     pub retry: Option<RetryHint>,
+    /// What shaping does, as the rule has it, or else the class.
     pub step: Step,
+    /// As the table has it for the class.
     pub suppress: Suppress,
     transient: bool,
 }
@@ -71,7 +76,8 @@ struct Rule {
 }
 
 impl Profiles {
-    /// Loads profile files (`config/providers/*.toml`, the generic one among them) and the class table.
+    /// Loads profile files (`config/providers/*.toml`, the generic one among them) and the class table. Errs at the
+    /// first name, pattern or number that means nothing, and names its place.
     pub fn load(providers: &[&str], classes: &str) -> Result<Profiles, LoadError> {
         table::load(providers, classes)
     }
@@ -101,6 +107,7 @@ impl Profiles {
         matching.map_or_else(|| self.other(), |profile| &profile.provider)
     }
 
+    /// The profile with this id, such as `gmail`; the one for everybody else is `default`.
     pub fn provider(&self, id: &str) -> Option<&Provider> {
         self.by_id.get(id).map(|index| &self.providers[*index].provider)
     }
@@ -116,6 +123,7 @@ impl Profiles {
         self.providers.iter().map(|profile| &profile.provider)
     }
 
+    /// The row of a class in `config/classes.toml`.
     pub fn meaning(&self, class: &Class) -> Option<&Meaning> {
         self.classes.get(class)
     }
@@ -130,8 +138,15 @@ impl Profiles {
         let line = reply.to_line();
         let own =
             self.by_id.get(provider_id).and_then(|index| self.providers[*index].rules.first_match(&line));
-        let rule = own.or_else(|| self.generic.first_match(&line));
-        let class = rule.map_or_else(|| self.by_code(reply), |rule| rule.class.clone());
+        // RFC 3207 §4: whatever else its words sound like, it says that there is no TLS just now.
+        let refuses_tls = stage == "starttls" && reply.code.as_u16() != 421;
+        let generic = || if refuses_tls { None } else { self.generic.first_match(&line) };
+        let rule = own.or_else(generic);
+        let class = match rule {
+            Some(rule) => rule.class.clone(),
+            None if refuses_tls => self.class("tls.failed").unwrap_or_else(|| self.unknown.clone()),
+            None => self.by_code(reply),
+        };
         let mut found = self.describe(class, reply.code.is_transient());
         found.rule = rule.map(|rule| rule.id.clone());
         found.retry = rule.and_then(|rule| rule.retry);

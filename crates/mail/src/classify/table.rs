@@ -11,6 +11,7 @@ use std::time::Duration;
 
 /// What is wrong with a table, and where.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum LoadError {
     #[error("cannot read the table of classes")]
     Classes(#[source] toml::de::Error),
@@ -37,9 +38,13 @@ pub enum LoadError {
 /// A named family of sites with what is known about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
+    /// Name of its file without `.toml`; events and rules name it.
     pub id: Arc<str>,
+    /// For people, such as `Yahoo and AOL`.
     pub label: String,
+    /// What this family of sites is known to take.
     pub limits: ProviderLimits,
+    /// What is asked of TLS there.
     pub tls: TlsMode,
     /// MX suffixes for which DANE is wanted whatever the mode says.
     pub dane_for_suffix: Vec<String>,
@@ -55,8 +60,11 @@ pub struct ProviderLimits {
     pub connections: Option<u32>,
     /// Connections per source to one set of MX hosts.
     pub connections_per_site: Option<u32>,
+    /// New connections of one path.
     pub connection_rate: Option<Rate>,
+    /// Transactions before a connection is closed by us.
     pub messages_per_connection: Option<u32>,
+    /// Messages of one path, over all its connections.
     pub message_rate: Option<Rate>,
     /// How long a connection may be kept without work.
     pub idle: Option<Duration>,
@@ -70,6 +78,7 @@ pub struct ProviderLimits {
     pub remember_broken_tls: Option<Duration>,
 }
 
+/// What is asked of TLS before a message may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {

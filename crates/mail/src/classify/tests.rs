@@ -100,6 +100,27 @@ fn the_code_alone_decides_little() {
 }
 
 #[test]
+fn a_refusal_of_starttls_is_about_tls_unless_the_provider_or_421_says_more() {
+    let profiles = Profiles::shipped();
+    let at =
+        |stage: &str, line: &str| profiles.classify(OTHER_PROVIDER, &reply(line), stage).class.to_string();
+    for line in [
+        "454 4.7.0 TLS not available due to temporary reason",
+        "454 4.7.0 no TLS today",
+        "454 TLS not available",
+        "450 4.7.1 policy",
+        "502 5.5.1 not implemented",
+        "554 5.7.3 Unable to initialize security subsystem",
+    ] {
+        assert_eq!(at("starttls", line), "tls.failed", "{line}");
+        assert_ne!(at("rcpt", line), "tls.failed", "{line}");
+    }
+    assert_eq!(at("starttls", "421 4.3.2 closing"), at("mail", "421 4.3.2 closing"));
+    let found = profiles.classify(OTHER_PROVIDER, &reply("554 5.7.3 no"), "starttls");
+    assert_eq!((found.kind, found.scope, found.rule), (ClassKind::Soft, Scope::Session, None));
+}
+
+#[test]
 fn the_verdict_follows_the_code_but_for_throttles_that_say_5yz() {
     let profiles = Profiles::shipped();
     let found = |id: &str, line: &str| {

@@ -21,12 +21,15 @@ const RSA_BITS_MAX: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyAlgorithm {
+    /// RSA-SHA256, 2048 to 4096 bits (RFC 8301 §3).
     Rsa,
+    /// Ed25519-SHA256 (RFC 8463).
     Ed25519,
 }
 
 /// Why bytes are not a key we sign with. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum KeyError {
     #[error("the key is not an unencrypted private key of type RSA or Ed25519")]
     NotAKey,
@@ -47,18 +50,22 @@ enum Inner {
 }
 
 impl SigningKey {
+    /// A new key of 2048 bits; takes tens to hundreds of milliseconds, so not on a thread that serves others. Errs if
+    /// the
+    /// library has no randomness.
     pub fn generate_rsa2048() -> Result<SigningKey, KeyError> {
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::Library)?;
         Ok(SigningKey(Inner::Rsa(Box::new(pair))))
     }
 
+    /// A new key, made at once. Errs if the library has no randomness.
     pub fn generate_ed25519() -> Result<SigningKey, KeyError> {
         let pair = Ed25519KeyPair::generate().map_err(|_| KeyError::Library)?;
         Ok(SigningKey(Inner::Ed25519(Box::new(pair))))
     }
 
     /// Loads an unencrypted PKCS #8 key (DER). The older form of RSA keys (RFC 8017 §A.1.2) is taken as well, because
-    /// `openssl genpkey -outform DER` writes it.
+    /// `openssl genpkey -outform DER` writes it. Errs with why the octets are no key that we sign with.
     pub fn from_pkcs8(der: &[u8]) -> Result<SigningKey, KeyError> {
         // OpenSSL leaves the public half out of Ed25519 keys; it is derived then.
         if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
@@ -79,7 +86,7 @@ impl SigningKey {
         }
     }
 
-    /// The key as PKCS #8 (DER), to be sealed and stored.
+    /// The key as PKCS #8 (DER), to be sealed and stored. Errs if the library cannot write it.
     pub fn to_pkcs8(&self) -> Result<Vec<u8>, KeyError> {
         let der: Pkcs8V1Der<'static> = match &self.0 {
             Inner::Rsa(pair) => pair.as_der(),
@@ -89,6 +96,7 @@ impl SigningKey {
         Ok(der.as_ref().to_vec())
     }
 
+    /// What `a=` and `k=` will say.
     pub fn algorithm(&self) -> KeyAlgorithm {
         match &self.0 {
             Inner::Rsa(_) => KeyAlgorithm::Rsa,
@@ -134,6 +142,7 @@ fn pick(first: KeyRejected, second: KeyRejected) -> KeyRejected {
 }
 
 impl KeyAlgorithm {
+    /// As `k=` in a key record and the API write it.
     pub const fn as_str(self) -> &'static str {
         match self {
             KeyAlgorithm::Rsa => "rsa",

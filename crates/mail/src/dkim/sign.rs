@@ -52,15 +52,19 @@ pub struct SigningRequest<'a> {
     pub domain: &'a Domain,
     /// The `s=` selector; `is_selector` says what may stand here.
     pub selector: &'a str,
+    /// The private half whose public one is published below the selector.
     pub key: &'a SigningKey,
+    /// The section as it will be sent, but for the signature itself.
     pub header: &'a HeaderSection<'a>,
     /// From `body_hash` over the body that will be sent.
     pub body_hash: &'a [u8; 32],
+    /// The `t=` tag, to the second.
     pub timestamp: Timestamp,
 }
 
 /// Why nothing was signed. All are our own trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum SignError {
     #[error("a message without From cannot be signed")]
     NoFrom,
@@ -70,7 +74,8 @@ pub enum SignError {
     Key(#[source] KeyError),
 }
 
-/// The whole `DKIM-Signature:` field, folded, ended with CRLF. Goes on top of the message it was made for.
+/// The whole `DKIM-Signature:` field, folded, ended with CRLF. Goes on top of the message it was made for. Errs
+/// without a From field and for a selector that is no name.
 pub fn sign(request: &SigningRequest<'_>) -> Result<String, SignError> {
     if !is_selector(request.selector) {
         return Err(SignError::Selector);

@@ -19,46 +19,63 @@ use mail_builder::mime::{BodyPart, MimePart};
 /// A mailbox with the name shown for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedMailbox {
+    /// What people see; encoded where it is not ASCII (RFC 2047).
     pub name: Option<String>,
+    /// The address itself.
     pub mailbox: Mailbox,
 }
 
 /// How an attachment is meant to be shown (RFC 2183).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Disposition {
+    /// A file beside the text.
     Attachment,
     /// Referred to by the HTML part as `cid:<content id>`.
     Inline {
+        /// Without angle brackets.
         content_id: String,
     },
 }
 
+/// A part that is not the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
+    /// What the receiver's program calls it; no path.
     pub filename: String,
     /// `type/subtype`, without parameters.
     pub content_type: String,
+    /// Beside the text, or in it.
     pub disposition: Disposition,
+    /// The octets themselves; the encoding is ours.
     pub content: Vec<u8>,
 }
 
 /// Everything a structured message consists of. There is no Bcc: recipients who are not shown belong to the envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Composition {
+    /// The From field: one author.
     pub from: NamedMailbox,
+    /// The To field; left out if empty.
     pub to: Vec<NamedMailbox>,
+    /// The Cc field; left out if empty. There is no Bcc: an envelope says who gets it.
     pub cc: Vec<NamedMailbox>,
+    /// The Reply-To field; left out if empty.
     pub reply_to: Vec<NamedMailbox>,
+    /// May be empty; encoded where it is not ASCII.
     pub subject: String,
+    /// `text/plain` in UTF-8, with any line ends.
     pub text: Option<String>,
+    /// `text/html` in UTF-8; with a text it is the better alternative (RFC 2046 §5.1.4).
     pub html: Option<String>,
     /// Further fields in order; values are text, encoded where they are not ASCII.
     pub headers: Vec<(String, String)>,
+    /// In this order behind the text.
     pub attachments: Vec<Attachment>,
 }
 
 /// Why a composition is refused. The sentences are public.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum CompositionError {
     #[error("a message needs a text part, an HTML part or an attachment")]
     Empty,
@@ -93,7 +110,8 @@ const RESERVED_FIELDS: [&str; 15] = [
     "dkim-signature",
 ];
 
-/// The raw message with Date and a Message-ID below `id_domain`.
+/// The raw message with Date and a Message-ID below `id_domain`. Errs with the first part that cannot be put into a
+/// message.
 pub fn compose(
     composition: &Composition,
     id_domain: &Domain,

@@ -10,6 +10,7 @@ pub const FIELD_OCTETS_MAX: usize = 16 * 1024;
 
 /// Why a field cannot be added. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum FieldError {
     #[error("a field name has printable ASCII characters except the colon, at least one")]
     Name,
@@ -30,6 +31,7 @@ pub struct Edit {
 }
 
 impl Edit {
+    /// Changes nothing yet.
     pub fn new() -> Edit {
         Edit::default()
     }
@@ -46,14 +48,16 @@ impl Edit {
         self
     }
 
-    /// Puts `name: value` above everything that is there, earlier additions included. The value is one line.
+    /// Puts `name: value` above everything that is there, earlier additions included. The value is one line. Errs if
+    /// it would not be one field on one line; nothing is changed then.
     pub fn prepend(&mut self, name: &str, value: &str) -> Result<&mut Edit, FieldError> {
         check_field(name, value)?;
         self.prepended.push(format!("{name}: {value}\r\n"));
         Ok(self)
     }
 
-    /// Puts a whole field, folded and ended with CRLF, above everything that is there.
+    /// Puts a whole field, folded and ended with CRLF, above everything that is there. Errs if it is not; nothing is
+    /// changed then.
     pub fn prepend_folded(&mut self, field: String) -> Result<&mut Edit, FieldError> {
         let (name, rest) = field.split_once(':').ok_or(FieldError::Name)?;
         let body = rest.strip_suffix("\r\n").ok_or(FieldError::Control)?;
@@ -93,7 +97,8 @@ impl Edit {
     }
 }
 
-/// Whether `name: value` is one field on one line. Horizontal tabs are white space and allowed.
+/// Whether `name: value` is one field on one line. Horizontal tabs are white space and allowed. Errs with the rule
+/// that it breaks.
 pub fn check_field(name: &str, value: &str) -> Result<(), FieldError> {
     if name.is_empty() || !name.bytes().all(|b| (33..=126).contains(&b) && b != b':') {
         return Err(FieldError::Name);

@@ -19,6 +19,7 @@ use std::ops::Range;
 pub struct HeaderLimits {
     /// Octets of the whole section.
     pub octets_max: usize,
+    /// Fields of the section, each counted whatever its name.
     pub fields_max: usize,
     /// Octets of one line without CRLF, RFC 5322 §2.1.1.
     pub line_octets_max: usize,
@@ -26,6 +27,7 @@ pub struct HeaderLimits {
 
 /// Why bytes are not a header section. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum MalformedMessage {
     #[error("the header section is longer than {0} octets")]
     LongSection(usize),
@@ -47,6 +49,7 @@ pub enum MalformedMessage {
 
 /// Why the From field does not name one author without doubt. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum FromError {
     #[error("the message has no From field")]
     Missing,
@@ -100,7 +103,8 @@ impl Default for HeaderLimits {
 }
 
 impl<'a> HeaderSection<'a> {
-    /// Parses up to and including the empty line that ends the section.
+    /// Parses up to and including the empty line that ends the section. Errs with the number of the first line that
+    /// programs would read differently.
     pub fn parse(raw: &'a [u8], limits: &HeaderLimits) -> Result<HeaderSection<'a>, MalformedMessage> {
         let mut fields: Vec<Field<'a>> = Vec::new();
         let mut offset = 0;
@@ -137,6 +141,7 @@ impl<'a> HeaderSection<'a> {
         Ok(HeaderSection { raw, fields, body_offset: raw.len() })
     }
 
+    /// In their order, top first.
     pub fn fields(&self) -> &[Field<'a>] {
         &self.fields
     }
@@ -156,6 +161,7 @@ impl<'a> HeaderSection<'a> {
         self.body_offset
     }
 
+    /// Everything behind the empty line; empty if there is none.
     pub fn body(&self) -> &'a [u8] {
         &self.raw[self.body_offset..]
     }
@@ -165,7 +171,8 @@ impl<'a> HeaderSection<'a> {
         self.raw
     }
 
-    /// The mailboxes of the one From field, at least one.
+    /// The mailboxes of the one From field, at least one. Errs if there is none, more than one, or it has two
+    /// readings.
     pub fn from_addresses(&self) -> Result<Vec<Mailbox>, FromError> {
         let mut fields = self.all("from");
         let field = fields.next().ok_or(FromError::Missing)?;
@@ -204,6 +211,7 @@ impl<'a> Field<'a> {
         self.name
     }
 
+    /// Names are compared without regard to case (RFC 5322 §1.2.2).
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
@@ -242,6 +250,7 @@ impl<'a> Field<'a> {
 }
 
 impl MalformedMessage {
+    /// The answer to the client: permanent, with the sentence of the case.
     pub fn to_refusal(self) -> Refusal {
         let kind = match self {
             MalformedMessage::LongSection(_)
@@ -257,6 +266,7 @@ impl MalformedMessage {
 }
 
 impl FromError {
+    /// The answer to the client: permanent, and it names the field.
     pub fn to_refusal(self) -> Refusal {
         Refusal::new(RefusalKind::AmbiguousFrom, self.to_string())
     }

@@ -14,6 +14,7 @@ const COMMENT_DEPTH_MAX: usize = 8;
 
 /// Why a mailbox-list is refused. The sentences are public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum MailboxListError {
     #[error("it is empty or has an empty element")]
     Empty,
@@ -34,7 +35,7 @@ pub enum MailboxListError {
     Address(#[from] AddressError),
 }
 
-/// Parses an unfolded field value.
+/// Parses an unfolded field value. Errs with the first thing that has two readings.
 pub fn parse(value: &[u8]) -> Result<Vec<Mailbox>, MailboxListError> {
     let text = std::str::from_utf8(value).map_err(|_| MailboxListError::BadText)?;
     if text.chars().any(|c| c.is_control() && c != '\t') {

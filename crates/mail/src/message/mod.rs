@@ -4,12 +4,14 @@
 //! `normalize_line_endings` first. One parser, `HeaderSection`, serves policy, signing and delivery, so that no two
 //! parts of the house can read the same bytes differently.
 
+pub mod agent;
 pub mod compose;
 pub mod edit;
 pub mod encoded_word;
 pub mod header;
 pub mod mailbox_list;
 
+pub use agent::{Agent, AgentError, AgentField};
 pub use compose::{Attachment, Composition, Disposition, NamedMailbox, compose};
 pub use edit::{Edit, FieldError};
 pub use header::{Field, FromError, HeaderLimits, HeaderSection, MalformedMessage};

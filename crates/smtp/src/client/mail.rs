@@ -277,21 +277,22 @@ impl Delivery {
 
     fn report(self, site: &mut Site) -> State {
         site.deadline = None;
-        site.actions.push_back(Action::Report(self.into_report(true)));
+        let results = self.into_results();
+        site.actions.push_back(Action::Report(DeliveryReport { results, session_usable: true }));
         State::Ready
     }
 
     fn report_and_close(self, site: &mut Site) -> State {
         site.texts.clear();
         site.out.clear();
-        site.actions.push_back(Action::Report(self.into_report(false)));
+        let results = self.into_results();
+        site.actions.push_back(Action::Report(DeliveryReport { results, session_usable: false }));
         State::Closed
     }
 
-    fn into_report(self, session_usable: bool) -> DeliveryReport {
+    fn into_results(self) -> Vec<Result<Reply, Failure>> {
         let unanswered = || Err(broken(Stage::Mail, BreakKind::Protocol));
-        let results = self.results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect();
-        DeliveryReport { results, session_usable }
+        self.results.into_iter().map(|result| result.unwrap_or_else(unanswered)).collect()
     }
 
     /// What this message needs and this session does not offer.

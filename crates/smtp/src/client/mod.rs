@@ -29,29 +29,38 @@ use crate::timeout::Timeouts;
 use ::mail::{Envelope, Reply};
 use bytes::Bytes;
 
+/// What a session needs to know before it connects.
 #[derive(Clone)]
 pub struct ClientConfig {
     /// The argument of EHLO: the name of the address we send from.
     pub ehlo_name: String,
+    /// How long each answer is waited for.
     pub timeouts: Timeouts,
+    /// Whether and how TLS is asked for.
     pub tls: ClientTls,
     /// Given: AUTH PLAIN before `Ready`, and only over TLS.
     pub login: Option<Login>,
     /// A line of a reply, with its CRLF. RFC 5321 §4.5.3.1.5 allows 512; some sites write more.
     pub reply_line_octets_max: usize,
+    /// Lines of one reply, the last one included.
     pub reply_lines_max: usize,
     /// The text of all lines of a reply.
     pub reply_octets_max: usize,
 }
 
+/// What AUTH PLAIN is told, to a site that wants to know us (RFC 4616).
 #[derive(Clone)]
 pub struct Login {
+    /// The authorization identity stays empty.
     pub username: String,
+    /// Sent only over TLS.
     pub password: Password,
 }
 
+/// Whether STARTTLS is used (RFC 3207).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientTls {
+    /// In plain text, whatever is offered.
     Never,
     /// STARTTLS when it is offered; in clear when it is not or is refused.
     Opportunistic,
@@ -62,6 +71,7 @@ pub enum ClientTls {
 }
 
 impl ClientConfig {
+    /// With the limits that the house uses everywhere.
     pub fn new(ehlo_name: impl Into<String>, tls: ClientTls) -> ClientConfig {
         ClientConfig {
             ehlo_name: ehlo_name.into(),
@@ -96,13 +106,16 @@ pub enum Action {
 /// What the shell found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
+    /// The handshake is done; EHLO is said anew.
     TlsDone,
+    /// The handshake failed; what follows depends on `ClientTls`.
     TlsFailed,
 }
 
 /// One message for one or more recipients of the site.
 #[derive(Debug, Clone)]
 pub struct Transaction {
+    /// Whom it is for, and what the site must be able to do.
     pub envelope: Envelope,
     /// Header section and body with CRLF line ends, no dots doubled.
     pub raw: Bytes,
@@ -111,11 +124,17 @@ pub struct Transaction {
 /// Where in the session something happened, in the order in which it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
+    /// The site's first words.
     Greeting,
+    /// EHLO, or HELO after it was refused.
     Hello,
+    /// STARTTLS and the handshake.
     StartTls,
+    /// AUTH and what follows it.
     Auth,
+    /// MAIL FROM.
     Mail,
+    /// RCPT TO, each recipient by itself.
     Rcpt,
     /// DATA, until its 354.
     Data,
@@ -123,7 +142,9 @@ pub enum Stage {
     Body,
     /// After the final dot or the last chunk.
     Final,
+    /// RSET between two transactions.
     Reset,
+    /// QUIT: nothing is lost any more.
     Quit,
 }
 
@@ -131,28 +152,39 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// The site said 4yz or 5yz.
-    Refused { stage: Stage, reply: Reply },
+    Refused {
+        /// The command that it answered.
+        stage: Stage,
+        /// As it came, cleaned for logs.
+        reply: Reply,
+    },
     /// No answer that could be understood came.
     Broken(Break),
     /// The message needs something this session does not offer.
     Missing(Missing),
 }
 
+/// Where and how a session ended before its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Break {
+    /// What was waited for.
     pub stage: Stage,
+    /// What happened to it.
     pub kind: BreakKind,
     /// The whole message was handed over and its answer is unknown.
     pub maybe_delivered: bool,
 }
 
+/// How a session ended before its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BreakKind {
+    /// The time of the stage is over (RFC 5321 §4.5.3.2).
     Timeout,
     /// The site closed the connection.
     Eof,
     /// What came is no reply, or is longer than our limits.
     Protocol,
+    /// The handshake failed, and plain text is not allowed.
     TlsFailed,
     /// The shell could not read or write.
     Io,
@@ -169,7 +201,9 @@ pub enum Missing {
     StartTls,
     /// AUTH PLAIN over TLS, when a login is given.
     Auth,
+    /// SMTPUTF8, for an address or a field outside ASCII (RFC 6531 §3).
     SmtpUtf8,
+    /// 8BITMIME, for octets above 127 (RFC 6152).
     EightBitMime,
     /// REQUIRETLS (RFC 8689 §4.2.1).
     RequireTls,
@@ -179,6 +213,7 @@ pub enum Missing {
     CleanLines,
 }
 
+/// What became of one `Transaction`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryReport {
     /// In the order of `envelope.recipients`. The reply is the positive answer to the final dot.

@@ -51,6 +51,7 @@ impl Session {
         self.site.end_held = true;
     }
 
+    /// Ends what `hold_end` began: the rest of the message goes, and the final answer is waited for from now on.
     pub fn resume_end(&mut self, now: Instant) {
         self.site.now = now;
         self.site.end_held = false;
@@ -72,6 +73,7 @@ impl Session {
         self.state = State::Quitting;
     }
 
+    /// What was read from the connection; half a line is kept.
     pub fn handle_bytes(&mut self, octets: &[u8], now: Instant) {
         self.site.now = now;
         if self.waiting.is_empty() {
@@ -86,6 +88,7 @@ impl Session {
         self.settle();
     }
 
+    /// What became of the question that `poll_action` gave last.
     pub fn handle_answer(&mut self, answer: Answer, now: Instant) {
         self.site.now = now;
         let state = mem::replace(&mut self.state, State::Closed);
@@ -126,6 +129,7 @@ impl Session {
         self.settle();
     }
 
+    /// What the shell does next; none until something is handed in.
     pub fn poll_action(&mut self) -> Option<Action> {
         if let Some(octets) = self.site.hand_out() {
             return Some(Action::Send(octets));
@@ -154,6 +158,7 @@ impl Session {
         matches!(self.state, State::Ready)
     }
 
+    /// The handshake is done.
     pub fn is_encrypted(&self) -> bool {
         self.site.encrypted
     }

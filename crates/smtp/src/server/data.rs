@@ -3,15 +3,15 @@
 //! A message that breaks a rule is read to its end and then refused, so that nothing of it is ever taken for a command.
 //! Only a client that goes on far beyond the limit, or announces it, is cut off.
 
+use super::claim::Claim;
 use super::peer::Peer;
 use super::state::{Open, Question, State};
 use super::{Action, Transaction};
 use crate::data::{ChunkReader, DataError, DataReader, Progress};
 use crate::extension::Extension;
 use crate::limits::Limits;
-use ::mail::{BodyKind, Refusal, RefusalKind, Reply};
+use ::mail::{BodyKind, EnhancedStatus, Envelope, Refusal, RefusalKind, Reply};
 use bytes::Bytes;
-use std::borrow::Cow;
 
 /// A chunk that is coming.
 pub(super) enum Chunk {
@@ -23,8 +23,7 @@ pub(super) enum Chunk {
     },
     /// Read, thrown away and then refused; the session goes on in `then`.
     Drop {
-        code: u16,
-        text: Cow<'static, str>,
+        reply: Reply,
         octets: u64,
         remaining: u64,
         then: Box<State>,
@@ -36,11 +35,69 @@ pub(super) fn no_recipient(open: Open, peer: &mut Peer) -> State {
     State::Mail(open)
 }
 
-pub(super) fn begin(open: Open, peer: &mut Peer) -> State {
-    peer.say(354, "end with <CR><LF>.<CR><LF>");
-    peer.data_began = peer.now;
-    let reader = DataReader::new(&peer.config.limits, open.size);
-    State::Data(open, Box::new(reader))
+/// What the shell was asked for room for.
+pub(super) enum Beginning {
+    Data(Open),
+    Chunk(Open, Box<ChunkReader>, Announced),
+}
+
+/// The arguments of BDAT.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Announced {
+    pub octets: u64,
+    pub last: bool,
+}
+
+/// Nothing of a message is taken before there is room for it.
+pub(super) fn ask_room(beginning: Beginning, peer: &mut Peer) -> State {
+    peer.ask(Action::CheckRoom { octets: beginning.needs(&peer.config.limits) });
+    State::Waiting(Question::Room(beginning))
+}
+
+impl Beginning {
+    fn needs(&self, limits: &Limits) -> usize {
+        match self {
+            Beginning::Data(open) if open.declared() > 0 => open.declared(),
+            Beginning::Data(_) => limits.undeclared_octets.min(limits.message_octets_max),
+            // It fits into a message.
+            Beginning::Chunk(open, reader, announced) => {
+                (reader.held_octets() + announced.octets as usize).max(open.declared())
+            }
+        }
+    }
+
+    pub fn claimed_octets(&self) -> usize {
+        match self {
+            Beginning::Data(open) => open.claim.octets(),
+            Beginning::Chunk(open, reader, _) => reader.held_octets().max(open.claim.octets()),
+        }
+    }
+}
+
+pub(super) fn begin(beginning: Beginning, peer: &mut Peer) -> State {
+    let claim = Claim::of_message(beginning.needs(&peer.config.limits));
+    match beginning {
+        Beginning::Data(open) => {
+            peer.say(354, "end with <CR><LF>.<CR><LF>");
+            peer.data_began = peer.now;
+            let reader = DataReader::new(&peer.config.limits, open.size);
+            State::Data(Open { claim, ..open }, Box::new(reader))
+        }
+        Beginning::Chunk(open, reader, Announced { octets, last }) => {
+            read_chunk(Chunk::Keep { open: Open { claim, ..open }, reader, remaining: octets, last }, peer)
+        }
+    }
+}
+
+/// The transaction is over: whoever comes back begins again.
+pub(super) fn no_room(beginning: &Beginning, refusal: &Refusal, peer: &mut Peer) -> State {
+    match beginning {
+        Beginning::Data(_) => State::Ready.refuse(refusal, peer),
+        Beginning::Chunk(_, _, Announced { octets, .. }) => {
+            let reply = refusal.to_reply();
+            read_chunk(Chunk::drop(reply, *octets, State::Ready), peer)
+        }
+    }
 }
 
 /// Reads from a message that comes by DATA.
@@ -59,55 +116,65 @@ pub(super) fn read(reader: &mut DataReader, octets: &[u8], peer: &mut Peer) -> P
 
 pub(super) fn end(open: Open, reader: DataReader, peer: &mut Peer) -> State {
     let result = reader.finish(&peer.config.limits);
-    offer(open, result, false, peer)
+    offer(open, result, Way::Data, peer)
 }
 
 /// BDAT in any state.
-pub(super) fn chunk(state: State, octets: u64, last: bool, peer: &mut Peer) -> State {
+pub(super) fn chunk(state: State, announced: Announced, peer: &mut Peer) -> State {
+    let Announced { octets, last } = announced;
     if octets > 2 * peer.config.limits.message_octets_max as u64 {
         peer.reply(&refusal(DataError::MessageTooLong, &peer.config.limits).to_reply());
         return State::Closing;
     }
     let limits = &peer.config.limits;
-    let drop = |code, text: &'static str, then| Chunk::Drop {
-        code,
-        text: text.into(),
-        octets,
-        remaining: octets,
-        then: Box::new(then),
-    };
-    let chunk = match state {
-        state if !peer.offers(Extension::Chunking) => drop(502, "5.5.1 not offered", state),
+    let drop =
+        |code, status, text: &str, then| Chunk::drop(Reply::new(code, Some(status), text), octets, then);
+    let (out_of_order, no_recipient) = (EnhancedStatus::new(5, 5, 1), "no valid recipient");
+    let dropped = match state {
+        state if !peer.offers(Extension::Chunking) => drop(502, out_of_order, "not offered", state),
         State::Rcpt(open) => {
             peer.data_began = peer.now;
             let hint = if last { Some(octets) } else { open.size };
             let reader = Box::new(ChunkReader::new(limits, hint));
-            Chunk::Keep { open, reader, remaining: octets, last }
+            return keep_chunk(open, reader, announced, peer);
         }
-        State::Chunks(open, reader) => Chunk::Keep { open, reader, remaining: octets, last },
+        State::Chunks(open, reader) => return keep_chunk(open, reader, announced, peer),
         State::Mail(open) if open.refused_recipient => {
-            drop(554, "5.5.1 no valid recipient", State::Mail(open))
+            drop(554, out_of_order, no_recipient, State::Mail(open))
         }
-        State::Mail(open) => drop(503, "5.5.1 RCPT first", State::Mail(open)),
-        State::Connected => drop(503, "5.5.1 EHLO first", State::Connected),
-        state => drop(503, "5.5.1 MAIL first", state),
+        State::Mail(open) => drop(503, out_of_order, "RCPT first", State::Mail(open)),
+        State::Connected => drop(503, out_of_order, "EHLO first", State::Connected),
+        state => drop(503, out_of_order, "MAIL first", state),
     };
-    let chunk = match chunk {
-        // A chunk that will not fit ends the transaction; the ones behind it find no transaction.
-        Chunk::Keep { reader, .. } if !reader.has_room(octets) => {
-            let text = format!("5.3.4 {}", too_long(limits)).into();
-            Chunk::Drop { code: 552, text, octets, remaining: octets, then: Box::new(State::Ready) }
-        }
-        chunk => chunk,
+    read_chunk(dropped, peer)
+}
+
+/// A chunk that will not fit ends the transaction; the ones behind it find no transaction.
+fn keep_chunk(open: Open, reader: Box<ChunkReader>, announced: Announced, peer: &mut Peer) -> State {
+    if reader.has_room(announced.octets) {
+        return ask_room(Beginning::Chunk(open, reader, announced), peer);
+    }
+    let too_long = refusal(DataError::MessageTooLong, &peer.config.limits).to_reply();
+    read_chunk(Chunk::drop(too_long, announced.octets, State::Ready), peer)
+}
+
+fn read_chunk(chunk: Chunk, peer: &mut Peer) -> State {
+    let (remaining, is_dropped) = match &chunk {
+        Chunk::Keep { remaining, .. } => (*remaining, false),
+        Chunk::Drop { remaining, .. } => (*remaining, true),
     };
-    if matches!(chunk, Chunk::Drop { .. }) {
+    if is_dropped {
         // It is no part of the message that the time ran for.
         peer.data_began = peer.now;
     }
-    if octets == 0 { end_chunk(chunk, peer) } else { State::Chunk(chunk) }
+    if remaining == 0 { end_chunk(chunk, peer) } else { State::Chunk(chunk) }
 }
 
 impl Chunk {
+    fn drop(reply: Reply, octets: u64, then: State) -> Chunk {
+        Chunk::Drop { reply, octets, remaining: octets, then: Box::new(then) }
+    }
+
     /// Takes what belongs to the chunk; gives how much that was, and whether the chunk is complete.
     pub fn read(&mut self, octets: &[u8]) -> (usize, bool) {
         let remaining = match self {
@@ -132,16 +199,22 @@ impl Chunk {
 
 pub(super) fn end_chunk(chunk: Chunk, peer: &mut Peer) -> State {
     match chunk {
-        Chunk::Keep { open, reader, last: false, .. } => {
+        Chunk::Keep { mut open, reader, last: false, .. } => {
             peer.say(250, "2.0.0 chunk received");
+            open.claim.rests(peer.now + peer.config.limits.claim_time());
             State::Chunks(open, reader)
         }
         Chunk::Keep { open, reader, last: true, .. } => {
             let result = reader.finish(&peer.config.limits);
-            offer(open, result, true, peer)
+            offer(open, result, Way::Chunks, peer)
         }
-        Chunk::Drop { code, text, then, .. } => {
-            peer.complain(code, &text);
+        // Our own trouble is no error of the client.
+        Chunk::Drop { reply, then, .. } if reply.code.is_transient() => {
+            peer.reply(&reply);
+            *then
+        }
+        Chunk::Drop { reply, then, .. } => {
+            peer.complain_with(&reply);
             *then
         }
     }
@@ -153,7 +226,14 @@ pub(super) fn accepted(reply: &Reply, peer: &mut Peer) -> State {
     State::Ready
 }
 
-fn offer(open: Open, result: Result<Bytes, DataError>, via_bdat: bool, peer: &mut Peer) -> State {
+/// How a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Data,
+    Chunks,
+}
+
+fn offer(open: Open, result: Result<Bytes, DataError>, way: Way, peer: &mut Peer) -> State {
     let raw = match result {
         Ok(raw) => raw,
         Err(error) => return State::Ready.refuse(&refusal(error, &peer.config.limits), peer),
@@ -162,12 +242,12 @@ fn offer(open: Open, result: Result<Bytes, DataError>, via_bdat: bool, peer: &mu
     if envelope.body == BodyKind::SevenBit && !raw.is_ascii() {
         envelope.body = BodyKind::EightBitMime;
     }
-    let protocol = protocol(envelope.smtputf8, peer);
+    let protocol = protocol(&envelope, peer);
     let octets = raw.len();
     peer.ask(Action::Accept(Transaction {
         envelope,
         raw,
-        via_bdat,
+        via_bdat: way == Way::Chunks,
         client_name: peer.client_name.clone(),
         protocol,
         tls: peer.tls.clone(),
@@ -176,11 +256,11 @@ fn offer(open: Open, result: Result<Bytes, DataError>, via_bdat: bool, peer: &mu
 }
 
 /// RFC 3848; with SMTPUTF8 RFC 6531 §4.3.
-fn protocol(smtputf8: bool, peer: &Peer) -> &'static str {
+fn protocol(envelope: &Envelope, peer: &Peer) -> &'static str {
     if !peer.extended {
         return "SMTP";
     }
-    match (smtputf8, peer.encrypted, peer.authenticated) {
+    match (envelope.smtputf8, peer.encrypted, peer.authenticated) {
         (false, false, false) => "ESMTP",
         (false, false, true) => "ESMTPA",
         (false, true, false) => "ESMTPS",

@@ -7,7 +7,7 @@ use crate::extension::Extension;
 pub(super) fn ehlo(name: &str, peer: &mut Peer) -> State {
     name.clone_into(&mut peer.client_name);
     peer.extended = true;
-    peer.offer = peer.config.offer(peer.encrypted);
+    peer.offer = if peer.encrypted { peer.config.offer_encrypted() } else { peer.config.offer_in_clear() };
     let mut line = peer.config.hostname.to_string();
     for extension in peer.offer.iter() {
         peer.say_more(250, &line);

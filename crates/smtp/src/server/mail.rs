@@ -1,6 +1,7 @@
 //! MAIL: begins a transaction (RFC 5321 §4.1.1.2).
 
 use super::Action;
+use super::claim::Claim;
 use super::peer::Peer;
 use super::state::{Open, Question, State};
 use crate::command::CommandError;
@@ -39,10 +40,12 @@ pub(super) fn begin(reverse_path: ReversePath, parameters: MailParameters, peer:
         dsn_return: parameters.dsn_return,
         envelope_id: parameters.envelope_id,
     };
-    State::Waiting(Question::ReversePath(Open { envelope, size: parameters.size, refused_recipient: false }))
+    let (size, claim) = (parameters.size, Claim::default());
+    State::Waiting(Question::ReversePath(Open { envelope, size, refused_recipient: false, claim }))
 }
 
-pub(super) fn accepted(open: Open, peer: &mut Peer) -> State {
+pub(super) fn accepted(mut open: Open, peer: &mut Peer) -> State {
+    open.claim = Claim::of_words(open.declared(), peer.now + peer.config.limits.claim_time());
     peer.say(250, "2.1.0 ok");
     State::Mail(open)
 }

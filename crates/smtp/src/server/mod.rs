@@ -9,6 +9,7 @@
 //! sent (RFC 2920 §3.2 wants them in one segment). Nothing about a message is said before `Accept` is answered.
 
 mod auth;
+mod claim;
 mod data;
 mod greet;
 mod mail;
@@ -46,40 +47,47 @@ pub enum TlsMode {
     None,
 }
 
+/// What a listener gives every session.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// The name in the greeting and in the answer to EHLO.
     pub hostname: Domain,
+    /// A submission service, or the door for returned mail.
     pub role: Role,
+    /// Every number a session goes by.
     pub limits: Limits,
+    /// Whether STARTTLS is offered, required or done already.
     pub tls: TlsMode,
     /// Extensions that are not to be offered although we know them.
     pub withheld: Extensions,
 }
 
 impl ServerConfig {
+    /// Offers every extension that the role allows.
     pub fn new(hostname: Domain, role: Role, tls: TlsMode, limits: Limits) -> ServerConfig {
         ServerConfig { hostname, role, limits, tls, withheld: Extensions::NONE }
     }
 
-    /// What is offered to a client, by whether the connection is encrypted now.
-    pub(crate) fn offer(&self, encrypted: bool) -> Extensions {
-        use Extension::{
-            Auth, Chunking, Dsn, EightBitMime, EnhancedStatusCodes, Pipelining, RequireTls, Size, SmtpUtf8,
-            StartTls,
-        };
-        let mut offer =
-            Extensions::of(&[Pipelining, Size, EightBitMime, SmtpUtf8, EnhancedStatusCodes, Chunking, Dsn]);
-        if self.tls == TlsMode::Offered && !encrypted {
-            offer = offer.with(StartTls);
-        }
-        if encrypted {
-            offer = offer.with(RequireTls);
-        }
-        if encrypted && self.role == Role::Submission {
-            offer = offer.with(Auth);
+    /// What is offered to a client whose connection is encrypted.
+    pub(crate) fn offer_encrypted(&self) -> Extensions {
+        let mut offer = self.offer_always().with(Extension::RequireTls);
+        if self.role == Role::Submission {
+            offer = offer.with(Extension::Auth);
         }
         self.withheld.iter().fold(offer, Extensions::without)
+    }
+
+    pub(crate) fn offer_in_clear(&self) -> Extensions {
+        let mut offer = self.offer_always();
+        if self.tls == TlsMode::Offered {
+            offer = offer.with(Extension::StartTls);
+        }
+        self.withheld.iter().fold(offer, Extensions::without)
+    }
+
+    fn offer_always(&self) -> Extensions {
+        use Extension::{Chunking, Dsn, EightBitMime, EnhancedStatusCodes, Pipelining, Size, SmtpUtf8};
+        Extensions::of(&[Pipelining, Size, EightBitMime, SmtpUtf8, EnhancedStatusCodes, Chunking, Dsn])
     }
 }
 
@@ -91,15 +99,27 @@ pub enum Action {
     /// read but not yet given to the machine must be thrown away (RFC 3207 §4.2).
     StartTls,
     /// Answer `CredentialOk` or `Refused`. The shell may delay the answer to slow down guessing.
-    CheckCredential { username: String, password: Password },
+    CheckCredential {
+        /// As the client gave it, untrusted.
+        username: String,
+        /// Wiped when dropped.
+        password: Password,
+    },
     /// Answer `ReversePathOk` or `Refused`.
     CheckReversePath {
+        /// Null for returned mail.
         path: ReversePath,
         /// As the client declared it (RFC 1870), within the limits of the session.
         size: Option<u64>,
     },
     /// Answer `RecipientOk` or `Refused`.
     CheckRecipient(ForwardPath),
+    /// Answer `RoomOk` if so much of a message may come now, its octets that are here already among them, or `Refused` for
+    /// a reason that passes.
+    CheckRoom {
+        /// Of the message, as declared or as far as it is here.
+        octets: usize,
+    },
     /// The whole message. Answer `Accepted` only when it is durable, else `Refused`.
     Accept(Transaction),
     /// Nothing more will come; close the connection once everything is sent.
@@ -109,16 +129,26 @@ pub enum Action {
 /// What the shell found out.
 #[derive(Debug, Clone)]
 pub enum Answer {
+    /// The handshake is done.
     TlsDone {
+        /// For the Received field and the log: `TLSv1_3`.
         version: String,
+        /// For the Received field and the log: `TLS13_AES_256_GCM_SHA384`.
         cipher: String,
     },
+    /// The handshake failed: the connection is closed.
     TlsFailed,
+    /// To `CheckCredential`: it is theirs.
     CredentialOk,
+    /// To `CheckReversePath`: it may be used.
     ReversePathOk,
+    /// To `CheckRecipient`: it is taken.
     RecipientOk,
+    /// To `CheckRoom`: it may come.
+    RoomOk,
     /// With the reply for the client: `250 2.0.0 queued as msg_…`.
     Accepted {
+        /// Positive, with the id of the message.
         reply: Reply,
     },
     /// To any question but StartTls.

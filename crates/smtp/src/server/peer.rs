@@ -37,7 +37,7 @@ impl Peer {
     pub fn new(config: ServerConfig, now: Instant) -> Peer {
         let encrypted = config.tls == super::TlsMode::Implicit;
         let mut peer = Peer {
-            offer: config.offer(encrypted),
+            offer: if encrypted { config.offer_encrypted() } else { config.offer_in_clear() },
             config,
             now,
             out: BytesMut::with_capacity(512),

@@ -16,14 +16,21 @@ use std::mem;
 /// Replies are sent before they grow beyond this, even while commands are still waiting.
 const OUT_OCTETS_MAX: usize = 16 * 1024;
 
+/// The last octet of what was thrown away of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skipped {
+    Cr,
+    Other,
+}
+
 /// One connection of a client.
 pub struct Session {
     state: State,
     peer: Peer,
     /// Read and not yet understood: half a line, or what came while a question was open.
     waiting: BytesMut,
-    /// Within a line that was too long, and whether its last octet so far is a CR.
-    skipping: Option<bool>,
+    /// Within a line that was too long, by its last octet so far.
+    skipping: Option<Skipped>,
     deadline: Option<Instant>,
     said_greeting: bool,
     said_close: bool,
@@ -54,6 +61,7 @@ impl Session {
         self.settle();
     }
 
+    /// What was read from the connection; half a line is kept.
     pub fn handle_bytes(&mut self, octets: &[u8], now: Instant) {
         self.peer.now = now;
         if self.waiting.is_empty() {
@@ -66,6 +74,7 @@ impl Session {
         self.settle();
     }
 
+    /// The answer to the question that `poll_action` gave last.
     pub fn handle_answer(&mut self, answer: Answer, now: Instant) {
         self.peer.now = now;
         self.step(|state, peer| state.on_answer(answer, peer));
@@ -76,6 +85,7 @@ impl Session {
 
     /// The time of `poll_timeout` has come. Called too early it does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.state.lapse_claim(now);
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.peer.close_with("4.4.2 too slow; closing");
             self.settle();
@@ -88,6 +98,7 @@ impl Session {
         self.settle();
     }
 
+    /// What the shell does next; none until something is handed in.
     pub fn poll_action(&mut self) -> Option<Action> {
         let holds_replies = match &self.peer.question {
             None | Some(Action::StartTls) => false,
@@ -108,7 +119,7 @@ impl Session {
 
     /// When to call `handle_timeout`. There is no time limit while a question is open.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+        self.deadline.into_iter().chain(self.state.claim_deadline()).min()
     }
 
     /// False while a question is open or the session ends: the shell then stops reading.
@@ -116,8 +127,8 @@ impl Session {
         !matches!(self.state, State::Waiting(_) | State::Closing)
     }
 
-    /// Octets for which room has to be kept: of the message that is coming, as it was declared or announced or as much as
-    /// is here if that is more; or of the one that `Accept` gave away and that is not answered yet.
+    /// Octets for which room has to be kept: of the message that is coming, as it was declared or announced, for a while
+    /// even before it begins, or as much as is here if that is more; or of the one that `Accept` gave away and that is not answered yet.
     pub fn claimed_octets(&self) -> usize {
         self.state.claimed_octets()
     }
@@ -181,9 +192,9 @@ impl Session {
     }
 
     fn read_line(&mut self, octets: &[u8]) -> Option<usize> {
-        if let Some(after_cr) = self.skipping.take() {
-            let (used, ended) = line::skip_line(octets);
-            self.skip(&octets[..used], ended, after_cr);
+        if let Some(before) = self.skipping.take() {
+            let used = line::skip_line(octets);
+            self.skip(&octets[..used], before);
             return Some(used);
         }
         let (line, used) = line::next_line(octets, self.peer.config.limits.command_octets_max);
@@ -209,7 +220,7 @@ impl Session {
             (state, Err(error)) => wrong(state, error, peer),
         });
         if too_long {
-            self.skip(&octets[..used], octets[used - 1] == b'\n', false);
+            self.skip(&octets[..used], Skipped::Other);
         }
         self.arm_for_command();
         Some(used)
@@ -217,12 +228,14 @@ impl Session {
 
     /// A part of a line that was too long, up to its LF or to the end of what came. The line was refused; its end is held
     /// to the same rule as any other.
-    fn skip(&mut self, part: &[u8], ended: bool, after_cr: bool) {
-        if !ended {
-            self.skipping = Some(part.last().map_or(after_cr, |last| *last == b'\r'));
-            return;
+    fn skip(&mut self, part: &[u8], before: Skipped) {
+        match part.last() {
+            Some(b'\n') => {}
+            Some(b'\r') => return self.skipping = Some(Skipped::Cr),
+            Some(_) => return self.skipping = Some(Skipped::Other),
+            None => return self.skipping = Some(before),
         }
-        let crlf = part.ends_with(b"\r\n") || (part == b"\n" && after_cr);
+        let crlf = part.ends_with(b"\r\n") || (part == b"\n" && before == Skipped::Cr);
         if !crlf && !self.peer.closing {
             self.step(|state, peer| wrong(state, CommandError::BareLineFeed, peer));
         }

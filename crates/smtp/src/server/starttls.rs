@@ -26,6 +26,6 @@ pub(super) fn done(version: String, cipher: String, peer: &mut Peer) -> State {
     peer.forget();
     peer.encrypted = true;
     peer.tls = Some((version, cipher));
-    peer.offer = peer.config.offer(true);
+    peer.offer = peer.config.offer_encrypted();
     State::Connected
 }

@@ -4,11 +4,13 @@
 //! answers lead to. What a transition does stands in the file named after the command. Nothing else changes the state
 //! but the end of a message (`data.rs`) and the close of the session (`session.rs`).
 
+use super::claim::Claim;
+use super::data::Announced;
 use super::peer::Peer;
 use super::{Answer, auth, data, greet, mail, rcpt, starttls};
 use crate::command::Command;
 use crate::data::{ChunkReader, DataReader};
-use ::mail::{Envelope, Recipient, Refusal};
+use ::mail::{Envelope, Instant, Recipient, Refusal};
 
 //        ┌────── STARTTLS; when TLS is up everything is forgotten (RFC 3207 §4.2) ──────┐
 //        ▼                                                                              │
@@ -23,6 +25,7 @@ use ::mail::{Envelope, Recipient, Refusal};
 //                                 └─┘ └───── BDAT ──► Chunk ── its last octet of LAST ─► Ready
 //                                                     ▲    └── of any other ─► Chunks ─┐
 //                                                     └────────────── BDAT ────────────┘
+//   DATA and BDAT ask for room first.
 //   In every state NOOP, HELP and VRFY stay where they are and QUIT closes. Every other case is 503 and stays.
 //   `Waiting` stands on an arrow: the command was understood, the shell is asked, its answer completes the step; a
 //   refusal leads back to where the arrow began, and after a message to Ready.
@@ -56,11 +59,12 @@ pub(super) struct Open {
     pub size: Option<u64>,
     /// A RCPT was refused: if all are, DATA gets another answer than out of order (RFC 2920 §3.1).
     pub refused_recipient: bool,
+    pub claim: Claim,
 }
 
 impl Open {
     /// Within the limit of a message, or MAIL was refused.
-    fn declared(&self) -> usize {
+    pub fn declared(&self) -> usize {
         self.size.map_or(0, |size| size as usize)
     }
 }
@@ -71,6 +75,7 @@ pub(super) enum Question {
     Credential,
     ReversePath(Open),
     Recipient(Open, Recipient),
+    Room(data::Beginning),
     /// With the octets of the message, which the shell holds now.
     Acceptance(usize),
 }
@@ -103,9 +108,9 @@ impl State {
                 rcpt::offer(state, forward_path, parameters, peer)
             }
             (Mail(open), Command::Data) if open.refused_recipient => data::no_recipient(open, peer),
-            (Rcpt(open), Command::Data) => data::begin(open, peer),
+            (Rcpt(open), Command::Data) => data::ask_room(data::Beginning::Data(open), peer),
             // The octets of a chunk follow its command in any case: they must never be read as commands.
-            (state, Command::Bdat { octets, last }) => data::chunk(state, octets, last, peer),
+            (state, Command::Bdat { octets, last }) => data::chunk(state, Announced { octets, last }, peer),
 
             (state, command) => state.out_of_order(&command, peer),
         }
@@ -127,6 +132,10 @@ impl State {
                 rcpt::accepted(open, recipient, peer)
             }
             (Question::Recipient(open, _), Answer::Refused(refusal)) => rcpt::refused(open, &refusal, peer),
+            (Question::Room(beginning), Answer::RoomOk) => data::begin(beginning, peer),
+            (Question::Room(beginning), Answer::Refused(refusal)) => {
+                data::no_room(&beginning, &refusal, peer)
+            }
             (Question::Acceptance(_), Answer::Accepted { reply }) => data::accepted(&reply, peer),
             (Question::Acceptance(_), Answer::Refused(refusal)) => State::Ready.refuse(&refusal, peer),
             (_, answer) => unreachable!("the shell gave {answer:?} to a question of another kind"),
@@ -165,19 +174,33 @@ impl State {
     pub fn claimed_octets(&self) -> usize {
         match self {
             State::Mail(open) | State::Rcpt(open) | State::Waiting(Question::Recipient(open, _)) => {
-                open.declared()
+                open.claim.octets()
             }
+            State::Waiting(Question::Room(beginning)) => beginning.claimed_octets(),
             // Nothing is kept of a message that is refused at its end.
             State::Data(_, reader) if reader.has_failed() => 0,
-            State::Data(open, reader) => reader.held_octets().max(open.declared()),
-            State::Chunks(open, reader) => reader.held_octets().max(open.declared()),
-            State::Chunk(data::Chunk::Keep { open, reader, remaining, .. }) => {
-                (reader.held_octets() + *remaining as usize).max(open.declared())
-            }
+            State::Data(open, reader) => reader.held_octets().max(open.claim.octets()),
+            State::Chunks(open, reader) => reader.held_octets().max(open.claim.octets()),
+            State::Chunk(data::Chunk::Keep { open, .. }) => open.claim.octets(),
             State::Waiting(Question::Acceptance(octets)) => *octets,
             State::Waiting(Question::Tls | Question::Credential | Question::ReversePath(_)) => 0,
             State::Connected | State::Ready | State::Auth(_) => 0,
             State::Chunk(data::Chunk::Drop { .. }) | State::Closing => 0,
+        }
+    }
+
+    /// When words alone claim no room any longer, for `lapse_claim`.
+    pub fn claim_deadline(&self) -> Option<Instant> {
+        match self {
+            State::Mail(open) | State::Rcpt(open) | State::Chunks(open, _) => open.claim.deadline(),
+            State::Connected | State::Ready | State::Auth(_) | State::Data(..) | State::Chunk(_) => None,
+            State::Waiting(_) | State::Closing => None,
+        }
+    }
+
+    pub fn lapse_claim(&mut self, now: Instant) {
+        if let State::Mail(open) | State::Rcpt(open) | State::Chunks(open, _) = self {
+            open.claim.lapse(now);
         }
     }
 
@@ -189,7 +212,9 @@ impl State {
             State::Auth(_) | State::Waiting(Question::Credential) => "auth",
             State::Mail(_) | State::Waiting(Question::ReversePath(_)) => "mail",
             State::Rcpt(_) | State::Waiting(Question::Recipient(..)) => "rcpt",
-            State::Data(..) | State::Chunks(..) | State::Chunk(_) => "data",
+            State::Data(..) | State::Chunks(..) | State::Chunk(_) | State::Waiting(Question::Room(_)) => {
+                "data"
+            }
             State::Waiting(Question::Tls) => "starttls",
             State::Waiting(Question::Acceptance(_)) => "accept",
             State::Closing => "close",

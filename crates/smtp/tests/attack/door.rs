@@ -79,6 +79,7 @@ impl Door {
                     self.paths.push(path.to_string());
                     Answer::RecipientOk
                 }
+                Action::CheckRoom { .. } => Answer::RoomOk,
                 Action::Accept(transaction) => {
                     self.accepted.push(transaction.raw);
                     Answer::Accepted { reply: Reply::new(250, None, "taken") }

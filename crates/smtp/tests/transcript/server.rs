@@ -29,6 +29,8 @@ fn server_session(setup: &[String]) -> server::Session {
                 tls = server::TlsMode::Implicit;
                 first_lines = &["EHLO client.example", "AUTH PLAIN AGFubmEAc2VjcmV0"];
             }
+            // For `Asked`.
+            "asks_room" => {}
             "refused" => refusal = Some(refusal_named("too-many-connections")),
             other => panic!("@ {other} is not known"),
         }
@@ -66,20 +68,25 @@ fn refusal_named(name: &str) -> Refusal {
         "too-many-connections" => (RefusalKind::TooManyConnections, "too many connections from your address"),
         "no-such-recipient" => (RefusalKind::NoSuchRecipient, "no such recipient"),
         "loop" => (RefusalKind::MailLoop, "more than 30 hops"),
+        "full" => (RefusalKind::StorageFull, "too much mail of your account is arriving at once"),
         _ => panic!("no refusal is named {name}"),
     };
     let refusal = Refusal::new(kind, text);
     if matches!(name, "quota" | "rate") { refusal.with_retry_after(Duration::from_secs(60)) } else { refusal }
 }
 
-struct Asked(Option<String>);
+/// The question that is open; room is there without asking unless the transcript is about it.
+struct Asked {
+    open: Option<String>,
+    of_room: bool,
+}
 
 pub fn run(transcript: &Transcript, pieces: Pieces) -> Result<(), String> {
     let mut session = server_session(&transcript.setup);
     let mut now = Instant::ZERO;
     let mut output = Output::new();
-    let mut asked = Asked(None);
-    collect(&mut session, &mut output, &mut asked);
+    let mut asked = Asked { open: None, of_room: transcript.setup.iter().any(|line| line == "asks_room") };
+    collect(&mut session, &mut output, &mut asked, now);
     for step in &transcript.steps {
         match step {
             Step::Server(expected) => output.take_said(expected)?,
@@ -92,7 +99,7 @@ pub fn run(transcript: &Transcript, pieces: Pieces) -> Result<(), String> {
                 feed_server(&mut session, input, &mut now, pieces, &mut asked, &mut output);
             }
         }
-        collect(&mut session, &mut output, &mut asked);
+        collect(&mut session, &mut output, &mut asked, now);
     }
     output.must_be_empty(&Step::Eof)
 }
@@ -110,12 +117,12 @@ fn feed_server(
         Step::Client(octets) => {
             for octet in octets {
                 session.handle_bytes(&[*octet], *now);
-                collect(session, output, asked);
+                collect(session, output, asked, *now);
             }
         }
         Step::Answer(text) => match text.split_once(' ') {
             Some(("leave", name)) => session.refuse_connection(refusal_named(name)),
-            _ => session.handle_answer(answer(text, asked.0.take()), *now),
+            _ => session.handle_answer(answer(text, asked.open.take()), *now),
         },
         Step::Passes(seconds) => {
             *now = *now + Duration::from_secs(*seconds);
@@ -136,6 +143,7 @@ fn answer(text: &str, asked: Option<String>) -> server::Answer {
         ("ok", "credential") => server::Answer::CredentialOk,
         ("ok", "reverse-path") => server::Answer::ReversePathOk,
         ("ok", "recipient") => server::Answer::RecipientOk,
+        ("ok", "room") => server::Answer::RoomOk,
         ("ok", "accept") => server::Answer::Accepted {
             reply: Reply::new(250, Some(EnhancedStatus::new(2, 0, 0)), "queued as msg_1"),
         },
@@ -143,7 +151,7 @@ fn answer(text: &str, asked: Option<String>) -> server::Answer {
     }
 }
 
-fn collect(session: &mut server::Session, output: &mut Output, asked: &mut Asked) {
+fn collect(session: &mut server::Session, output: &mut Output, asked: &mut Asked, now: Instant) {
     while let Some(action) = session.poll_action() {
         let doing = match action {
             server::Action::Send(octets) => {
@@ -156,10 +164,15 @@ fn collect(session: &mut server::Session, output: &mut Output, asked: &mut Asked
             }
             server::Action::CheckReversePath { path, .. } => format!("reverse-path {path}"),
             server::Action::CheckRecipient(path) => format!("recipient {path}"),
+            server::Action::CheckRoom { .. } if !asked.of_room => {
+                session.handle_answer(server::Answer::RoomOk, now);
+                continue;
+            }
+            server::Action::CheckRoom { octets } => format!("room {octets}"),
             server::Action::Accept(transaction) => format!("accept {}", describe(&transaction)),
             server::Action::Close => "close".to_owned(),
         };
-        asked.0 = doing.split(' ').next().map(str::to_owned);
+        asked.open = doing.split(' ').next().map(str::to_owned);
         output.doings.push(doing);
     }
 }

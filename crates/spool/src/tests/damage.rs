@@ -66,6 +66,39 @@ async fn garbage_behind_the_end_is_cut_off() {
     }
 }
 
+/// As a disk leaves it that gives a new file the blocks of a removed one: whole records of ours, at the wrong place.
+#[tokio::test]
+async fn the_tail_of_an_older_segment_behind_the_end_is_cut_off() {
+    let whole = LyingDisk::new();
+    let (spool, _) = open(&small(), &whole);
+    let committed = append(&spool, 0..30).await;
+    let last = spool.status().end.segment();
+    assert!(last > 4);
+    drop(spool);
+    let whole = whole.kill();
+    let end = whole.read(&segment_path(last));
+    let mut cuts = 0;
+    for older in committed.iter().map(|committed| committed.position()).filter(|at| at.segment() < last) {
+        let octets = whole.read(&segment_path(older.segment()));
+        let tail = &octets[older.offset() as usize..];
+        for len in [1, 28, tail.len() / 2, tail.len() - 1, tail.len()] {
+            let disk = whole.kill();
+            disk.replace(&segment_path(last), [&end[..], &tail[..len]].concat());
+            let (spool, recovery) = open(&small(), &disk);
+            let torn = Torn { position: Position::new(last, end.len() as u32), octets: len as u64 };
+            assert_eq!(recovery.torn.as_ref(), Some(&torn));
+            assert_eq!(unsettled(&spool, recovery).await.len(), 30, "{len} octets from {older}");
+            append(&spool, 100..101).await;
+            drop(spool);
+            let (_, recovery) = open(&small(), &disk.kill());
+            assert_eq!((recovery.unsettled.len(), recovery.torn.is_none()), (31, true));
+            assert_eq!(recovery.quarantined().len(), 0);
+            cuts += 1;
+        }
+    }
+    assert!(cuts >= 100, "{cuts}");
+}
+
 #[tokio::test]
 async fn a_flipped_bit_costs_one_record_and_never_gives_wrong_bytes() {
     let (disk, committed) = ten().await;

@@ -41,9 +41,14 @@ async fn laid(count: u64, octets: u32) -> Laid {
 impl Laid {
     /// The numbers of the messages that can be delivered, each with its own bytes.
     async fn deliverable(&self, disk: &LyingDisk) -> Vec<u64> {
-        let (spool, recovery) = open(&Config { body_cache_octets_max: 0, ..config() }, disk);
+        self.look(disk).await.0
+    }
+
+    /// The same, and what is in quarantine when all were asked for.
+    async fn look(&self, disk: &LyingDisk) -> (Vec<u64>, Vec<Quarantined>) {
+        let (spool, mut recovery) = open(&Config { body_cache_octets_max: 0, ..config() }, disk);
         let mut whole = Vec::new();
-        for waiting in recovery.unsettled {
+        for waiting in recovery.unsettled.by_ref() {
             match spool.bodies().message(waiting.position).await {
                 Ok(stored) => {
                     let number = self.numbers[&stored.accepted.message];
@@ -55,9 +60,10 @@ impl Laid {
                 Err(fault) => panic!("{fault}"),
             }
         }
+        let quarantined = recovery.quarantined();
         // Whatever happened, new mail is taken.
         append(&spool, 9_000..9_001).await;
-        whole
+        (whole, quarantined)
     }
 
     /// The numbers of all messages but those that lie in one of these places.
@@ -93,6 +99,52 @@ async fn each_octet_of_the_last_three_records_costs_its_own_record() {
             assert_eq!(found, laid.all_but(&[(1, at..at + 1)]), "octet {at}, younger: {younger}");
         }
     }
+}
+
+/// The catalogue's number (S9), twenty at a time: each costs the message it is in and no other, is listed, and no start
+/// is refused.
+#[tokio::test]
+async fn ten_thousand_flipped_bits_in_sealed_segments_cost_a_message_each_at_most() {
+    const STARTS: usize = 500;
+    const FLIPS: usize = 20;
+    let laid = laid(60, 20_000).await;
+    let last = laid.places.last().unwrap().0;
+    assert!(last > 2);
+    let files: Vec<Vec<u8>> = (1..last).map(|segment| laid.disk.read(&segment_path(segment))).collect();
+    let mut random = Random::from_number(9);
+    let (mut lost, mut listed) = (0, 0);
+    for start in 0..STARTS {
+        let (mut files, mut hit) = (files.clone(), Vec::new());
+        while hit.len() < FLIPS {
+            let segment = random.below(files.len() as u64) as usize;
+            let bit = random.below(files[segment].len() as u64 * 8) as usize;
+            let place = (segment as u32 + 1, bit / 8..bit / 8 + 1);
+            // Two of the same bit would be none.
+            if !hit.contains(&place) {
+                files[segment][bit / 8] ^= 1 << (bit % 8);
+                hit.push(place);
+            }
+        }
+        let disk = laid.disk.kill();
+        (1..).zip(files).for_each(|(segment, octets)| disk.replace(&segment_path(segment), octets));
+        let (found, quarantined) = laid.look(&disk).await;
+        assert_eq!(found, laid.all_but(&hit), "start {start}: {hit:?}");
+        assert!(laid.places.len() - found.len() <= FLIPS);
+        for (segment, range) in &hit {
+            let holds = |piece: &Quarantined| {
+                let from = piece.position.offset() as usize;
+                piece.position.segment() == *segment
+                    && (from..from + piece.octets as usize).contains(&range.start)
+            };
+            assert!(quarantined.iter().any(holds), "start {start}: {segment} {range:?} in {quarantined:?}");
+        }
+        lost += laid.places.len() - found.len();
+        listed += quarantined.len();
+    }
+    println!(
+        "{} flips: {lost} messages could not be delivered, {listed} pieces in quarantine",
+        STARTS * FLIPS
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Followers: order, completeness, nothing before its time.
 
 use super::*;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 async fn read_ids(follower: &mut Follower, count: usize, max: usize) -> Vec<MessageId> {
@@ -13,7 +14,7 @@ async fn read_ids(follower: &mut Follower, count: usize, max: usize) -> Vec<Mess
     ids
 }
 
-fn ids(numbers: std::ops::Range<u64>) -> Vec<MessageId> {
+pub fn ids(numbers: std::ops::Range<u64>) -> Vec<MessageId> {
     numbers.map(|number| message(number, 1).message).collect()
 }
 
@@ -93,24 +94,42 @@ async fn a_body_is_read_from_memory_or_from_the_disk_and_nowhere_else() {
     }
 }
 
-/// Stands still until it is moved.
+/// Stands still, unless it is told to go on by a step whenever somebody looks.
 #[derive(Default)]
-struct HandClock(std::sync::atomic::AtomicU64);
+pub struct HandClock {
+    now: AtomicU64,
+    step: AtomicU64,
+}
+
+impl HandClock {
+    /// Every try takes longer than the patience of a reader.
+    pub fn hurry(&self) {
+        self.step.store(61_000_000, Ordering::SeqCst);
+    }
+
+    pub fn rest(&self) {
+        self.step.store(0, Ordering::SeqCst);
+    }
+
+    pub fn advance(&self, time: Duration) {
+        self.now.fetch_add(time.as_micros() as u64, Ordering::SeqCst);
+    }
+}
 
 impl Clock for HandClock {
     fn timestamp(&self) -> Timestamp {
         StoppedClock.timestamp()
     }
     fn instant(&self) -> Instant {
-        Instant::from_micros(self.0.load(std::sync::atomic::Ordering::SeqCst))
+        Instant::from_micros(self.now.fetch_add(self.step.load(Ordering::SeqCst), Ordering::SeqCst))
     }
 }
 
-const MESSAGES: u64 = 100;
+pub const MESSAGES: u64 = 100;
 
 /// Some segments, nothing of them in memory; the disk does not give a part of the middle of the second. Says which message
 /// lies there.
-async fn with_a_bad_sector(clock: &Arc<HandClock>) -> (LyingDisk, Spool, PathBuf, u64) {
+pub async fn with_a_bad_sector(clock: &Arc<HandClock>) -> (LyingDisk, Spool, PathBuf, u64) {
     let disk = LyingDisk::new();
     let config =
         Config { body_cache_octets_max: 0, recent_records_max: 0, segment_octets_max: 24_000, ..config() };
@@ -178,7 +197,7 @@ async fn a_bad_sector_that_stays_costs_the_records_in_it_after_a_while_and_its_s
     let (disk, spool, path, bad) = with_a_bad_sector(&clock).await;
     let (mut seen, waiting) = until_it_stops(&spool).await;
     let stopped_at = seen.len() as u64;
-    clock.0.store(60_000_000, std::sync::atomic::Ordering::SeqCst);
+    clock.hurry();
     let (mut follower, batch) = waiting.await.unwrap();
     seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
     while follower.position() < spool.status().end {
@@ -202,8 +221,9 @@ async fn a_disk_with_many_bad_pieces_costs_its_time_once_for_a_segment() {
     let (disk, spool, path, _) = with_a_bad_sector(&clock).await;
     disk.fail_reads_too(&path, 20_480..20_490);
     let (mut seen, waiting) = until_it_stops(&spool).await;
-    clock.0.store(60_000_000, std::sync::atomic::Ordering::SeqCst);
+    clock.hurry();
     let (mut follower, batch) = waiting.await.unwrap();
+    clock.rest();
     seen.extend(batch.iter().filter_map(|(_, record)| record.message()));
     // Nobody moves the clock any more.
     let rest = async {
@@ -225,7 +245,7 @@ fn unopened() -> [i32; 3] {
 }
 
 /// Some segments, nothing of them in memory, of which the third cannot be opened any more.
-async fn with_a_lost_segment(clock: &Arc<HandClock>, code: i32) -> (LyingDisk, Spool) {
+pub async fn with_a_lost_segment(clock: &Arc<HandClock>, code: i32) -> (LyingDisk, Spool) {
     let disk = LyingDisk::new();
     let config = Config { body_cache_octets_max: 0, recent_records_max: 0, ..small() };
     let (spool, _) =
@@ -275,7 +295,7 @@ async fn a_segment_that_cannot_be_opened_for_long_is_a_gap_and_kept_and_the_rest
         let told = seen.len() as u64;
         let waiting = tokio::time::timeout(Duration::from_millis(300), follower.next_batch(7)).await;
         assert!(waiting.is_err() && follower.is_stopped(), "{code}: {waiting:?}");
-        clock.0.store(60_000_000, std::sync::atomic::Ordering::SeqCst);
+        clock.hurry();
         let gap = tokio::time::timeout(Duration::from_secs(20), follower.next_batch(7)).await.unwrap();
         let (begins, ends) = (Position::beginning_of(3), Position::beginning_of(4));
         assert!(
@@ -323,5 +343,76 @@ async fn a_follower_that_goes_away_does_not_count_as_stopped() {
     let (_, waiting) = until_it_stops(&spool).await;
     waiting.abort();
     assert!(waiting.await.is_err());
+    assert_eq!(spool.status().readers_stopped, 0);
+}
+
+/// As long as nobody waits for longer than that.
+async fn impatiently(follower: &mut Follower, patience: Duration) -> Batch {
+    for _ in 0..1_000 {
+        if let Ok(batch) = tokio::time::timeout(patience, follower.next_batch(7)).await {
+            return batch.unwrap();
+        }
+    }
+    panic!("nothing comes, however often it is asked for");
+}
+
+#[tokio::test]
+async fn a_slow_read_is_done_once_however_often_its_waiter_goes_away() {
+    let disk = LyingDisk::new();
+    let (spool, _) = open(&Config { recent_records_max: 0, ..config() }, &disk);
+    append(&spool, 0..20).await;
+    let mut follower = spool.follow(Position::START);
+    while follower.position().segment() == 0 {
+        follower.next_batch(1).await.unwrap();
+    }
+    let mut follower = spool.follow(follower.position());
+    let before = disk.counts().octets_read;
+    disk.hold_reads(&segment_path(1));
+    for _ in 0..50 {
+        let asked = tokio::time::timeout(Duration::from_millis(1), follower.next_batch(7)).await;
+        assert!(asked.is_err());
+    }
+    disk.release_reads(&segment_path(1));
+    let batch = impatiently(&mut follower, Duration::from_millis(1)).await;
+    let read = disk.counts().octets_read - before;
+    let octets = u64::from(spool.status().end.offset());
+    assert!((1..=7).contains(&batch.len()) && read <= octets, "{read} octets of {octets} were read");
+}
+
+#[tokio::test]
+async fn whoever_wants_less_than_was_asked_for_before_gets_less_and_the_rest_later() {
+    let disk = LyingDisk::new();
+    let (spool, _) = open(&Config { recent_records_max: 0, ..config() }, &disk);
+    append(&spool, 0..20).await;
+    let mut follower = spool.follow(Position::beginning_of(1));
+    disk.hold_reads(&segment_path(1));
+    assert!(tokio::time::timeout(Duration::from_millis(1), follower.next_batch(15)).await.is_err());
+    disk.release_reads(&segment_path(1));
+    assert_eq!(read_ids(&mut follower, 20, 3).await, ids(0..20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_before_the_next_try_ends_although_its_waiter_goes_away() {
+    let (disk, spool) = with_a_lost_segment(&Arc::default(), 5).await;
+    let mut follower = spool.follow(Position::beginning_of(3));
+    let first = tokio::time::timeout(Duration::from_millis(10), follower.next_batch(7)).await;
+    assert!(first.is_err() && follower.is_stopped());
+    disk.fail_opens(&segment_path(3), None);
+    assert!(!impatiently(&mut follower, Duration::from_millis(10)).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_want_of_descriptors_is_waited_for_as_long_as_it_takes_and_told() {
+    let clock = Arc::<HandClock>::default();
+    let code = rustix::io::Errno::MFILE.raw_os_error();
+    let (disk, spool) = with_a_lost_segment(&clock, code).await;
+    let mut follower = spool.follow(Position::beginning_of(3));
+    clock.hurry();
+    let waiting = tokio::time::timeout(Duration::from_secs(600), follower.next_batch(7)).await;
+    assert!(waiting.is_err(), "nothing is wrong with the segment: {waiting:?}");
+    let status = spool.status();
+    assert_eq!((status.readers_stopped, status.quarantined, status.pinned), (1, 0, 0));
+    disk.fail_opens(&segment_path(3), None);
+    assert!(!impatiently(&mut follower, Duration::from_secs(2)).await.is_empty());
     assert_eq!(spool.status().readers_stopped, 0);
 }

@@ -1,6 +1,6 @@
 //! The journal as a whole, on the disk that lies.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod crash;
 mod damage;
@@ -14,6 +14,7 @@ mod inspect;
 mod loading;
 mod memory;
 mod once;
+mod owed;
 mod real;
 mod round_trip;
 mod shortage;

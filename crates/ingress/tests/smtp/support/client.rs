@@ -30,7 +30,7 @@ impl Client {
     /// Connects and reads the greeting.
     pub async fn connect(address: SocketAddr) -> Client {
         let (mut client, greeting) = Client::connect_raw(address).await;
-        assert_eq!(greeting, "220 mx.posthouse.test ESMTP", "{greeting}");
+        assert!(greeting.starts_with("220 ") && greeting.ends_with(".posthouse.test ESMTP"), "{greeting}");
         client.heard.clear();
         client
     }

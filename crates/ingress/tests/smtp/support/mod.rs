@@ -73,6 +73,7 @@ pub struct Blueprint {
     pub registry: Registry,
     pub disk: Arc<dyn spool::Disk>,
     pub returned: Option<tokio::sync::mpsc::Sender<ingress::ReturnedMail>>,
+    pub hostname: &'static str,
 }
 
 impl Registry {
@@ -207,7 +208,8 @@ impl Default for Blueprint {
         config.throttle.delay_ms_first = 1;
         config.throttle.delay_ms_max = 4;
         config.limits.connection_wait_ms_max = 100;
-        Blueprint { config, registry: Registry::new(), disk: Arc::new(RealDisk), returned: None }
+        let (registry, hostname) = (Registry::new(), "mx.posthouse.test");
+        Blueprint { config, registry, disk: Arc::new(RealDisk), returned: None, hostname }
     }
 }
 
@@ -219,7 +221,7 @@ impl World {
     pub async fn with(change: impl FnOnce(&mut Blueprint)) -> World {
         let mut plan = Blueprint::default();
         change(&mut plan);
-        let Blueprint { config, registry, disk, returned } = plan;
+        let Blueprint { config, registry, disk, returned, hostname } = plan;
         let directory = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(TestClock(tokio::time::Instant::now()));
         let spool_config = spool::Config {
@@ -239,7 +241,7 @@ impl World {
             token_key: Arc::clone(&token_key),
             clock,
             random: Random::from_number(11),
-            hostname: Domain::parse("mx.posthouse.test").unwrap(),
+            hostname: Domain::parse(hostname).unwrap(),
             config,
         })
         .unwrap();

@@ -26,7 +26,7 @@ enum Command {
     Show(One),
     /// Make one; prints the secret, which is not shown again
     Add(Add),
-    /// Give it a new secret; the old one ends at once, or after ten minutes if the key rotates itself
+    /// Give it a new secret; the old one ends within seconds, or after ten minutes if the key rotates itself
     Rotate(One),
     /// End it for good
     Revoke {

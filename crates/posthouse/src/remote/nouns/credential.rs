@@ -26,7 +26,7 @@ enum Command {
     Show(One),
     /// Make one; prints the password, which is not shown again
     Add(Add),
-    /// Give it a new password; the old one ends at once
+    /// Give it a new password; the old one ends within seconds
     Rotate(One),
     /// End it for good
     Revoke {

@@ -23,7 +23,7 @@ enum Command {
     List(Rows),
     /// Show one
     Show(One),
-    /// Add an endpoint; prints its key, which is not shown again
+    /// Add an endpoint; prints its secret, which is not shown again
     Add {
         /// Where to: https://…
         url: String,
@@ -52,7 +52,7 @@ enum Command {
         #[arg(long, value_name = "WHEN")]
         since: Option<When>,
     },
-    /// Sign with a new key; prints it, and it is not shown again
+    /// Sign with a new secret too; prints it, and it is not shown again
     RotateSecret(One),
     /// Delete it, with the calls that wait
     Delete {
