@@ -1,13 +1,21 @@
 //! PostgreSQL outside of the house: it outlives every kill, and a test may stop, pause or restart it.
 //!
-//! `Outside` is a database of the test run's shared server; `Server` is a server for one test alone.
+//! `Outside` is a database of the test run's shared server; `Server` is a server for one test alone, `Slow` a long way
+//! to it.
 
+use crate::volume::Volume;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use testkit::{Cluster, TestDatabase};
 use tokio::runtime::Runtime;
+
+const SOCKET: &str = ".s.PGSQL.5432";
 
 /// A database of its own on the shared server.
 pub struct Outside {
@@ -66,11 +74,39 @@ impl Server {
     /// Begins one with this name, in a directory of its own.
     pub fn start(name: &str) -> Server {
         let cluster = Cluster::own(name);
-        let folder = std::env::temp_dir().join(format!("posthouse-{name}-{}", std::process::id()));
+        let folder = folder_of(name);
         let server = Server { cluster, folder };
         // The servers of other tests may forget what they have just committed; this one is going to be stopped.
         server.execute("ALTER ROLE postgres SET synchronous_commit = on");
         server
+    }
+
+    /// All of it on this volume, which must outlive it.
+    pub fn start_on(name: &str, volume: &Volume) -> Server {
+        let (there, here) = (volume.path.join("postgres"), folder_of(name));
+        std::fs::create_dir(&there).unwrap();
+        // It does not run as root.
+        let everybody = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(volume.path.parent().unwrap(), everybody).unwrap();
+        std::os::unix::fs::symlink(&there, &here).unwrap();
+        Server::start(name)
+    }
+
+    /// The same server at the end of a way of its own.
+    pub fn far_away(&self) -> Slow {
+        Slow::to(self.folder.join(SOCKET))
+    }
+
+    /// Starts it if it is not there, as somebody who is on call would.
+    pub fn revive(&self) {
+        if self.run("SELECT 1").is_err() {
+            let pid = self.folder.join("data/postmaster.pid");
+            let gone = || (!pid.exists() || self.run("SELECT 1").is_ok()).then_some(());
+            crate::house::wait_for("PostgreSQL to be there or gone", gone);
+            if !pid.exists() {
+                self.start_again();
+            }
+        }
     }
 
     /// The house makes the database itself.
@@ -115,7 +151,7 @@ impl Server {
 
     /// A session of the superuser that does nothing; none if the server has no room.
     fn connect(&self) -> Option<UnixStream> {
-        let mut stream = UnixStream::connect(self.folder.join(".s.PGSQL.5432")).ok()?;
+        let mut stream = UnixStream::connect(self.folder.join(SOCKET)).ok()?;
         // StartupMessage of protocol 3.0.
         let parameters = b"user\0postgres\0database\0postgres\0\0";
         let length = (8 + parameters.len()) as u32;
@@ -129,9 +165,15 @@ impl Server {
 
     /// Runs a statement as the superuser.
     pub fn execute(&self, sql: &str) {
+        self.run(sql).unwrap();
+    }
+
+    /// The same, or what it complains about.
+    pub fn run(&self, sql: &str) -> Result<(), String> {
         let url = self.cluster.url("postgres");
         let output = std::process::Command::new("psql").args(["-qAt", "-c", sql, &url]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let complaint = || String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(complaint()) }
     }
 
     /// The postmaster, then its children.
@@ -142,6 +184,61 @@ impl Server {
             std::fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap();
         let children = children.split_whitespace().map(|pid| pid.parse().unwrap());
         std::iter::once(postmaster).chain(children).filter_map(Pid::from_raw).collect()
+    }
+}
+
+fn folder_of(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("posthouse-{name}-{}", std::process::id()))
+}
+
+/// Whatever is said to the server arrives later; what it answers comes at once.
+pub struct Slow {
+    place: tempfile::TempDir,
+    delay_ms: Arc<AtomicU64>,
+}
+
+impl Slow {
+    /// Its threads end with the connections, that of the listener with the process.
+    fn to(server: PathBuf) -> Slow {
+        let place = tempfile::Builder::new().prefix("phs").tempdir_in("/tmp").unwrap();
+        let listener = UnixListener::bind(place.path().join(SOCKET)).unwrap();
+        let delay_ms = Arc::new(AtomicU64::new(0));
+        let delay = Arc::clone(&delay_ms);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                // A server that is not there is a connection that ends.
+                let Ok(server) = UnixStream::connect(&server) else { continue };
+                let (mut asks, mut hears) = (client.try_clone().unwrap(), client);
+                let (mut told, mut answers) = (server.try_clone().unwrap(), server);
+                let delay = Arc::clone(&delay);
+                std::thread::spawn(move || {
+                    let mut octets = [0; 65_536];
+                    while let Ok(count @ 1..) = asks.read(&mut octets) {
+                        crate::house::let_pass(Duration::from_millis(delay.load(Ordering::Relaxed)));
+                        if told.write_all(&octets[..count]).is_err() {
+                            break;
+                        }
+                    }
+                    let _ = told.shutdown(std::net::Shutdown::Both);
+                });
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut answers, &mut hears);
+                    let _ = hears.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        });
+        Slow { place, delay_ms }
+    }
+
+    /// Of the house's database, over this way.
+    pub fn url(&self) -> String {
+        let folder = self.place.path().to_string_lossy().replace('/', "%2F");
+        format!("postgres://postgres@{folder}/posthouse")
+    }
+
+    /// From now on everything takes this long.
+    pub fn set_delay(&self, delay: Duration) {
+        self.delay_ms.store(delay.as_millis() as u64, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,5 @@
 //! PostgreSQL as it is in bad nights: restarted (P1), silent (P2), without room for one more connection or with a lock
-//! that somebody forgot (P3). Mail goes on; what the tables say afterwards is neither less nor more than what happened.
+//! that somebody forgot (P3), slow or with a full disk (P4). Mail goes on; what the tables say afterwards is neither less nor more than what happened.
 
 use crate::site::Site;
 use posthouse_tests::arrivals::Arrivals;
@@ -9,6 +9,7 @@ use posthouse_tests::lab::Lab;
 use posthouse_tests::ledger::{Ledger, Told, Verdict};
 use posthouse_tests::load::{Load, Mix, Shape};
 use posthouse_tests::postgres::Server;
+use posthouse_tests::volume::Volume;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,11 @@ const REFUSED_MS_MAX: u64 = 5_000;
 
 /// A plot that uses this server and this lab.
 fn plot(server: &Server, lab: &Lab) -> Plot {
-    let mut plot = Plot::new().with_database(&server.url());
+    plot_at(&server.url(), lab)
+}
+
+fn plot_at(url: &str, lab: &Lab) -> Plot {
+    let mut plot = Plot::new().with_database(url);
     plot.settle_in(lab);
     plot.set("egress.retry_seconds", "[1]");
     plot.set("egress.limits.messages_per_second", "0");
@@ -181,4 +186,82 @@ fn p3_a_server_without_a_free_connection_stops_no_mail() {
         verdict.messages
     );
     assert!(back <= 10_000);
+}
+
+/// Five or six questions for one call, and for each batch of what is told.
+#[test]
+fn p4_a_slow_postgresql_slows_no_mail_and_loses_nothing() {
+    let (server, lab) = (Server::start("p4s"), Lab::start());
+    let way = server.far_away();
+    let plot = plot_at(&way.url(), &lab);
+    let house = plot.start_in(&lab);
+    let (tenant, _) = house.onboard("slow", "slow.example", "127.2.0.108");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let load = Load::start(&Door::of(&house, &tenant), &ledger, MIX, Shape::Trickle);
+    wait_for("mail", || (ledger.acknowledged() > 10).then_some(()));
+    way.set_delay(Duration::from_millis(200));
+    let (began, before) = (now_ms(), ledger.acknowledged());
+    let (mut answered, mut slowest) = (0, 0);
+    while answered < rounds(5, 50) || ledger.acknowledged() < before + 100 {
+        let asked = now_ms();
+        let status = house.api("GET", "/v1/tenants/self/messages?limit=1", &tenant.key, None).0;
+        // The time of a caller may be too short for it; then it is told so in time.
+        assert!(matches!(status, 200 | 503), "{status}");
+        slowest = slowest.max(now_ms() - asked);
+        answered += 1;
+    }
+    let took = now_ms() - began;
+    load.finish();
+    all_good(&ledger.answers(), "while PostgreSQL is slow");
+    // Everything is told although it is still slow.
+    let verdict = ledger.settle(&house, &lab, &mut arrivals, &[]);
+    way.set_delay(Duration::ZERO);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "P4: 200 ms to every question for {} s: {} acknowledged, 0 refused, 0 lost, 0 twice, usage exact; a read took at \
+         most {slowest} ms",
+        took / 1_000,
+        verdict.messages
+    );
+    assert!(slowest <= REFUSED_MS_MAX, "{slowest}");
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn p4_a_postgresql_whose_disk_is_full_stops_no_mail_and_catches_up() {
+    let Some(volume) = Volume::ext4(320, None) else { return };
+    let (server, lab) = (Server::start_on("p4d", &volume), Lab::start());
+    let plot = plot(&server, &lab);
+    let house = plot.start_in(&lab);
+    let (tenant, _) = house.onboard("full", "full.example", "127.2.0.109");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let load = Load::start(&Door::of(&house, &tenant), &ledger, MIX, Shape::Trickle);
+    wait_for("mail", || (ledger.acknowledged() > 10).then_some(()));
+    let ballast = volume.leave(0);
+    let complaint =
+        server.run("CREATE TABLE filler AS SELECT n, repeat('x', 1000) FROM generate_series(1, 50000) n");
+    let complaint = complaint.expect_err("there is room");
+    let before = ledger.acknowledged();
+    wait_for("mail although PostgreSQL has no room", || (ledger.acknowledged() > before + 100).then_some(()));
+    // Not even its log of changes has room: it goes down, and comes back or not.
+    let _ = server.run("SELECT pg_switch_wal()");
+    let _ = server.run("CREATE TABLE more AS SELECT n FROM generate_series(1, 100000) n");
+    wait_for("mail without PostgreSQL", || (ledger.acknowledged() > before + 200).then_some(()));
+    std::fs::remove_file(ballast).unwrap();
+    let freed = now_ms();
+    server.revive();
+    until_read(&house, &tenant.key);
+    let back = now_ms() - freed;
+    load.finish();
+    all_good(&ledger.answers(), "while PostgreSQL has no room");
+    let verdict = ledger.settle(&house, &lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "P4: PostgreSQL without room ({}): {} acknowledged, 0 refused, 0 lost, 0 twice, usage exact; the API back {back} ms \
+         after there was room",
+        complaint.lines().next().unwrap_or_default(),
+        verdict.messages
+    );
+    assert_eq!(house.stop().code(), Some(0));
+    drop(server);
 }

@@ -9,6 +9,7 @@
 use crate::problem::Problem;
 use crate::state::Api;
 use aws_lc_rs::digest;
+use database::{Holder, Taken};
 use mail::{MessageId, Random, TenantId, Timestamp};
 use registry::Access;
 use std::collections::HashSet;
@@ -24,7 +25,7 @@ const PURPOSE: &[u8] = b"posthouse message ids of a call";
 pub struct Claim {
     access: Access,
     key: String,
-    hash: [u8; 32],
+    holder: Holder,
     seed: [u8; 32],
     claimed_at: Timestamp,
     begun: Begun,
@@ -50,14 +51,11 @@ pub enum Place {
 }
 
 impl Claim {
-    pub fn new(
-        (access, key): (&Access, &str),
-        hash: &[u8; 32],
-        (claimed_at, begun): (Timestamp, Begun),
-    ) -> Claim {
+    pub fn new((access, key): (&Access, &str), hash: &[u8; 32], (taken, begun): (Taken, Begun)) -> Claim {
+        let Taken { holder, claimed_at } = taken;
         let seed = seed(&access.actor().to_string(), key, hash, claimed_at);
-        let (access, key, hash, kept) = (access.clone(), key.to_owned(), *hash, Arc::default());
-        Claim { access, key, hash, seed, claimed_at, begun, kept }
+        let (access, key, kept) = (access.clone(), key.to_owned(), Arc::default());
+        Claim { access, key, holder, seed, claimed_at, begun, kept }
     }
 
     /// Whoever called.
@@ -69,9 +67,8 @@ impl Claim {
         &self.key
     }
 
-    /// Of the request.
-    pub fn hash(&self) -> &[u8; 32] {
-        &self.hash
+    pub fn holder(&self) -> Holder {
+        self.holder
     }
 
     /// Its answer is kept with what it changes, if that comes to be.
@@ -140,11 +137,10 @@ mod tests {
     #[test]
     fn the_same_call_has_the_same_ids_and_more_of_them_change_none() {
         let access = Access::house("test");
-        let first = Claim::new((&access, "k"), &[1; 32], (at(5), Begun::First));
-        let again = Claim::new((&access, "k"), &[1; 32], (at(5), Begun::Again));
-        let ids = first.messages(500);
-        assert_eq!(ids, again.messages(500));
-        assert_eq!(ids[..3], again.messages(3));
+        let seed = seed(&access.actor().to_string(), "k", &[1; 32], at(5));
+        let ids = messages(seed, at(5), 500);
+        assert_eq!(ids, messages(seed, at(5), 500));
+        assert_eq!(ids[..3], messages(seed, at(5), 3));
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 500);
     }
 

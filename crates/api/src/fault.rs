@@ -26,6 +26,7 @@ impl From<Fault> for Problem {
                     format!("the {what} was changed by somebody else since it was read; read it again");
                 Problem::new(Kind::PreconditionFailed, detail)
             }
+            Fault::TakenOver => Problem::call_running(),
             Fault::InUse { what } => Problem::new(Kind::StateConflict, format!("the {what} is still in use")),
             Fault::Invalid { field, reason } => {
                 Problem::invalid_field(&format!("/{field}"), "invalid", reason)
@@ -41,6 +42,7 @@ impl From<Fault> for Problem {
             | Fault::Corrupt { .. }
             | Fault::Sealing { .. }
             | Fault::Config(_)
+            | Fault::Pooler
             | Fault::Statement { .. } => {
                 tracing::error!(fault = &fault as &dyn std::error::Error, "a request failed in the database");
                 Problem::internal()

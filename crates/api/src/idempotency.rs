@@ -7,7 +7,8 @@
 //! accepted twice (`claim.rs`); a change of the tables has kept its answer with it (`once.rs`). Answers are kept sealed (`kept.rs`), because some hold secrets that are shown once.
 //! From taking the key to keeping the answer a call is a task of its own: neither a client that goes away nor the time
 //! limit of a request ends it half way, because then the work would be done and its answer kept by nobody. These tasks
-//! are bounded in number and waited for at shutdown; the lease is renewed for as long as one runs.
+//! are bounded in number and waited for at shutdown; the lease is renewed beside each for as long as it runs. One that has
+//! lost its key all the same, because PostgreSQL was away for longer, keeps no answer and makes no change any more.
 //! What may surprise: without the header nothing here touches the database, so sending goes on while it is away.
 
 use crate::auth::Caller;
@@ -24,8 +25,9 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use database::Begun;
+use database::{Begun, Held, Holder, Taken};
 use registry::Access;
+use std::convert::Infallible;
 use std::time::Duration;
 
 /// Characters of a key.
@@ -89,22 +91,33 @@ impl Call {
             }
         };
         request.extensions_mut().insert(claim.clone());
-        let mut handling = std::pin::pin!(next.run(request));
-        let response = loop {
-            match tokio::time::timeout(lease(api) / 3, handling.as_mut()).await {
-                Ok(response) => break response,
-                // Nobody else may take the key while we are at it.
-                Err(_) => {
-                    if let Err(fault) = api.database().idempotency_renew(access, key, lease(api)).await {
-                        tracing::warn!(%fault, "the lease of an idempotency key could not be renewed");
-                    }
-                }
-            }
+        let response = tokio::select! {
+            response = next.run(request) => response,
+            never = self.hold(claim.holder()) => match never {},
         };
         if response.status().is_success() && claim.is_kept() {
             return Ok(response);
         }
-        finish(api, access, key, (response, running)).await
+        let held = (key.as_str(), claim.holder());
+        finish(api, access, held, (response, running)).await
+    }
+
+    /// Nobody else may take the key while we are at it.
+    async fn hold(&self, holder: Holder) -> Infallible {
+        let Call { api, access, key, .. } = self;
+        loop {
+            tokio::time::sleep(lease(api) / 3).await;
+            match api.database().idempotency_renew(access, (key, holder), lease(api)).await {
+                Ok(Held::Still) => {}
+                Ok(Held::Lost) => {
+                    tracing::info!("an idempotency key was taken over by another call");
+                    std::future::pending::<()>().await;
+                }
+                Err(fault) => {
+                    tracing::warn!(%fault, "the lease of an idempotency key could not be renewed");
+                }
+            }
+        }
     }
 }
 
@@ -127,14 +140,14 @@ impl Call {
         let deadline = api.clock().instant() + Duration::from_secs(api.config().idempotency_wait_seconds);
         loop {
             let begun = api.database().idempotency_begin(access, key, hash, lease).await?;
-            let ours = |claimed_at, begun| {
+            let ours = |taken: Taken, begun| {
                 // While PostgreSQL was away the lease may have ended under the hands of a call that is still at work here.
                 let running = api.calls().run(&owner, key)?;
-                Some(Start::Ours(Claim::new((access, key), hash, (claimed_at, begun)), running))
+                Some(Start::Ours(Claim::new((access, key), hash, (taken, begun)), running))
             };
             let start = match begun {
-                Begun::First { claimed_at } => ours(claimed_at, claim::Begun::First),
-                Begun::Again { claimed_at } => ours(claimed_at, claim::Begun::Again),
+                Begun::First(taken) => ours(taken, claim::Begun::First),
+                Begun::Again(taken) => ours(taken, claim::Begun::Again),
                 Begun::Done { status, body } => {
                     Some(Start::Kept(kept_answer(api, access, key, status, &body)?))
                 }
@@ -147,11 +160,7 @@ impl Call {
             match start {
                 Some(start) => return Ok(start),
                 None if api.clock().instant() < deadline => tokio::time::sleep(POLL).await,
-                None => {
-                    let detail = "a call with this Idempotency-Key is still running";
-                    let problem = Problem::new(Kind::CallRunning, detail);
-                    return Err(problem.with_retry_after(Duration::from_secs(2)));
-                }
+                None => return Err(Problem::call_running()),
             }
         }
     }
@@ -160,7 +169,7 @@ impl Call {
 async fn finish(
     api: &Api,
     access: &Access,
-    key: &str,
+    held: (&str, Holder),
     (response, running): (Response, Running),
 ) -> Result<Response, Problem> {
     let status = response.status();
@@ -168,7 +177,7 @@ async fn finish(
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         // First here, then in the table: a twin that takes the key there must find it free here.
         drop(running);
-        if let Err(fault) = api.database().idempotency_release(access, key).await {
+        if let Err(fault) = api.database().idempotency_release(access, held).await {
             tracing::warn!(%fault, "an idempotency key could not be released; it ends by itself");
         }
         return Ok(response);
@@ -177,17 +186,23 @@ async fn finish(
     let body = axum::body::to_bytes(body, ANSWER_OCTETS_MAX).await.map_err(|_| Problem::internal())?;
     // The work is done; a lost answer must not turn into a failure that makes the client do it again.
     let owner = access.actor().to_string();
-    let sealed = api.tokens().kept().seal(&owner, key, &body).map_err(|fault| trouble("seal", &fault))?;
-    keep(api, access, key, status, &sealed).await;
+    let sealed = api.tokens().kept().seal(&owner, held.0, &body).map_err(|fault| trouble("seal", &fault))?;
+    keep(api, access, held, (status, &sealed)).await;
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-async fn keep(api: &Api, access: &Access, key: &str, status: StatusCode, sealed: &[u8]) {
+async fn keep(api: &Api, access: &Access, held: (&str, Holder), (status, sealed): (StatusCode, &[u8])) {
     // After that somebody else may have begun the call anew.
     let deadline = api.clock().instant() + lease(api);
     loop {
-        match api.database().idempotency_finish(access, key, status.as_u16(), sealed).await {
-            Ok(()) => return,
+        match api.database().idempotency_finish(access, held, status.as_u16(), sealed).await {
+            Ok(Held::Still) => return,
+            Ok(Held::Lost) => {
+                tracing::info!(
+                    "an idempotency key was taken over by another call, which keeps its own answer"
+                );
+                return;
+            }
             Err(fault) if fault.is_passing() && api.clock().instant() < deadline => {
                 tokio::time::sleep(KEEP_PAUSE).await;
             }

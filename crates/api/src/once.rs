@@ -50,7 +50,7 @@ impl Once {
 
     fn answering(&self, status: StatusCode) -> Database {
         let Some(claim) = self.claim.clone() else { return self.api.database().clone() };
-        let (access, key, request_hash) = (claim.access().clone(), claim.key().to_owned(), *claim.hash());
+        let (access, key, holder) = (claim.access().clone(), claim.key().to_owned(), claim.holder());
         let api = self.api.clone();
         let answer = move |made: Made<'_>| {
             let body = octets(made).ok()?;
@@ -59,7 +59,7 @@ impl Once {
             claim.set_kept();
             Some(Answer { status: status.as_u16(), body })
         };
-        self.api.database().keeping(Keeping { access, key, request_hash, answer: Arc::new(answer) })
+        self.api.database().keeping(Keeping { access, key, holder, answer: Arc::new(answer) })
     }
 }
 

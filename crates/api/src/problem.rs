@@ -14,6 +14,9 @@ use std::time::Duration;
 /// How long a client should wait when our own surroundings failed and nobody knows better.
 const TROUBLE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// The same, for the answer to a call that runs already.
+const CALL_RETRY_AFTER: Duration = Duration::from_secs(2);
+
 /// The media type of RFC 9457.
 const PROBLEM_TYPE: &str = "application/problem+json";
 
@@ -171,6 +174,12 @@ impl Problem {
 
     pub fn not_found(what: &str) -> Problem {
         Problem::new(Kind::NotFound, format!("there is no such {what}"))
+    }
+
+    /// Somebody else is at it, under the same `Idempotency-Key`.
+    pub fn call_running() -> Problem {
+        Problem::new(Kind::CallRunning, "a call with this Idempotency-Key is still running")
+            .with_retry_after(CALL_RETRY_AFTER)
     }
 
     pub fn unavailable() -> Problem {

@@ -2,16 +2,20 @@
 //!
 //! Written on hyper's own connection builder because a client that sends its headers one octet a minute must be cut
 //! off, and axum's `serve` has no limit for that. Who may connect, and who makes room, is said in `seats.rs`; a
-//! connection that asks nothing for as long as headers may take is closed. After the shutdown token fires nothing new is
+//! connection that asks nothing for as long as headers may take is closed. A request that others could read in two ways
+//! (two hosts, two lengths, a coding we do not know) is refused, and its connection closed: hyper sees to most of it. After the shutdown token fires nothing new is
 //! accepted, requests in progress are given their time, and the rest is dropped. Calls that outlive their connection
 //! (`calls.rs`) are part of what is waited for.
 
+use crate::problem::{Kind, Problem};
 use crate::router::assemble;
 use crate::seats::{Seat, Seats};
 use crate::state::AppState;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderValue, Version, header};
+use axum::response::{IntoResponse, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -97,10 +101,13 @@ impl Door {
             let busy = seated.request();
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = router.clone().oneshot(request);
+            let router = router.clone();
             async move {
                 let _busy = busy;
-                answer.await
+                match ambiguous(&request) {
+                    Some(detail) => Ok(refuse(detail)),
+                    None => router.oneshot(request).await,
+                }
             }
         });
         let mut connection = std::pin::pin!(
@@ -117,6 +124,28 @@ impl Door {
             }
         }
     }
+}
+
+/// What a proxy in front of us may have read in another way (RFC 9112 §3.2, §6.1).
+fn ambiguous(request: &Request) -> Option<&'static str> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let is_old = request.version() < Version::HTTP_11;
+    if hosts > 1 || (request.version() == Version::HTTP_11 && hosts == 0) {
+        return Some("a request of HTTP/1.1 has exactly one Host");
+    }
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => None,
+        (Some(coding), None) if chunked(coding) && !is_old => None,
+        (Some(_), _) => Some("the only transfer coding is chunked, once"),
+    }
+}
+
+fn refuse(detail: &'static str) -> Response {
+    let mut response = Problem::new(Kind::InvalidParameter, detail).into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Returns when a connection was idle for `max` at a stretch, and before it was so for twice as long. hyper's own limit

@@ -10,11 +10,15 @@ use crate::page::{Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use ipnet::IpNet;
 use mail::{ApiKeyId, StreamId, TenantId, Timestamp};
-use registry::{Access, ApiKey, DisplayName, Rights, Role};
+use registry::{Access, Actor, ApiKey, DisplayName, PreviousSecret, Rights, Role};
 use serde_json::json;
+use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 use zeroize::Zeroizing;
+
+/// How long the old text of a key that rotates itself is good: long enough to repeat a call whose answer was lost.
+const OVERLAP: Duration = Duration::from_secs(600);
 
 /// A key to be made. The text of the key is drawn here, shown once and kept as a hash.
 #[derive(Debug, Clone)]
@@ -122,7 +126,9 @@ impl Database {
         page.finish(rows, api_key_from, |row| page.id_cursor(row.id.uuid()))
     }
 
-    /// A new text; the old one ends with the next snapshot. Nobody gets the text of a key that may do more than himself.
+    /// A new text; the old one ends with the next snapshot, or a while later if the key rotates itself. A key that does so
+    /// again meanwhile keeps the oldest of its texts, which is the one that is surely known. Nobody gets the text of a key
+    /// that may do more than himself.
     pub async fn api_key_rotate(
         &self,
         access: &Access,
@@ -132,10 +138,15 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, tenant, Intent::Change, "rotate an API key").await?;
         let minted = self.keys().secrets.mint_api_key(key, &mut self.random());
-        let sql = "UPDATE api_keys SET secret_mac = $3
+        let until =
+            (access.actor() == Actor::ApiKey(key)).then(|| self.now().saturating_add(OVERLAP).to_jiff());
+        let sql = "UPDATE api_keys SET secret_mac = $3,
+                     previous_mac = CASE WHEN $4::timestamptz IS NULL THEN NULL
+                                         WHEN previous_until > $5 THEN previous_mac ELSE secret_mac END,
+                     previous_until = CASE WHEN $4 IS NOT NULL AND previous_until > $5 THEN previous_until ELSE $4 END
                    WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2 AND revoked_at IS NULL RETURNING *";
-        let row =
-            scoped.one("API key", sql, &[&tenant.map(TenantId::uuid), &key.uuid(), &&minted.mac[..]]).await?;
+        let (owner, now) = (tenant.map(TenantId::uuid), self.now().to_jiff());
+        let row = scoped.one("API key", sql, &[&owner, &key.uuid(), &&minted.mac[..], &until, &now]).await?;
         let row = api_key_from(&row)?;
         // The transaction ends without effect.
         if exceeds(row.rights, access) {
@@ -215,7 +226,11 @@ pub(crate) async fn api_keys_all(scoped: &Scoped<'_>, whose: Whose<'_>) -> Resul
             Ok(ApiKey {
                 id: parsed.id,
                 tenant: parsed.tenant,
-                secret_mac: mac_from(row)?,
+                secret_mac: mac_from(row, "secret_mac")?,
+                previous: match time_from(row, "previous_until")? {
+                    None => None,
+                    Some(until) => Some(PreviousSecret { mac: mac_from(row, "previous_mac")?, until }),
+                },
                 role: parsed.role,
                 rights: parsed.rights,
                 stream: parsed.stream,

@@ -1,7 +1,8 @@
 //! The way to PostgreSQL: one pool for everything, one way to open a connection of one's own.
 //!
 //! `Database` is cheap to clone and is handed to whoever needs it. It refuses to start on a schema that is older
-//! than the program, and on a runtime role that could see past row level security. Transactions are opened in
+//! than the program, on a runtime role that could see past row level security, and behind a pooler: our connections have
+//! settings, statements and, for the follower, a channel of their own. Transactions are opened in
 //! `scope.rs` only.
 
 use crate::config::Config;
@@ -10,7 +11,7 @@ use crate::kept::Keeping;
 use crate::migrate;
 use crate::places::{Places, Pooled};
 use crate::seal::Keys;
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 use mail::{Clock, Random, Timestamp};
 use registry::Access;
 use rustls::pki_types::CertificateDer;
@@ -102,6 +103,7 @@ impl Database {
         let inner = Inner { pool, places, wait, target, keys, clock, random, patience, answer_max };
         let database = Database { inner: Arc::new(inner), answer: None, keeping: None };
         let client = database.client(&OWN).await?;
+        expect_direct(&client, config).await?;
         migrate::check(&client).await?;
         drop(client);
         Ok(database)
@@ -136,7 +138,10 @@ impl Database {
                 client.map_err(|elapsed| unavailable(Box::new(elapsed)))?
             }
         };
-        let client = client.map_err(|error| unavailable(Box::new(error)))?;
+        let client = client.map_err(|error| match error {
+            PoolError::Backend(error) => Fault::from_connecting(error),
+            error => unavailable(Box::new(error)),
+        })?;
         Ok(Pooled { client, deadline, _place: place })
     }
 
@@ -160,6 +165,16 @@ impl Database {
     pub(crate) fn random(&self) -> Random {
         self.inner.random.lock().unwrap_or_else(PoisonError::into_inner).fork()
     }
+}
+
+/// Whether the settings that a connection asks for are those that its statements have.
+pub(crate) async fn expect_direct(client: &Client, config: &Config) -> Result<(), Fault> {
+    let sql = "SELECT current_setting('synchronous_commit') = 'on'
+                 AND (SELECT setting FROM pg_settings WHERE name = 'statement_timeout') = $1";
+    let wanted = config.statement_ms_max.to_string();
+    let row = client.query_one(sql, &[&wanted]).await;
+    let row = row.map_err(|error| Fault::from_postgres("check the connection", error))?;
+    if row.get(0) { Ok(()) } else { Err(Fault::Pooler) }
 }
 
 /// What is left of `most` before the deadline.

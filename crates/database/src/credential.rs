@@ -231,7 +231,7 @@ pub(crate) async fn credentials_all(scoped: &Scoped<'_>, whose: Whose<'_>) -> Re
                 id: parsed.id,
                 tenant: parsed.tenant,
                 username: parsed.username.into(),
-                secret_mac: mac_from(row)?,
+                secret_mac: mac_from(row, "secret_mac")?,
                 stream: parsed.stream,
                 domains: parsed.domains,
                 networks: parsed.networks,
@@ -245,8 +245,8 @@ pub(crate) async fn credentials_all(scoped: &Scoped<'_>, whose: Whose<'_>) -> Re
         .collect()
 }
 
-pub(crate) fn mac_from(row: &Row) -> Result<[u8; 32], Fault> {
-    column::<&[u8]>(row, "secret_mac")?.try_into().map_err(|_| corrupt("secret_mac"))
+pub(crate) fn mac_from(row: &Row, name: &'static str) -> Result<[u8; 32], Fault> {
+    column::<&[u8]>(row, name)?.try_into().map_err(|_| corrupt(name))
 }
 
 pub(crate) fn networks_from(row: &Row) -> Result<Vec<IpNet>, Fault> {

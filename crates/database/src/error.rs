@@ -1,10 +1,10 @@
 //! What can go wrong between us and PostgreSQL, sorted by who must act.
 //!
-//! `Conflict`, `Missing`, `InUse`, `Invalid` and `NotFound` are the caller's (4xx at the API); `Unavailable` passes
+//! `Conflict`, `Missing`, `InUse`, `Invalid`, `TakenOver` and `NotFound` are the caller's (4xx at the API); `Unavailable` passes
 //! by itself (503); the rest is the operator's. Which constraint means which field of the API is the table at the
 //! end. A fault never carries a value of a row: it may be logged.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the sentence of each case says it")]
@@ -28,6 +28,9 @@ pub enum Fault {
     /// It is not any more what the caller has seen.
     #[error("{what} changed meanwhile")]
     Changed { what: &'static str },
+    /// Another call has taken the idempotency key of this one over; nothing was changed.
+    #[error("another call goes on with this idempotency key")]
+    TakenOver,
     /// Something still refers to what should be deleted.
     #[error("{what} is still in use")]
     InUse { what: &'static str },
@@ -48,6 +51,12 @@ pub enum Fault {
     Sealing { what: &'static str },
     #[error("configuration of the database: {0}")]
     Config(String),
+    /// What is between us and PostgreSQL gives the session of one to another, and keeps our settings from it.
+    #[error(
+        "the settings of our connections do not reach PostgreSQL: a pooler such as PgBouncer is in between; \
+         database.url must name PostgreSQL itself"
+    )]
+    Pooler,
     /// A statement PostgreSQL does not accept: our mistake.
     #[error("cannot {trying}")]
     Statement {
@@ -76,9 +85,20 @@ impl Fault {
                 Fault::Invalid { field: field_of(constraint), reason: "the value is not allowed".to_owned() }
             }
             code if *code == SqlState::INSUFFICIENT_PRIVILEGE => Fault::Forbidden,
-            code if is_passing(code) => Fault::Unavailable { trying, source: Box::new(error) },
+            _ if is_of_pooler(db) => Fault::Pooler,
+            code if is_passing(code) || is_of_old_plan(db) => {
+                Fault::Unavailable { trying, source: Box::new(error) }
+            }
             _ => Fault::Statement { trying, source: error },
         }
+    }
+
+    /// Whoever is not let in comes again, whatever PostgreSQL said; a pooler will never let us in.
+    pub(crate) fn from_connecting(error: tokio_postgres::Error) -> Fault {
+        if error.as_db_error().is_some_and(is_of_pooler) {
+            return Fault::Pooler;
+        }
+        Fault::Unavailable { trying: "connect", source: Box::new(error) }
     }
 
     /// For a delete a violated reference means that somebody still points at the row.
@@ -96,10 +116,27 @@ impl Fault {
         error.and_then(tokio_postgres::Error::code) == Some(&SqlState::QUERY_CANCELED)
     }
 
+    /// Whether a statement was prepared before its tables were changed.
+    pub(crate) fn is_of_old_plan(&self) -> bool {
+        let Fault::Unavailable { source, .. } = self else { return false };
+        let error = source.downcast_ref::<tokio_postgres::Error>();
+        error.and_then(tokio_postgres::Error::as_db_error).is_some_and(is_of_old_plan)
+    }
+
     /// Whether the same call may succeed a moment later.
     pub fn is_passing(&self) -> bool {
         matches!(self, Fault::Unavailable { .. })
     }
+}
+
+/// PgBouncer says so of what our connections ask for; PostgreSQL itself knows it.
+fn is_of_pooler(error: &DbError) -> bool {
+    *error.code() == SqlState::PROTOCOL_VIOLATION && error.message().contains("startup parameter")
+}
+
+/// A migration has changed a table under a statement that was prepared before. Prepared anew it is good.
+fn is_of_old_plan(error: &DbError) -> bool {
+    *error.code() == SqlState::FEATURE_NOT_SUPPORTED && error.message().contains("cached plan")
 }
 
 /// Connection trouble (08), lost races (40), resources (53), timeouts and shutdown (57).

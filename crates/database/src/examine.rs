@@ -3,7 +3,7 @@
 //! Changes nothing and opens no pool. What stands in the way comes back as the same faults that a start would end with.
 
 use crate::config::Config;
-use crate::connect::Target;
+use crate::connect::{Target, expect_direct};
 use crate::error::Fault;
 use crate::migrate;
 use mail::Clock;
@@ -37,6 +37,7 @@ pub async fn examine(config: &Config, clock: &dyn Clock) -> Result<Examination, 
         took.push(clock.instant().saturating_since(asked));
     }
     took.sort();
+    expect_direct(&single.client, config).await?;
     migrate::check(&single.client).await?;
     Ok(Examination {
         version: row.get("version"),

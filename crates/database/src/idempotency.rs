@@ -3,7 +3,9 @@
 //! The first request takes the key with a lease; a second one meanwhile is told to wait; after `finish` everybody
 //! gets the kept answer. A key that is used for another request is refused. A lease that ran out (we died) can be
 //! taken again; whoever takes it is told so, and when the key was first taken, because part of the work may be done.
-//! Keys belong to the actor, so nobody can ask for another's answer. The answer to a change of these tables is kept in the
+//! Whoever has lost a key, because it took longer than its lease, can do nothing to it any more: each taking has a holder
+//! of its own. Keys belong to the actor, so nobody can ask for another's answer. What a key stands for is stored as a keyed
+//! hash, for a request may hold a password. The answer to a change of these tables is kept in the
 //! same transaction as the change (`kept.rs`).
 
 use crate::connect::Database;
@@ -12,20 +14,37 @@ use crate::scope::{Intent, column};
 use mail::{TenantId, Timestamp};
 use registry::Access;
 use std::time::Duration;
+use uuid::Uuid;
+
+/// One taking of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder(pub(crate) Uuid);
+
+/// A key that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// To be shown with whatever is done to the key.
+    pub holder: Holder,
+    /// When it was first taken.
+    pub claimed_at: Timestamp,
+}
+
+/// Whose the key is by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// The caller's.
+    Still,
+    /// Somebody else took it when the lease had ended, or it was forgotten.
+    Lost,
+}
 
 /// What to do with a request that carries a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
     /// Do it, then `idempotency_finish`.
-    First {
-        /// When it was begun first: with the key it decides the ids, so that a call begun again makes the same.
-        claimed_at: Timestamp,
-    },
-    /// The same, but it was begun before and nobody knows how far it came. `claimed_at` is as it was then.
-    Again {
-        /// When it was begun first: with the key it decides the ids, so that a call begun again makes the same.
-        claimed_at: Timestamp,
-    },
+    First(Taken),
+    /// The same, but it was begun before and nobody knows how far it came.
+    Again(Taken),
     /// Another request with this key is being done.
     Running,
     /// Done before: answer with this.
@@ -51,11 +70,13 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "begin a request").await?;
         let (actor, now) = (access.actor().to_string(), self.now());
+        let (holder, mac) =
+            (Uuid::from_bytes(self.random().bytes()), self.keys().secrets.request_mac(request_hash));
         // A lease that ends when it began was given back: then the key is as good as new for another request.
         let sql =
-            "INSERT INTO idempotency_keys AS k (actor, key, tenant_id, request_hash, lease_until, created_at)
-                   VALUES ($1, $2, $3, $4, $5, $6)
-                   ON CONFLICT (actor, key) DO UPDATE SET lease_until = $5, request_hash = $4,
+            "INSERT INTO idempotency_keys AS k (actor, key, tenant_id, request_hash, lease_until, created_at, holder)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)
+                   ON CONFLICT (actor, key) DO UPDATE SET lease_until = $5, request_hash = $4, holder = $7,
                      created_at = CASE WHEN k.request_hash = $4 THEN k.created_at ELSE $6 END
                    WHERE k.status IS NULL AND k.lease_until <= $6
                      AND (k.request_hash = $4 OR k.lease_until <= k.created_at)
@@ -67,22 +88,24 @@ impl Database {
                     &actor,
                     &key,
                     &access.tenant().map(TenantId::uuid),
-                    &&request_hash[..],
+                    &&mac[..],
                     &now.saturating_add(lease).to_jiff(),
                     &now.to_jiff(),
+                    &holder,
                 ],
             )
             .await?;
         if let Some(row) = taken {
             let claimed_at = Timestamp::from_jiff(column(&row, "created_at")?);
+            let taken = Taken { holder: Holder(holder), claimed_at };
             let again = column(&row, "again")?;
             scoped.commit().await?;
-            return Ok(if again { Begun::Again { claimed_at } } else { Begun::First { claimed_at } });
+            return Ok(if again { Begun::Again(taken) } else { Begun::First(taken) });
         }
         let sql = "SELECT request_hash, status, body FROM idempotency_keys WHERE actor = $1 AND key = $2";
         // Deleted between the two statements: the other request gave up.
         let Some(row) = scoped.optional(sql, &[&actor, &key]).await? else { return Ok(Begun::Running) };
-        if column::<&[u8]>(&row, "request_hash")? != request_hash {
+        if column::<&[u8]>(&row, "request_hash")? != mac {
             return Ok(Begun::Mismatch);
         }
         match column::<Option<i16>>(&row, "status")? {
@@ -94,42 +117,61 @@ impl Database {
         }
     }
 
-    /// The first request takes longer than its lease: nobody may take it for dead.
-    pub async fn idempotency_renew(&self, access: &Access, key: &str, lease: Duration) -> Result<(), Fault> {
+    /// The first request takes longer than its lease: nobody may take it for dead. A key whose answer is kept already may
+    /// be renewed too, which changes nothing.
+    pub async fn idempotency_renew(
+        &self,
+        access: &Access,
+        (key, holder): (&str, Holder),
+        lease: Duration,
+    ) -> Result<Held, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "go on with a request").await?;
         let until = self.now().saturating_add(lease).to_jiff();
         let sql =
-            "UPDATE idempotency_keys SET lease_until = $3 WHERE actor = $1 AND key = $2 AND status IS NULL";
-        scoped.execute(sql, &[&access.actor().to_string(), &key, &until]).await?;
-        scoped.commit().await
+            "UPDATE idempotency_keys SET lease_until = $4 WHERE actor = $1 AND key = $2 AND holder = $3";
+        let rows = scoped.execute(sql, &[&access.actor().to_string(), &key, &holder.0, &until]).await?;
+        scoped.commit().await?;
+        Ok(held(rows))
     }
 
     /// Keeps the answer of the first request, unless it was kept with the change (`kept.rs`).
     pub async fn idempotency_finish(
         &self,
         access: &Access,
-        key: &str,
+        (key, holder): (&str, Holder),
         status: u16,
         body: &[u8],
-    ) -> Result<(), Fault> {
+    ) -> Result<Held, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "finish a request").await?;
         let status = i16::try_from(status).unwrap_or(500);
-        let sql = "UPDATE idempotency_keys SET status = $3, body = $4
-                   WHERE actor = $1 AND key = $2 AND status IS NULL";
-        scoped.execute(sql, &[&access.actor().to_string(), &key, &status, &body]).await?;
-        scoped.commit().await
+        let sql = "UPDATE idempotency_keys SET status = coalesce(status, $4),
+                     body = CASE WHEN status IS NULL THEN $5 ELSE body END
+                   WHERE actor = $1 AND key = $2 AND holder = $3";
+        let rows =
+            scoped.execute(sql, &[&access.actor().to_string(), &key, &holder.0, &status, &body]).await?;
+        scoped.commit().await?;
+        Ok(held(rows))
     }
 
     /// Gives the key back, after an answer that should not be kept (5xx, 429). When it was first taken is remembered: part
     /// of the work may be done, whatever was answered.
-    pub async fn idempotency_release(&self, access: &Access, key: &str) -> Result<(), Fault> {
+    pub async fn idempotency_release(
+        &self,
+        access: &Access,
+        (key, holder): (&str, Holder),
+    ) -> Result<Held, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "give up a request").await?;
         let sql = "UPDATE idempotency_keys SET lease_until = created_at
-                   WHERE actor = $1 AND key = $2 AND status IS NULL";
-        scoped.execute(sql, &[&access.actor().to_string(), &key]).await?;
-        scoped.commit().await
+                   WHERE actor = $1 AND key = $2 AND holder = $3";
+        let rows = scoped.execute(sql, &[&access.actor().to_string(), &key, &holder.0]).await?;
+        scoped.commit().await?;
+        Ok(held(rows))
     }
+}
+
+fn held(rows: u64) -> Held {
+    if rows == 0 { Held::Lost } else { Held::Still }
 }

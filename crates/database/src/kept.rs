@@ -2,11 +2,12 @@
 //!
 //! A call with an idempotency key hands in how its answer is made from what the change has made (`Keeping`). Whoever
 //! repeats the call then finds that answer, secrets included, or does the change for the first time. A change whose key
-//! was finished by somebody else meanwhile is taken back. What may surprise: the row of a key belongs to whoever calls,
+//! somebody else has taken or finished meanwhile is taken back. What may surprise: the row of a key belongs to whoever calls,
 //! also where the change is held to one tenant, so its scope is his own; and a change without a key costs nothing more.
 
 use crate::connect::Database;
 use crate::error::Fault;
+use crate::idempotency::Holder;
 use crate::scope::Scoped;
 use crate::{ApiKeyRow, CredentialRow, DkimKeyRow, DomainRow, EndpointRow, Onboarded, PoolRow, UserRow};
 use mail::EventId;
@@ -60,8 +61,8 @@ pub struct Keeping {
     pub access: Access,
     /// The header field `Idempotency-Key`, of this caller.
     pub key: String,
-    /// SHA-256 over the request: another one with the same key is refused.
-    pub request_hash: [u8; 32],
+    /// The taking that the call goes on with.
+    pub holder: Holder,
     /// None: it cannot be sealed, and the change is not made.
     pub answer: Arc<dyn Fn(Made<'_>) -> Option<Answer> + Send + Sync>,
 }
@@ -89,16 +90,14 @@ impl Scoped<'_> {
         if keeping.access.tenant() != self.access.tenant() {
             self.go_on_as(&keeping.access).await?;
         }
-        let Keeping { access, key, request_hash, .. } = keeping;
+        let Keeping { access, key, holder, .. } = keeping;
         let status = i16::try_from(answer.status).unwrap_or(500);
         let sql = "UPDATE idempotency_keys SET status = $4, body = $5
-                   WHERE actor = $1 AND key = $2 AND request_hash = $3 AND status IS NULL";
-        let kept = self
-            .execute(sql, &[&access.actor().to_string(), key, &&request_hash[..], &status, &answer.body])
-            .await?;
+                   WHERE actor = $1 AND key = $2 AND holder = $3 AND status IS NULL";
+        let kept =
+            self.execute(sql, &[&access.actor().to_string(), key, &holder.0, &status, &answer.body]).await?;
         if kept == 0 {
-            let source = "another call has finished this idempotency key".into();
-            return Err(Fault::Unavailable { trying: "keep an answer", source });
+            return Err(Fault::TakenOver);
         }
         Ok(())
     }

@@ -55,7 +55,7 @@ pub use error::Fault;
 pub use event::EventRow;
 pub use examine::{Examination, examine};
 pub use follower::{Follower, SnapshotHandle};
-pub use idempotency::Begun;
+pub use idempotency::{Begun, Held, Holder, Taken};
 pub use kept::{Answer, Keeping, Made};
 pub use message::{AttemptRow, CounterRow, MessageFilter, MessageRow, RecipientRow};
 pub use migrate::{RUNTIME_ROLE, migrate, schema_fingerprint};

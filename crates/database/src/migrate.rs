@@ -5,7 +5,7 @@
 //! and to step down to it. That role owns nothing, cannot log in, and is under row level security without exception.
 
 use crate::config::Config;
-use crate::connect::Target;
+use crate::connect::{Target, expect_direct};
 use crate::error::Fault;
 use tokio_postgres::Client;
 
@@ -23,6 +23,8 @@ const LOCK: i64 = 0x706f_7374_686f_7573;
 pub async fn migrate(config: &Config) -> Result<usize, Fault> {
     let mut single = Target::new(config).await?.open().await?;
     let fault = |error| Fault::from_postgres("migrate the schema", error);
+    // The lock belongs to a session.
+    expect_direct(&single.client, config).await?;
     // A migration may take longer than a statement of ours should.
     single.client.batch_execute("SET statement_timeout = 0").await.map_err(fault)?;
     single.client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(fault)?;

@@ -184,7 +184,12 @@ impl Scoped<'_> {
         &self,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Fault> {
-        bounded(self.patience, self.trying, work).await
+        let outcome = bounded(self.patience, self.trying, work).await;
+        if outcome.as_ref().is_err_and(Fault::is_of_old_plan) {
+            // The next transaction of this connection prepares its statements anew.
+            self.transaction.statement_cache.clear();
+        }
+        outcome
     }
 }
 

@@ -196,7 +196,10 @@ impl Snapshot {
         let (id, secret) = parse_api_key(text).ok_or_else(|| bad_credential("not an API key"))?;
         let computed = self.secrets.api_key_mac(secret);
         let key = self.api_key(id);
-        let matches = SecretKey::matches(key.map(|k| &k.secret_mac), &computed);
+        let matches = match key {
+            None => SecretKey::matches(None, &computed),
+            Some(key) => key.has_secret(&computed, now),
+        };
         match key {
             None => Err(bad_credential("unknown")),
             Some(_) if !matches => Err(bad_credential("wrong secret")),

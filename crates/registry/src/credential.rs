@@ -4,6 +4,7 @@
 //! to a time; an API key to rights. Revoked ones stay in the tables for the audit and leave the snapshot.
 
 use crate::access::{Rights, Role};
+use crate::secret::SecretKey;
 use ipnet::IpNet;
 use mail::{ApiKeyId, CredentialId, Domain, StreamId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,8 @@ pub struct ApiKey {
     pub tenant: Option<TenantId>,
     /// What is kept of the key's secret half (`secret.rs`).
     pub secret_mac: [u8; 32],
+    /// Of the secret before, as long as that is good too.
+    pub previous: Option<PreviousSecret>,
     /// What an operator's key may do; a tenant's key is bound by `rights`.
     pub role: Role,
     /// What a tenant's key may do.
@@ -75,6 +78,15 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// Not let in any more; kept for the audit.
     pub revoked_at: Option<Timestamp>,
+}
+
+/// The secret of a key that has rotated itself: whoever did not get the answer can ask for it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreviousSecret {
+    /// As `ApiKey::secret_mac`.
+    pub mac: [u8; 32],
+    /// Not let in by it from then on.
+    pub until: Timestamp,
 }
 
 impl Credential {
@@ -91,6 +103,13 @@ impl Credential {
 }
 
 impl ApiKey {
+    /// Whether a secret with this hash is the key's. Takes the same time for every one that is not.
+    pub fn has_secret(&self, computed: &[u8; 32], now: Timestamp) -> bool {
+        let previous = self.previous.as_ref().filter(|previous| now < previous.until);
+        SecretKey::matches(Some(&self.secret_mac), computed)
+            | SecretKey::matches(previous.map(|previous| &previous.mac), computed)
+    }
+
     /// Neither revoked nor expired, and the peer is in one of its networks.
     pub fn is_usable(&self, peer: IpAddr, now: Timestamp) -> bool {
         is_usable(self.revoked_at, self.expires_at, &self.networks, peer, now)

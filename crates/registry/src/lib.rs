@@ -25,7 +25,7 @@ mod user;
 
 pub use access::{Access, Actor, Reach, Right, Rights, Role};
 pub use admission::{Admitted, Offer, Sender, SenderKey, Steering};
-pub use credential::{ApiKey, Credential, CredentialRef, Limits};
+pub use credential::{ApiKey, Credential, CredentialRef, Limits, PreviousSecret};
 pub use domain::{DomainKey, DomainState, KeyState, SendingDomain};
 pub use domain_records::{
     DomainFacts, DomainRecord, ExpectedRecord, Found, PublishedKey, Purpose, RecordKind, RecordState,

@@ -72,6 +72,11 @@ impl SecretKey {
         self.mac(b"token\0", token)
     }
 
+    /// Of the hash of a request, which may have a password in it: without our key nobody can try passwords against it.
+    pub fn request_mac(&self, hash: &[u8; 32]) -> [u8; 32] {
+        self.mac(b"request\0", hash)
+    }
+
     /// By which a wrong secret is known again, for a while and in memory only.
     pub fn guess(&self, name: &str, secret: &str) -> Guess {
         let mut context = hmac::Context::with_key(&self.0);
@@ -90,10 +95,10 @@ impl SecretKey {
     }
 
     /// The kind keeps an API secret from ever being a password, whatever the tables say.
-    fn mac(&self, kind: &[u8], secret: &str) -> [u8; 32] {
+    fn mac(&self, kind: &[u8], secret: impl AsRef<[u8]>) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(kind);
-        context.update(secret.as_bytes());
+        context.update(secret.as_ref());
         let mut mac = [0; 32];
         mac.copy_from_slice(context.sign().as_ref());
         mac

@@ -261,6 +261,7 @@ impl SnapshotBuilder {
     }
 
     /// Nobody may call with the access tokens of this login any more.
+    /// A login that ended before its tokens.
     pub fn session_ended(mut self, session: SessionId) -> SnapshotBuilder {
         self.0.sessions_ended.insert(session);
         self

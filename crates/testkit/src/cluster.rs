@@ -66,6 +66,15 @@ impl Cluster {
         cluster
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whom its processes run as, if not as we do.
+    pub(crate) fn user(&self) -> Option<(u32, u32)> {
+        self.user
+    }
+
     /// `postgres://` of a database as the superuser.
     pub fn url(&self, database: &str) -> String {
         self.url_of("postgres", database)

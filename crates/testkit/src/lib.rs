@@ -4,10 +4,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "test support")]
 
+pub mod bouncer;
 pub mod clock;
 pub mod cluster;
 pub mod postgres;
 
+pub use bouncer::PgBouncer;
 pub use clock::ManualClock;
 pub use cluster::Cluster;
 pub use postgres::{TestDatabase, test_keys};

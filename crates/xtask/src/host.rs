@@ -26,6 +26,8 @@ pub const OPENDKIM: Need = Need { package: "opendkim", present: || Path::new("/u
 pub const VENV: Need = Need { package: "python3-venv", present: has_venv };
 pub const STRACE: Need = Need { package: "strace", present: || on_path("strace") };
 pub const EXT4: Need = Need { package: "e2fsprogs", present: || Path::new("/usr/sbin/mkfs.ext4").exists() };
+pub const PGBOUNCER: Need =
+    Need { package: "pgbouncer", present: || Path::new("/usr/sbin/pgbouncer").exists() };
 pub const PRLIMIT: Need = Need { package: "util-linux", present: || on_path("prlimit") };
 
 /// Installs what is missing of `needs`, or says what to install.

@@ -24,6 +24,7 @@ pub fn run(rest: &[String]) -> Outcome {
         host::STRACE,
         host::EXT4,
         host::PRLIMIT,
+        host::PGBOUNCER,
     ])?;
     host::ensure_listed(&root().join("tests/strangers/apt.txt"))?;
     let nextest = ensure_nextest()?;

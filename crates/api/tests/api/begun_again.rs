@@ -1,6 +1,6 @@
 //! A call that died between the journal and its answer: begun again, it accepts nothing a second time.
 
-use crate::harness::{Client, House, Reply};
+use crate::harness::{Client, House, Reply, somebody_waits};
 use crate::search::batch;
 use database::Batch;
 use futures_util::FutureExt as _;
@@ -166,6 +166,47 @@ async fn as_long_as_the_tables_are_behind_nothing_is_done_again() {
     let again = call(&house, &client, &one()).await;
     again.expect(202);
     assert_eq!((&again.bytes, accepted(&house).await.len()), (&first.bytes, 1));
+}
+
+/// The row of the key is locked for as long as it takes: whoever renews the lease waits for it, and the call does not.
+#[tokio::test]
+async fn a_lease_whose_renewal_hangs_holds_nothing_up() {
+    let config = api::Config { request_seconds_max: 1, ..Default::default() };
+    let go = Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Arc::clone(&go);
+    let house = House::with_state(config, move |state| {
+        state.told = Arc::new(move || {
+            let gate = Arc::clone(&gate);
+            async move { drop(gate.acquire_owned().await) }.boxed()
+        });
+    })
+    .await;
+    let client = house.ready_client("a.example").await;
+    let now = house.clock.timestamp();
+    call(&house, &client, &one()).await.expect(202);
+    settle(&house, &accepted(&house).await[0]).await;
+    forget_the_answer(&house).await;
+    // Another call at another time, so that its message is not the one that was there.
+    let admin = house.database.admin().await;
+    let other = now.saturating_add(Duration::from_secs(1)).to_jiff();
+    admin.execute("UPDATE idempotency_keys SET created_at = $1", &[&other]).await.unwrap();
+    assert_eq!(call(&house, &client, &one()).await.problem(408), "request_timeout");
+    admin.batch_execute("BEGIN; SELECT * FROM idempotency_keys FOR UPDATE").await.unwrap();
+    somebody_waits(&house.database).await;
+    go.add_permits(1);
+    let looking = house.database.admin().await;
+    let waits = "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut again = tokio::time::interval(Duration::from_millis(20));
+    while accepted(&house).await.len() < 2 {
+        let count: i64 = looking.query_one(waits, &[]).await.unwrap().get(0);
+        assert!(
+            count > 0 || accepted(&house).await.len() == 2,
+            "the call waited for the renewal of its lease"
+        );
+        again.tick().await;
+    }
+    admin.batch_execute("COMMIT").await.unwrap();
 }
 
 #[tokio::test]

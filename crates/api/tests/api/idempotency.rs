@@ -172,3 +172,29 @@ async fn no_kept_answer_holds_a_secret_in_the_clear() {
     let kept: Vec<u8> = rows[0].get(0);
     assert!(!kept.windows(password.len()).any(|window| window == password));
 }
+
+/// A key that was lost while its call was at work: PostgreSQL was away for longer than the lease.
+#[tokio::test]
+async fn a_call_that_has_lost_its_key_changes_nothing_and_says_that_another_is_at_it() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let call = || {
+        let body = json!({"name": "news", "kind": "marketing"});
+        house.call_with("POST", "/v1/tenants/self/streams", &client.key, Some(body), &KEY)
+    };
+    let held = hold_changes(&house.database).await;
+    let admin = house.database.admin().await;
+    let (reply, ()) = tokio::join!(call(), async {
+        somebody_waits(&house.database).await;
+        let taken = "UPDATE idempotency_keys SET holder = gen_random_uuid()";
+        assert_eq!(admin.execute(taken, &[]).await.unwrap(), 1);
+        held.batch_execute("COMMIT").await.unwrap();
+    });
+    assert_eq!(reply.problem(409), "call_running");
+    assert!(reply.headers.contains_key("retry-after"));
+    let list = house.call("GET", "/v1/tenants/self/streams", &client.key, None).await.expect(200);
+    assert_eq!(list["data"].as_array().unwrap().len(), 2, "those of the onboarding");
+    let row = admin.query_one("SELECT status FROM idempotency_keys", &[]).await.unwrap();
+    assert_eq!(row.get::<_, Option<i16>>(0), None, "an answer was kept for a key of somebody else");
+}

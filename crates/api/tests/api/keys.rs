@@ -2,6 +2,7 @@
 
 use crate::harness::House;
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_key_may_do_what_its_scopes_say_and_cannot_make_a_greater_one() {
@@ -108,6 +109,40 @@ async fn a_revoked_or_rotated_key_ends_at_once_and_no_list_shows_a_secret() {
     let made = house.call("POST", &client.path("/api-keys"), &client.key, Some(elsewhere)).await.expect(201);
     let key = made["secret"].as_str().unwrap();
     assert_eq!(house.call("GET", "/v1/tenants/self", key, None).await.problem(401), "bad_credential");
+}
+
+#[tokio::test]
+async fn a_key_that_rotates_itself_can_ask_again_for_an_answer_that_was_lost() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let id = client.answer["api_key"]["id"].as_str().unwrap();
+    let rotate = client.path(&format!("/api-keys/{id}/rotate"));
+    let headers = [("idempotency-key", "k")];
+    let reads = async |key: &str| house.call("GET", "/v1/tenants/self", key, None).await.status.as_u16();
+    let old = client.key.as_str();
+    let first = house.call_with("POST", &rotate, old, None, &headers).await;
+    let new = first.expect(200)["secret"].as_str().unwrap().to_owned();
+    let again = house.call_with("POST", &rotate, old, None, &headers).await;
+    assert_eq!((again.status, &again.bytes), (first.status, &first.bytes));
+    assert_eq!((reads(old).await, reads(&new).await), (200, 200));
+    // Another time without a key of the call: what was lost ends, what is surely known goes on, and not for longer.
+    house.clock.advance(Duration::from_secs(300));
+    let newer = house.call("POST", &rotate, old, None).await.expect(200)["secret"].clone();
+    let newer = newer.as_str().unwrap();
+    assert_eq!((reads(old).await, reads(&new).await, reads(newer).await), (200, 401, 200));
+    house.clock.advance(Duration::from_secs(301));
+    assert_eq!((reads(old).await, reads(newer).await), (401, 200));
+    // Whoever else rotates or revokes it ends every secret at once.
+    let newest = house.call("POST", &rotate, newer, None).await.expect(200)["secret"].clone();
+    assert_eq!(reads(newer).await, 200);
+    let last = house.call("POST", &rotate, &operator, None).await.expect(200)["secret"].clone();
+    let (newest, last) = (newest.as_str().unwrap(), last.as_str().unwrap());
+    assert_eq!((reads(newer).await, reads(newest).await, reads(last).await), (401, 401, 200));
+    house.call("POST", &rotate, last, None).await.expect(200);
+    let path = client.path(&format!("/api-keys/{id}"));
+    house.call("DELETE", &path, &operator, None).await.expect(200);
+    assert_eq!(reads(last).await, 401);
 }
 
 #[tokio::test]

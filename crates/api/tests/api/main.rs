@@ -28,4 +28,5 @@ mod server;
 mod targets;
 mod tenants;
 mod webhooks;
+mod wire;
 mod world;

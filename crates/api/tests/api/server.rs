@@ -10,16 +10,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
-struct Running {
-    address: SocketAddr,
+pub struct Running {
+    pub address: SocketAddr,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
     parts: crate::harness::Parts,
 }
 
-async fn running(config: Config, reasons: &'static [&'static str]) -> Running {
+pub async fn running(config: Config, reasons: &'static [&'static str]) -> Running {
     let (mut state, parts) = state(config).await;
     state.readiness = std::sync::Arc::new(|| api::Readiness {
         reasons: reasons.iter().map(|code| api::Reason { code, detail: "it is so".to_owned() }).collect(),

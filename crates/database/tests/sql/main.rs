@@ -19,6 +19,7 @@ mod onboard;
 mod patience;
 mod pool;
 mod pooled;
+mod pooler;
 mod projection;
 mod quota;
 mod stream;

@@ -98,6 +98,9 @@ fn trouble_with_postgresql(fault: &database::Fault) -> Finding {
         database::Fault::NotMigrated { .. } => {
             (Trouble::Unavailable, "run `posthouse migrate --config FILE`")
         }
+        database::Fault::Pooler => {
+            (Trouble::Configuration, "name PostgreSQL itself in database.url; see docs/OPERATING.md")
+        }
         database::Fault::Config(_) => (Trouble::Configuration, "see the section [database]"),
         _ => (Trouble::Unavailable, "is it up, may this host reach it, and are user and password right?"),
     };

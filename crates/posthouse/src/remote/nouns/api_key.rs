@@ -1,10 +1,11 @@
 //! `posthouse api-key`: what a tenant's programs call the API with.
 
 use super::Noun;
+use super::secret::{Bounds, Secrets};
 use crate::remote::action::{Action, Rows, Yes};
-use crate::remote::call::{Call, Kind, Step, fields, of_tenant, thing, word};
-use crate::remote::options::{When, Whose};
-use crate::remote::view::{Column, View, column};
+use crate::remote::call::{Kind, fields};
+use crate::remote::options::Whose;
+use crate::remote::view::{Column, column};
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ enum Command {
     Show(One),
     /// Make one; prints the secret, which is not shown again
     Add(Add),
-    /// Give it a new secret; the old one ends within seconds
+    /// Give it a new secret; the old one ends within seconds, or after ten minutes if the key rotates itself
     Rotate(One),
     /// End it for good
     Revoke {
@@ -53,12 +54,8 @@ struct Add {
     /// The only stream that it may send to
     #[arg(long)]
     stream: Option<String>,
-    /// Use it only from these networks, such as 192.0.2.0/24; may be given again
-    #[arg(long = "network", value_name = "NETWORK")]
-    networks: Vec<String>,
-    /// Ends at this time, or so long from now, such as 90d
-    #[arg(long, value_name = "WHEN")]
-    expires: Option<When>,
+    #[command(flatten)]
+    bounds: Bounds,
 }
 
 const LIST: &[Column] = &[
@@ -85,39 +82,27 @@ const SHOWN: &[Column] =
 
 impl Noun for ApiKey {
     fn action(&self, now: Timestamp) -> anyhow::Result<Action> {
-        let all = || of_tenant(&self.whose.tenant, [word("api-keys")]);
+        let (whose, collection, kind) = (&self.whose, "api-keys", Kind::ApiKey);
+        let secrets = Secrets { whose, collection, kind, list: LIST, card: CARD, shown: SHOWN };
         Ok(match &self.command {
-            Command::List(rows) => Action::list(Call::get(all()), *rows, View::Table(LIST)),
-            Command::Show(one) => Action::once(Call::get(self.at(one, [])), View::Card(CARD)),
-            Command::Add(add) => {
-                let call = Call::post(all(), add.body(now)).naming("/stream", Kind::Stream);
-                Action::once(call, View::Secret(SHOWN))
-            }
-            Command::Rotate(one) => {
-                Action::once(Call::order(self.at(one, [word("rotate")])), View::Secret(SHOWN))
-            }
-            Command::Revoke { one, yes } => {
-                Action::once(Call::delete(self.at(one, [])), View::Card(CARD)).with_consent(yes)
-            }
+            Command::List(rows) => secrets.list(*rows),
+            Command::Show(one) => secrets.show(&one.key),
+            Command::Add(add) => secrets.add(add.body(now)),
+            Command::Rotate(one) => secrets.rotate(&one.key),
+            Command::Revoke { one, yes } => secrets.revoke(&one.key, yes),
         })
-    }
-}
-
-impl ApiKey {
-    fn at(&self, one: &One, further: impl IntoIterator<Item = Step>) -> Vec<Step> {
-        let key = [word("api-keys"), thing(Kind::ApiKey, &one.key)];
-        of_tenant(&self.whose.tenant, key.into_iter().chain(further))
     }
 }
 
 impl Add {
     fn body(&self, now: Timestamp) -> Value {
+        let [networks, expires_at] = self.bounds.fields(now);
         fields([
             ("name", Some(json!(self.name))),
             ("scopes", Some(json!(self.scopes))),
             ("stream", self.stream.as_ref().map(|stream| json!(stream))),
-            ("networks", (!self.networks.is_empty()).then(|| json!(self.networks))),
-            ("expires_at", self.expires.map(|when| json!(when.after(now)))),
+            networks,
+            expires_at,
         ])
     }
 }

@@ -1,10 +1,11 @@
 //! `posthouse credential`: SMTP users of a tenant.
 
 use super::Noun;
+use super::secret::{Bounds, Secrets};
 use crate::remote::action::{Action, Rows, Yes};
-use crate::remote::call::{Call, Kind, Step, fields, of_tenant, thing, word};
-use crate::remote::options::{When, Whose};
-use crate::remote::view::{Column, View, column};
+use crate::remote::call::{Kind, fields};
+use crate::remote::options::Whose;
+use crate::remote::view::{Column, column};
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -53,12 +54,8 @@ struct Add {
     /// Send only from these domains; may be given again
     #[arg(long = "domain", value_name = "DOMAIN")]
     domains: Vec<String>,
-    /// Log in only from these networks, such as 192.0.2.0/24; may be given again
-    #[arg(long = "network", value_name = "NETWORK")]
-    networks: Vec<String>,
-    /// Ends at this time, or so long from now, such as 90d
-    #[arg(long, value_name = "WHEN")]
-    expires: Option<When>,
+    #[command(flatten)]
+    bounds: Bounds,
     /// Understand X-Virtual-MTA, X-Job and X-Envid as PowerMTA does
     #[arg(long, value_name = "MTA", value_parser = ["pmta"])]
     compat: Option<String>,
@@ -99,41 +96,29 @@ const SHOWN: &[Column] = &[
 
 impl Noun for Credential {
     fn action(&self, now: Timestamp) -> anyhow::Result<Action> {
-        let all = || of_tenant(&self.whose.tenant, [word("credentials")]);
+        let (whose, collection, kind) = (&self.whose, "credentials", Kind::Credential);
+        let secrets = Secrets { whose, collection, kind, list: LIST, card: CARD, shown: SHOWN };
         Ok(match &self.command {
-            Command::List(rows) => Action::list(Call::get(all()), *rows, View::Table(LIST)),
-            Command::Show(one) => Action::once(Call::get(self.at(one, [])), View::Card(CARD)),
-            Command::Add(add) => {
-                let call = Call::post(all(), add.body(now)).naming("/stream", Kind::Stream);
-                Action::once(call, View::Secret(SHOWN))
-            }
-            Command::Rotate(one) => {
-                Action::once(Call::order(self.at(one, [word("rotate")])), View::Secret(SHOWN))
-            }
-            Command::Revoke { one, yes } => {
-                Action::once(Call::delete(self.at(one, [])), View::Card(CARD)).with_consent(yes)
-            }
+            Command::List(rows) => secrets.list(*rows),
+            Command::Show(one) => secrets.show(&one.credential),
+            Command::Add(add) => secrets.add(add.body(now)),
+            Command::Rotate(one) => secrets.rotate(&one.credential),
+            Command::Revoke { one, yes } => secrets.revoke(&one.credential, yes),
         })
-    }
-}
-
-impl Credential {
-    fn at(&self, one: &One, further: impl IntoIterator<Item = Step>) -> Vec<Step> {
-        let credential = [word("credentials"), thing(Kind::Credential, &one.credential)];
-        of_tenant(&self.whose.tenant, credential.into_iter().chain(further))
     }
 }
 
 impl Add {
     fn body(&self, now: Timestamp) -> Value {
+        let [networks, expires_at] = self.bounds.fields(now);
         fields([
             ("name", Some(json!(self.name))),
             ("stream", self.stream.as_ref().map(|stream| json!(stream))),
             ("domains", (!self.domains.is_empty()).then(|| json!(self.domains))),
-            ("networks", (!self.networks.is_empty()).then(|| json!(self.networks))),
-            ("expires_at", self.expires.map(|when| json!(when.after(now)))),
             ("compat", self.compat.as_ref().map(|compat| json!(compat))),
             ("reject_suppressed", self.reject_suppressed.then_some(json!(true))),
+            networks,
+            expires_at,
         ])
     }
 }

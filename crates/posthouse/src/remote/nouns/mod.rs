@@ -8,6 +8,7 @@ mod event;
 mod message;
 mod pool;
 mod queue;
+mod secret;
 mod source;
 mod tenant;
 mod webhook;
