@@ -119,9 +119,13 @@ impl World {
                 self.site_ends.remove(&line);
                 return self.hang_up(line, Side::Called);
             }
+            // At once: what was sent before a crash of ours is taken when it comes, not after the next life has sent it too.
+            Action::CheckRoom { .. } => {
+                let (now, end) = (self.now, self.site_ends.get_mut(&line).unwrap());
+                return end.machine.handle_answer(Answer::RoomOk, now);
+            }
             Action::CheckReversePath { .. } => Said::Answer(Answer::ReversePathOk),
             Action::CheckRecipient(path) => Said::Answer(self.judge_recipient(site, &model, &path)),
-            Action::CheckRoom { .. } => Said::Answer(Answer::RoomOk),
             Action::Accept(transaction) => self.judge_message(line, &model, &transaction),
             Action::CheckCredential { .. } | Action::StartTls => unreachable!("neither is offered"),
         };

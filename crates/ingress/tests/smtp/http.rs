@@ -12,6 +12,7 @@ async fn world() -> (World, Sender) {
         id: ApiKeyId::mint(START, &mut Random::from_number(3)),
         tenant: Some(world.registry.tenant.id),
         secret_mac: [0; 32],
+        previous: None,
         role: Role::Admin,
         rights: Rights::NONE.with(Right::Send),
         stream: None,
