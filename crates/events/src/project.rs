@@ -90,10 +90,11 @@ impl Projector {
             let gathered = tokio::select! {
                 () = shutdown.cancelled() => return,
                 given = owed.given_again() => {
-                    // What was gathered half is read again, too.
                     if let Some(first) = given.first() {
                         tracing::info!(position = %first.from, "events go back to what was passed over");
-                        follower = self.spool.follow(first.from);
+                        // Before all that is not told: what was gathered half, and what is still owed, which the new
+                        // follower has to meet again to owe it.
+                        follower = self.spool.follow(self.cursor.goes_on);
                         owed = follower.owed();
                     }
                     continue;

@@ -225,8 +225,13 @@ impl Ledger {
     }
 
     /// The waiting messages that lie in these spans, which are in the order of the log, or lay there before they were copied;
-    /// in that order, with the place where each was known to lie first.
-    pub(crate) fn in_spans(&self, spans: &[Span]) -> Vec<(Position, MessageId)> {
+    /// in that order, with the place where each was known to lie first. A copy that lies in them was told from elsewhere,
+    /// unless it is `unread`.
+    pub(crate) fn in_spans(
+        &self,
+        spans: &[Span],
+        unread: impl Fn(MessageId) -> bool,
+    ) -> Vec<(Position, MessageId)> {
         let inside = |position: Position| {
             let before = spans.partition_point(|span| span.from <= position);
             before.checked_sub(1).is_some_and(|last| position < spans[last].to)
@@ -235,7 +240,8 @@ impl Ledger {
             let known = self.origins.get(&live.message).copied().unwrap_or(live.position);
             (live, known)
         });
-        let found = waiting.filter(|(live, known)| inside(*known) || inside(live.position));
+        let found =
+            waiting.filter(|(live, known)| inside(*known) || (inside(live.position) && unread(live.message)));
         let mut found: Vec<_> = found.map(|(live, known)| (known, live.message)).collect();
         found.sort_unstable();
         found

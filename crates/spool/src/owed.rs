@@ -16,7 +16,8 @@ use crate::segment::{self, Found, Scan, file_name};
 use crate::shared::Shared;
 use crate::stepped::{self, Begun};
 use crate::{Position, Span};
-use mail::Instant;
+use mail::{Instant, MessageId};
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -62,9 +63,10 @@ impl Owed {
                 };
                 stepped::begin(&self.debts.shared, look)
             });
-            let Ok(looked) = look.ended().await else { return std::future::pending().await };
+            let looked = look.ended().await;
             self.look = None;
-            let given = self.debts.settle(looked);
+            // One that came to nothing has shown nothing.
+            let given = looked.map(|looked| self.debts.settle(looked)).unwrap_or_default();
             self.pause = if given.is_empty() { (self.pause * 2).min(PAUSE_MAX) } else { PAUSE_MIN };
             self.next_look = tokio::time::Instant::now() + self.pause;
             if !given.is_empty() {
@@ -97,6 +99,8 @@ pub(crate) struct Debts {
     shared: Arc<Shared>,
     /// In the order of the log.
     owed: Mutex<Vec<Debt>>,
+    /// Messages that recovery could not read where they lie now, though they were known to lie elsewhere first.
+    unread: Mutex<HashSet<MessageId>>,
     added: Notify,
 }
 
@@ -122,7 +126,7 @@ enum Look {
 
 impl Debts {
     pub(crate) fn new(shared: Arc<Shared>) -> Arc<Debts> {
-        Arc::new(Debts { shared, owed: Mutex::default(), added: Notify::new() })
+        Arc::new(Debts { shared, owed: Mutex::default(), unread: Mutex::default(), added: Notify::new() })
     }
 
     pub(crate) fn add(&self, span: Span) {
@@ -132,6 +136,27 @@ impl Debts {
         }
         self.shared.ledger().owe(segment);
         self.added.notify_one();
+    }
+
+    /// The same for one message that nobody was told of.
+    pub(crate) fn add_message(&self, message: MessageId, span: Span) {
+        self.unread().insert(message);
+        self.add(span);
+    }
+
+    /// The messages of these spans that wait and that nobody was told of, with the place where each was known to lie first.
+    pub(crate) fn untold(&self, spans: &[Span]) -> Vec<(Position, MessageId)> {
+        let unread = self.unread();
+        self.shared.ledger().in_spans(spans, |message| unread.contains(&message))
+    }
+
+    /// Somebody is told of it now.
+    pub(crate) fn told(&self, message: MessageId) {
+        self.unread().remove(&message);
+    }
+
+    fn unread(&self) -> MutexGuard<'_, HashSet<MessageId>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// False if there are too many.
@@ -263,12 +288,14 @@ fn read(shared: &Shared, span: Span) -> io::Result<Look> {
     if scan.met_read_errors() {
         return Ok(if given.is_empty() { Look::NotGiven } else { Look::Given { given, left } });
     }
-    if state.unreadable {
-        // Its mail waits for the next start, which reads it from the beginning; it stays until then.
-        shared.ledger().segments.entry(segment).and_modify(|state| {
-            (state.unreadable, state.octets) = (false, octets);
-        });
+    if !state.unreadable {
+        // What is damaged, and not unread, is in quarantine: nothing more comes of it.
+        return Ok(if given.is_empty() { Look::Gone } else { Look::Given { given, left: Vec::new() } });
     }
+    // Its mail waits for the next start, which reads it from the beginning; it stays until then.
+    shared.ledger().segments.entry(segment).and_modify(|state| {
+        (state.unreadable, state.octets) = (false, octets);
+    });
     Ok(Look::Given { given: vec![span], left: Vec::new() })
 }
 

@@ -40,6 +40,28 @@ impl Recent {
         }
         let batch = self.records.range(from..to).cloned().collect();
         let next = self.records.get(to).map_or(self.end, |(position, _)| *position);
-        Some((batch, next))
+        // What comes behind `end` is here before anybody was told of it, and may lie in another segment.
+        Some((batch, next.min(end)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(segment: u32) -> (Position, Arc<Record>) {
+        (Position::beginning_of(segment), Arc::new(Record::Unknown { kind: 9, version: 1 }))
+    }
+
+    /// The commit thread extends it before it tells where the log ends.
+    #[test]
+    fn nobody_is_led_behind_the_end_that_was_told() {
+        let mut recent = Recent::new(10);
+        recent.extend([record(1)].into_iter(), Position::beginning_of(2));
+        let end = Position::beginning_of(2);
+        recent.extend([record(7)].into_iter(), Position::beginning_of(8));
+        let (batch, next) = recent.batch(Position::beginning_of(1), end, 5).unwrap();
+        assert_eq!((batch.len(), next), (1, end));
+        assert_eq!(recent.batch(next, Position::beginning_of(8), 5).unwrap().1, Position::beginning_of(8));
     }
 }

@@ -125,19 +125,23 @@ impl UnsettledMessages {
         match (&self.waiting, &self.of) {
             (Some(waiting), _) => waiting.len(),
             (None, Of::TheStart) => self.shared.loading.until_loaded().waiting,
-            (None, Of::Spans(spans)) => self.shared.ledger().in_spans(spans).len(),
+            (None, Of::Spans(spans)) => self.untold(spans).len(),
         }
     }
 
     fn next_waiting(&mut self) -> Option<(Position, MessageId)> {
-        let waiting = self.waiting.get_or_insert_with(|| {
+        if self.waiting.is_none() {
             let waiting = match &self.of {
                 Of::TheStart => self.shared.loading.take_waiting(),
-                Of::Spans(spans) => self.shared.ledger().in_spans(spans),
+                Of::Spans(spans) => self.untold(spans),
             };
-            waiting.into_iter()
-        });
-        waiting.next()
+            self.waiting = Some(waiting.into_iter());
+        }
+        self.waiting.as_mut()?.next()
+    }
+
+    fn untold(&self, spans: &[Span]) -> Vec<(Position, MessageId)> {
+        self.debts.as_ref().map(|debts| debts.untold(spans)).unwrap_or_default()
     }
 
     /// A message that cannot be read: owed if it may be read later, else left out.
@@ -147,7 +151,7 @@ impl UnsettledMessages {
         match (fault, &self.debts, span) {
             (Fault::Read { .. }, Some(debts), Some(span)) => {
                 tracing::warn!(%position, error, "a waiting message cannot be read now; it is read again later");
-                debts.add(span);
+                debts.add_message(message, span);
             }
             _ => tracing::error!(%position, error, "a waiting message cannot be read"),
         }
@@ -169,7 +173,10 @@ impl Iterator for UnsettledMessages {
             // Taken back in the meantime.
             let Some((_, recipients)) = self.shared.ledger().waiting(message) else { continue };
             match read_accepted(&self.shared, position) {
-                Ok(accepted) => return Some(Unsettled { position, accepted, recipients }),
+                Ok(accepted) => {
+                    self.debts.iter().for_each(|debts| debts.told(message));
+                    return Some(Unsettled { position, accepted, recipients });
+                }
                 Err(fault) => self.leave(message, position, &fault),
             }
         }

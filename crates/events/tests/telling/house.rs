@@ -287,7 +287,7 @@ pub fn answered(code: u16, class: &str, verdict: Verdict, kind: ClassKind) -> Ou
     }
 }
 
-/// Asks again until there is an answer; a quarter of a minute is a failure.
+/// Asks again until there is an answer; a minute is a failure.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(mut ask: impl FnMut() -> F) -> T {
     let mut again = tokio::time::interval(Duration::from_millis(20));
     let asking = async {
@@ -298,5 +298,5 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(mut ask: impl FnMut() 
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(15), asking).await.expect("it did not happen within 15 s")
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("it did not happen within 60 s")
 }

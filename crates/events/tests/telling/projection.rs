@@ -209,26 +209,38 @@ async fn a_cursor_of_a_lost_journal_hides_nothing_of_the_new_one() {
     running.stop().await;
 }
 
-/// Takes the second segment away and puts a name there that cannot be opened.
-fn hide_segment(house: &House) {
-    let segment = house.segment(2);
+/// Takes a segment away and puts a name there that cannot be opened.
+fn hide_segment(house: &House, number: u32) {
+    let segment = house.segment(number);
     std::fs::rename(&segment, segment.with_extension("away")).unwrap();
     std::os::unix::fs::symlink(&segment, &segment).unwrap();
 }
 
-fn give_segment_again(house: &House) {
-    let segment = house.segment(2);
+fn give_segment_again(house: &House, number: u32) {
+    let segment = house.segment(number);
     std::fs::rename(segment.with_extension("away"), &segment).unwrap();
 }
 
-/// How many events there are when the projection has passed over a segment and told what came last.
-async fn events_told_over_a_segment(house: &House, last: MessageId) -> usize {
+/// Twenty messages with three events each; the last of them.
+async fn sixty_events(house: &House) -> MessageId {
+    let mut last = None;
+    for _ in 0..20 {
+        let message = house.accept(&["a@example.org"]).await;
+        house.defer(message, 0, 1, busy()).await;
+        house.settle(message, 0, 2, Settlement::Delivered).await;
+        last = Some(message);
+    }
+    last.unwrap()
+}
+
+/// How many events there are when the projection has passed over so many segments and told what came last.
+async fn events_told_over(segments: usize, house: &House, last: MessageId) -> usize {
     let tenant = house.tenant.tenant.id;
     eventually(|| async {
         house.test.clock.advance(Duration::from_millis(200));
         let row = house.test.database.message_fetch(&ACCESS, tenant, last).await.ok()?;
         let delivered = row.recipients[0].state == RecipientState::Delivered;
-        (delivered && house.spool.status().owed == 1).then_some(())
+        (delivered && house.spool.status().owed == segments).then_some(())
     })
     .await;
     house.events().await.len()
@@ -237,19 +249,13 @@ async fn events_told_over_a_segment(house: &House, last: MessageId) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_passed_over_is_told_once_when_it_can_be_read_and_no_start_forgets_it() {
     let house = House::new(None).await.with_small_segments().await;
-    let mut last = None;
-    for _ in 0..20 {
-        let message = house.accept(&["a@example.org"]).await;
-        house.defer(message, 0, 1, busy()).await;
-        house.settle(message, 0, 2, Settlement::Delivered).await;
-        last = Some(message);
-    }
-    let (house, last) = (house.with_small_segments().await, last.unwrap());
+    let last = sixty_events(&house).await;
+    let house = house.with_small_segments().await;
     let end = house.spool.status().end;
     let told_up_to = async |house: &House| told_up_to(&house.test.database, &house.spool).await.unwrap();
-    hide_segment(&house);
+    hide_segment(&house, 2);
     let running = house.start(Config::default());
-    let told = events_told_over_a_segment(&house, last).await;
+    let told = events_told_over(1, &house, last).await;
     assert!((30..60).contains(&told), "{told}");
     // Everything before it is in the tables, and nothing behind it is promised.
     assert_eq!(told_up_to(&house).await.segment(), 2);
@@ -260,11 +266,35 @@ async fn what_was_passed_over_is_told_once_when_it_can_be_read_and_no_start_forg
     // A start that cannot open it either.
     let house = house.with_small_segments().await;
     let running = house.start(Config::default());
-    assert_eq!(events_told_over_a_segment(&house, last).await, told);
+    assert_eq!(events_told_over(1, &house, last).await, told);
     assert_eq!(told_up_to(&house).await.segment(), 2);
-    give_segment_again(&house);
+    give_segment_again(&house, 2);
     assert_eq!(house.kinds(60).await.len(), 60);
     eventually(|| async { (told_up_to(&house).await >= end).then_some(()) }).await;
     assert_eq!((house.events().await.len(), house.spool.status().owed), (60, 0));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_owed_is_not_forgotten_when_what_lies_behind_it_is_given() {
+    let house = House::new(None).await.with_small_segments().await;
+    let last = sixty_events(&house).await;
+    let house = house.with_small_segments().await;
+    let told_up_to = async |house: &House| told_up_to(&house.test.database, &house.spool).await.unwrap();
+    [2, 3].iter().for_each(|number| hide_segment(&house, *number));
+    let running = house.start(Config::default());
+    let told = events_told_over(2, &house, last).await;
+    give_segment_again(&house, 3);
+    eventually(|| async {
+        house.test.clock.advance(Duration::from_millis(200));
+        let more = house.events().await.len() > told;
+        (more && house.spool.status().owed == 1).then_some(())
+    })
+    .await;
+    assert_eq!(told_up_to(&house).await.segment(), 2);
+    give_segment_again(&house, 2);
+    assert_eq!(house.kinds(60).await.len(), 60);
+    eventually(|| async { (house.spool.status().owed == 0).then_some(()) }).await;
+    assert_eq!(house.events().await.len(), 60);
     running.stop().await;
 }

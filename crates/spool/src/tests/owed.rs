@@ -80,6 +80,26 @@ async fn of_two_bad_pieces_the_one_that_can_be_read_is_given_and_the_other_stays
     assert_eq!((spool.status().owed, spool.status().pinned), (0, 0));
 }
 
+/// It is met together with what cannot be read, but nothing more comes of it, so nobody goes back to it.
+#[tokio::test(start_paused = true)]
+async fn real_damage_beside_a_bad_piece_is_not_given_again_and_again() {
+    let clock = Arc::<HandClock>::default();
+    let (disk, spool, path, _) = with_a_bad_sector(&clock).await;
+    let mut octets = disk.read(&path);
+    octets[Position::beginning_of(2).offset() as usize + 20] ^= 1;
+    disk.replace(&path, octets);
+    let mut follower = spool.follow(Position::START);
+    let mut owed = follower.owed();
+    clock.hurry();
+    let lost = lacking(&told(&spool, &mut follower).await);
+    assert!(lost.len() >= 2, "{}", lost.len());
+    nothing_is_given(&mut owed).await;
+    assert_eq!(spool.status().owed, 1);
+    disk.fail_reads(&path, 0..0);
+    assert_eq!(given(&mut owed).await, lost[1..]);
+    assert_eq!((spool.status().owed, owed.first()), (0, None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_waited_before_a_start_and_cannot_be_read_then_is_owed_too() {
     for code in [5, rustix::io::Errno::MFILE.raw_os_error()] {
@@ -174,14 +194,18 @@ fn what_was_copied_before_it_is_asked_for_is_found_at_the_place_that_leads_to_it
         ledger.apply(at(segment), 90, &Logged::Record(Arc::new(record)));
     }
     let found = [(at(3), message(2, 1).message)];
-    assert_eq!(ledger.in_spans(&spans), found);
+    let none = |_| false;
+    assert_eq!(ledger.in_spans(&spans, none), found);
     for to in [7, 8] {
         let open = vec![RecipientState { recipient: 0, attempt: 0, next_at: None }];
         let moved = Moved { accepted: Arc::new(message(2, 1)), from: at(3), open };
         ledger.apply(at(to), 99, &Logged::Moved(Arc::new(moved)));
-        assert_eq!(ledger.in_spans(&spans), found);
+        assert_eq!(ledger.in_spans(&spans, none), found);
         assert_eq!(ledger.place(at(3)), at(to));
     }
-    assert_eq!(ledger.in_spans(&[Span { from: at(8), to: at(9) }]), found);
-    assert!(ledger.in_spans(&[]).is_empty());
+    // Whoever was told of it where it lay first is not told again where its copy lies, unless that is what was unread.
+    let copies = [Span { from: at(8), to: at(9) }];
+    assert!(ledger.in_spans(&copies, none).is_empty());
+    assert_eq!(ledger.in_spans(&copies, |unread| unread == message(2, 1).message), found);
+    assert!(ledger.in_spans(&[], none).is_empty());
 }
