@@ -6,9 +6,10 @@
 SELECT set_config('posthouse.scope', 'house', true);
 
 -- It serves what the index without "unique" did.
-CREATE UNIQUE INDEX messages_of_tenant ON messages (tenant_id, id);
-DROP INDEX messages_by_tenant;
 CREATE UNIQUE INDEX events_of_tenant ON events (tenant_id, id);
+CREATE UNIQUE INDEX messages_of_tenant ON messages (tenant_id, id);
+-- Against reads, too, so last of the long ones.
+DROP INDEX messages_by_tenant;
 
 ALTER TABLE recipients
   DROP CONSTRAINT recipients_message_id_fkey,

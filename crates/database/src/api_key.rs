@@ -126,9 +126,9 @@ impl Database {
         page.finish(rows, api_key_from, |row| page.id_cursor(row.id.uuid()))
     }
 
-    /// A new text; the old one ends with the next snapshot, or a while later if the key rotates itself. A key that does so
-    /// again meanwhile keeps the oldest of its texts, which is the one that is surely known. Nobody gets the text of a key
-    /// that may do more than himself.
+    /// A new text; the old one ends with the next snapshot, or a while later if the key rotates itself. `InUse` if it does
+    /// so again meanwhile: whoever has only the old text could take the key over. Nobody gets the text of a key that may do
+    /// more than himself.
     pub async fn api_key_rotate(
         &self,
         access: &Access,
@@ -137,16 +137,20 @@ impl Database {
     ) -> Result<(ApiKeyRow, Zeroizing<String>), Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, tenant, Intent::Change, "rotate an API key").await?;
+        let (owner, now) = (tenant.map(TenantId::uuid), self.now());
+        let by_itself = access.actor() == Actor::ApiKey(key);
+        let sql = "SELECT coalesce(previous_until > $3, false) AS overlaps FROM api_keys
+                   WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2 AND revoked_at IS NULL FOR UPDATE";
+        let found = scoped.one("API key", sql, &[&owner, &key.uuid(), &now.to_jiff()]).await?;
+        if by_itself && column(&found, "overlaps")? {
+            return Err(Fault::InUse { what: "secret before this one" });
+        }
         let minted = self.keys().secrets.mint_api_key(key, &mut self.random());
-        let until =
-            (access.actor() == Actor::ApiKey(key)).then(|| self.now().saturating_add(OVERLAP).to_jiff());
-        let sql = "UPDATE api_keys SET secret_mac = $3,
-                     previous_mac = CASE WHEN $4::timestamptz IS NULL THEN NULL
-                                         WHEN previous_until > $5 THEN previous_mac ELSE secret_mac END,
-                     previous_until = CASE WHEN $4 IS NOT NULL AND previous_until > $5 THEN previous_until ELSE $4 END
-                   WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2 AND revoked_at IS NULL RETURNING *";
-        let (owner, now) = (tenant.map(TenantId::uuid), self.now().to_jiff());
-        let row = scoped.one("API key", sql, &[&owner, &key.uuid(), &&minted.mac[..], &until, &now]).await?;
+        let until = by_itself.then(|| now.saturating_add(OVERLAP).to_jiff());
+        let sql = "UPDATE api_keys SET secret_mac = $3, previous_until = $4,
+                     previous_mac = CASE WHEN $4::timestamptz IS NOT NULL THEN secret_mac END
+                   WHERE tenant_id IS NOT DISTINCT FROM $1 AND id = $2 RETURNING *";
+        let row = scoped.one("API key", sql, &[&owner, &key.uuid(), &&minted.mac[..], &until]).await?;
         let row = api_key_from(&row)?;
         // The transaction ends without effect.
         if exceeds(row.rights, access) {

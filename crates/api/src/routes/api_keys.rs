@@ -127,7 +127,8 @@ pub async fn fetch(
 /// Give a key a new secret
 ///
 /// The old one ends at once. Only a key that rotates itself keeps its old secret, for ten minutes, so that the call can be
-/// repeated with its `Idempotency-Key` when the answer was lost.
+/// repeated with its `Idempotency-Key` when the answer was lost. Until then it cannot rotate itself again (409): who has only
+/// the old secret must not be able to take the key over. Another key or a person can.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/api-keys/{api_key}/rotate", tag = "api keys",
     operation_id = "api_key_rotate", responses((status = 200, body = CreatedApiKey, description = "with its new secret")))]
 pub async fn rotate(
