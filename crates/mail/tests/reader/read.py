@@ -20,7 +20,12 @@ while length := octets.read(8):
         head = email.parser.HeaderParser(policy=policy).parsestr(raw.decode("utf-8", "replace"))
         # This policy leaves unfolding to whoever asks; who does not do it is misled by a fold within a comment.
         fields = ["".join(str(field).splitlines()) for field in head.get_all("from", [])]
-        authors = [address for _, address in email.utils.getaddresses(fields) if address]
+        pairs = email.utils.getaddresses(fields)
+        if pairs == [("", "")]:
+            # Since CVE-2023-27043 it says so of what it does not trust, such as a comma in a comment: no second reading.
+            print(json.dumps({"failed": True}))
+            continue
+        authors = [address for _, address in pairs if address]
     body = message.get_payload()
     body = list(body.encode("ascii", "surrogateescape")) if isinstance(body, str) else None
     print(json.dumps({"names": names, "authors": authors, "body": body}))
