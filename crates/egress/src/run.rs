@@ -2,7 +2,8 @@
 //!
 //! One loop owns the dispatcher. It performs what the dispatcher wants, waits for whatever comes first, and hands it
 //! in. Outcomes are appended before anything else is looked at, so a journal that does not keep up slows down picking
-//! and nothing else. What the journal could not give for a while comes when it can. When the journal refuses outcomes the loop ends: sending on would send twice after a restart.
+//! and nothing else. What the journal could not give for a while comes when it can. When the journal refuses outcomes the
+//! loop ends: sending on would send twice after a restart.
 
 use crate::config::Config;
 use crate::dispatch::{Action, Dispatcher, Event, Order};

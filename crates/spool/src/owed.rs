@@ -130,18 +130,27 @@ impl Debts {
     }
 
     pub(crate) fn add(&self, span: Span) {
+        self.try_add(span);
+    }
+
+    /// False if there are too many: then the segment stays until the next start.
+    fn try_add(&self, span: Span) -> bool {
         let segment = span.from.segment();
         if !self.remember(span) {
-            return self.shared.ledger().pin(segment);
+            self.shared.ledger().pin(segment);
+            return false;
         }
         self.shared.ledger().owe(segment);
         self.added.notify_one();
+        true
     }
 
     /// The same for one message that nobody was told of.
     pub(crate) fn add_message(&self, message: MessageId, span: Span) {
         self.unread().insert(message);
-        self.add(span);
+        if !self.try_add(span) {
+            self.told(message);
+        }
     }
 
     /// The messages of these spans that wait and that nobody was told of, with the place where each was known to lie first.
