@@ -1,21 +1,24 @@
 //! The same call twice is done once.
 
-use crate::harness::{House, hold_changes, somebody_waits};
+use crate::harness::{Client, House, Reply, hold_changes, somebody_waits};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::json;
 
 const KEY: [(&str, &str); 1] = [("idempotency-key", "k")];
 
+/// The same call each time.
+async fn make_stream(house: &House, client: &Client) -> Reply {
+    let body = json!({"name": "news", "kind": "marketing"});
+    house.call_with("POST", "/v1/tenants/self/streams", &client.key, Some(body), &KEY).await
+}
+
 #[tokio::test]
 async fn a_client_that_goes_away_finds_its_call_done_once() {
     let house = House::open().await;
     let operator = house.operator().await;
     let client = house.onboard(&operator, "a.example").await;
-    let call = || {
-        let body = json!({"name": "news", "kind": "marketing"});
-        house.call_with("POST", "/v1/tenants/self/streams", &client.key, Some(body), &KEY)
-    };
+    let call = || make_stream(&house, &client);
     let held = hold_changes(&house.database).await;
     tokio::select! {
         reply = call() => panic!("answered while it had to wait: {reply:?}"),
@@ -35,10 +38,7 @@ async fn a_call_that_outlasts_the_time_limit_is_done_once_and_its_answer_kept() 
     let house = House::with(config).await;
     let operator = house.operator().await;
     let client = house.onboard(&operator, "a.example").await;
-    let call = || {
-        let body = json!({"name": "news", "kind": "marketing"});
-        house.call_with("POST", "/v1/tenants/self/streams", &client.key, Some(body), &KEY)
-    };
+    let call = || make_stream(&house, &client);
     let held = hold_changes(&house.database).await;
     assert_eq!(call().await.problem(408), "request_timeout");
     held.batch_execute("COMMIT").await.unwrap();
@@ -179,10 +179,7 @@ async fn a_call_that_has_lost_its_key_changes_nothing_and_says_that_another_is_a
     let house = House::open().await;
     let operator = house.operator().await;
     let client = house.onboard(&operator, "a.example").await;
-    let call = || {
-        let body = json!({"name": "news", "kind": "marketing"});
-        house.call_with("POST", "/v1/tenants/self/streams", &client.key, Some(body), &KEY)
-    };
+    let call = || make_stream(&house, &client);
     let held = hold_changes(&house.database).await;
     let admin = house.database.admin().await;
     let (reply, ()) = tokio::join!(call(), async {
