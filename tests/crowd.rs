@@ -13,6 +13,16 @@ pub struct Crowd {
 struct Member {
     stream: Option<TcpStream>,
     said: Vec<u8>,
+    /// At the last look.
+    stood: Stands,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Inside,
+    Waiting,
+    Told,
+    Cut,
 }
 
 /// How a crowd stands.
@@ -20,6 +30,9 @@ struct Member {
 pub struct Standing {
     /// Connected and greeted with 220.
     pub inside: usize,
+    /// Those of them that were inside at the look before, too. Only these were it at one time: a look takes a while, and
+    /// somebody may have left for each who came.
+    pub stayed: usize,
     /// Connected and not greeted yet.
     pub waiting: usize,
     /// Told 421, at the door or later.
@@ -51,7 +64,7 @@ impl Crowd {
         let join = |from| {
             let stream = connect_from(from, to).ok();
             stream.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
-            Member { stream, said: Vec::new() }
+            Member { stream, said: Vec::new(), stood: Stands::Waiting }
         };
         Crowd { members: addresses.map(join).collect() }
     }
@@ -79,21 +92,33 @@ impl Crowd {
     pub fn read(&mut self) -> Standing {
         self.members.iter_mut().for_each(Member::read);
         let mut standing = Standing::default();
-        for member in &self.members {
-            let told = member.said.windows(4).any(|window| window == b"421 ");
-            let count = match (&member.stream, told, member.said.starts_with(b"220")) {
-                (_, true, _) => &mut standing.told,
-                (None, ..) => &mut standing.cut,
-                (Some(_), _, true) => &mut standing.inside,
-                (Some(_), ..) => &mut standing.waiting,
+        for member in &mut self.members {
+            let stands = member.stands();
+            let count = match stands {
+                Stands::Inside => &mut standing.inside,
+                Stands::Waiting => &mut standing.waiting,
+                Stands::Told => &mut standing.told,
+                Stands::Cut => &mut standing.cut,
             };
             *count += 1;
+            standing.stayed += usize::from((member.stood, stands) == (Stands::Inside, Stands::Inside));
+            member.stood = stands;
         }
         standing
     }
 }
 
 impl Member {
+    fn stands(&self) -> Stands {
+        let told = self.said.windows(4).any(|window| window == b"421 ");
+        match (&self.stream, told, self.said.starts_with(b"220")) {
+            (_, true, _) => Stands::Told,
+            (None, ..) => Stands::Cut,
+            (Some(_), _, true) => Stands::Inside,
+            (Some(_), ..) => Stands::Waiting,
+        }
+    }
+
     fn read(&mut self) {
         let Some(stream) = &mut self.stream else { return };
         let mut octets = [0; 4_096];

@@ -62,12 +62,12 @@ fn p99(seen: &[(u64, u64)], (from, to): (u64, u64)) -> f64 {
     took[took.len() * 99 / 100] as f64 / 1_000.0
 }
 
-/// Writes an octet a second until nobody is left; the most that were inside at a time, the end, and how long it took.
+/// Writes an octet a second until nobody is left; the most that stayed inside together, the end, and how long it took.
 fn drip(crowd: &mut Crowd, octet: &[u8]) -> (usize, Standing, u64) {
     let (began, mut most) = (now_ms(), 0);
     let last = wait_for("the crowd to be gone", || {
         let standing = crowd.write(octet);
-        most = most.max(standing.inside);
+        most = most.max(standing.stayed);
         let_pass(Duration::from_millis(950));
         (standing.inside + standing.waiting == 0).then_some(standing)
     });

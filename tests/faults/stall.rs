@@ -117,6 +117,7 @@ fn s10_a_disk_that_stalls_is_told_at_the_doors_and_nothing_gathers() {
         took.len(),
     );
     assert!(first <= 4_000 && again <= stall_ms + 5_000);
-    assert!(took[took.len() / 2] <= 100 && red > 0);
+    // The catalogue's 100 ms, for all but one answer in a hundred: others work on this machine.
+    assert!(took[took.len() * 99 / 100] <= 100 && red > 0);
     assert!(ready.last().is_some_and(|(.., status)| *status == 200), "/ready stays red");
 }

@@ -90,7 +90,7 @@ impl Street {
         let (tell, told) = sync_channel(NEIGHBOUR_COUNT as usize);
         std::thread::scope(|scope| {
             // Read on while it goes: the lab remembers its last 50,000 arrivals only.
-            let since = self.arrivals("limit=1").last().map_or("0".to_owned(), |(id, ..)| id.clone());
+            let since = self.last_arrival();
             let finder = scope.spawn(move || self.find(since, told));
             let (before, began) = (self.settled(), watch());
             let mut client = None::<Client>;
@@ -205,11 +205,23 @@ impl Street {
         self.house.metric("posthouse_egress_settled_total")
     }
 
-    /// Recipients settled in a second, for so long.
+    /// Recipients settled in a second, for so long. Arrivals are read as they are while the quiet one sends: that costs the
+    /// house what it costs there.
     pub fn pace(&self, window: Duration) -> f64 {
-        let (before, began) = (self.settled(), watch());
-        let_pass(window);
-        (self.settled() - before) / began.elapsed().as_secs_f64()
+        let (tell, told) = sync_channel(0);
+        let since = self.last_arrival();
+        std::thread::scope(|scope| {
+            scope.spawn(move || self.find(since, told));
+            let (before, began) = (self.settled(), watch());
+            let_pass(window);
+            let pace = (self.settled() - before) / began.elapsed().as_secs_f64();
+            drop(tell);
+            pace
+        })
+    }
+
+    fn last_arrival(&self) -> String {
+        self.arrivals("limit=1").last().map_or("0".to_owned(), |(id, ..)| id.clone())
     }
 }
 
