@@ -151,8 +151,8 @@ fn a_neighbour_whose_webhook_hangs() {
         are_told(street, 50_000);
         Trouble::start(0, |_, _| {})
     };
-    // What is new is looked for every half second.
-    let bound = Bound { factor: 1.2, webhook_ms: Some(1_000), ..BOUND };
+    // The catalogue's factor, and a floor because others work on this machine.
+    let bound = Bound { factor: 1.2, webhook_ms: Some(250), ..BOUND };
     compare(("F6: 100,000 events for a webhook that hangs", By::Smtp), bound, |_| {}, hanging, |_, _| Ok(()));
 }
 
