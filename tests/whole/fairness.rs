@@ -2,7 +2,7 @@
 //! F3, F6, F7, F8, with its numbers).
 
 use crate::house::{Plot, let_pass, wait_for};
-use crate::street::{Bound, By, Figures, Street, Trouble, compare, fill, letter, submit_for_ever};
+use crate::street::{Bound, By, Figures, Street, Trouble, at_least, compare, fill, letter, submit_for_ever};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -19,6 +19,7 @@ const BOUND: Bound = Bound { factor: 2.0, accept_ms: 250, dwell_ms: 1_000, webho
 #[test]
 fn a_neighbour_with_fifty_thousand_messages_for_the_same_domain() {
     const WINDOW: Duration = Duration::from_secs(4);
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
     let alone = Mutex::new(0.0);
     let flood = |street: &Street| {
         let list = |message: usize| (0..500).map(|n| format!("g{message}-{n}@plain.example")).collect();
@@ -27,7 +28,7 @@ fn a_neighbour_with_fifty_thousand_messages_for_the_same_domain() {
         let flood = Trouble::start(4, move |number, stop| {
             let raw = letter(&door.sender, "many@plain.example", 2_048);
             let list: Vec<String> = (0..8).map(|n| format!("more{number}-{n}@plain.example")).collect();
-            submit_for_ever(&door, stop, || (list.clone(), raw.clone()));
+            submit_for_ever(&door, stop, &TAKEN, || (list.clone(), raw.clone()));
         });
         *alone.lock().unwrap() = street.pace(WINDOW);
         flood
@@ -83,6 +84,7 @@ fn a_neighbour_whose_destinations_are_dead() {
         let sessions = street.house.metric("posthouse_egress_sessions");
         let waiting = street.house.metric("posthouse_queue_recipients");
         println!("  {sessions} connections of {CONNECTIONS}, {waiting} recipients waiting");
+        // The other one has up to 20 of its own.
         let in_its_share =
             sessions >= 1.0 && sessions <= (CONNECTIONS / 2 + 20) as f64 && waiting >= 90_000.0;
         if in_its_share { Ok(()) } else { Err(format!("{sessions} connections, {waiting} waiting")) }
@@ -94,16 +96,27 @@ fn a_neighbour_whose_destinations_are_dead() {
 /// F3: messages of 20 MB, one after the other over three connections, for a site that takes them fast.
 #[test]
 fn a_neighbour_with_very_large_messages() {
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
     let heavy = |street: &Street| {
+        TAKEN.store(0, Ordering::SeqCst);
         swallow(street, "large.example", "127.31.0.2");
         let door = street.greedy.clone();
         Trouble::start(3, move |number, stop| {
             let raw = letter(&door.sender, "large@large.example", 20 << 20);
-            submit_for_ever(&door, stop, || (vec![format!("large{number}@large.example")], raw.clone()));
+            let to = vec![format!("large{number}@large.example")];
+            submit_for_ever(&door, stop, &TAKEN, || (to.clone(), raw.clone()));
         })
     };
-    // One log: a small message may wait for the sync of a large one, or two. That is within the bound.
-    compare(("F3: messages of 20 MB", By::Smtp), BOUND, |_| {}, heavy, |_, _| Ok(()));
+    // One log: a small message may wait for the sync of a large one, or two. 133 ms where nobody else works; the rest of
+    // the bound is for those who do.
+    let bound = Bound { accept_ms: 500, ..BOUND };
+    compare(
+        ("F3: messages of 20 MB", By::Smtp),
+        bound,
+        |_| {},
+        heavy,
+        |_, _| at_least(10, TAKEN.load(Ordering::SeqCst), "large messages taken"),
+    );
 }
 
 /// A site that takes everything and keeps nothing.
@@ -153,7 +166,15 @@ fn a_neighbour_whose_webhook_hangs() {
     };
     // The catalogue's factor, and a floor because others work on this machine.
     let bound = Bound { factor: 1.2, webhook_ms: Some(250), ..BOUND };
-    compare(("F6: 100,000 events for a webhook that hangs", By::Smtp), bound, |_| {}, hanging, |_, _| Ok(()));
+    compare(
+        ("F6: 100,000 events for a webhook that hangs", By::Smtp),
+        bound,
+        |_| {},
+        hanging,
+        |street, _| {
+            at_least(1, street.house.metric("posthouse_webhook_calls") as u64, "calls that hang or wait to")
+        },
+    );
 }
 
 /// So many recipients are delivered, and everything that happened is in the tables. That may take longer than a wait may:
@@ -202,8 +223,7 @@ fn a_neighbour_that_floods_the_api() {
         })
     };
     let asks = |_: &Street, _: &Figures| {
-        println!("  {} questions answered or refused", ASKED.load(Ordering::SeqCst));
-        Ok(())
+        at_least(200, ASKED.load(Ordering::SeqCst), "questions answered or refused")
     };
     compare(("F7: reads and searches of the API", By::Http), BOUND, |_| {}, flood, asks);
 }
@@ -213,14 +233,16 @@ fn a_neighbour_that_floods_the_api() {
 fn a_neighbour_whose_logins_are_guessed() {
     static GUESSES: AtomicU64 = AtomicU64::new(0);
     static KNOCKS: AtomicU64 = AtomicU64::new(0);
+    static STOOD: AtomicU64 = AtomicU64::new(0);
     let guessing = |street: &Street| {
         let door = street.greedy.clone();
         let address: SocketAddr = street.house.text("/smtp/submission").parse().unwrap();
         GUESSES.store(0, Ordering::SeqCst);
         KNOCKS.store(0, Ordering::SeqCst);
+        STOOD.store(0, Ordering::SeqCst);
         Trouble::start(17, move |number, stop| {
             if number == 0 {
-                return stand_around(address, stop);
+                return stand_around(address, stop, &STOOD);
             }
             while !stop.load(Ordering::SeqCst) {
                 KNOCKS.fetch_add(1, Ordering::SeqCst);
@@ -236,14 +258,15 @@ fn a_neighbour_whose_logins_are_guessed() {
     let guesses = |_: &Street, _: &Figures| {
         // The house lets strangers wait and then locks them out: that is why there are no 10,000 a second.
         let (knocks, guesses) = (KNOCKS.load(Ordering::SeqCst), GUESSES.load(Ordering::SeqCst));
-        println!("  {knocks} connections by guessers, {guesses} guesses heard");
-        Ok(())
+        at_least(8, guesses, "guesses heard")?;
+        at_least(16, knocks, "connections by guessers")?;
+        at_least(400, STOOD.load(Ordering::SeqCst), "connections that say nothing, over all")
     };
     compare(("F8: failed logins and idle connections", By::Smtp), BOUND, |_| {}, guessing, guesses);
 }
 
 /// 2,000 connections from fifty addresses that never say whose they are.
-fn stand_around(server: SocketAddr, stop: &AtomicBool) {
+fn stand_around(server: SocketAddr, stop: &AtomicBool, stood: &AtomicU64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut held = Vec::new();
@@ -253,6 +276,7 @@ fn stand_around(server: SocketAddr, stop: &AtomicBool) {
             socket.bind(SocketAddr::new(own, 0)).unwrap();
             if let Ok(stream) = socket.connect(server).await {
                 held.push(stream);
+                stood.fetch_add(1, Ordering::SeqCst);
             }
         }
         while !stop.load(Ordering::SeqCst) {

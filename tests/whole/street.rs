@@ -9,7 +9,7 @@ use crate::house::{House, Plot, let_pass, now_ms};
 use posthouse_tests::client::{Client, Door};
 use posthouse_tests::lab::Lab;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,7 +54,8 @@ pub struct Figures {
     accept: Vec<u64>,
     dwell: Vec<u64>,
     called: Vec<u64>,
-    refused: usize,
+    /// Why, and how often.
+    refused: BTreeMap<String, usize>,
     /// Recipients settled in a second, whosever they are.
     pub pace: f64,
 }
@@ -101,8 +102,8 @@ impl Street {
                 let taken = self.send(by, &recipient, &mut client);
                 figures.accept.push(since.elapsed().as_millis() as u64);
                 match taken {
-                    true => tell.send((recipient, now_ms())).unwrap(),
-                    false => figures.refused += 1,
+                    Ok(()) => tell.send((recipient, now_ms())).unwrap(),
+                    Err(why) => *figures.refused.entry(why).or_default() += 1,
                 }
             }
             figures.pace = (self.settled() - before) / began.elapsed().as_secs_f64();
@@ -118,21 +119,27 @@ impl Street {
         figures
     }
 
-    /// Sends one small message. Says whether it was taken.
-    fn send(&self, by: By, recipient: &String, client: &mut Option<Client>) -> bool {
+    /// Sends one small message. Says why it was not taken.
+    fn send(&self, by: By, recipient: &String, client: &mut Option<Client>) -> Result<(), String> {
         let raw = letter(&self.quiet.sender, recipient, 2_048);
         let recipients = std::slice::from_ref(recipient);
         if by == By::Http {
-            return self.quiet.post(recipients, &raw).is_ok_and(|answer| answer.status == 202);
+            let answer = self.quiet.post(recipients, &raw).map_err(|error| error.to_string())?;
+            let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+            let why = format!("{} {}", answer.status, problem["code"]);
+            return if answer.status == 202 { Ok(()) } else { Err(why) };
         }
         let session = client.take().map_or_else(|| self.quiet.connect(), Ok);
         let sent = session.and_then(|mut session| {
             let reply = session.submit(&self.quiet.sender, recipients, &raw)?;
-            Ok((session, reply.code))
+            Ok((session, reply))
         });
-        let Ok((session, 250)) = sent else { return false };
+        let (session, reply) = sent.map_err(|error| error.to_string())?;
+        if reply.code != 250 {
+            return Err(format!("{} {}", reply.code, reply.text));
+        }
         *client = Some(session);
-        true
+        Ok(())
     }
 
     /// Id, first recipient and time of arrivals at the lab.
@@ -242,7 +249,8 @@ impl fmt::Display for Figures {
             let (half, worst) = (list[list.len() / 2], list[list.len() - 1]);
             write!(f, "{name} {half} p50 {} p99 {worst} max   ", Figures::p99(list))?;
         }
-        write!(f, "{} refused", self.refused)
+        write!(f, "{} refused", self.refused.values().sum::<usize>())?;
+        self.refused.iter().try_for_each(|(why, times)| write!(f, "\n    {times} times {why}"))
     }
 }
 
@@ -261,7 +269,7 @@ impl Bound {
         let within = |alone: &[u64], beside: &[u64], floor: u64| {
             Figures::p99(beside) <= floor.max((Figures::p99(alone) as f64 * self.factor) as u64)
         };
-        beside.refused == 0
+        beside.refused.is_empty()
             && within(&alone.accept, &beside.accept, self.accept_ms)
             && within(&alone.dwell, &beside.dwell, self.dwell_ms)
             && self.webhook_ms.is_none_or(|floor| within(&alone.called, &beside.called, floor))
@@ -322,8 +330,13 @@ impl Drop for Trouble {
     }
 }
 
-/// Submits the same message again and again, as fast as it is taken.
-pub fn submit_for_ever(door: &Door, stop: &AtomicBool, mut next: impl FnMut() -> (Vec<String>, Vec<u8>)) {
+/// Submits one message after the other, as fast as they are taken; counts those that are.
+pub fn submit_for_ever(
+    door: &Door,
+    stop: &AtomicBool,
+    taken: &AtomicU64,
+    mut next: impl FnMut() -> (Vec<String>, Vec<u8>),
+) {
     let mut session = None;
     while !stop.load(Ordering::SeqCst) {
         let Ok(mut client) = session.take().map_or_else(|| door.connect(), Ok) else {
@@ -332,8 +345,19 @@ pub fn submit_for_ever(door: &Door, stop: &AtomicBool, mut next: impl FnMut() ->
         };
         let (recipients, raw) = next();
         if client.submit(&door.sender, &recipients, &raw).is_ok_and(|reply| reply.code == 250) {
+            taken.fetch_add(1, Ordering::Relaxed);
             session = Some(client);
         }
+    }
+}
+
+/// Errs if there was less trouble than so much of it: then nothing was shown.
+pub fn at_least(count: u64, of: u64, what: &str) -> Result<(), String> {
+    println!("  {of} {what}");
+    if of >= count {
+        Ok(())
+    } else {
+        Err(format!("only {of} {what}, of at least {count}: there was no trouble"))
     }
 }
 
