@@ -48,6 +48,31 @@ fn a_second_process_on_the_same_data_directory_is_refused_in_a_sentence() {
     assert_eq!(house.stop().code(), Some(0));
 }
 
+/// What a core file would hold is nobody's business; a setting allows them.
+#[test]
+fn a_crash_leaves_no_core_file_unless_it_was_asked_for() {
+    let may_dump = |house: &House| {
+        let process = format!("/proc/{}", house.ready["pid"].as_u64().unwrap());
+        let limits = std::fs::read_to_string(format!("{process}/limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
+        // Four words, then the soft limit.
+        core.split_whitespace().nth(4).unwrap() != "0"
+    };
+    let mut plot = Plot::new();
+    let house = plot.start();
+    assert!(!may_dump(&house));
+    assert_eq!(house.stop().code(), Some(0));
+    plot.set("node.core_files", "true");
+    rustix::process::setrlimit(
+        rustix::process::Resource::Core,
+        rustix::process::Rlimit { current: Some(1 << 20), maximum: None },
+    )
+    .unwrap();
+    let house = plot.start();
+    assert!(may_dump(&house));
+    assert_eq!(house.stop().code(), Some(0));
+}
+
 /// The postmaster's pid and those of its children.
 fn postgres_processes(house: &House) -> Vec<Pid> {
     let text = std::fs::read_to_string(house.data.join("postgres/data/postmaster.pid")).unwrap();

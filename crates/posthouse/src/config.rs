@@ -44,6 +44,8 @@ pub struct Node {
     /// Memory that this process may use; 0 asks the machine and its control groups. Where it is little, the bounds of
     /// messages in memory are lowered to fit, and with them the largest message.
     pub memory_octets: u64,
+    /// Whether a crash may leave a core file. It would hold private keys, and mail that is in memory.
+    pub core_files: bool,
     /// Host that the return-path CNAMEs of tenants' domains point to: the MX of returned mail.
     pub return_path_host: Domain,
     /// Domain of the platform's own signature: the second one on every message. A pool may have another.
@@ -95,6 +97,7 @@ impl Default for Node {
             hostname: domain("mx.posthouse.test"),
             data: PathBuf::from(".posthouse"),
             memory_octets: 0,
+            core_files: false,
             return_path_host: domain("return.posthouse.test"),
             platform_domain: domain("posthouse.test"),
         }

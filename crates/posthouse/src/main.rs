@@ -7,6 +7,7 @@ mod authority;
 mod cli;
 mod clock;
 mod config;
+mod cores;
 mod data;
 mod delivery;
 mod demo;

@@ -11,7 +11,7 @@ use crate::roles::up::os_random;
 use crate::secrets::Secrets;
 use crate::sections::spool_directory;
 use crate::signals::Signals;
-use crate::{nofile, telemetry};
+use crate::{cores, nofile, telemetry};
 use std::sync::Arc;
 
 const ROLES: &[&str] = &["ingress", "egress", "events", "api"];
@@ -23,6 +23,9 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
     check_complete(&config)?;
     let _log = telemetry::start_logging(&config.log)?;
     nofile::raise();
+    if !config.node.core_files {
+        cores::forbid();
+    }
     let metrics = telemetry::start_metrics()?;
     let data = DataDirectory::open(&config.node.data)?;
     config.node.data = data.path().to_path_buf();

@@ -18,7 +18,7 @@ use crate::ready::{Lab as ReadyLab, Operator, Ready};
 use crate::secrets::Secrets;
 use crate::sections::spool_directory;
 use crate::signals::Signals;
-use crate::{authority, nofile, screen, telemetry};
+use crate::{authority, cores, nofile, screen, telemetry};
 use anyhow::Context;
 use lab::{Lab, LabConfig, LabHandle, LabParts};
 use mail::{Clock, Random};
@@ -68,6 +68,9 @@ fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>, Flush)> {
     }
     let log = telemetry::start_logging(&config.log)?;
     nofile::raise();
+    if !config.node.core_files {
+        cores::forbid();
+    }
     let metrics = telemetry::start_metrics()?;
     let data = DataDirectory::open(&config.node.data)?;
     config.node.data = data.path().to_path_buf();
