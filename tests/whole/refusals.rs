@@ -66,3 +66,31 @@ fn serve_without_a_database_says_what_is_missing() {
     assert_eq!(code, 78, "{said}");
     assert!(said.contains("database.url"), "{said}");
 }
+
+#[test]
+fn what_cannot_be_printed_is_no_bug_of_ours() {
+    let full = || std::fs::File::create("/dev/full").unwrap();
+    for words in [&["completion", "bash"][..], &["doctor", "--json"]] {
+        let said = Command::new(binary()).args(words).stdout(full()).output().unwrap();
+        let text = String::from_utf8_lossy(&said.stderr);
+        assert_eq!(said.status.code(), Some(73), "{words:?}: {text}");
+        assert!(text.contains("cannot print: No space left"), "{words:?}: {text}");
+        // Whoever reads closes the pipe before anything is said.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let said = Command::new(binary()).args(words).stdout(writer).output().unwrap();
+        let text = String::from_utf8_lossy(&said.stderr);
+        assert!(!text.contains("panicked"), "{words:?}: {text}");
+    }
+}
+
+#[test]
+fn a_ready_file_that_cannot_be_is_refused_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, missing) = (directory.path().join("data"), directory.path().join("nowhere/ready.json"));
+    let (code, said) =
+        run(&["up", "--data", data.to_str().unwrap(), "--ready-file", missing.to_str().unwrap()]);
+    assert_eq!(code, 73, "{said}");
+    assert!(said.contains("cannot write the ready file") && said.contains("nowhere/ready.json"), "{said}");
+    assert!(!data.join("postgres").exists(), "it started PostgreSQL");
+}

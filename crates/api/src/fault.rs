@@ -27,6 +27,9 @@ impl From<Fault> for Problem {
                 Problem::new(Kind::PreconditionFailed, detail)
             }
             Fault::TakenOver => Problem::call_running(),
+            Fault::Last { what } => {
+                Problem::new(Kind::StateConflict, format!("the {what} has to stay; make another one first"))
+            }
             Fault::InUse { what } => Problem::new(Kind::StateConflict, format!("the {what} is still in use")),
             Fault::Invalid { field, reason } => {
                 Problem::invalid_field(&format!("/{field}"), "invalid", reason)

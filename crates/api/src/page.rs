@@ -50,7 +50,8 @@ pub fn request(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, 
     if limit.is_some_and(|limit| !(1..=PAGE_ROWS_MAX).contains(&limit)) {
         return Err(Problem::new(Kind::InvalidParameter, format!("limit must be from 1 to {PAGE_ROWS_MAX}")));
     }
-    PageRequest::new(limit, cursor)
+    // Some clients send what they do not have yet as nothing.
+    PageRequest::new(limit, cursor.filter(|cursor| !cursor.is_empty()))
         .map_err(|_| Problem::new(Kind::InvalidParameter, "cursor is not one that this list gave"))
 }
 

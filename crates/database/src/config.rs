@@ -43,3 +43,39 @@ impl Default for Config {
         }
     }
 }
+
+impl Config {
+    /// What is wrong with it by itself, in sentences that begin with the key. They hold nothing of the URL: it may have a
+    /// password.
+    pub fn mistakes(&self) -> Vec<String> {
+        let read = self.url.parse::<tokio_postgres::Config>();
+        let mut mistakes = Vec::new();
+        if !self.url.is_empty() && read.is_err() {
+            mistakes.push(
+                "url is no address of PostgreSQL, such as postgres://user:password@host/name".to_owned(),
+            );
+        }
+        if self.connections_max == 0 {
+            mistakes.push("connections_max must be at least 1".to_owned());
+        }
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_read_is_a_mistake_and_is_not_repeated() {
+        let with = |url: &str| Config { url: url.to_owned(), ..Config::default() }.mistakes();
+        for right in ["", "postgres://a:b@c/d", "host=/run/postgresql user=a dbname=b"] {
+            assert_eq!(with(right), Vec::<String>::new(), "{right}");
+        }
+        for wrong in ["zzz", "postgres://a:secret@c:port/d"] {
+            let mistakes = with(wrong);
+            assert!(mistakes.len() == 1 && !mistakes[0].contains("secret"), "{mistakes:?}");
+        }
+        assert_eq!(Config { connections_max: 0, ..Config::default() }.mistakes().len(), 1);
+    }
+}

@@ -34,6 +34,9 @@ pub enum Fault {
     /// Something still refers to what should be deleted.
     #[error("{what} is still in use")]
     InUse { what: &'static str },
+    /// The last of its kind, of which there has to be one.
+    #[error("the {what} has to stay")]
+    Last { what: &'static str },
     #[error("{field}: {reason}")]
     Invalid { field: &'static str, reason: String },
     /// The access reaches the thing but may not do this to it.

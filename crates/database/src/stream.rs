@@ -123,7 +123,7 @@ impl Database {
         Ok(next)
     }
 
-    /// `InUse` while a credential or an API key is bound to it.
+    /// `InUse` while a credential or an API key is bound to it; `Last` if the tenant would have none left to send in.
     pub async fn stream_delete(
         &self,
         access: &Access,
@@ -132,6 +132,14 @@ impl Database {
     ) -> Result<(), Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a stream").await?;
+        // Locked, so that two calls cannot delete one each.
+        let sql = "SELECT id FROM streams WHERE tenant_id = $1 FOR UPDATE";
+        let streams = scoped.rows(sql, &[&tenant.uuid()]).await?;
+        if let [last] = streams.as_slice()
+            && column::<Uuid>(last, "id")? == stream.uuid()
+        {
+            return Err(Fault::Last { what: "last stream" });
+        }
         let sql = "DELETE FROM streams WHERE tenant_id = $1 AND id = $2";
         let gone = scoped.execute(sql, &[&tenant.uuid(), &stream.uuid()]).await;
         if gone.map_err(|fault| fault.in_use("stream"))? == 0 {

@@ -163,7 +163,7 @@ impl Database {
         if let [last] = operators.as_slice()
             && column::<Uuid>(last, "id")? == user.uuid()
         {
-            return Err(Fault::InUse { what: "last operator" });
+            return Err(Fault::Last { what: "last operator" });
         }
         let sql =
             "UPDATE users SET disabled_at = coalesce(disabled_at, $2), token_version = token_version + 1

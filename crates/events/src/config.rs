@@ -54,7 +54,8 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(crate) fn check(&self) -> Result<(), Fault> {
+    /// Every rule that this breaks, in a sentence that begins with the key.
+    pub fn mistakes(&self) -> Vec<&'static str> {
         let rules = [
             (self.batch_records_max > 0, "batch_records_max must not be 0"),
             (self.webhook_calls_max > 0, "webhook_calls_max must not be 0"),
@@ -63,7 +64,11 @@ impl Config {
             (self.webhook_poll_ms > 0, "webhook_poll_ms must not be 0"),
             (self.webhook_jitter_percent <= 50, "webhook_jitter_percent must be at most 50"),
         ];
-        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, sentence)| Err(Fault::Config(sentence)))
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, sentence)| sentence).collect()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        self.mistakes().first().map_or(Ok(()), |sentence| Err(Fault::Config(sentence)))
     }
 
     pub(crate) fn webhook_timeout(&self) -> Duration {

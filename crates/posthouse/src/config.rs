@@ -4,14 +4,11 @@
 //! name. `POSTHOUSE__SECTION__KEY=value` overrides a key; the value is read as TOML where it is valid TOML, else as a
 //! string. What tenants may do is never here: it is in the registry.
 
-use crate::memory;
+use crate::{config_text, memory};
 use mail::Domain;
-use registry::nearest;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// How many mistakes are listed; a file that is not ours at all should not print a page.
-const MISTAKES_MAX: usize = 20;
 const ENVIRONMENT_PREFIX: &str = "POSTHOUSE__";
 
 /// Every section. `config/posthouse.toml` shows all keys at their defaults.
@@ -123,85 +120,55 @@ pub struct Mistakes(pub Vec<String>);
 impl Config {
     /// The file, or nothing but defaults, with the environment on top; whatever cannot work is a mistake.
     pub fn load(file: Option<&Path>) -> Result<Config, Mistakes> {
-        let config = Config::read(file)?;
-        let listen = &config.listen;
-        let addresses = [
-            ("http", &listen.http),
-            ("submission", &listen.submission),
-            ("submissions", &listen.submissions),
-            ("inbound", &listen.inbound),
-        ];
-        let mut mistakes: Vec<String> = addresses
-            .iter()
-            .filter(|(_, text)| !text.is_empty() && text.parse::<std::net::SocketAddr>().is_err())
-            .map(|(key, text)| {
-                format!("listen.{key} = \"{text}\" is not an address and a port, such as 127.0.0.1:8025")
-            })
-            .collect();
-        mistakes.extend(config.egress.check().err().map(str::to_owned));
-        mistakes.extend(memory::check(&config).err());
-        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
-    }
-
-    fn read(file: Option<&Path>) -> Result<Config, Mistakes> {
         let text = match file {
             Some(path) => std::fs::read_to_string(path)
                 .map_err(|error| Mistakes(vec![format!("cannot read {}: {error}", path.display())]))?,
             None => String::new(),
         };
         let name = file.map_or("configuration".to_owned(), |path| path.display().to_string());
-        let config = parse(&name, &text)?;
-        override_by_environment(config, environment())
-    }
-}
-
-/// Parses, and goes on after a mistake by blanking the line that has it, so that all of them are found.
-fn parse(name: &str, text: &str) -> Result<Config, Mistakes> {
-    let mut text = text.to_owned();
-    let mut mistakes = Vec::new();
-    loop {
-        let error = match toml::from_str::<Config>(&text) {
-            Ok(config) if mistakes.is_empty() => return Ok(config),
-            Ok(_) => return Err(Mistakes(mistakes)),
-            Err(error) => error,
+        let read = config_text::read(&name, &text);
+        // A file with mistakes is looked through to its end: what could be read of it may not work either.
+        let mut mistakes = read.mistakes;
+        let Some(config) = read.config else { return Err(Mistakes(mistakes)) };
+        let config = match override_by_environment(config, environment()) {
+            Ok(config) => config,
+            Err(Mistakes(more)) => return Err(Mistakes([mistakes, more].concat())),
         };
-        let at = error.span().map_or(0, |span| span.start);
-        let line = text[..at].matches('\n').count() + 1;
-        mistakes.push(format!("{name}:{line}: {}", sentence(error.message())));
-        if mistakes.len() >= MISTAKES_MAX || !blank_line(&mut text, at) {
-            return Err(Mistakes(mistakes));
-        }
-    }
-}
-
-/// Adds the nearest right name to serde's list of names.
-fn sentence(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match (message.starts_with("unknown field"), quoted.next()) {
-        (true, Some(wrong)) => {
-            let known: Vec<&str> = quoted.collect();
-            match nearest(wrong, &known) {
-                Some(right) => format!("there is no key `{wrong}`; did you mean `{right}`?"),
-                None if known.is_empty() => format!("there is no key `{wrong}`"),
-                None => format!("there is no key `{wrong}` here; the keys are {}", known.join(", ")),
+        mistakes.extend(config.mistakes().into_iter().map(|sentence| {
+            // Where a key has its default, or its value from the environment, no line is to blame.
+            match config_text::line_of(&text, &sentence) {
+                Some(line) => format!("{name}:{line}: {sentence}"),
+                None => sentence,
             }
-        }
-        _ => message.replace('\n', " "),
+        }));
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
-}
 
-fn blank_line(text: &mut String, at: usize) -> bool {
-    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let end = text[at..].find('\n').map_or(text.len(), |newline| at + newline);
-    if text[start..end].trim().is_empty() {
-        return false;
+    /// What is of the right kind and cannot work all the same, in sentences that begin with `section.key`.
+    fn mistakes(&self) -> Vec<String> {
+        let listen = &self.listen;
+        let addresses = [
+            ("http", &listen.http),
+            ("submission", &listen.submission),
+            ("submissions", &listen.submissions),
+            ("inbound", &listen.inbound),
+        ];
+        let wrong = |text: &String| !text.is_empty() && text.parse::<std::net::SocketAddr>().is_err();
+        let mut mistakes: Vec<String> = addresses
+            .iter()
+            .filter(|(_, text)| wrong(text))
+            .map(|(key, text)| {
+                format!("listen.{key} = \"{text}\" is not an address and a port, such as 127.0.0.1:8025")
+            })
+            .collect();
+        mistakes.extend(self.log.mistakes().iter().map(|sentence| format!("log.{sentence}")));
+        mistakes.extend(self.database.mistakes().iter().map(|sentence| format!("database.{sentence}")));
+        mistakes.extend(self.spool.mistakes().iter().map(|sentence| format!("spool.{sentence}")));
+        mistakes.extend(self.events.mistakes().iter().map(|sentence| format!("events.{sentence}")));
+        mistakes.extend(self.egress.check().err().map(str::to_owned));
+        mistakes.extend(memory::check(self).err());
+        mistakes
     }
-    // A table header cannot be blanked without moving its keys into another table.
-    if text[start..end].trim_start().starts_with('[') {
-        return false;
-    }
-    text.replace_range(start..end, &" ".repeat(end - start));
-    true
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads configuration from the environment")]
@@ -229,7 +196,7 @@ fn override_by_environment(config: Config, variables: Vec<(String, String)>) -> 
     }
     table.try_into::<Config>().map_err(|error| {
         let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
-        broken(format!("{} (variables set: {})", sentence(error.message()), names.join(", ")))
+        broken(format!("{} (variables set: {})", config_text::sentence(error.message()), names.join(", ")))
     })
 }
 
@@ -258,30 +225,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mistake_is_reported_with_line_and_nearest_name() {
-        let text =
-            "[listen]\nhtpp = \"127.0.0.1:1\"\nsubmission = 7\n[node]\nhostname = \"a.test\"\ncolour = 1\n";
-        let Mistakes(mistakes) = parse("posthouse.toml", text).unwrap_err();
-        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
-        assert_eq!(mistakes[0], "posthouse.toml:2: there is no key `htpp`; did you mean `http`?");
-        assert!(mistakes[1].starts_with("posthouse.toml:3: invalid type"), "{}", mistakes[1]);
-        assert!(
-            mistakes[2].starts_with("posthouse.toml:6: there is no key `colour` here"),
-            "{}",
-            mistakes[2]
-        );
-    }
-
-    #[test]
-    fn an_unknown_section_is_refused() {
-        let Mistakes(mistakes) = parse("f", "[lisen]\nhttp = \"x\"\n").unwrap_err();
-        assert_eq!(mistakes, ["f:1: there is no key `lisen`; did you mean `listen`?"]);
-    }
-
-    #[test]
-    fn text_that_is_not_toml_is_refused_and_ends() {
-        assert!(parse("f", "[[[").is_err());
-        assert!(parse("f", "a = \n\n\n b").is_err());
+    fn what_cannot_work_is_told_with_its_line_beside_what_cannot_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("posthouse.toml");
+        let text = "[listen]\nhttp = \"nowhere\"\nsubmission = 7\n[spool]\nsegment_octets_max = 1\n\
+                    group_wait_ms_max = 99\n[log]\nfilter = \"zzz==\"\n[database]\nurl = \"zzz\"\n";
+        std::fs::write(&file, text).unwrap();
+        let Mistakes(mistakes) = Config::load(Some(&file)).unwrap_err();
+        let lines = [3, 2, 8, 10, 5, 6];
+        assert_eq!(mistakes.len(), lines.len(), "{mistakes:#?}");
+        for (mistake, line) in mistakes.iter().zip(lines) {
+            assert!(mistake.contains(&format!("posthouse.toml:{line}: ")), "{line}: {mistake}");
+        }
     }
 
     #[test]
@@ -305,7 +260,7 @@ mod tests {
             std::fs::write(path, format!("{header}{shown}")).unwrap();
         }
         let shipped = std::fs::read_to_string(path).unwrap();
-        assert_eq!(parse(path, &shipped).unwrap(), Config::default());
+        assert_eq!(config_text::read(path, &shipped).config, Some(Config::default()));
         assert_eq!(shipped, format!("{header}{shown}"), "run `cargo xtask config`");
     }
 }

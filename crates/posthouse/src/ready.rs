@@ -2,6 +2,7 @@
 //!
 //! Written whole or not at all. It holds the operator's password and the database's, so only its owner can read it.
 
+use crate::exit::Failure;
 use crate::node::Node;
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -90,6 +91,17 @@ impl Ready {
     }
 
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        crate::authority::write(path, self.to_json().as_bytes(), 0o600)
+        let written = crate::authority::write(path, self.to_json().as_bytes(), 0o600);
+        written.map_err(|error| Failure::CannotCreate(format!("{error:#}")).into())
+    }
+
+    /// Whether there can be such a file, asked before anything is started. A file of an earlier run goes: it tells ports
+    /// that are nobody's now.
+    pub fn make_room(path: &Path) -> anyhow::Result<()> {
+        let attempt = std::fs::write(path, "").and_then(|()| std::fs::remove_file(path));
+        attempt.map_err(|error| {
+            let sentence = format!("cannot write the ready file {}: {error}", path.display());
+            Failure::CannotCreate(sentence).into()
+        })
     }
 }

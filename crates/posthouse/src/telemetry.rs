@@ -41,6 +41,16 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// What is wrong with it, in sentences that begin with the key.
+    pub fn mistakes(&self) -> Vec<String> {
+        let read = EnvFilter::try_new(&self.filter).err();
+        read.map(|error| format!("filter = \"{}\" cannot be used: {error}", self.filter))
+            .into_iter()
+            .collect()
+    }
+}
+
 /// Called once, first thing. What it returns is kept until the end, and waits for the last lines then.
 #[must_use = "the last lines are lost without it"]
 pub fn start_logging(config: &Config) -> anyhow::Result<Flush> {

@@ -369,21 +369,20 @@ impl Snapshot {
                 Refusal::new(RefusalKind::LocalTrouble, "local trouble, try again later")
                     .with_detail("pool is gone")
             }),
-            Some(name) => {
-                let of_streams = |pool: &EgressPool| {
-                    self.streams_of(tenant)
-                        .iter()
-                        .any(|s| s.pool == pool.id || s.overflow_pool == Some(pool.id))
-                };
-                self.pools()
-                    .find(|pool| {
-                        pool.name.as_str() == name.as_str()
-                            && pool.is_open_to(tenant)
-                            && (pool.tenant.is_some() || of_streams(pool))
-                    })
-                    .ok_or_else(|| Refusal::new(RefusalKind::UnknownReference, no_such("pool", name)))
-            }
+            Some(name) => self
+                .pools()
+                .find(|pool| pool.name.as_str() == name.as_str() && self.is_assigned(pool, tenant))
+                .ok_or_else(|| Refusal::new(RefusalKind::UnknownReference, no_such("pool", name))),
         }
+    }
+
+    /// Whether the tenant may choose this pool: it is its own, or an operator put one of its streams there.
+    pub fn is_assigned(&self, pool: &EgressPool, tenant: TenantId) -> bool {
+        let of_streams = || {
+            let streams = self.streams_of(tenant).iter();
+            streams.flat_map(|stream| [Some(stream.pool), stream.overflow_pool]).any(|id| id == Some(pool.id))
+        };
+        pool.is_open_to(tenant) && (pool.tenant.is_some() || of_streams())
     }
 }
 

@@ -82,7 +82,8 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(crate) fn check(&self) -> Result<(), Fault> {
+    /// Every rule that this breaks, in a sentence that begins with the key.
+    pub fn mistakes(&self) -> Vec<&'static str> {
         let rules = [
             (self.segment_octets_max >= 4_096, "segment_octets_max must be at least 4096"),
             (self.segment_octets_max <= 1 << 30, "segment_octets_max must be at most 1 GiB"),
@@ -98,6 +99,10 @@ impl Config {
             (self.copy_forward_octets_per_second_max > 0, "copy_forward_octets_per_second_max must not be 0"),
             (self.group_wait_ms_max <= 20, "group_wait_ms_max must be at most 20"),
         ];
-        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, sentence)| Err(Fault::Config(sentence)))
+        rules.into_iter().filter(|(holds, _)| !holds).map(|(_, sentence)| sentence).collect()
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        self.mistakes().first().map_or(Ok(()), |sentence| Err(Fault::Config(sentence)))
     }
 }

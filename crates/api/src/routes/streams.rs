@@ -87,6 +87,7 @@ pub async fn create(
     scope: Within<Manage>,
     Body(body): Body<CreateStream>,
 ) -> Result<Answer<StreamShape>> {
+    expect_assigned(&api, &scope, body.pool, body.overflow_pool)?;
     let new = StreamNew {
         name: body.name,
         kind: body.kind,
@@ -131,6 +132,7 @@ pub async fn update(
     Named(stream): Named<StreamId>,
     Body(body): Body<UpdateStream>,
 ) -> Result<Answer<StreamShape>> {
+    expect_assigned(&api, &scope, body.pool, body.overflow_pool.flatten())?;
     let change = StreamChange {
         name: body.name,
         pool: body.pool,
@@ -143,7 +145,7 @@ pub async fn update(
 
 /// Delete a stream
 ///
-/// Refused while a credential or key is bound to it.
+/// Refused while a credential or key is bound to it, and if it is the last one.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/streams/{stream}", tag = "streams", operation_id = "stream_delete",
     responses((status = 204, description = "gone")))]
 pub async fn delete(
@@ -155,12 +157,36 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Which addresses a tenant leaves from is the operator's decision: others choose among what they were given.
+fn expect_assigned(
+    api: &Api,
+    scope: &Within<Manage>,
+    pool: Option<PoolId>,
+    overflow_pool: Option<PoolId>,
+) -> Result<()> {
+    if scope.caller.access.is_house() {
+        return Ok(());
+    }
+    let snapshot = api.snapshot();
+    let is_assigned =
+        |id: &PoolId| snapshot.pool(*id).is_some_and(|pool| snapshot.is_assigned(pool, scope.tenant));
+    let asked = [("/pool", pool), ("/overflow_pool", overflow_pool)];
+    match asked.into_iter().find(|(_, id)| id.as_ref().is_some_and(|id| !is_assigned(id))) {
+        None => Ok(()),
+        Some((pointer, _)) => Err(Problem::invalid_field(
+            pointer,
+            "unknown",
+            "this account has no such pool; it may use its own and those of its streams, and the operator gives others",
+        )),
+    }
+}
+
 /// The pool that was asked for, or the one that the tenant's mail already leaves from.
 fn usual_pool(api: &Api, tenant: TenantId, asked: Option<PoolId>) -> Result<PoolId> {
     let snapshot = api.snapshot();
     let usual = || snapshot.stream_default(tenant).map(|stream| stream.pool);
     asked.or_else(usual).ok_or_else(|| {
-        Problem::invalid_field("/pool", "missing", "the tenant has no stream to take the pool from")
+        Problem::invalid_field("/pool", "missing", "the tenant has no stream to take the pool from; name one")
     })
 }
 

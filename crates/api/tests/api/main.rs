@@ -25,6 +25,7 @@ mod operators;
 mod reference;
 mod search;
 mod server;
+mod streams;
 mod targets;
 mod tenants;
 mod webhooks;

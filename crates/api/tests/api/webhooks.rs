@@ -91,30 +91,3 @@ async fn a_webhook_is_changed_paused_and_given_a_new_secret() {
     house.call("DELETE", &path, &client.key, None).await.expect(204);
     assert_eq!(house.call("GET", &path, &client.key, None).await.problem(404), "not_found");
 }
-
-#[tokio::test]
-async fn a_stream_takes_the_pool_of_the_tenant_and_loses_its_overflow_by_null() {
-    let house = House::open().await;
-    let operator = house.operator().await;
-    let client = house.onboard(&operator, "a.example").await;
-    let path = client.path("/streams");
-    let pool = client.answer["streams"][0]["pool"].clone();
-    let body = json!({"name": "news", "kind": "marketing", "overflow_pool": pool, "expires_seconds": 3600});
-    let made = house.call("POST", &path, &client.key, Some(body.clone())).await.expect(201);
-    assert_eq!(
-        (&made["pool"], &made["overflow_pool"], &made["expires_seconds"]),
-        (&pool, &pool, &json!(3600))
-    );
-    assert_eq!(house.call("POST", &path, &client.key, Some(body)).await.problem(409), "conflict");
-    let one = format!("{path}/{}", made["id"].as_str().unwrap());
-    let kept =
-        house.call("PATCH", &one, &client.key, Some(json!({"expires_seconds": 7200}))).await.expect(200);
-    assert_eq!((&kept["overflow_pool"], &kept["expires_seconds"]), (&pool, &json!(7200)));
-    let gone = house.call("PATCH", &one, &client.key, Some(json!({"overflow_pool": null}))).await.expect(200);
-    assert_eq!(gone["overflow_pool"], json!(null));
-    house.call("DELETE", &one, &client.key, None).await.expect(204);
-    let usage = house.call("GET", &client.path("/usage"), &client.key, None).await.expect(200);
-    assert_eq!(usage, json!({"data": [], "totals": {}}));
-    let bad = house.call("GET", &client.path("/usage?since=2026-01-01T00:00:00Z"), &client.key, None).await;
-    assert_eq!(bad.problem(400), "invalid_parameter");
-}

@@ -51,7 +51,7 @@ async fn only_the_right_password_of_an_active_user_lets_in() {
     database.user_set_password(&house, user.id, secret("battery staple")).await.unwrap();
     assert_eq!(authenticate("operator@posthouse.test", "correct horse").await.unwrap(), None);
     // Nobody could let the last operator in again.
-    assert!(matches!(database.user_disable(&house, user.id).await, Err(Fault::InUse { .. })));
+    assert!(matches!(database.user_disable(&house, user.id).await, Err(Fault::Last { .. })));
     database.operator_ensure("second@posthouse.test", secret("correct horse")).await.unwrap();
     database.user_disable(&house, user.id).await.unwrap();
     assert_eq!(authenticate("operator@posthouse.test", "battery staple").await.unwrap(), None);

@@ -3,20 +3,21 @@
 use crate::cli::CheckConfig;
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::printing::print_line;
 
 pub fn run(options: &CheckConfig) -> anyhow::Result<()> {
     let outcome = Config::load(Some(&options.file));
     if options.json {
         let mistakes = outcome.as_ref().err().map(|mistakes| mistakes.0.clone()).unwrap_or_default();
-        println!(
+        print_line(format_args!(
             "{}",
             serde_json::json!({"file": options.file, "ok": mistakes.is_empty(), "mistakes": mistakes})
-        );
+        ))?;
     }
     match outcome {
         Ok(_) if options.json => Ok(()),
         Ok(_) => {
-            println!("{} is right", options.file.display());
+            print_line(format_args!("{} is right", options.file.display()))?;
             Ok(())
         }
         Err(mistakes) => {

@@ -4,6 +4,7 @@ use crate::cli::Doctor;
 use crate::config::Config;
 use crate::doctor::finding::{table, verdict};
 use crate::doctor::{examine, mistaken};
+use crate::printing::{print, print_line};
 
 pub fn run(options: &Doctor) -> anyhow::Result<()> {
     let findings = match Config::load(options.config.as_deref()) {
@@ -17,9 +18,12 @@ pub fn run(options: &Doctor) -> anyhow::Result<()> {
         }
     };
     if options.json {
-        println!("{}", serde_json::json!({"ok": verdict(&findings).is_ok(), "findings": findings}));
+        print_line(format_args!(
+            "{}",
+            serde_json::json!({"ok": verdict(&findings).is_ok(), "findings": findings})
+        ))?;
     } else {
-        print!("{}", table(&findings));
+        print(format_args!("{}", table(&findings)))?;
     }
     verdict(&findings)
 }

@@ -4,6 +4,7 @@ use crate::cli::{LabCommand, LabLoad, LabOptions, LabRun, LabSink};
 use crate::clock::SystemClock;
 use crate::exit::Failure;
 use crate::node::unavailable;
+use crate::printing::print_line;
 use crate::roles::up::os_random;
 use crate::signals::Signals;
 use anyhow::Context;
@@ -50,16 +51,16 @@ async fn internet(options: LabRun, stop: CancellationToken) -> anyhow::Result<()
         let ready = serde_json::json!({
             "control": format!("http://{}", lab.control), "dns": lab.dns, "smtp_port": lab.smtp_port,
         });
-        println!("{ready}");
+        print_line(format_args!("{ready}"))?;
     } else {
-        println!(
+        print_line(format_args!(
             "control   http://{}\nDNS       {}\nSMTP port {} of every provider\n",
             lab.control, lab.dns, lab.smtp_port
-        );
-        println!(
+        ))?;
+        print_line(format_args!(
             "Let posthouse send here:\n\n  [dns]\n  servers = [\"{}\"]\n  [egress]\n  smtp_port = {}\n  lab_loopback_only = true\n\nCtrl-C stops it.",
             lab.dns, lab.smtp_port
-        );
+        ))?;
     }
     stop.cancelled().await;
     lab.stopped().await;
@@ -89,9 +90,13 @@ async fn load(options: LabLoad, stop: CancellationToken) -> anyhow::Result<()> {
         .await
         .map_err(|error| unavailable("cannot submit", error))?;
     if options.json {
-        println!("{}", serde_json::to_string(&figures)?)
+        print_line(format_args!("{}", serde_json::to_string(&figures)?))?;
     } else {
-        println!("{figures}")
+        print_line(format_args!("{figures}"))?;
+    }
+    if figures.accepted == 0 && figures.refused + figures.failures > 0 {
+        let why = figures.first_refusal.or(figures.first_failure).unwrap_or_default();
+        return Err(Failure::Unavailable(format!("nothing was accepted: {why}")).into());
     }
     Ok(())
 }
@@ -128,8 +133,11 @@ fn senders(options: &LabLoad) -> anyhow::Result<Vec<Sender>> {
         senders.push(Sender { login: Some((user.to_owned(), password.to_owned())), from });
     }
     if senders.is_empty() {
-        let from = from
-            .ok_or_else(|| Failure::Usage("say who sends: --credential with --from, or --from".to_owned()))?;
+        let from = from.ok_or_else(|| {
+            Failure::Usage(
+                "say who sends: --credential with --from, --credentials-file, or --from alone".to_owned(),
+            )
+        })?;
         senders.push(Sender { login: None, from });
     }
     Ok(senders)
@@ -155,9 +163,9 @@ async fn sink(options: LabSink, stop: CancellationToken) -> anyhow::Result<()> {
         .map_err(|error| unavailable("cannot receive", error))?;
     announced.abort();
     if options.json {
-        println!("{}", serde_json::to_string(&figures)?)
+        print_line(format_args!("{}", serde_json::to_string(&figures)?))?;
     } else {
-        println!("{figures}")
+        print_line(format_args!("{figures}"))?;
     }
     Ok(())
 }

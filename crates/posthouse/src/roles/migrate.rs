@@ -3,6 +3,7 @@
 use crate::cli::Migrate;
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::printing::print_line;
 
 pub fn run(options: &Migrate) -> anyhow::Result<()> {
     let mut config =
@@ -23,9 +24,9 @@ pub fn run(options: &Migrate) -> anyhow::Result<()> {
         Failure::Unavailable(format!("{error:#}"))
     })?;
     if options.json {
-        println!("{}", serde_json::json!({"applied": applied}));
+        print_line(format_args!("{}", serde_json::json!({"applied": applied})))?;
     } else {
-        println!("{applied} migrations applied; the schema is up to date");
+        print_line(format_args!("{applied} migrations applied; the schema is up to date"))?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod spool;
 pub mod up;
 
 use crate::cli::{Cli, Command};
+use crate::printing::print;
 use crate::remote;
 use clap::CommandFactory;
 
@@ -39,8 +40,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Login(login) => remote::log_in(&login),
         Command::Logout(logout) => remote::log_out(&logout),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "posthouse", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "posthouse", &mut script);
+            print(format_args!("{}", String::from_utf8_lossy(&script)))
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::node::unavailable;
+use crate::printing::print_line;
 use crate::roles::up::os_random;
 use database::{Database, Fault, Keys, UserNew};
 use mail::Random;
@@ -42,8 +43,7 @@ pub fn run(command: &OperatorCommand) -> anyhow::Result<()> {
             OperatorCommand::Password(person) => renew(&database, &person.email, &password).await,
         }
     })?;
-    tell(person, &password);
-    Ok(())
+    tell(person, &password)
 }
 
 async fn add(database: &Database, email: &str, password: &Zeroizing<String>) -> anyhow::Result<()> {
@@ -82,10 +82,12 @@ pub fn new_password(random: &mut Random) -> Zeroizing<String> {
     Zeroizing::new(random.bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn tell(person: &OperatorPerson, password: &Zeroizing<String>) {
-    if person.json {
-        println!("{}", serde_json::json!({"email": person.email, "password": password.as_str()}));
-    } else {
-        println!("address   {}\npassword  {}\n\nIt is not shown again.", person.email, password.as_str());
+fn tell(person: &OperatorPerson, password: &Zeroizing<String>) -> anyhow::Result<()> {
+    let (email, password) = (&person.email, password.as_str());
+    match person.json {
+        true => print_line(format_args!("{}", serde_json::json!({"email": email, "password": password}))),
+        false => {
+            print_line(format_args!("address   {email}\npassword  {password}\n\nIt is not shown again."))
+        }
     }
 }

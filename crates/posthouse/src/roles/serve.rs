@@ -29,6 +29,7 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
     let data = DataDirectory::open(&config.node.data)?;
     config.node.data = data.path().to_path_buf();
+    options.ready_file.as_deref().map_or(Ok(()), Ready::make_room)?;
     let keys = data.private("keys")?;
     let mut random = os_random()?;
     let master = if config.keys.master.as_os_str().is_empty() {

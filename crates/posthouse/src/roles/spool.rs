@@ -5,11 +5,12 @@
 
 use crate::cli::{SpoolCommand, SpoolInspect, SpoolPlace, SpoolVerify};
 use crate::exit::Failure;
+use crate::printing::print_line;
 use ::spool::inspect::{Content, Inspection, Piece, SegmentReport};
 use ::spool::{Accepted, Attempted, Position, RecipientState, Record, Settled};
 use mail::MessageId;
 use serde_json::{Value, json};
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 pub fn run(command: &SpoolCommand) -> anyhow::Result<()> {
@@ -43,11 +44,14 @@ fn verify(options: &SpoolVerify) -> anyhow::Result<()> {
     if options.json {
         let segments: Vec<Value> = reports.iter().map(report_json).collect();
         let whole = damaged.is_empty();
-        print(&json!({"whole": whole, "in_use": inspection.is_in_use(), "segments": segments}).to_string())?;
+        print_line(format_args!(
+            "{}",
+            json!({"whole": whole, "in_use": inspection.is_in_use(), "segments": segments})
+        ))?;
     } else {
-        print("segment       octets    records    waiting  damage")?;
+        print_line(format_args!("segment       octets    records    waiting  damage"))?;
         for report in &reports {
-            print(&report_line(report))?;
+            print_line(format_args!("{}", report_line(report)))?;
         }
     }
     if damaged.is_empty() {
@@ -149,14 +153,14 @@ fn show(options: &SpoolInspect, inspection: &Inspection, piece: &Piece) -> anyho
     if options.json {
         value["position"] = json!(piece.position.to_string());
         value["octets"] = json!(piece.octets);
-        return print(&value.to_string());
+        return print_line(format_args!("{value}"));
     }
     let Value::Object(fields) = value else { return Ok(()) };
     let kind = fields.get("record").and_then(Value::as_str).unwrap_or_default();
-    print(&format!("{} {kind}, {} octets", piece.position, piece.octets))?;
+    print_line(format_args!("{} {kind}, {} octets", piece.position, piece.octets))?;
     for (name, value) in fields.iter().filter(|(name, value)| *name != "record" && !value.is_null()) {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        print(&format!("    {name}: {}", printable(&text)))?;
+        print_line(format_args!("    {name}: {}", printable(&text)))?;
     }
     Ok(())
 }
@@ -242,16 +246,6 @@ fn settled_json(settled: &Settled) -> Value {
 fn printable(text: &str) -> String {
     let harmless = |letter: char| if letter.is_control() && letter != '\n' { '\u{FFFD}' } else { letter };
     text.replace("\r\n", "\n").chars().map(harmless).collect::<String>().replace('\n', "\n        ")
-}
-
-/// To a pipe that may be closed: `| head` is no failure of ours, but the rest need not be printed.
-fn print(line: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout().lock(), "{line}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::CannotCreate(format!("cannot print: {error}")).into())
-        }
-        Err(_) | Ok(()) => Ok(()),
-    }
 }
 
 #[cfg(test)]

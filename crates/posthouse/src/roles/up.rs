@@ -14,6 +14,7 @@ use crate::lab_zone::Zone;
 use crate::log_writer::Flush;
 use crate::node::{Node, NodeParts, unavailable};
 use crate::postgres::{self, Server};
+use crate::printing::{print, print_line};
 use crate::ready::{Lab as ReadyLab, Operator, Ready};
 use crate::secrets::Secrets;
 use crate::sections::spool_directory;
@@ -74,6 +75,7 @@ fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>, Flush)> {
     let metrics = telemetry::start_metrics()?;
     let data = DataDirectory::open(&config.node.data)?;
     config.node.data = data.path().to_path_buf();
+    options.ready_file.as_deref().map_or(Ok(()), Ready::make_room)?;
     // The listener of `up` speaks plain HTTP on this machine; a cookie for HTTPS only would never come back.
     config.api.cookie_secure = false;
     let mut random = os_random()?;
@@ -262,9 +264,9 @@ fn announce(options: &Up, ground: &Ground, ready: &Ready) -> anyhow::Result<()> 
         ready.write(file)?;
     }
     if options.json {
-        println!("{}", ready.to_json());
+        print_line(format_args!("{}", ready.to_json()))?;
     } else {
-        print!("{}", screen::of(ready));
+        print(format_args!("{}", screen::of(ready)))?;
     }
     Ok(())
 }
