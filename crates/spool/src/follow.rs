@@ -55,10 +55,10 @@ struct Missed {
 }
 
 /// Counts as long as it lives.
-struct Told(Arc<Shared>);
+pub(crate) struct Told(Arc<Shared>);
 
 impl Told {
-    fn new(shared: &Arc<Shared>) -> Told {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Told {
         shared.stopped_followers.fetch_add(1, Ordering::Relaxed);
         Told(Arc::clone(shared))
     }

@@ -36,6 +36,7 @@ mod recover;
 mod rewrite;
 mod segment;
 mod shared;
+mod shortage;
 mod stall;
 mod stepped;
 mod trim;
