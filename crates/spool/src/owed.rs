@@ -222,6 +222,8 @@ impl Debts {
         if missing.is_some_and(|missing| missing >= MISSING_MAX) {
             give_up(&self.shared, span.from.segment());
             self.forget(span);
+            // Of what went with it nobody will be told.
+            self.unread().retain(|message| self.shared.ledger().position(*message).is_some());
         }
     }
 
@@ -238,8 +240,9 @@ impl Drop for Debts {
     }
 }
 
+/// Another reader may have done it, or another span of the same segment.
 fn give_up(shared: &Shared, segment: u32) {
-    let messages = shared.ledger().give_up(segment);
+    let Some(messages) = shared.ledger().give_up(segment) else { return };
     shared.forget_file(segment);
     shared.marks.look_again();
     metrics::counter!("posthouse_spool_messages_given_up_total").increment(messages as u64);
