@@ -103,3 +103,46 @@ async fn mail_that_the_disk_did_not_give_goes_out_once_and_without_a_start_when_
     assert_eq!((settled, site.arrivals().len()), (waiting, 5));
     house.stop().await;
 }
+
+/// Of what is owed more is taken back than can be remembered: whoever is told no asks again, and none is forgotten.
+#[tokio::test]
+async fn what_is_taken_back_while_the_disk_does_not_give_it_is_not_sent_when_it_does() {
+    let (port, _keep) = free_port().await;
+    let site = good(145, port, TlsMode::None).await;
+    let journal = spool::Config {
+        body_cache_octets_max: 0,
+        recent_records_max: 0,
+        read_retry_seconds_max: 0,
+        ..spool::Config::default()
+    };
+    let mut house = House::with_spool(port, journal, |config| config.cancels_remembered_max = 2).await;
+    house.route("dest.example", 10, "mx.dest.example", site.address);
+    let before = house.send(&["a@dest.example"]).await;
+    assert_eq!(house.settled().await.settlement, Settlement::Delivered);
+    house.disk.fail_reads(Some(libc::EIO));
+    let mut waiting = Vec::new();
+    for name in ["b@dest.example", "c@dest.example", "d@dest.example"] {
+        waiting.push(house.send(&[name]).await);
+    }
+    while house.segments_owed() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let handle = house.handle().clone();
+    assert_eq!(handle.cancel(waiting[0]).await.unwrap(), 0);
+    assert_eq!(handle.cancel(waiting[1]).await.unwrap(), 0);
+    assert!(matches!(handle.cancel(waiting[2]).await, Err(egress::Fault::CancelsFull)));
+    // Of this one nothing waits, so nothing is remembered.
+    assert_eq!(handle.cancel(before).await.unwrap(), 0);
+    house.disk.fail_reads(None);
+    let mut settled = Vec::new();
+    for _ in 0..3 {
+        let one = house.settled().await;
+        settled.push((one.message, one.settlement));
+    }
+    let mut expected: Vec<_> = waiting[..2].iter().map(|one| (*one, Settlement::Cancelled)).collect();
+    expected.push((waiting[2], Settlement::Delivered));
+    settled.sort_unstable_by_key(|(message, _)| *message);
+    expected.sort_unstable_by_key(|(message, _)| *message);
+    assert_eq!((settled, site.arrivals().len()), (expected, 2));
+    house.stop().await;
+}

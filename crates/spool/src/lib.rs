@@ -50,7 +50,7 @@ pub use config::Config;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::Fault;
 pub use follow::Follower;
-pub use intake::{Committed, Completion, Intake, Outcomes};
+pub use intake::{Committed, Completion, Intake, Outcomes, Waiting};
 pub use journal::{Spool, Status};
 pub use loading::Progress;
 pub use owed::Owed;
