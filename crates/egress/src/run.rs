@@ -78,7 +78,9 @@ pub fn start(
         clock: Arc::clone(&parts.clock),
         bodies: parts.bodies,
         events: events_in,
-        broken_tls: Mutex::new(HashMap::new()),
+        broken_tls: Mutex::default(),
+        unreadable: Mutex::default(),
+        short: Mutex::default(),
     });
     let now = parts.clock.instant();
     let dispatcher = Dispatcher::new(config, parts.profiles, Arc::clone(&snapshot), parts.random, now);

@@ -5,9 +5,9 @@
 mod house;
 
 use bytes::Bytes;
-use house::House;
 use house::metrics::Metrics;
 use house::site::{Say, free_port, good, scripted, usual};
+use house::{House, Told};
 use smtp::server::TlsMode;
 use spool::Settlement;
 
@@ -144,5 +144,36 @@ async fn what_is_taken_back_while_the_disk_does_not_give_it_is_not_sent_when_it_
     settled.sort_unstable_by_key(|(message, _)| *message);
     expected.sort_unstable_by_key(|(message, _)| *message);
     assert_eq!((settled, site.arrivals().len()), (expected, 2));
+    house.stop().await;
+}
+
+/// Five connections at once and one more in a minute: more messages than that are tried, for none is a connection's turn.
+#[tokio::test]
+async fn mail_that_the_disk_does_not_give_takes_no_turn_of_its_site() {
+    let (port, _keep) = free_port().await;
+    let site = good(146, port, TlsMode::None).await;
+    let journal = spool::Config { body_cache_octets_max: 0, ..spool::Config::default() };
+    let mut house =
+        House::with_spool(port, journal, |config| config.limits.connections_per_minute = Some(1)).await;
+    house.route("dest.example", 10, "mx.dest.example", site.address);
+    house.disk.fail_reads(Some(libc::EIO));
+    for _ in 0..12 {
+        house.send(&["a@dest.example"]).await;
+    }
+    for _ in 0..12 {
+        assert_eq!(house.attempted().await.outcome.stage, "queue");
+    }
+    assert_eq!(site.connections(), 0);
+    house.disk.fail_reads(None);
+    let mut delivered = 0;
+    while delivered < 12 {
+        match house.told().await {
+            Told::Attempted(attempted) => assert_eq!(attempted.outcome.stage, "queue"),
+            Told::Settled(settled) => {
+                assert_eq!(settled.settlement, Settlement::Delivered);
+                delivered += 1;
+            }
+        }
+    }
     house.stop().await;
 }
