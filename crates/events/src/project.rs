@@ -10,7 +10,7 @@
 //! it until it is whole, and what is read again after a crash changes nothing.
 //!
 //! What the journal does not give is passed over after a while and owed (`spool::Owed`): the stored cursor stays before
-//! it, so no restart forgets it, and when it can be read everything is read again from there. Outcomes that were left
+//! it, so no restart forgets it, and when a piece can be read everything is read again from there. Outcomes that were left
 //! out because their message was not known are told then, the others are known rows and are not measured again.
 //!
 //! What may surprise: after an orderly stop unread records simply stay in the journal; the next start goes on there.
@@ -52,6 +52,8 @@ pub(crate) struct Projector {
     /// Rows of the next transaction at most.
     rows_max: usize,
     cursor: Cursor,
+    /// Up to where was told since it went back last.
+    read: Position,
     news: News,
     mark: ReaderMark,
     /// Rung after every batch: there may be calls to make.
@@ -87,6 +89,7 @@ impl Projector {
             contexts,
             rows_max: ROWS_MAX,
             cursor: Cursor::START,
+            read: Position::START,
             news: News::default(),
             mark,
             told,
@@ -95,7 +98,7 @@ impl Projector {
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let Ok(cursor) = self.cursor(&shutdown).await else { return };
-        self.cursor = cursor;
+        (self.cursor, self.read) = (cursor, cursor.goes_on);
         self.mark.past(cursor.goes_on);
         let mut follower = self.spool.follow(cursor.goes_on);
         let mut owed = follower.owed();
@@ -105,10 +108,9 @@ impl Projector {
                 given = owed.given_again() => {
                     if let Some(first) = given.first() {
                         tracing::info!(position = %first.from, "events go back to what was passed over");
-                        // Before all that is not told: what was gathered half, and what is still owed, which the new
-                        // follower has to meet again to owe it.
-                        follower = self.spool.follow(self.cursor.goes_on);
-                        owed = follower.owed();
+                        // What was gathered half is not told either.
+                        self.read = self.read.min(first.from);
+                        follower.go_back(self.read);
                         self.news.given(given);
                     }
                     continue;
@@ -172,7 +174,7 @@ impl Projector {
                     self.rows_max = (self.rows_max + ROWS_STEP).min(ROWS_MAX);
                     self.measure(&entries[part.from.record..part.to.record]);
                     self.news.past(position);
-                    self.cursor = cursor;
+                    (self.cursor, self.read) = (cursor, position);
                     self.mark.past(cursor.goes_on);
                     self.told.notify_one();
                 }
