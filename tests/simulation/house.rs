@@ -38,7 +38,7 @@ pub struct House {
     recovered: VecDeque<Unsettled>,
     recovering: bool,
     pub sessions: BTreeMap<u64, Session>,
-    outcomes: Outcomes,
+    pub outcomes: Outcomes,
     /// Sessions that wait for a record to be durable.
     proofs: Vec<(u64, oneshot::Receiver<()>)>,
     pub bodies: Bodies,
@@ -372,7 +372,6 @@ impl House {
         }
         if self.recovering && self.recovered.is_empty() {
             self.recovering = false;
-            self.dispatcher.handle_recovery_end();
         }
         while let Some(Ok(batch)) = ready(self.follower.next_batch(max)) {
             for (position, record) in batch {

@@ -283,7 +283,8 @@ impl World {
     fn take_back(&mut self, letter: usize) {
         let now = self.both_clocks();
         let (Some(message), Some(house)) = (self.truth.message_of(letter), &mut self.house) else { return };
-        let open = house.dispatcher.handle_cancel(message, now).unwrap();
+        let waiting = |message| house.outcomes.waiting(message);
+        let open = house.dispatcher.handle_cancel(message, &waiting, now).unwrap();
         self.trace.say(self.now, format_args!("{message} is taken back, {open} open"));
         self.act();
         self.plan_dispatch(self.now);

@@ -1,68 +1,61 @@
-//! Taking messages back: those that wait, and those that the journal has not given us yet. Pure.
+//! Taking messages back: those that are here, and those that the journal has not given us yet. Pure.
 //!
-//! After a start the journal is read for a while, and a message may be taken back before it comes. Its name is kept
-//! until then and it is settled as cancelled instead of sent. How many names are kept is bounded: while the recovery
-//! runs one more is refused, later the oldest goes, because a message that still has not come was settled long ago.
+//! After a start the journal is read for a while, and what the disk does not give comes hours later perhaps; a message
+//! may be taken back before it comes. Its name is kept until then and it is settled as cancelled instead of sent. How many
+//! names are kept is bounded, and none that may still come is forgotten for another: one more is refused, and whoever
+//! asked is told to ask again. The journal knows which never come, because nothing of them waits; those are not kept.
 
 use crate::dispatch::Dispatcher;
 use crate::error::Fault;
 use crate::record::Now;
 use mail::MessageId;
-use std::collections::{HashSet, VecDeque};
+use spool::Waiting;
+use std::collections::HashSet;
 
 pub(crate) struct Cancelled {
     known: HashSet<MessageId>,
-    order: VecDeque<MessageId>,
     limit: usize,
-    recovering: bool,
 }
 
 impl Cancelled {
     pub fn new(limit: usize) -> Cancelled {
-        Cancelled { known: HashSet::new(), order: VecDeque::new(), limit, recovering: true }
+        Cancelled { known: HashSet::new(), limit }
     }
 
-    fn remember(&mut self, message: MessageId) -> Result<(), Fault> {
-        if self.known.contains(&message) {
+    fn remember(&mut self, message: MessageId, waiting: &dyn Fn(MessageId) -> Waiting) -> Result<(), Fault> {
+        if self.known.contains(&message) || waiting(message) == Waiting::No {
             return Ok(());
         }
-        if self.order.len() >= self.limit {
-            if self.recovering {
-                return Err(Fault::CancelsFull);
-            }
-            if let Some(oldest) = self.order.pop_front() {
-                self.known.remove(&oldest);
-            }
+        if self.known.len() >= self.limit {
+            self.known.retain(|known| waiting(*known) != Waiting::No);
+        }
+        if self.known.len() >= self.limit {
+            return Err(Fault::CancelsFull);
         }
         self.known.insert(message);
-        self.order.push_back(message);
         Ok(())
     }
 
     fn take(&mut self, message: MessageId) -> bool {
-        if !self.known.remove(&message) {
-            return false;
-        }
-        self.order.retain(|known| *known != message);
-        true
+        self.known.remove(&message)
     }
 }
 
 impl Dispatcher {
-    /// Takes a message back. Says how many recipients are known to be open: none as long as the journal has not
-    /// given the message, which is then settled when it comes.
-    pub fn handle_cancel(&mut self, message: MessageId, now: Now) -> Result<usize, Fault> {
+    /// Takes a message back. Says how many recipients are known to be open here: none as long as the journal has not
+    /// given the message, which is then settled when it comes. `waiting` is what the journal knows of a message.
+    pub fn handle_cancel(
+        &mut self,
+        message: MessageId,
+        waiting: &dyn Fn(MessageId) -> Waiting,
+        now: Now,
+    ) -> Result<usize, Fault> {
         let open = self.queue.places(message).len();
         if open == 0 {
-            self.cancelled.remember(message)?;
+            self.cancelled.remember(message, waiting)?;
         }
         self.cancel(message, now);
         Ok(open)
-    }
-
-    /// Every message of an earlier run has come.
-    pub fn handle_recovery_end(&mut self) {
-        self.cancelled.recovering = false;
     }
 
     /// A message has come. It may have been taken back before.

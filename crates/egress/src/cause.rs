@@ -36,6 +36,13 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The message could not be had, so nobody was called for it. A shortage is also that of a connection, and then some
+    /// host was.
+    pub fn came_before_connecting(&self, at: &Circumstances) -> bool {
+        let is_of_message = matches!(self, Cause::Unreadable | Cause::Crowded | Cause::Shortage);
+        is_of_message && at.mx.is_none() && at.carried == 0
+    }
+
     /// The site has the message, and whoever forgets that sends it again. No further message may be ended over the same
     /// connection before the record of this one is durable.
     pub fn needs_proof(&self) -> bool {

@@ -48,7 +48,7 @@ pub struct Config {
     pub deliveries_per_tenant_max: usize,
     /// Recipients that wait in memory; beyond that the journal is read no further.
     pub waiting_max: u64,
-    /// Messages that may be taken back before the journal has given them, as after a start.
+    /// Messages that may be taken back before the journal has given them, as after a start; one more is refused.
     pub cancels_remembered_max: usize,
     /// How long a connection is kept without work, unless the profile of the site says less or more.
     pub idle_seconds: u64,

@@ -33,7 +33,6 @@ impl EgressHandle {
     }
 
     /// What is ready by tenant, pool and site, at most `limit` rows, the fullest first. Errs once egress has ended.
-    /// Errs once egress has ended.
     pub async fn queues(&self, limit: usize) -> Result<Vec<QueueView>, Fault> {
         self.ask(|answer| Request::Queues(limit, answer)).await
     }
@@ -48,19 +47,19 @@ impl EgressHandle {
         self.ask(Request::Paths).await
     }
 
-    /// Whether anything of a tenant waits here or is being sent. Errs once egress has ended. Errs once egress has
-    /// ended.
+    /// Whether anything of a tenant waits here or is being sent. Errs once egress has ended.
     pub async fn holds(&self, tenant: TenantId) -> Result<bool, Fault> {
         self.ask(|answer| Request::Holds(tenant, answer)).await
     }
 
     /// Takes a message back. Says how many recipients were still open, as far as it is known: a message that the
-    /// journal has not given yet is settled when it comes. One that is being sent may still arrive.
+    /// journal has not given yet is settled when it comes. One that is being sent may still arrive. Errs once egress has
+    /// ended, and while there are too many that have still to come: ask again later.
     pub async fn cancel(&self, message: MessageId) -> Result<usize, Fault> {
         self.ask(|answer| Request::Cancel(message, answer)).await?
     }
 
-    /// Suspends a path. Errs once egress has ended. Errs once egress has ended.
+    /// Suspends a path. Errs once egress has ended.
     pub async fn hold(&self, path: EgressPath, hold: Hold) -> Result<(), Fault> {
         self.ask(|answer| Request::Hold(path, hold, answer)).await
     }

@@ -32,6 +32,7 @@ impl Dispatcher {
         row.done += 1;
         // It says itself when it is over.
         row.closing |= !report.usable;
+        row.unused = report.cause.came_before_connecting(&report.at);
         row.fast = report.duration < FAST && matches!(report.cause, Cause::Delivered(_));
         let (path, empty, destination) =
             (row.path.clone(), row.orders.is_empty(), Arc::clone(&row.destination));
@@ -69,7 +70,10 @@ impl Dispatcher {
             self.came_back(flying.delivery.flow.tenant);
             self.give_back(flying.delivery, now);
         }
-        self.ways.shaper.release(row.permit, now.instant);
+        match row.unused {
+            true => self.ways.shaper.give_back(row.permit, now.instant),
+            false => self.ways.shaper.release(row.permit, now.instant),
+        }
         match room {
             true => self.queue.wake_site(&row.path.site),
             false => self.queue.reopen_site(&row.path.site),

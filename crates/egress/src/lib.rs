@@ -24,6 +24,7 @@ mod measured;
 mod record;
 mod recovery;
 mod run;
+mod seldom;
 mod session;
 mod sessions;
 mod sites;

@@ -1,7 +1,8 @@
 //! What is to be sent for an order: the message from the journal, as a transaction for one of its recipients.
 //!
 //! Called by sessions before they connect and between two messages. That a message cannot be had now (no memory, no
-//! descriptor) says nothing about it or its site, and is no attempt.
+//! descriptor) says nothing about it or its site, and is no attempt. One that the disk does not give is tried again like
+//! one that its site deferred; it comes back with each retry, so the log is told seldom (`seldom.rs`).
 
 use crate::dispatch::Order;
 use crate::session::Surroundings;
@@ -21,13 +22,17 @@ pub(crate) async fn load(order: Order, around: &Surroundings) -> Result<Transact
         // It waited for its turn; that says nothing about the message or the site.
         Err(spool::Fault::Busy) => Err(Cause::Crowded),
         Err(fault) if fault.is_passing() => {
-            tracing::warn!(message.id = %order.message, error = %fault, "a stored message cannot be read now");
+            if let Some(times) = around.seldom(&around.short) {
+                tracing::warn!(message.id = %order.message, times, error = %fault, "a stored message cannot be read now");
+            }
             // The order comes back at once.
             tokio::time::sleep(SHORTAGE_PAUSE).await;
             Err(Cause::Shortage)
         }
         Err(fault) => {
-            tracing::error!(message.id = %order.message, error = %fault, "a stored message cannot be read");
+            if let Some(times) = around.seldom(&around.unreadable) {
+                tracing::warn!(message.id = %order.message, times, error = %fault, "a stored message cannot be read");
+            }
             Err(Cause::Unreadable)
         }
     }

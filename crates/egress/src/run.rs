@@ -78,7 +78,9 @@ pub fn start(
         clock: Arc::clone(&parts.clock),
         bodies: parts.bodies,
         events: events_in,
-        broken_tls: Mutex::new(HashMap::new()),
+        broken_tls: Mutex::default(),
+        unreadable: Mutex::default(),
+        short: Mutex::default(),
     });
     let now = parts.clock.instant();
     let dispatcher = Dispatcher::new(config, parts.profiles, Arc::clone(&snapshot), parts.random, now);
@@ -329,7 +331,6 @@ impl Run {
     fn take_recovered(&mut self, found: Vec<Unsettled>, owed: &Owed) {
         if found.is_empty() {
             self.recovery = None;
-            self.dispatcher.handle_recovery_end();
             return self.recover_again(owed);
         }
         let now = self.now();
@@ -359,7 +360,10 @@ impl Run {
             Request::Totals(answer) => drop(answer.send(dispatcher.queue.totals())),
             Request::Paths(answer) => drop(answer.send(dispatcher.paths(now))),
             Request::Holds(tenant, answer) => drop(answer.send(dispatcher.queue.holds(tenant))),
-            Request::Cancel(message, answer) => drop(answer.send(dispatcher.handle_cancel(message, now))),
+            Request::Cancel(message, answer) => {
+                let waiting = |message| self.outcomes.waiting(message);
+                let _ = answer.send(dispatcher.handle_cancel(message, &waiting, now));
+            }
             Request::Hold(path, hold, answer) => {
                 dispatcher.handle_hold(&path, hold, now);
                 let _ = answer.send(());

@@ -11,6 +11,7 @@ use crate::connect::{connect, is_allowed};
 use crate::dispatch::{Event, Job, Order, Report};
 use crate::link::{Link, Step};
 use crate::loading::load;
+use crate::seldom::Seldom;
 use crate::targets::targets;
 use crate::tls::{Tls, server_name};
 use crate::trouble::{Cause, Circumstances};
@@ -39,6 +40,16 @@ pub(crate) struct Surroundings {
     pub events: mpsc::Sender<Word>,
     /// Until when a host is spoken to in plain text.
     pub broken_tls: Mutex<HashMap<String, Instant>>,
+    /// Messages that could not be read, and such as we had no descriptor or memory for.
+    pub unreadable: Mutex<Seldom>,
+    pub short: Mutex<Seldom>,
+}
+
+impl Surroundings {
+    /// How often it has happened, if that is to be said.
+    pub fn seldom(&self, what: &Mutex<Seldom>) -> Option<u64> {
+        what.lock().unwrap_or_else(PoisonError::into_inner).happened(self.clock.instant())
+    }
 }
 
 /// What a session tells the dispatcher, and who wants to hear when the record of it is durable.

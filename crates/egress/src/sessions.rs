@@ -35,6 +35,8 @@ pub(crate) struct Session {
     /// Deliveries that came back in all.
     pub done: u32,
     pub fast: bool,
+    /// No connection was opened for it, and none will be.
+    pub unused: bool,
     /// Takes nothing more; a close is under way.
     pub closing: bool,
     /// Set while it has nothing to do: when it is closed for that.
@@ -94,6 +96,7 @@ impl Sessions {
             given: 0,
             done: 0,
             fast: false,
+            unused: false,
             closing: false,
             idle_until: None,
             listed: false,

@@ -4,7 +4,7 @@
 mod house;
 
 use house::House;
-use house::site::{Say, address, free_port, good, scripted, usual};
+use house::site::{address, free_port, good, no_handshake, scripted};
 use mail::Verdict;
 use smtp::server::TlsMode;
 use spool::Settlement;
@@ -89,15 +89,8 @@ async fn tls_is_used_when_it_is_offered_whatever_the_certificate() {
 
 #[tokio::test]
 async fn broken_tls_falls_back_to_plain_text_and_is_remembered() {
-    fn script(_: u32, line: &str) -> Say {
-        match line {
-            "STARTTLS" => Say::Last("220 go on\r\nthis is no handshake"),
-            _ if line.starts_with("EHLO") => Say::Line("250-mx.site.example\r\n250 STARTTLS"),
-            _ => usual(line),
-        }
-    }
     let (port, _keep) = free_port().await;
-    let site = scripted(15, port, script).await;
+    let site = scripted(15, port, no_handshake).await;
     let mut house = House::with(port, |config| config.limits.messages_per_connection = Some(1)).await;
     house.route("dest.example", 10, "mx.dest.example", site.address);
     for connections in [2, 3] {

@@ -4,26 +4,10 @@
 mod house;
 
 use house::House;
-use house::site::{Say, address, certificate, free_port, good, good_at, scripted, usual};
+use house::site::{address, certificate, free_port, good, good_at, no_handshake, scripted, usual};
 use mail::MessageId;
 use smtp::server::TlsMode;
 use spool::Settlement;
-use std::io::Write;
-
-/// A house that trusts this certificate and may connect to loopback although it is not in the lab.
-async fn house(port: u16, trusted: &str) -> (House, tempfile::NamedTempFile) {
-    let mut roots = tempfile::NamedTempFile::new().unwrap();
-    roots.write_all(trusted.as_bytes()).unwrap();
-    let path = roots.path().to_owned();
-    let house = House::with(port, |config| {
-        config.lab_loopback_only = false;
-        config.allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
-        config.tls_roots = path;
-        config.retry_seconds = vec![600];
-    })
-    .await;
-    (house, roots)
-}
 
 async fn send_demanding(house: &mut House) -> MessageId {
     house.send_with(&["a@dest.example"], |accepted| accepted.require_tls = true).await
@@ -34,7 +18,7 @@ async fn it_arrives_over_checked_tls_with_the_demand() {
     let (port, _keep) = free_port().await;
     let (acceptor, pem) = certificate("mx.dest.example");
     let site = good_at(address(71), port, TlsMode::Offered, acceptor).await;
-    let (mut house, _roots) = house(port, &pem).await;
+    let mut house = House::trusting(port, &pem).await;
     house.route("dest.example", 10, "mx.dest.example", site.address);
     send_demanding(&mut house).await;
     assert_eq!(house.settled().await.settlement, Settlement::Delivered);
@@ -51,7 +35,7 @@ async fn it_arrives_over_checked_tls_with_the_demand() {
 async fn a_session_with_an_unchecked_certificate_is_not_used_and_the_path_goes_on_for_others() {
     let (port, _keep) = free_port().await;
     let site = good(72, port, TlsMode::Offered).await;
-    let (mut house, _roots) = house(port, &certificate("mx.dest.example").1).await;
+    let mut house = House::trusting(port, &certificate("mx.dest.example").1).await;
     house.route("dest.example", 10, "mx.dest.example", site.address);
     house.send(&["a@dest.example"]).await;
     assert_eq!(house.settled().await.settlement, Settlement::Delivered);
@@ -69,16 +53,9 @@ async fn a_session_with_an_unchecked_certificate_is_not_used_and_the_path_goes_o
 
 #[tokio::test]
 async fn tls_that_is_remembered_as_broken_is_tried_again_and_its_failure_is_no_bounce() {
-    fn script(_: u32, line: &str) -> Say {
-        match line {
-            "STARTTLS" => Say::Last("220 go on\r\nthis is no handshake"),
-            _ if line.starts_with("EHLO") => Say::Line("250-mx.site.example\r\n250 STARTTLS"),
-            _ => usual(line),
-        }
-    }
     let (port, _keep) = free_port().await;
-    let site = scripted(73, port, script).await;
-    let (mut house, _roots) = house(port, "").await;
+    let site = scripted(73, port, no_handshake).await;
+    let mut house = House::trusting(port, "").await;
     house.route("dest.example", 10, "mx.dest.example", site.address);
     house.send(&["a@dest.example"]).await;
     assert_eq!(house.settled().await.outcome.unwrap().tls, None);
@@ -94,7 +71,7 @@ async fn the_next_exchanger_is_tried_when_one_does_not_pass_the_demand_on() {
     let plain = scripted(74, port, |_, line| usual(line)).await;
     let (acceptor, pem) = certificate("mx2.dest.example");
     let site = good_at(address(75), port, TlsMode::Offered, acceptor).await;
-    let (mut house, _roots) = house(port, &pem).await;
+    let mut house = House::trusting(port, &pem).await;
     house.route("dest.example", 5, "mx1.dest.example", plain.address);
     house.route("dest.example", 10, "mx2.dest.example", site.address);
     send_demanding(&mut house).await;

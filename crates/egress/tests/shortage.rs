@@ -5,9 +5,10 @@
 mod house;
 
 use bytes::Bytes;
-use house::House;
 use house::metrics::Metrics;
-use house::site::{Say, free_port, good, scripted, usual};
+use house::site::{Say, Site, free_port, good, scripted, usual};
+use house::{House, Told};
+use mail::MessageId;
 use smtp::server::TlsMode;
 use spool::Settlement;
 
@@ -66,19 +67,22 @@ async fn a_message_for_which_there_is_no_room_waits_for_the_one_that_has_it() {
     house.stop().await;
 }
 
-#[tokio::test]
-async fn mail_that_the_disk_did_not_give_goes_out_once_and_without_a_start_when_it_does() {
-    let (port, _keep) = free_port().await;
-    let site = good(144, port, TlsMode::None).await;
+/// A house that has sent `a`, and to which the disk gives none of what was taken since: `b`, `c` and `d`, the first of
+/// which is owed at least.
+async fn owed(
+    port: u16,
+    site: &Site,
+    change: impl FnOnce(&mut egress::Config),
+) -> (House, MessageId, Vec<MessageId>) {
     let journal = spool::Config {
         body_cache_octets_max: 0,
         recent_records_max: 0,
         read_retry_seconds_max: 0,
         ..spool::Config::default()
     };
-    let mut house = House::with_spool(port, journal, |_| {}).await;
+    let mut house = House::with_spool(port, journal, change).await;
     house.route("dest.example", 10, "mx.dest.example", site.address);
-    house.send(&["a@dest.example"]).await;
+    let sent = house.send(&["a@dest.example"]).await;
     assert_eq!(house.settled().await.settlement, Settlement::Delivered);
     house.disk.fail_reads(Some(libc::EIO));
     let mut waiting = Vec::new();
@@ -89,17 +93,81 @@ async fn mail_that_the_disk_did_not_give_goes_out_once_and_without_a_start_when_
     while house.segments_owed() == 0 {
         tokio::task::yield_now().await;
     }
-    house.disk.fail_reads(None);
-    let after = house.send(&["e@dest.example"]).await;
-    waiting.push(after);
+    (house, sent, waiting)
+}
+
+/// What came of so many messages, at their first attempt; in the order of their names.
+async fn settled(house: &mut House, messages: usize) -> Vec<(MessageId, Settlement)> {
     let mut settled = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..messages {
         let one = house.settled().await;
-        assert_eq!((one.settlement, one.attempt), (Settlement::Delivered, 1));
-        settled.push(one.message);
+        assert!(one.attempt <= 1, "{one:?}");
+        settled.push((one.message, one.settlement));
     }
-    settled.sort_unstable();
+    settled.sort_unstable_by_key(|(message, _)| *message);
+    settled
+}
+
+#[tokio::test]
+async fn mail_that_the_disk_did_not_give_goes_out_once_and_without_a_start_when_it_does() {
+    let (port, _keep) = free_port().await;
+    let site = good(144, port, TlsMode::None).await;
+    let (mut house, _, mut waiting) = owed(port, &site, |_| {}).await;
+    house.disk.fail_reads(None);
+    waiting.push(house.send(&["e@dest.example"]).await);
     waiting.sort_unstable();
-    assert_eq!((settled, site.arrivals().len()), (waiting, 5));
+    let expected: Vec<_> = waiting.into_iter().map(|message| (message, Settlement::Delivered)).collect();
+    assert_eq!((settled(&mut house, 4).await, site.arrivals().len()), (expected, 5));
+    house.stop().await;
+}
+
+/// Of what is owed more is taken back than can be remembered: whoever is told no asks again, and none is forgotten.
+#[tokio::test]
+async fn what_is_taken_back_while_the_disk_does_not_give_it_is_not_sent_when_it_does() {
+    let (port, _keep) = free_port().await;
+    let site = good(145, port, TlsMode::None).await;
+    let (mut house, sent, waiting) = owed(port, &site, |config| config.cancels_remembered_max = 2).await;
+    let handle = house.handle().clone();
+    assert_eq!(handle.cancel(waiting[0]).await.unwrap(), 0);
+    assert_eq!(handle.cancel(waiting[1]).await.unwrap(), 0);
+    assert!(matches!(handle.cancel(waiting[2]).await, Err(egress::Fault::CancelsFull)));
+    // Of this one nothing waits, so nothing is remembered.
+    assert_eq!(handle.cancel(sent).await.unwrap(), 0);
+    house.disk.fail_reads(None);
+    let mut expected: Vec<_> = waiting[..2].iter().map(|one| (*one, Settlement::Cancelled)).collect();
+    expected.push((waiting[2], Settlement::Delivered));
+    expected.sort_unstable_by_key(|(message, _)| *message);
+    assert_eq!((settled(&mut house, 3).await, site.arrivals().len()), (expected, 2));
+    house.stop().await;
+}
+
+/// Five connections at once and one more in a minute: more messages than that are tried, for none is a connection's turn.
+#[tokio::test]
+async fn mail_that_the_disk_does_not_give_takes_no_turn_of_its_site() {
+    let (port, _keep) = free_port().await;
+    let site = good(146, port, TlsMode::None).await;
+    let journal = spool::Config { body_cache_octets_max: 0, ..spool::Config::default() };
+    let mut house =
+        House::with_spool(port, journal, |config| config.limits.connections_per_minute = Some(1)).await;
+    house.route("dest.example", 10, "mx.dest.example", site.address);
+    house.disk.fail_reads(Some(libc::EIO));
+    for _ in 0..12 {
+        house.send(&["a@dest.example"]).await;
+    }
+    for _ in 0..12 {
+        assert_eq!(house.attempted().await.outcome.stage, "queue");
+    }
+    assert_eq!(site.connections(), 0);
+    house.disk.fail_reads(None);
+    let mut delivered = 0;
+    while delivered < 12 {
+        match house.told().await {
+            Told::Attempted(attempted) => assert_eq!(attempted.outcome.stage, "queue"),
+            Told::Settled(settled) => {
+                assert_eq!(settled.settlement, Settlement::Delivered);
+                delivered += 1;
+            }
+        }
+    }
     house.stop().await;
 }

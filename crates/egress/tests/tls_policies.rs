@@ -12,22 +12,6 @@ use house::{House, Told};
 use mail::Verdict;
 use smtp::server::TlsMode;
 use spool::Settlement;
-use std::io::Write;
-
-/// Trusts this root, and connects to loopback although it is not in the lab: there nobody is checked.
-async fn house(port: u16, root: &str) -> (House, tempfile::NamedTempFile) {
-    let mut roots = tempfile::NamedTempFile::new().unwrap();
-    roots.write_all(root.as_bytes()).unwrap();
-    let path = roots.path().to_owned();
-    let house = House::with(port, |config| {
-        config.lab_loopback_only = false;
-        config.allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
-        config.tls_roots = path;
-        config.retry_seconds = vec![600];
-    })
-    .await;
-    (house, roots)
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrong {
@@ -55,7 +39,7 @@ async fn a_certificate_that_is_wrong_in_any_way_gets_mail_only_where_any_is_good
     {
         let (port, _keep) = free_port().await;
         let (site, root) = site(wrong, last, port).await;
-        let (mut house, _roots) = house(port, &root).await;
+        let mut house = House::trusting(port, &root).await;
         house.route("dest.example", 10, "mx.dest.example", site.address);
         house.send_with(&["a@dest.example"], |accepted| accepted.require_tls = true).await;
         if wrong == Wrong::Nothing {
@@ -102,7 +86,7 @@ async fn a_site_that_takes_tls_away_gets_nothing_that_demands_it() {
     for (last, script) in [(85, without as fn(u32, &str) -> Say), (86, refused), (87, injected)] {
         let (port, _keep) = free_port().await;
         let site = scripted(last, port, script).await;
-        let (mut house, _roots) = house(port, "").await;
+        let mut house = House::trusting(port, "").await;
         house.route("dest.example", 10, "mx.dest.example", site.address);
         house.send_with(&["a@dest.example"], |accepted| accepted.require_tls = true).await;
         // It may be deferred, or fail for good where the extension is not there at all; it never arrives.

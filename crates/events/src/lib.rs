@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod cursor;
 mod error;
+mod news;
 mod parts;
 mod project;
 mod rows;

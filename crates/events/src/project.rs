@@ -10,14 +10,15 @@
 //! it until it is whole, and what is read again after a crash changes nothing.
 //!
 //! What the journal does not give is passed over after a while and owed (`spool::Owed`): the stored cursor stays before
-//! it, so no restart forgets it, and when it can be read everything is read again from there. Outcomes that were left
-//! out because their message was not known are told then, the others are known rows.
+//! it, so no restart forgets it, and when a piece can be read everything is read again from there. Outcomes that were left
+//! out because their message was not known are told then, the others are known rows and are not measured again.
 //!
 //! What may surprise: after an orderly stop unread records simply stay in the journal; the next start goes on there.
 
 use crate::Config;
 use crate::context::{Context, Contexts};
 use crate::cursor::Cursor;
+use crate::news::News;
 use crate::parts::{Part, Place};
 use crate::rows::{BatchContexts, Entry, batch, rows_of};
 use crate::start::SnapshotSource;
@@ -51,6 +52,9 @@ pub(crate) struct Projector {
     /// Rows of the next transaction at most.
     rows_max: usize,
     cursor: Cursor,
+    /// Up to where was told since it went back last.
+    read: Position,
+    news: News,
     mark: ReaderMark,
     /// Rung after every batch: there may be calls to make.
     told: Arc<Notify>,
@@ -76,13 +80,25 @@ impl Projector {
     ) -> Projector {
         let contexts = Contexts::new(config.remembered_recipients_max);
         let mark = spool.reader(READER);
-        let (rows_max, cursor) = (ROWS_MAX, Cursor::START);
-        Projector { spool, database, snapshot, clock, config, contexts, rows_max, cursor, mark, told }
+        Projector {
+            spool,
+            database,
+            snapshot,
+            clock,
+            config,
+            contexts,
+            rows_max: ROWS_MAX,
+            cursor: Cursor::START,
+            read: Position::START,
+            news: News::default(),
+            mark,
+            told,
+        }
     }
 
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let Ok(cursor) = self.cursor(&shutdown).await else { return };
-        self.cursor = cursor;
+        (self.cursor, self.read) = (cursor, cursor.goes_on);
         self.mark.past(cursor.goes_on);
         let mut follower = self.spool.follow(cursor.goes_on);
         let mut owed = follower.owed();
@@ -92,10 +108,10 @@ impl Projector {
                 given = owed.given_again() => {
                     if let Some(first) = given.first() {
                         tracing::info!(position = %first.from, "events go back to what was passed over");
-                        // Before all that is not told: what was gathered half, and what is still owed, which the new
-                        // follower has to meet again to owe it.
-                        follower = self.spool.follow(self.cursor.goes_on);
-                        owed = follower.owed();
+                        // What was gathered half is not told either.
+                        self.read = self.read.min(first.from);
+                        follower.go_back(self.read);
+                        self.news.given(given);
                     }
                     continue;
                 }
@@ -156,12 +172,11 @@ impl Projector {
                     (place, left_out) = (part.to, None);
                     backoff = Backoff::new(&self.config);
                     self.rows_max = (self.rows_max + ROWS_STEP).min(ROWS_MAX);
-                    self.cursor = cursor;
+                    self.measure(&entries[part.from.record..part.to.record]);
+                    self.news.past(position);
+                    (self.cursor, self.read) = (cursor, position);
                     self.mark.past(cursor.goes_on);
                     self.told.notify_one();
-                    self.lag(&entries[part.from.record..part.to.record]);
-                    let records = part.to.record - part.from.record;
-                    metrics::counter!("posthouse_events_records_total").increment(records as u64);
                 }
                 Err(fault) if part.rows > 1 && (fault.is_too_slow() || !fault.is_passing()) => {
                     let error = &fault as &dyn std::error::Error;
@@ -187,11 +202,14 @@ impl Projector {
         Ok(())
     }
 
-    /// How long after they happened these records can be read by tenants.
-    fn lag(&self, entries: &[Entry]) {
+    /// How many records there are of which tenants can read for the first time, and how long after they happened. The
+    /// cursor is as it was before they were told.
+    fn measure(&self, entries: &[Entry]) {
         let now = self.clock.timestamp();
         let lag = metrics::histogram!("posthouse_events_lag_seconds");
-        for (_, record) in entries {
+        let records = metrics::counter!("posthouse_events_records_total");
+        for (_, record) in entries.iter().filter(|(position, _)| self.news.has(*position, self.cursor.told)) {
+            records.increment(1);
             let at = match &**record {
                 Record::Accepted(accepted) => accepted.accepted_at,
                 Record::Attempted(attempted) => attempted.at,

@@ -60,6 +60,13 @@ impl Pace {
         self.due_ns = self.due_ns.max(nanos(now)) + self.rate.interval_ns();
     }
 
+    /// What was counted at `counted` did not happen. Of its interval only that part is given back which time has not:
+    /// all of it would let one more happen than without it.
+    pub fn give_back(&mut self, counted: Instant, now: Instant) {
+        let passed_ns = nanos(now).saturating_sub(nanos(counted));
+        self.due_ns = self.due_ns.saturating_sub(self.rate.interval_ns().saturating_sub(passed_ns));
+    }
+
     /// From now on at this rate. What was sent already still counts.
     pub fn set_rate(&mut self, rate: Rate, burst: u32) {
         self.rate = rate;
@@ -126,6 +133,34 @@ mod tests {
         let taken = greedy(&mut pace, Instant::ZERO, Instant::ZERO + Duration::from_secs(300));
         assert_eq!(taken.len(), 10);
         assert!(taken.windows(2).all(|pair| pair[1].saturating_since(pair[0]) == Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn what_did_not_happen_takes_no_turn_and_makes_none() {
+        let second = Duration::from_secs(1);
+        let start = Instant::ZERO + Duration::from_secs(86_400);
+        let new = || Pace::new(Rate::new(1, second).unwrap(), 3);
+        let mut pace = new();
+        for _ in 0..100 {
+            pace.count(start);
+            pace.give_back(start, start);
+        }
+        assert_eq!(greedy(&mut pace, start, start + Duration::from_micros(1)).len(), 3);
+        // However late it is given back, no more happens than if it had never been counted, up to any time.
+        for late_ms in (0..5_000).step_by(100) {
+            let (mut pace, mut without) = (new(), new());
+            let now = start + Duration::from_millis(late_ms);
+            pace.count(start);
+            let mut taken = greedy(&mut pace, start, now);
+            pace.give_back(start, now);
+            taken.extend(greedy(&mut pace, now, start + 10 * second));
+            let expected = greedy(&mut without, start, start + 10 * second);
+            assert!(taken.len() <= expected.len(), "{late_ms} ms late");
+            assert!(
+                taken.iter().zip(&expected).all(|(taken, expected)| taken >= expected),
+                "{late_ms} ms late"
+            );
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use mail::{EgressPath, Instant};
 
-/// One connection of the window. Only the shaper makes one and it wants it back: `Shaper::release`.
+/// One connection of the window. Only the shaper makes one and it wants it back: `Shaper::release`, or
+/// `Shaper::give_back` if it was not used.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a permit that is not released shrinks the window for good"]
 pub struct Permit {
@@ -10,6 +11,7 @@ pub struct Permit {
     /// The family whose connections it counts among.
     pub(crate) family: Option<u32>,
     pub(crate) messages: u32,
+    pub(crate) admitted: Instant,
 }
 
 impl Permit {

@@ -140,7 +140,8 @@ impl Shaper {
         if let Some(key) = family {
             *self.families.entry(key).or_default() += 1;
         }
-        Ok(Permit { path: path.clone(), family: limits.family.map(|family| family.number), messages })
+        let family = limits.family.map(|family| family.number);
+        Ok(Permit { path: path.clone(), family, messages, admitted: now })
     }
 
     /// One more message over a connection that is open already. Errs with what stands in the way: a hold, or the rate
@@ -206,6 +207,17 @@ impl Shaper {
         if let Some(number) = permit.family {
             one_less(&mut self.families, &(permit.path.source, number));
         }
+    }
+
+    /// The connection was never opened, for a reason of ours: what `admit` counted of the rates is free again. A site that
+    /// was spoken to, or called, has had its turn.
+    pub fn give_back(&mut self, permit: Permit, now: Instant) {
+        if let Some(state) = self.paths.get_mut(&permit.path) {
+            for pace in [&mut state.connections, &mut state.messages].into_iter().flatten() {
+                pace.give_back(permit.admitted, now);
+            }
+        }
+        self.release(permit, now);
     }
 
     /// Suspends a path by hand. A longer hold that is there already stays.

@@ -55,6 +55,21 @@ fn a_provider_counts_connections_over_all_its_sites_for_each_source() {
 }
 
 #[test]
+fn a_connection_that_was_never_opened_has_taken_no_turn() {
+    let minute = Rate::new(1, Duration::from_secs(60));
+    let window = WindowRule { initial: 1, limit: 4, ..WindowRule::default() };
+    let limits = Limits { window, connection_rate: minute, message_rate: minute, ..limits() };
+    let (mut shaper, path) = (shaper(), path("a", "s"));
+    for _ in 0..10 {
+        let unused = shaper.admit(&path, &limits, NOW).unwrap();
+        shaper.give_back(unused, NOW);
+    }
+    let used = shaper.admit(&path, &limits, NOW).unwrap();
+    shaper.release(used, NOW);
+    assert_eq!(barrier(shaper.admit(&path, &limits, NOW)), Barrier::ConnectionRate);
+}
+
+#[test]
 fn rates_name_the_time_and_a_refusal_counts_nothing() {
     let rate = Rate::new(6, Duration::from_secs(60));
     let window = WindowRule { initial: 1, limit: 4, ..WindowRule::default() };

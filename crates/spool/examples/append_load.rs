@@ -3,71 +3,24 @@
 //! A hundred appenders, one message of 5 KB at a time each, every one waiting for its sync. Prints messages a second
 //! and CPU a message. The directory is left behind.
 
+mod load;
+
 use bytes::Bytes;
-use mail::{
-    BodyKind, Clock, DomainId, ForwardPath, Instant, MessageId, PoolId, Random, ReversePath, StreamId,
-    TenantId, Timestamp,
-};
-use spool::{Accepted, Config, OutcomeRecord, RealDisk, RecipientRecord, Settled, Settlement, Spool};
-use std::error::Error;
+use load::{Failed, message};
+use mail::Random;
+use spool::{Accepted, Config, OutcomeRecord, RealDisk, Settled, Settlement, Spool};
 use std::io::Write;
 use std::sync::Arc;
 
 const APPENDERS: u64 = 100;
 const BODY_OCTETS: usize = 5 * 1_024;
 
-struct RunningClock(std::time::Instant);
-
-impl Clock for RunningClock {
-    fn timestamp(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
-    }
-
-    fn instant(&self) -> Instant {
-        Instant::from_micros(self.0.elapsed().as_micros() as u64)
-    }
-}
-
 /// User and system time of the process, as Linux counts it: in hundredths of a second.
-fn cpu_micros() -> Result<u64, Box<dyn Error + Send + Sync>> {
+fn cpu_micros() -> Result<u64, Failed> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     Ok(ticks * 10_000)
-}
-
-fn message(random: &mut Random) -> Result<Accepted, Box<dyn Error + Send + Sync>> {
-    let at = Timestamp::from_millis(1_795_425_249_120);
-    Ok(Accepted {
-        message: MessageId::mint(at, random),
-        tenant: TenantId::mint(at, random),
-        stream: StreamId::mint(at, random),
-        domain: DomainId::mint(at, random),
-        credential: None,
-        api_key: None,
-        pool: PoolId::mint(at, random),
-        accepted_at: at,
-        not_before: None,
-        expires_at: at,
-        reverse_path: ReversePath::parse("news@client.example")?,
-        message_id_header: "<4711.815@client.example>".to_owned(),
-        subject: "Your order".to_owned(),
-        header_from: "news@client.example".to_owned(),
-        tags: vec!["order".to_owned()],
-        metadata: Vec::new(),
-        body_kind: BodyKind::SevenBit,
-        smtputf8: false,
-        require_tls: false,
-        dsn_return: None,
-        envelope_id: None,
-        recipients: vec![RecipientRecord {
-            forward_path: ForwardPath::parse("anna@site.example")?,
-            reverse_path: ReversePath::parse("b+0123456789abcdef0123456789abcdef@rp.client.example")?,
-            notify: None,
-            original: None,
-        }],
-        size: BODY_OCTETS as u64,
-    })
 }
 
 fn delivered(accepted: &Accepted) -> OutcomeRecord {
@@ -87,14 +40,14 @@ fn delivered(accepted: &Accepted) -> OutcomeRecord {
     })
 }
 
-async fn appender(spool: Spool, seed: u64, count: u64) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn appender(spool: Spool, seed: u64, count: u64) -> Result<(), Failed> {
     let mut random = Random::from_number(seed);
     let mut body = vec![0; BODY_OCTETS];
     random.fill(&mut body);
     let body = Bytes::from(body);
     let (intake, outcomes) = (spool.intake(), spool.outcomes());
     for _ in 0..count {
-        let accepted = message(&mut random)?;
+        let accepted = message(&mut random, "Your order", BODY_OCTETS)?;
         let record = delivered(&accepted);
         let _committed = intake.append(accepted, body.clone()).await?;
         outcomes.append(vec![record.into()]).await?;
@@ -103,12 +56,11 @@ async fn appender(spool: Spool, seed: u64, count: u64) -> Result<(), Box<dyn Err
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> Result<(), Failed> {
     let mut arguments = std::env::args().skip(1);
     let directory = arguments.next().ok_or("usage: append_load <empty directory> [messages]")?.into();
     let messages: u64 = arguments.next().map_or(Ok(100_000), |text| text.parse())?;
-    #[expect(clippy::disallowed_methods, reason = "a measurement needs the real clock")]
-    let clock: Arc<dyn Clock> = Arc::new(RunningClock(std::time::Instant::now()));
+    let clock = load::clock();
     let config = Config { directory, readers: Vec::new(), ..Config::default() };
     let (spool, _) = Spool::open(config, Arc::new(RealDisk), Arc::clone(&clock))?;
     let (start, cpu_start) = (clock.instant(), cpu_micros()?);

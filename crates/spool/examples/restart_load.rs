@@ -4,74 +4,25 @@
 //! Fills an empty directory first; a second run opens what the first left. Prints seconds until the journal takes
 //! mail, until all that waits is known, and until every envelope was read, and octets of memory for each message.
 
+mod load;
+
 use bytes::Bytes;
-use mail::{
-    BodyKind, Clock, DomainId, ForwardPath, Instant, MessageId, PoolId, Random, ReversePath, StreamId,
-    TenantId, Timestamp,
-};
-use spool::{Accepted, Config, RealDisk, RecipientRecord, Spool};
-use std::error::Error;
+use load::{Failed, message};
+use mail::{Clock, Instant, Random};
+use spool::{Config, RealDisk, Spool};
 use std::io::Write;
 use std::sync::Arc;
-
-type Failed = Box<dyn Error + Send + Sync>;
 
 const APPENDERS: u64 = 200;
 const BODY_OCTETS: usize = 2 * 1_024;
 /// Makes the envelope about 1 KB.
 const SUBJECT_OCTETS: usize = 700;
 
-struct RunningClock(std::time::Instant);
-
-impl Clock for RunningClock {
-    fn timestamp(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
-    }
-
-    fn instant(&self) -> Instant {
-        Instant::from_micros(self.0.elapsed().as_micros() as u64)
-    }
-}
-
 /// Octets of memory the process has in use.
 fn resident() -> Result<u64, Failed> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
     let pages: u64 = statm.split_whitespace().nth(1).unwrap_or("0").parse()?;
     Ok(pages * 4_096)
-}
-
-fn message(random: &mut Random) -> Result<Accepted, Failed> {
-    let at = Timestamp::from_millis(1_795_425_249_120);
-    Ok(Accepted {
-        message: MessageId::mint(at, random),
-        tenant: TenantId::mint(at, random),
-        stream: StreamId::mint(at, random),
-        domain: DomainId::mint(at, random),
-        credential: None,
-        api_key: None,
-        pool: PoolId::mint(at, random),
-        accepted_at: at,
-        not_before: None,
-        expires_at: at,
-        reverse_path: ReversePath::parse("news@client.example")?,
-        message_id_header: "<4711.815@client.example>".to_owned(),
-        subject: "s".repeat(SUBJECT_OCTETS),
-        header_from: "news@client.example".to_owned(),
-        tags: vec!["order".to_owned()],
-        metadata: Vec::new(),
-        body_kind: BodyKind::SevenBit,
-        smtputf8: false,
-        require_tls: false,
-        dsn_return: None,
-        envelope_id: None,
-        recipients: vec![RecipientRecord {
-            forward_path: ForwardPath::parse("anna@site.example")?,
-            reverse_path: ReversePath::parse("b+0123456789abcdef0123456789abcdef@rp.client.example")?,
-            notify: None,
-            original: None,
-        }],
-        size: BODY_OCTETS as u64,
-    })
 }
 
 async fn fill(config: &Config, clock: &Arc<dyn Clock>, messages: u64) -> Result<(), Failed> {
@@ -81,9 +32,11 @@ async fn fill(config: &Config, clock: &Arc<dyn Clock>, messages: u64) -> Result<
             let intake = spool.intake();
             tokio::spawn(async move {
                 let mut random = Random::from_number(seed);
+                let subject = "s".repeat(SUBJECT_OCTETS);
                 let body = Bytes::from(vec![b'x'; BODY_OCTETS]);
                 for _ in 0..messages / APPENDERS {
-                    let _committed = intake.append(message(&mut random)?, body.clone()).await?;
+                    let _committed =
+                        intake.append(message(&mut random, &subject, BODY_OCTETS)?, body.clone()).await?;
                 }
                 Ok::<(), Failed>(())
             })
@@ -102,8 +55,7 @@ async fn main() -> Result<(), Failed> {
     let directory: std::path::PathBuf =
         arguments.next().ok_or("usage: restart_load <directory> [messages]")?.into();
     let messages: u64 = arguments.next().map_or(Ok(1_000_000), |text| text.parse())?;
-    #[expect(clippy::disallowed_methods, reason = "a measurement needs the real clock")]
-    let clock: Arc<dyn Clock> = Arc::new(RunningClock(std::time::Instant::now()));
+    let clock = load::clock();
     let seconds = |since: Instant| clock.instant().saturating_since(since).as_secs_f64();
     let mut out = std::io::stdout().lock();
     let config =

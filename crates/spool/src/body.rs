@@ -216,11 +216,12 @@ fn read_envelope(shared: &Shared, position: Position) -> Result<Arc<Accepted>, F
     let (segment, offset) = (position.segment(), u64::from(position.offset()));
     let file = shared.file(segment).map_err(|error| Fault::read(segment, error))?;
     let mut octets = vec![0; FRAME_HEADER_OCTETS + ENVELOPE_OCTETS as usize];
-    let mut read = read_over_errors(&*file, &mut octets, offset);
+    let fault = |error| Fault::read(segment, error);
+    let mut read = read_over_errors(&*file, &mut octets, offset).map_err(fault)?;
     if read == Read::WithErrors {
         // A bad sector behind the envelope must not cost the envelope: no octet more than it has.
         octets.truncate(FRAME_HEADER_OCTETS);
-        read = read_over_errors(&*file, &mut octets, offset);
+        read = read_over_errors(&*file, &mut octets, offset).map_err(fault)?;
     }
     let unreadable = |read: Read| match read {
         Read::Whole => Fault::Unreadable(position),
@@ -230,7 +231,7 @@ fn read_envelope(shared: &Shared, position: Position) -> Result<Arc<Accepted>, F
     let already = octets.len();
     octets.resize(FRAME_HEADER_OCTETS + header.meta_len as usize, 0);
     if let Some(rest) = octets.get_mut(already..).filter(|rest| !rest.is_empty()) {
-        read = read_over_errors(&*file, rest, offset + already as u64);
+        read = read_over_errors(&*file, rest, offset + already as u64).map_err(fault)?;
     }
     octets.drain(..FRAME_HEADER_OCTETS);
     match wire::decode(header.kind, header.version, &octets).and_then(accepted) {

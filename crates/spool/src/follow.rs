@@ -55,10 +55,10 @@ struct Missed {
 }
 
 /// Counts as long as it lives.
-struct Told(Arc<Shared>);
+pub(crate) struct Told(Arc<Shared>);
 
 impl Told {
-    fn new(shared: &Arc<Shared>) -> Told {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Told {
         shared.stopped_followers.fetch_add(1, Ordering::Relaxed);
         Told(Arc::clone(shared))
     }
@@ -97,6 +97,13 @@ impl Follower {
         let debts = Debts::new(Arc::clone(&self.shared));
         self.debts = Some(Arc::clone(&debts));
         Owed::new(debts)
+    }
+
+    /// Reads on from `to`, where it was before. What is owed of there is passed over at once when it is met again: it was
+    /// waited for, and is looked at by whoever it is owed to.
+    pub fn go_back(&mut self, to: Position) {
+        (self.scan, self.begun, self.retry_at, self.missed) = (None, None, None, None);
+        self.go_to(to);
     }
 
     /// At least one and at most `max` records; waits for them. `Fault::Gap` once if segments are gone, then goes on
@@ -155,7 +162,7 @@ impl Follower {
         let reading = match &mut self.begun {
             Some(reading) => reading,
             None => {
-                let unread = self.patience.unread(self.cursor, self.shared.clock.instant());
+                let unread = self.unread();
                 let (scan, task) =
                     (self.scan.take(), Task { cursor: self.cursor, end, max, missed: self.missed, unread });
                 let read = stepped::begin(&self.shared, move |shared| read_batch(shared, scan, task));
@@ -199,6 +206,14 @@ impl Follower {
         }
     }
 
+    fn unread(&mut self) -> Unread {
+        let is_owed = self.debts.as_ref().is_some_and(|debts| debts.has(self.cursor));
+        match is_owed {
+            true => Unread::PassOver,
+            false => self.patience.unread(self.cursor, self.shared.clock.instant()),
+        }
+    }
+
     /// Says when to try again.
     fn stop(&mut self, fault: &Fault, cause: Cause) -> Duration {
         let Again { after, lasts } = self.patience.stop(self.cursor, cause, self.shared.clock.instant());
@@ -226,7 +241,7 @@ impl Follower {
     /// It was not given, and not damaged as far as anybody knows.
     fn owe(&self, span: Span) {
         match &self.debts {
-            Some(debts) => debts.add(span),
+            Some(debts) => debts.meet(span),
             None => self.shared.ledger().pin(span.from.segment()),
         }
     }

@@ -37,6 +37,17 @@ pub struct Completion {
 #[derive(Clone)]
 pub struct Outcomes(pub(crate) Arc<Shared>);
 
+/// Whether a message has recipients of whom no outcome settled anything yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// It has. Whoever sends has it, or will be told of it: by a follower, by `Recovery` or by `Owed`.
+    Yes,
+    /// It has none, or this process will never be told of it.
+    No,
+    /// What waits from before the start is still being found, and it may be part of that.
+    NotKnownYet,
+}
+
 impl Committed {
     /// The message that is durable.
     pub fn message(&self) -> MessageId {
@@ -90,6 +101,16 @@ impl Intake {
 }
 
 impl Outcomes {
+    /// Whether a message waits for outcomes, by what is durable now.
+    pub fn waiting(&self, message: MessageId) -> Waiting {
+        let ledger = self.0.ledger();
+        match (ledger.position(message), ledger.complete) {
+            (Some(_), _) => Waiting::Yes,
+            (None, true) => Waiting::No,
+            (None, false) => Waiting::NotKnownYet,
+        }
+    }
+
     /// Returns when the records are queued; they are durable at most 20 ms later, unless the disk is slower. Errs if
     /// the journal is sealed, closed or has no room in memory.
     pub async fn append(&self, completions: Vec<Completion>) -> Result<(), Fault> {

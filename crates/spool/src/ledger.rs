@@ -284,8 +284,10 @@ impl Ledger {
         }
     }
 
-    /// Gives up a segment that is gone, with everything that waits in it. Says how many messages that were.
-    pub(crate) fn give_up(&mut self, segment: u32) -> usize {
+    /// Gives up a segment that is gone, with everything that waits in it. Says how many messages that were; nothing if
+    /// it was given up before.
+    pub(crate) fn give_up(&mut self, segment: u32) -> Option<usize> {
+        self.segments.remove(&segment)?;
         let lost: Vec<MessageId> = self
             .live
             .iter()
@@ -296,8 +298,7 @@ impl Ledger {
             self.remove(*message);
             self.forget_origin(*message);
         }
-        self.segments.remove(&segment);
-        lost.len()
+        Some(lost.len())
     }
 
     pub(crate) fn pinned(&self) -> usize {
@@ -321,6 +322,14 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_is_given_up_once() {
+        let mut ledger = Ledger::default();
+        ledger.segments.entry(3).or_default().owed = 2;
+        assert_eq!(ledger.give_up(3), Some(0));
+        assert_eq!(ledger.give_up(3), None, "two readers that miss it, or two pieces of it, are one loss");
+    }
 
     #[test]
     fn a_waiting_message_with_one_recipient_takes_little_memory() {

@@ -144,6 +144,11 @@ impl LyingDisk {
         self.lock().failing_reads.insert(path.to_owned(), vec![octets]);
     }
 
+    /// With this error code instead of EIO.
+    pub fn fail_reads_as(&self, code: i32) {
+        self.lock().failing_reads_as = Some(code);
+    }
+
     /// These octets beside those that were ordered before.
     pub fn fail_reads_too(&self, path: &Path, octets: Range<u64>) {
         self.lock().failing_reads.entry(path.to_owned()).or_default().push(octets);
@@ -327,7 +332,7 @@ impl DiskFile for LyingFile {
         world.powered()?;
         let touches = |bad: &Range<u64>| offset < bad.end && bad.start < offset + buffer.len() as u64;
         if world.failing_reads.get(&self.path).is_some_and(|bad| bad.iter().any(touches)) {
-            return Err(broken());
+            return Err(world.failing_reads_as.map_or_else(broken, io::Error::from_raw_os_error));
         }
         let live = &world.files[self.file].live;
         let from = live.len().min(offset as usize);

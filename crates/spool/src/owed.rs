@@ -4,7 +4,8 @@
 //! were, looks at them again, less and less often, and says which can be read now. Two readers make different use of it.
 //! The queue asks the ledger for what waits in a span (`unsettled`): nothing of it was told before, so nothing is
 //! scheduled twice. The projection goes back and reads on from there, because its records build on one another, and
-//! keeps its stored cursor before what it is owed, so that a restart forgets nothing.
+//! keeps its stored cursor before what it is owed, so that a restart forgets nothing. What else is owed it passes over
+//! at once when it meets it again.
 //!
 //! A segment with something owed is neither removed nor copied forward. What may surprise: one whose name is gone from
 //! the directory is given up after an hour, with what waits in it. Nothing of it is left to keep, and it would keep
@@ -129,8 +130,21 @@ impl Debts {
         Arc::new(Debts { shared, owed: Mutex::default(), unread: Mutex::default(), added: Notify::new() })
     }
 
-    pub(crate) fn add(&self, span: Span) {
+    fn add(&self, span: Span) {
         self.try_add(span);
+    }
+
+    /// A follower has passed over it, for the first time or again.
+    pub(crate) fn meet(&self, span: Span) {
+        let known = |debt: &Debt| debt.span.from <= span.from && span.to <= debt.span.to;
+        if !self.lock().iter().any(known) {
+            self.add(span);
+        }
+    }
+
+    /// Whether what lies at `position` is owed.
+    pub(crate) fn has(&self, position: Position) -> bool {
+        self.lock().iter().any(|debt| debt.span.from <= position && position < debt.span.to)
     }
 
     /// False if there are too many: then the segment stays until the next start.
@@ -222,6 +236,8 @@ impl Debts {
         if missing.is_some_and(|missing| missing >= MISSING_MAX) {
             give_up(&self.shared, span.from.segment());
             self.forget(span);
+            // Of what went with it nobody will be told.
+            self.unread().retain(|message| self.shared.ledger().position(*message).is_some());
         }
     }
 
@@ -238,8 +254,9 @@ impl Drop for Debts {
     }
 }
 
+/// Another reader may have done it, or another span of the same segment.
 fn give_up(shared: &Shared, segment: u32) {
-    let messages = shared.ledger().give_up(segment);
+    let Some(messages) = shared.ledger().give_up(segment) else { return };
     shared.forget_file(segment);
     shared.marks.look_again();
     metrics::counter!("posthouse_spool_messages_given_up_total").increment(messages as u64);

@@ -116,7 +116,7 @@ impl Quarantine {
         let mut done = 0;
         while done < octets {
             let mut chunk = vec![0; (octets - done).min(CHUNK_OCTETS) as usize];
-            read_over_errors(file, &mut chunk, u64::from(position.offset()) + done);
+            read_over_errors(file, &mut chunk, u64::from(position.offset()) + done)?;
             copy.write_all_at(&mut [IoSlice::new(&chunk)], done)?;
             done += chunk.len() as u64;
         }

@@ -1,7 +1,7 @@
 //! The state of the log as recovery reads it, segment by segment, oldest first.
 //!
 //! What is whole counts; damage goes to quarantine and is skipped. A segment that the disk does not give, in whole or
-//! at all, is neither cut nor removed: the next start may be luckier. Called by `recover.rs` only.
+//! at all, is neither cut nor removed: the next start may be luckier. Called by `recover.rs` and `loading.rs`.
 
 use crate::ledger::{Ledger, SegmentState};
 use crate::quarantine::{Kept, Quarantine};
@@ -32,6 +32,18 @@ pub(crate) struct Reading {
     pub(crate) torn: Option<Torn>,
 }
 
+/// A segment that is being read.
+pub(crate) struct Begun {
+    part: Part,
+    file: Arc<dyn DiskFile>,
+    scan: Scan,
+}
+
+enum Part {
+    Sealed,
+    BeginningOfActive,
+}
+
 impl Reading {
     pub(crate) fn new(quarantine: Arc<Quarantine>) -> Reading {
         Reading { quarantine, ledger: Ledger::default(), unknown: 0, torn: None }
@@ -46,32 +58,33 @@ impl Reading {
     /// What was found in the last segment when the log was taken up, once more and behind all others: what is settled
     /// in it was accepted in them. `end` is where it ended then. Bodies are checked again, for a group that was torn may
     /// have left whole records behind damaged ones.
-    pub(crate) fn beginning_of_active(
-        &mut self,
-        segment: u32,
-        file: &Arc<dyn DiskFile>,
-        end: u64,
-    ) -> io::Result<()> {
-        let mut scan = Scan::new(Arc::clone(file), Position::new(segment, 0), end, segment::Bodies::Check);
-        while let Some(found) = scan.next()? {
-            self.take(file, found);
-        }
-        if scan.met_read_errors() { Err(io::Error::other("it could be read a moment ago")) } else { Ok(()) }
+    pub(crate) fn beginning_of_active(segment: u32, file: Arc<dyn DiskFile>, end: u64) -> Begun {
+        let scan = Scan::new(Arc::clone(&file), Position::new(segment, 0), end, segment::Bodies::Check);
+        Begun { part: Part::BeginningOfActive, file, scan }
     }
 
     /// All of it was acknowledged: whatever cannot be read is damage.
-    pub(crate) fn sealed_segment(&mut self, segment: u32, file: &Arc<dyn DiskFile>) -> io::Result<()> {
+    pub(crate) fn sealed_segment(&mut self, segment: u32, file: Arc<dyn DiskFile>) -> io::Result<Begun> {
         let octets = file.len()?.min(u64::from(u32::MAX));
-        self.ledger.segments.insert(segment, SegmentState { octets, ..SegmentState::default() });
-        self.check_header(segment, file);
-        let mut scan = Scan::new(Arc::clone(file), Position::new(segment, 0), octets, segment::Bodies::Skip);
+        self.note_segment(segment, octets);
+        self.check_header(segment, &file)?;
+        let scan = Scan::new(Arc::clone(&file), Position::new(segment, 0), octets, segment::Bodies::Skip);
+        Ok(Begun { part: Part::Sealed, file, scan })
+    }
+
+    /// To the end of it. After an error that passes it goes on where it was: no record is taken twice.
+    pub(crate) fn go_on(&mut self, Begun { part, file, scan }: &mut Begun) -> io::Result<()> {
         while let Some(found) = scan.next()? {
             self.take(file, found);
         }
-        if scan.met_read_errors() {
-            self.keep_for_the_next_start(segment);
+        match part {
+            _ if !scan.met_read_errors() => Ok(()),
+            Part::Sealed => {
+                self.keep_for_the_next_start(scan.position().segment());
+                Ok(())
+            }
+            Part::BeginningOfActive => Err(io::Error::other("it could be read a moment ago")),
         }
-        Ok(())
     }
 
     pub(crate) fn last_segment(&mut self, segment: u32, file: &Arc<dyn DiskFile>) -> io::Result<Tail> {
@@ -98,7 +111,7 @@ impl Reading {
             return Ok(Tail::Unreadable(octets));
         }
         if octets > end {
-            self.cut(file, Torn { position: Position::new(segment, end as u32), octets: octets - end });
+            self.cut(file, Torn { position: Position::new(segment, end as u32), octets: octets - end })?;
         }
         if let Some(state) = self.ledger.segments.get_mut(&segment) {
             state.octets = end;
@@ -114,20 +127,22 @@ impl Reading {
         self.ledger.segments.insert(segment, state);
     }
 
-    fn cut(&mut self, file: &Arc<dyn DiskFile>, torn: Torn) {
+    fn cut(&mut self, file: &Arc<dyn DiskFile>, torn: Torn) -> io::Result<()> {
         tracing::warn!(position = %torn.position, octets = torn.octets, "the journal ends in an unfinished write; it is cut off");
-        if !is_zero(&**file, &torn) {
+        if !is_zero(&**file, &torn)? {
             self.quarantine.keep_torn(&**file, torn.position, torn.octets);
         }
         self.torn = Some(torn);
+        Ok(())
     }
 
-    fn check_header(&mut self, segment: u32, file: &Arc<dyn DiskFile>) {
+    fn check_header(&mut self, segment: u32, file: &Arc<dyn DiskFile>) -> io::Result<()> {
         let mut header = [0; SEGMENT_HEADER.len()];
-        read_over_errors(&**file, &mut header, 0);
+        read_over_errors(&**file, &mut header, 0)?;
         if header != *SEGMENT_HEADER {
             self.quarantine.keep(&**file, Position::new(segment, 0), header.len() as u64);
         }
+        Ok(())
     }
 
     fn take(&mut self, file: &Arc<dyn DiskFile>, found: Found) {
@@ -172,16 +187,16 @@ impl Reading {
 }
 
 /// A file system often leaves zeros where a write did not arrive; they need no copy.
-fn is_zero(file: &dyn DiskFile, torn: &Torn) -> bool {
+fn is_zero(file: &dyn DiskFile, torn: &Torn) -> io::Result<bool> {
     let mut done = 0;
     let mut chunk = Vec::new();
     while done < torn.octets {
         chunk.resize((torn.octets - done).min(CHUNK_OCTETS) as usize, 0);
-        read_over_errors(file, &mut chunk, u64::from(torn.position.offset()) + done);
+        read_over_errors(file, &mut chunk, u64::from(torn.position.offset()) + done)?;
         if chunk.iter().any(|octet| *octet != 0) {
-            return false;
+            return Ok(false);
         }
         done += chunk.len() as u64;
     }
-    true
+    Ok(true)
 }

@@ -7,11 +7,13 @@
 //!
 //! What may surprise: the last segment is written anew (`rewrite.rs`), for what was read of it may be in the page cache
 //! only. Recovery changes nothing else, so a crash in it costs nothing, and doing it twice gives the same. A segment
-//! that the disk does not give in whole is neither cut nor removed: the next start may be luckier.
+//! that the disk does not give in whole is neither cut nor removed: the next start may be luckier. Want of descriptors or
+//! memory is another matter: before the log is taken up it is a start that is refused, afterwards it is waited out.
 
 use crate::body::read_accepted;
 use crate::commit::Active;
 use crate::disk::make_directory_durably;
+use crate::error::is_passing;
 use crate::ledger::Ledger;
 use crate::owed::{Debts, Owed};
 use crate::quarantine::Quarantine;
@@ -19,6 +21,7 @@ use crate::reading::{Reading, Tail};
 use crate::rewrite::write_anew;
 use crate::segment::{file_name, segment_of};
 use crate::shared::Shared;
+use crate::shortage::{Shortage, Waited};
 use crate::{Accepted, Config, Disk, Fault, Position, Quarantined, Span};
 use mail::{MessageId, Timestamp};
 use std::io;
@@ -39,8 +42,7 @@ pub struct Recovery {
 
 impl Recovery {
     pub(crate) fn new(shared: &Arc<Shared>, torn: Option<Torn>, end: Position) -> Recovery {
-        let unsettled =
-            UnsettledMessages { shared: Arc::clone(shared), of: Of::TheStart, waiting: None, debts: None };
+        let unsettled = UnsettledMessages::new(Arc::clone(shared), Of::TheStart, None);
         Recovery { unsettled, torn, end, shared: Arc::clone(shared) }
     }
 
@@ -93,13 +95,15 @@ pub struct RecipientState {
 }
 
 /// Reads the envelopes from the disk one at a time, so that a million waiting messages need no memory for them.
-/// Blocking: go through it before serving, or on a blocking task.
+/// Blocking: go through it before serving, or on a blocking task. While there is no descriptor or memory to read one it
+/// waits, until there is or the journal closes; then the rest waits for the next start.
 pub struct UnsettledMessages {
     shared: Arc<Shared>,
     of: Of,
     /// Taken when it is known.
     waiting: Option<std::vec::IntoIter<(Position, MessageId)>>,
     debts: Option<Arc<Debts>>,
+    shortage: Shortage,
 }
 
 enum Of {
@@ -110,8 +114,11 @@ enum Of {
 
 impl UnsettledMessages {
     pub(crate) fn of(shared: &Arc<Shared>, spans: Vec<Span>, debts: &Arc<Debts>) -> UnsettledMessages {
-        let (shared, debts) = (Arc::clone(shared), Some(Arc::clone(debts)));
-        UnsettledMessages { shared, of: Of::Spans(spans), waiting: None, debts }
+        UnsettledMessages::new(Arc::clone(shared), Of::Spans(spans), Some(Arc::clone(debts)))
+    }
+
+    fn new(shared: Arc<Shared>, of: Of, debts: Option<Arc<Debts>>) -> UnsettledMessages {
+        UnsettledMessages { shared, of, waiting: None, debts, shortage: Shortage::none() }
     }
 
     /// What the disk does not give now is owed to the reader, too.
@@ -157,6 +164,23 @@ impl UnsettledMessages {
         }
     }
 
+    /// Waits until there is something to read with. `Fault::Closed` if the journal closes before.
+    fn read(&mut self, position: Position) -> Result<Arc<Accepted>, Fault> {
+        loop {
+            match read_accepted(&self.shared, position) {
+                Err(fault) if fault.is_passing() => {
+                    if self.shortage.wait(&self.shared, position, &fault) == Waited::Closed {
+                        return Err(Fault::Closed);
+                    }
+                }
+                read => {
+                    self.shortage.is_over();
+                    return read;
+                }
+            }
+        }
+    }
+
     /// None is left to go through.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -170,12 +194,17 @@ impl Iterator for UnsettledMessages {
     fn next(&mut self) -> Option<Unsettled> {
         loop {
             let (position, message) = self.next_waiting()?;
+            let read = self.read(position);
             // Taken back in the meantime.
             let Some((_, recipients)) = self.shared.ledger().waiting(message) else { continue };
-            match read_accepted(&self.shared, position) {
+            match read {
                 Ok(accepted) => {
                     self.debts.iter().for_each(|debts| debts.told(message));
                     return Some(Unsettled { position, accepted, recipients });
+                }
+                Err(Fault::Closed) => {
+                    self.waiting = Some(Vec::new().into_iter());
+                    return None;
                 }
                 Err(fault) => self.leave(message, position, &fault),
             }
@@ -195,6 +224,7 @@ fn take_up_last_segment(
     let (len, file) = match read {
         Ok((Tail::Ends(len), file)) => (len, file),
         Ok((Tail::Unreadable(len), _)) => return Ok((Position::new(segment, len as u32), None)),
+        Err(error) if is_passing(&error) => return Err(Fault::read(segment, error)),
         Err(error) => {
             reading.unreadable_segment(segment, &error);
             return Ok((Position::beginning_of(segment + 1), None));
@@ -246,6 +276,8 @@ pub(crate) fn take_up(config: &Config, disk: &Arc<dyn Disk>) -> Result<TakenUp, 
         let opened = disk.open(&directory.join(file_name(*segment)));
         match opened.and_then(|file| file.len()) {
             Ok(len) => reading.note_segment(*segment, len),
+            // Set aside it would be missing for as long as this process lives.
+            Err(error) if is_passing(&error) => return Err(Fault::read(*segment, error)),
             Err(error) => reading.unreadable_segment(*segment, &error),
         }
     }

@@ -57,7 +57,7 @@ fn copy_records(old: &dyn DiskFile, new: &dyn DiskFile, end: u64) -> io::Result<
     let mut chunk = Vec::new();
     while done < end {
         chunk.resize((end - done).min(CHUNK_OCTETS) as usize, 0);
-        if read_over_errors(old, &mut chunk, done) == Read::WithErrors {
+        if read_over_errors(old, &mut chunk, done)? == Read::WithErrors {
             // It could be read a moment ago. Zeros in its place would be mail destroyed by us.
             return Err(io::Error::other("the old segment cannot be read any more"));
         }

@@ -12,6 +12,7 @@
 //! damaged we look for the next octets that are a header for exactly their place; a sender would have to guess the
 //! segment and offset of his own mail, and then the disk would have to destroy just the header in front of it.
 
+use crate::error::is_passing;
 use crate::{DiskFile, Position};
 use bytes::Bytes;
 use std::io;
@@ -261,8 +262,10 @@ impl Window {
             let ahead = if offset > held { SKIPPED_OCTETS } else { WINDOW_OCTETS };
             let wanted = len.max(ahead).min((end - offset) as usize);
             self.octets.resize(wanted, 0);
-            self.met_errors |= read_over_errors(&*self.file, &mut self.octets, offset) == Read::WithErrors;
+            // Whatever comes of it, what was there is there no more.
             self.start = offset;
+            let read = read_over_errors(&*self.file, &mut self.octets, offset);
+            self.met_errors |= read.inspect_err(|_| self.octets.clear())? == Read::WithErrors;
         }
         let from = (offset - self.start) as usize;
         Ok(&self.octets[from..from + len])
@@ -270,21 +273,26 @@ impl Window {
 }
 
 /// Fills the buffer; what the disk cannot read, and what lies behind the end of the file, is zeros. A checksum tells
-/// the difference, and one bad sector costs the records in it, not the segment.
-pub(crate) fn read_over_errors(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> Read {
+/// the difference, and one bad sector costs the records in it, not the segment. Errs for want of memory only, which says
+/// nothing about the disk.
+pub(crate) fn read_over_errors(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<Read> {
     match file.read_at(buffer, offset) {
         Ok(read) => {
             buffer[read..].fill(0);
-            Read::Whole
+            Ok(Read::Whole)
         }
+        Err(error) if is_passing(&error) => Err(error),
         Err(error) => {
             tracing::warn!(offset, %error, "a read from the journal failed; reading block by block");
             for (index, block) in buffer.chunks_mut(BLOCK_OCTETS).enumerate() {
                 let at = offset + (index * BLOCK_OCTETS) as u64;
-                let read = file.read_at(block, at).unwrap_or(0);
+                let read = match file.read_at(block, at) {
+                    Err(error) if is_passing(&error) => return Err(error),
+                    read => read.unwrap_or(0),
+                };
                 block[read..].fill(0);
             }
-            Read::WithErrors
+            Ok(Read::WithErrors)
         }
     }
 }

@@ -60,7 +60,7 @@ pub(crate) struct Shared {
     pub(crate) recent: Mutex<Recent>,
     pub(crate) files: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
     pub(crate) full: AtomicBool,
-    /// Followers that stand before a piece which the disk does not give.
+    /// Readers that stand before a piece which the disk does not give, or which we have no descriptor or memory to read.
     pub(crate) stopped_followers: AtomicUsize,
     pub(crate) stall: Stall,
     pub(crate) loaded: Arc<Loaded>,
@@ -78,7 +78,7 @@ impl Shared {
         self.intake_turns.close();
         self.outcome_turns.close();
         self.marks.close();
-        self.loading.end();
+        self.loading.close();
     }
 
     /// Nothing is written or acknowledged from here on, and nothing removed: if a sync failed, none proves anything

@@ -2,17 +2,23 @@
 
 use super::World;
 use crate::error::Fault;
-use spool::{RecipientState, Settlement};
+use mail::MessageId;
+use spool::{RecipientState, Settlement, Waiting};
 use std::time::Duration;
+
+/// The journal is still being read.
+fn not_known(_: MessageId) -> Waiting {
+    Waiting::NotKnownYet
+}
 
 #[test]
 fn a_message_that_is_taken_back_before_it_is_recovered_is_never_sent() {
     let mut world = World::new(21, |_| {});
     let now = world.now();
     let early = world.message(0, "some.example", 3, |_| {});
-    assert_eq!(world.dispatcher.handle_cancel(early.message, now).unwrap(), 0);
+    assert_eq!(world.dispatcher.handle_cancel(early.message, &not_known, now).unwrap(), 0);
     // Once more changes nothing.
-    assert_eq!(world.dispatcher.handle_cancel(early.message, now).unwrap(), 0);
+    assert_eq!(world.dispatcher.handle_cancel(early.message, &not_known, now).unwrap(), 0);
     let open = |recipient| RecipientState { recipient, attempt: 2, next_at: None };
     world.dispatcher.handle_recovered(0, &early, &[open(0), open(2)], now);
     let sent = world.accept(0, "some.example", 1);
@@ -27,10 +33,9 @@ fn a_message_that_is_taken_back_before_it_is_recovered_is_never_sent() {
 #[test]
 fn a_message_that_is_taken_back_before_it_is_followed_is_never_sent() {
     let mut world = World::new(22, |_| {});
-    world.dispatcher.handle_recovery_end();
     let now = world.now();
     let late = world.message(0, "some.example", 2, |_| {});
-    assert_eq!(world.dispatcher.handle_cancel(late.message, now).unwrap(), 0);
+    assert_eq!(world.dispatcher.handle_cancel(late.message, &|_| Waiting::Yes, now).unwrap(), 0);
     world.dispatcher.handle_accepted(0, &late, now);
     world.run(Duration::from_secs(1));
     assert!(world.settled().all(|(_, one)| one.settlement == Settlement::Cancelled));
@@ -38,25 +43,32 @@ fn a_message_that_is_taken_back_before_it_is_followed_is_never_sent() {
 }
 
 #[test]
-fn more_than_can_be_remembered_is_refused_in_recovery_and_forgets_the_oldest_after_it() {
+fn more_than_can_be_remembered_is_refused_and_none_that_may_come_is_forgotten_for_it() {
     let mut world = World::new(23, |config| config.cancels_remembered_max = 2);
     let now = world.now();
-    let messages: Vec<_> = (0..4).map(|_| world.message(0, "some.example", 1, |_| {})).collect();
+    let messages: Vec<_> = (0..5).map(|_| world.message(0, "some.example", 1, |_| {})).collect();
     for known in &messages[..2] {
-        world.dispatcher.handle_cancel(known.message, now).unwrap();
+        world.dispatcher.handle_cancel(known.message, &not_known, now).unwrap();
     }
-    let refused = world.dispatcher.handle_cancel(messages[2].message, now);
-    assert!(matches!(refused, Err(Fault::CancelsFull)));
+    for waiting in [&not_known as &dyn Fn(MessageId) -> Waiting, &|_| Waiting::Yes] {
+        let refused = world.dispatcher.handle_cancel(messages[2].message, waiting, now);
+        assert!(matches!(refused, Err(Fault::CancelsFull)));
+    }
+    // Once more changes nothing, and what never comes needs no room.
+    world.dispatcher.handle_cancel(messages[1].message, &not_known, now).unwrap();
+    world.dispatcher.handle_cancel(messages[4].message, &|_| Waiting::No, now).unwrap();
     // Each that comes makes room.
     world.dispatcher.handle_accepted(0, &messages[0], now);
-    world.dispatcher.handle_cancel(messages[2].message, now).unwrap();
-    world.dispatcher.handle_recovery_end();
-    world.dispatcher.handle_cancel(messages[3].message, now).unwrap();
-    for message in &messages[1..] {
+    world.dispatcher.handle_cancel(messages[2].message, &|_| Waiting::Yes, now).unwrap();
+    // So does one that was settled otherwise, or given up with its segment.
+    let gone = messages[1].message;
+    let waiting = |message| if message == gone { Waiting::No } else { Waiting::Yes };
+    world.dispatcher.handle_cancel(messages[3].message, &waiting, now).unwrap();
+    for message in &messages[2..] {
         world.dispatcher.handle_accepted(0, message, now);
     }
     world.run(Duration::from_secs(1));
     let delivered = world.settled().filter(|(_, one)| one.settlement == Settlement::Delivered);
-    assert_eq!(delivered.map(|(_, one)| one.message).collect::<Vec<_>>(), [messages[1].message]);
+    assert_eq!(delivered.map(|(_, one)| one.message).collect::<Vec<_>>(), [messages[4].message]);
     world.check(4);
 }

@@ -23,7 +23,7 @@ use queue::TlsNeed;
 use registry::SourceState;
 use smtp::client::{Break, BreakKind, Failure, Stage};
 use spool::{OutcomeRecord, Settled};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +84,8 @@ struct World {
     refused: HashMap<MessageId, Reply>,
     /// How long these messages take.
     slow: HashMap<MessageId, Duration>,
+    /// The journal does not give these.
+    unreadable: HashSet<MessageId>,
     /// Which message was given to a connection opened for what.
     carried: Vec<(MessageId, TlsNeed)>,
     ids: Ids,
@@ -132,6 +134,7 @@ impl World {
             opened: Vec::new(),
             refused: HashMap::new(),
             slow: HashMap::new(),
+            unreadable: HashSet::new(),
             carried: Vec::new(),
             ids,
         }
@@ -259,7 +262,10 @@ impl World {
         let down = model.down.is_some_and(|(from, to)| (from..to).contains(&self.clock));
         let open = self.lines.values().filter(|line| line.site == site && line.open).count();
         let short = model.short.is_some_and(|(from, to)| (from..to).contains(&self.clock));
-        if short {
+        let first = self.lines[&session].orders.front().map(|order| order.message);
+        if first.is_some_and(|message| self.unreadable.contains(&message)) {
+            self.fail(session, Cause::Unreadable);
+        } else if short {
             self.fail(session, Cause::Shortage);
         } else if down {
             self.attempts_while_down += 1;

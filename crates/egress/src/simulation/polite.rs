@@ -72,6 +72,32 @@ fn a_site_that_answers_every_connection_with_421_is_not_hammered() {
     }
 }
 
+/// A message that the disk does not give comes back with each retry; the site has not heard of it.
+#[test]
+fn mail_that_cannot_be_read_takes_no_turn_from_the_rest() {
+    let mut world = World::new(35, |config| {
+        config.limits.connections_per_minute = Some(1);
+        config.limits.messages_per_connection = Some(1);
+        config.retry_seconds = vec![5];
+    });
+    let unread = world.accept(0, "some.example", 1);
+    world.unreadable.insert(unread);
+    world.run(10 * MINUTE);
+    let attempts = world.deferred().len();
+    assert!((100..=130).contains(&attempts), "{attempts} attempts in ten minutes");
+    world.opened.clear();
+    world.accept(0, "some.example", 20);
+    world.run(10 * MINUTE + SECOND);
+    // Five at once are allowed after a quiet time, whatever could not be read meanwhile.
+    assert_eq!(world.delivered(), 5);
+    world.unreadable.clear();
+    world.run(13 * MINUTE + SECOND);
+    assert_eq!(world.delivered(), 5 + 3, "one in a minute, and not one for each that could not be read");
+    world.run(HOUR);
+    assert_eq!(world.delivered(), 21);
+    world.check(21);
+}
+
 /// N11: 50,000 messages for one site, which is down for ten minutes and up again.
 #[test]
 fn a_site_that_comes_back_is_met_by_one_probe_and_a_gentle_ramp() {

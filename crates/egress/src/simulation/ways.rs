@@ -154,7 +154,6 @@ fn mail_with_requiretls_is_not_given_to_a_host_that_only_the_dns_vouches_for() {
 fn the_wait_for_the_first_attempt_is_counted_from_the_acceptance_and_not_from_when_the_dispatcher_heard_of_it()
  {
     let mut world = World::new(31, |_| {});
-    world.dispatcher.handle_recovery_end();
     let message = world.message(0, "some.example", 1, |_| {});
     world.run(Duration::from_millis(700));
     let now = world.now();

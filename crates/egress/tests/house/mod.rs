@@ -20,6 +20,7 @@ use mail::{
     StreamId, TenantId, Timestamp,
 };
 use spool::{Accepted, Attempted, Follower, RecipientRecord, Record, Settled, Spool};
+use std::io::Write;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub struct House {
     random: Random,
     directory: tempfile::TempDir,
     pub disk: SlowDisk,
+    /// Whom it trusts, if that was chosen.
+    roots: Option<tempfile::NamedTempFile>,
 }
 
 struct Running {
@@ -84,6 +87,21 @@ impl House {
 
     pub async fn with_profiles(port: u16, profiles: Profiles, change: impl FnOnce(&mut Config)) -> House {
         House::with_all(port, profiles, change, spool::Config::default()).await
+    }
+
+    /// Trusts this root, and connects to loopback although it is not in the lab: there nobody is checked.
+    pub async fn trusting(port: u16, root: &str) -> House {
+        let mut roots = tempfile::NamedTempFile::new().unwrap();
+        roots.write_all(root.as_bytes()).unwrap();
+        let path = roots.path().to_owned();
+        let house = House::with(port, |config| {
+            config.lab_loopback_only = false;
+            config.allow_networks = vec!["127.0.0.0/8".parse().unwrap()];
+            config.tls_roots = path;
+            config.retry_seconds = vec![600];
+        })
+        .await;
+        House { roots: Some(roots), ..house }
     }
 
     /// With another journal than usual; what a test may not choose of it is overwritten.
@@ -135,6 +153,7 @@ impl House {
             random,
             directory,
             disk,
+            roots: None,
         }
     }
 

@@ -284,3 +284,12 @@ pub fn usual(line: &str) -> Say {
         _ => "250 fine",
     })
 }
+
+/// Offers TLS, and goes away when it is taken up.
+pub fn no_handshake(_: u32, line: &str) -> Say {
+    match line {
+        "STARTTLS" => Say::Last("220 go on\r\nthis is no handshake"),
+        _ if line.starts_with("EHLO") => Say::Line("250-mx.site.example\r\n250 STARTTLS"),
+        _ => usual(line),
+    }
+}

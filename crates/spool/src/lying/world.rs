@@ -27,6 +27,7 @@ pub(super) struct World {
     /// What a directory was told to keep when its sync failed: the kernel calls it clean and never writes it.
     pub(super) lost_names: BTreeMap<PathBuf, Option<usize>>,
     pub(super) failing_reads: BTreeMap<PathBuf, Vec<Range<u64>>>,
+    pub(super) failing_reads_as: Option<i32>,
     /// Reads of these files do not come back.
     pub(super) held_reads: BTreeSet<PathBuf>,
     /// With the error code that opening gives.

@@ -49,6 +49,8 @@ async fn mail_is_taken_followed_and_settled_while_the_rest_is_still_read() {
     let tried = vec![settled(&message(100, 1), 0), attempted(&message(101, 1), 0, 4, 77)];
     spool.outcomes().append_durable(tried).await.unwrap();
     assert_eq!(spool.body(seen[0].0).await.unwrap(), body(100));
+    let waiting = |number| spool.outcomes().waiting(message(number, 1).message);
+    assert_eq!([15, 100, 101].map(waiting), [Waiting::NotKnownYet, Waiting::NotKnownYet, Waiting::Yes]);
     spool.until_trimmed();
     assert!(disk.paths().len() >= before, "nothing is removed before all is known");
     release(&disk);
@@ -56,6 +58,7 @@ async fn mail_is_taken_followed_and_settled_while_the_rest_is_still_read() {
     assert_eq!(recovery.unsettled.len(), 10);
     assert_eq!(ids(recovery), expected(10..20), "what came since comes from the follower, and not twice");
     assert_eq!((spool.status().unsettled, spool.status().loading), (12, None));
+    assert_eq!([5, 15, 100, 101].map(waiting), [Waiting::No, Waiting::Yes, Waiting::No, Waiting::Yes]);
     spool.until_trimmed();
     assert!(disk.paths().len() < before, "now it is");
     let (place, states) = spool.shared().ledger().waiting(message(101, 1).message).unwrap();

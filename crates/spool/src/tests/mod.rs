@@ -18,6 +18,7 @@ mod once;
 mod owed;
 mod real;
 mod round_trip;
+mod short_start;
 mod shortage;
 mod trim;
 

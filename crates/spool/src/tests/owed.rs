@@ -80,6 +80,41 @@ async fn of_two_bad_pieces_the_one_that_can_be_read_is_given_and_the_other_stays
     assert_eq!((spool.status().owed, spool.status().pinned), (0, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_goes_back_passes_over_what_is_still_owed_at_once_and_owes_it_once() {
+    let clock = Arc::<HandClock>::default();
+    let (disk, spool, path, _) = with_a_bad_sector(&clock).await;
+    disk.fail_reads_too(&path, 20_480..20_490);
+    disk.fail_reads(&segment_path(3), 0..u64::MAX);
+    let mut follower = spool.follow(Position::START);
+    let mut owed = follower.owed();
+    clock.hurry();
+    let lost = lacking(&told(&spool, &mut follower).await);
+    // From now on no time passes in which a reader could lose its patience.
+    clock.rest();
+    disk.fail_reads(&path, 20_480..20_490);
+    let spans = owed.given_again().await;
+    let back = spans[0].from;
+    follower.go_back(back);
+    let again = told(&spool, &mut follower).await;
+    let still: Vec<_> = lost.iter().filter(|message| !again.contains(message)).copied().collect();
+    assert!(again.starts_with(&lost[..1]) && still.len() < lost.len(), "{} of {}", still.len(), lost.len());
+    let all = ids(0..MESSAGES);
+    let behind =
+        all.iter().skip_while(|message| **message != again[0]).filter(|message| !still.contains(message));
+    assert_eq!(again, behind.copied().collect::<Vec<_>>());
+    assert_eq!((spool.status().owed, owed.first() > Some(back)), (2, true));
+    disk.fail_reads(&path, 0..0);
+    disk.fail_reads(&segment_path(3), 0..0);
+    let mut given_now = Vec::new();
+    while owed.first().is_some() {
+        given_now.extend(given(&mut owed).await);
+    }
+    // All of it, once.
+    assert_eq!(given_now, still);
+    assert_eq!(spool.status().owed, 0);
+}
+
 /// It is met together with what cannot be read, but nothing more comes of it, so nobody goes back to it.
 #[tokio::test(start_paused = true)]
 async fn real_damage_beside_a_bad_piece_is_not_given_again_and_again() {
@@ -102,23 +137,20 @@ async fn real_damage_beside_a_bad_piece_is_not_given_again_and_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waited_before_a_start_and_cannot_be_read_then_is_owed_too() {
-    for code in [5, rustix::io::Errno::MFILE.raw_os_error()] {
-        let disk = LyingDisk::new();
-        let (spool, _) = open(&small(), &disk);
-        append(&spool, 0..MESSAGES).await;
-        spool.shutdown().await.unwrap();
-        let (spool, recovery) = open(&small(), &disk);
-        let mut follower = spool.follow(recovery.end);
-        let mut owed = follower.owed();
-        disk.fail_opens(&segment_path(3), Some(code));
-        let found: Vec<_> =
-            recovery.unsettled.owed_by(&owed).map(|waiting| waiting.accepted.message).collect();
-        let lost = lacking(&found);
-        assert!((1..10).contains(&lost.len()) && spool.status().owed == 1, "{code}: {}", lost.len());
-        disk.fail_opens(&segment_path(3), None);
-        assert_eq!(given(&mut owed).await, lost, "{code}");
-        assert_eq!(spool.status().pinned, 0);
-    }
+    let disk = LyingDisk::new();
+    let (spool, _) = open(&small(), &disk);
+    append(&spool, 0..MESSAGES).await;
+    spool.shutdown().await.unwrap();
+    let (spool, recovery) = open(&small(), &disk);
+    let mut follower = spool.follow(recovery.end);
+    let mut owed = follower.owed();
+    disk.fail_opens(&segment_path(3), Some(5));
+    let found: Vec<_> = recovery.unsettled.owed_by(&owed).map(|waiting| waiting.accepted.message).collect();
+    let lost = lacking(&found);
+    assert!((1..10).contains(&lost.len()) && spool.status().owed == 1, "{}", lost.len());
+    disk.fail_opens(&segment_path(3), None);
+    assert_eq!(given(&mut owed).await, lost);
+    assert_eq!(spool.status().pinned, 0);
 }
 
 #[tokio::test(start_paused = true)]
