@@ -15,6 +15,8 @@ mod nearest;
 mod network;
 mod pool;
 mod ring;
+#[cfg(feature = "testkit")]
+pub mod sample;
 mod secret;
 mod share;
 mod snapshot;
