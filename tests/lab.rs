@@ -27,6 +27,13 @@ impl Lab {
         Lab { child, ready, _output: output }
     }
 
+    /// One, and a plot for a house that sends to it and to nobody else.
+    pub fn with_plot() -> (Lab, Plot) {
+        let (lab, mut plot) = (Lab::start(), Plot::new());
+        plot.settle_in(&lab);
+        (lab, plot)
+    }
+
     /// URL of its control interface.
     pub fn control(&self) -> &str {
         self.ready["control"].as_str().unwrap()
@@ -47,6 +54,13 @@ impl Plot {
         self.set("egress.smtp_port", &lab.ready["smtp_port"].to_string());
         self.set("egress.lab_loopback_only", "true");
         self.set("events.webhook_allow_networks", "[\"127.0.0.0/8\"]");
+    }
+
+    /// Sites are sent as much as they take: where something else is looked at, no pace of ours is to be in its way.
+    pub fn send_freely(&mut self) {
+        self.set("egress.limits.messages_per_second", "0");
+        self.set("egress.limits.connections_per_minute", "0");
+        self.set("egress.limits.messages_per_connection", "1000");
     }
 
     /// A house that sends to that lab; the plot was settled in it.

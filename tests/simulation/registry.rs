@@ -7,9 +7,8 @@ use mail::{
     CredentialId, DkimKeyId, Domain, DomainId, PoolId, Random, SourceId, SourceName, StreamId, TenantId,
 };
 use registry::{
-    Credential, DisplayName, DomainKey, DomainState, EgressPool, EgressSource, Generation, KeyAlgorithm,
-    KeyState, Limits, Plan, PoolMember, SecretKey, SendingDomain, Slug, Snapshot, SnapshotBuilder,
-    SourceState, Stream, StreamKind, Tenant, TenantStatus,
+    DomainState, EgressPool, EgressSource, Generation, PoolMember, SecretKey, Snapshot, SnapshotBuilder,
+    SourceState, Stream, StreamKind, Tenant, TenantStatus, sample,
 };
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -87,63 +86,30 @@ impl Registry {
             });
         }
         let members = self.sources.iter().map(|source| PoolMember { source: *source, weight: 1 }).collect();
-        let name = Slug::parse("shared").unwrap();
-        let pool = EgressPool { id: self.pool, name, tenant: None, members, platform: None };
+        let pool = EgressPool { members, ..sample::pool(self.pool, "shared", None) };
         Arc::new(builder.pool(pool).build())
     }
 
     fn add_tenant(&self, builder: SnapshotBuilder, number: usize) -> SnapshotBuilder {
         let Ids { tenant, stream, domain, credential } = self.ids[number];
         let status = if self.paused[number] { TenantStatus::Paused } else { TenantStatus::Active };
-        let name = Domain::parse(&format!("t{number}.example")).unwrap();
+        let key_id = DkimKeyId::mint(START, &mut Random::from_number(number as u64));
+        let keys = vec![sample::key(key_id, "ph1", Arc::clone(&KEY))];
+        let (username, secret) = (format!("tenant-{number}"), SECRETS.password_mac(PASSWORD));
         builder
-            .tenant(Tenant {
-                id: tenant,
-                name: DisplayName::parse("A tenant").unwrap(),
-                status,
-                status_reason: None,
-                plan: Plan::default(),
-                created_at: START,
-                updated_at: START,
-            })
+            .tenant(Tenant { status, ..sample::tenant(tenant, START) })
             .stream(Stream {
-                id: stream,
-                tenant,
-                name: Slug::parse("main").unwrap(),
-                kind: StreamKind::Transactional,
-                pool: self.pool,
-                overflow_pool: None,
                 // Longer than any world and any jump of its clock: nothing may expire.
                 expires_after: Duration::from_secs(30 * 86_400),
-                created_at: START,
+                ..sample::stream(stream, tenant, StreamKind::Transactional, self.pool, START)
             })
-            .domain(SendingDomain {
-                id: domain,
+            .domain(sample::domain(
+                domain,
                 tenant,
-                return_path: Domain::parse(&format!("rp.{name}")).unwrap(),
-                name,
-                state: DomainState::Verified,
-                keys: vec![DomainKey {
-                    id: DkimKeyId::mint(START, &mut Random::from_number(number as u64)),
-                    selector: "ph1".into(),
-                    algorithm: KeyAlgorithm::Ed25519,
-                    state: KeyState::Active,
-                    signer: Arc::clone(&KEY),
-                }],
-            })
-            .credential(Credential {
-                id: credential,
-                tenant,
-                username: format!("tenant-{number}").into(),
-                secret_mac: SECRETS.password_mac(PASSWORD),
-                stream: None,
-                domains: Vec::new(),
-                networks: Vec::new(),
-                expires_at: None,
-                revoked_at: None,
-                compat_pmta: false,
-                reject_suppressed: false,
-                limits: Limits::default(),
-            })
+                &format!("t{number}.example"),
+                DomainState::Verified,
+                keys,
+            ))
+            .credential(sample::credential(credential, tenant, &username, secret))
     }
 }

@@ -67,9 +67,7 @@ struct Scene {
 }
 
 fn scene() -> Scene {
-    let lab = Lab::start();
-    let mut plot = Plot::new();
-    plot.settle_in(&lab);
+    let (lab, plot) = Lab::with_plot();
     let victims = [("victim.example", "127.99.0.63"), ("victim-tenant.example", "127.99.0.64")]
         .map(|(domain, address)| Exchanger::start(&lab, domain, address, |_| {}, |_| {}));
     let house = plot.start_in(&lab);

@@ -25,12 +25,9 @@ struct Scene {
 }
 
 fn scene(name: &str, domain: &str, source: &str, host: u8) -> Scene {
-    let lab = Lab::start();
-    let mut plot = Plot::new();
-    plot.settle_in(&lab);
+    let (lab, mut plot) = Lab::with_plot();
+    plot.send_freely();
     plot.set("ingress.session.errors_max", "1000");
-    plot.set("egress.limits.messages_per_second", "0");
-    plot.set("egress.limits.connections_per_minute", "0");
     // Each test has addresses of its own.
     let address = |address: &str| address.replace("127.99.0.", &format!("127.99.{host}."));
     let sites = SITES.map(|(domain, at, offer)| Exchanger::offering(&lab, domain, &address(at), offer));

@@ -78,9 +78,7 @@ struct Scene {
 }
 
 fn scene(settings: &[(&str, &str)], host: u8) -> Scene {
-    let lab = Lab::start();
-    let mut plot = Plot::new();
-    plot.settle_in(&lab);
+    let (lab, mut plot) = Lab::with_plot();
     settings.iter().for_each(|(key, value)| plot.set(key, value));
     let house = plot.start_in(&lab);
     let onboard = |number: u8| {

@@ -74,9 +74,7 @@ fn a_node_in_production_begins_with_its_first_operator() {
     let (code, said) = run(&["operator", "add", "--email", "not an address", "--database", &url]);
     assert!(code == 65 && said.contains("email"), "{code}: {said}");
 
-    let lab = Lab::start();
-    let mut plot = Plot::new();
-    plot.settle_in(&lab);
+    let (lab, mut plot) = Lab::with_plot();
     settle(&mut plot, &url);
     let mut house = plot.serve();
     house.ready["lab"] = lab.ready.clone();

@@ -30,17 +30,9 @@ struct Scene {
 
 /// Two tenants, each with its own address, and a site that takes little at a time.
 fn scene() -> Scene {
-    let lab = Lab::start();
-    let mut plot = Plot::new();
-    plot.settle_in(&lab);
-    for (key, value) in [
-        ("connections", "2"),
-        ("messages_per_second", "0"),
-        ("connections_per_minute", "0"),
-        ("messages_per_connection", "1000"),
-    ] {
-        plot.set(&format!("egress.limits.{key}"), value);
-    }
+    let (lab, mut plot) = Lab::with_plot();
+    plot.send_freely();
+    plot.set("egress.limits.connections", "2");
     let house = plot.start_in(&lab);
     let (greedy, _) = house.onboard("greedy", "greedy.example", "127.2.0.93");
     let (quiet, _) = house.onboard("quiet", "quiet.example", "127.2.0.94");

@@ -42,15 +42,11 @@ struct Scene {
 }
 
 fn scene(name: &str, address: &str, source: &str) -> Scene {
-    let mut plot = Plot::new();
+    let (lab, mut plot) = Lab::with_plot();
+    plot.send_freely();
     plot.set("ingress.session.errors_max", "100000");
-    plot.set("egress.limits.messages_per_second", "0");
-    plot.set("egress.limits.connections_per_minute", "0");
-    plot.set("egress.limits.messages_per_connection", "1000");
     plot.set("log.format", "json");
     plot.set("log.filter", "info,posthouse=trace,api=trace,ingress=trace,egress=trace,smtp=trace,mail=trace");
-    let lab = Lab::start();
-    plot.settle_in(&lab);
     let exchanger = Exchanger::start(&lab, "wire.example", address, |_| {}, |_| {});
     let house = plot.start_in(&lab);
     let (tenant, _) = house.onboard(name, &format!("{name}-sender.example"), source);

@@ -9,7 +9,7 @@
 //!
 //! No clock is read: the order in which connections became idle is all that is needed. `server.rs` is the caller.
 
-use registry::Neighbour;
+use registry::{Neighbour, Tally};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,7 @@ pub struct Seats {
 #[derive(Debug, Default)]
 struct Counts {
     seated: HashMap<u64, Seated>,
-    addresses: HashMap<Neighbour, usize>,
+    addresses: Tally<Neighbour>,
     /// Seats without a request, in the order in which they became idle.
     idle: BTreeMap<u64, u64>,
     /// Numbers seats and turns to be idle; never used twice.
@@ -81,7 +81,7 @@ impl Seats {
     pub fn take(self: &Arc<Seats>, peer: IpAddr) -> Option<Arc<Seat>> {
         let address = Neighbour::of(peer);
         let mut counts = self.lock();
-        if counts.addresses.get(&address).is_some_and(|count| *count >= self.per_address_max) {
+        if counts.addresses.of(&address) >= self.per_address_max {
             let of_address = |seat: &&u64| counts.seated.get(*seat).is_some_and(|row| row.address == address);
             let oldest = counts.idle.values().find(of_address).copied()?;
             counts.show_out(oldest);
@@ -91,7 +91,7 @@ impl Seats {
             counts.show_out(oldest);
         }
         let (number, leave) = (counts.number(), CancellationToken::new());
-        *counts.addresses.entry(address).or_default() += 1;
+        counts.addresses.add(address);
         counts.seated.insert(number, Seated { address, requests: 0, since: None, leave: leave.clone() });
         counts.rest(number);
         drop(counts);
@@ -154,12 +154,7 @@ impl Counts {
         if let Some(since) = row.since {
             self.idle.remove(&since);
         }
-        if let Some(count) = self.addresses.get_mut(&row.address) {
-            *count -= 1;
-            if *count == 0 {
-                self.addresses.remove(&row.address);
-            }
-        }
+        self.addresses.remove(&row.address);
         Some(row)
     }
 }
@@ -203,7 +198,7 @@ mod tests {
         let (first, second) = (seats.take(from(1)).unwrap(), seats.take(from(1)).unwrap());
         let _third = seats.take(from(1)).unwrap();
         assert!(first.leave.is_cancelled() && !second.leave.is_cancelled() && !other.leave.is_cancelled());
-        assert_eq!(seats.lock().addresses[&Neighbour::of(from(1))], 2);
+        assert_eq!(seats.lock().addresses.of(&Neighbour::of(from(1))), 2);
     }
 
     #[test]

@@ -8,17 +8,15 @@
 //! oldest and the newest go in turn, for in a great many the oldest are those that nobody answers for.
 
 use mail::{Domain, TenantId};
-use registry::{Crowded, Party, Shares};
+use registry::{Crowded, Line, Party, Ring, Shares, Tally, Turn};
 use std::collections::{HashMap, VecDeque};
 
 pub(crate) struct LookUps {
     places: Shares,
-    waiting: HashMap<TenantId, Lines>,
-    /// Tenants with something waiting, the one whose turn it is at the front.
-    turns: VecDeque<TenantId>,
+    waiting: Ring<TenantId, Lines>,
     running: HashMap<Domain, (TenantId, Past)>,
-    /// Running look-ups of domains without an answer the last time, and how many a tenant may have. No entry is zero.
-    again: HashMap<TenantId, usize>,
+    /// Running look-ups of domains without an answer the last time, and how many a tenant may have.
+    again: Tally<TenantId>,
     again_max: usize,
 }
 
@@ -30,7 +28,7 @@ pub(crate) enum Past {
     NoAnswer,
 }
 
-/// What waits of one tenant. At least one line is not empty.
+/// What waits of one tenant.
 #[derive(Default)]
 struct Lines {
     clear: VecDeque<Domain>,
@@ -39,6 +37,12 @@ struct Lines {
     begun: u64,
     /// The first line had the last turn.
     clear_had_turn: bool,
+}
+
+impl Line for Lines {
+    fn is_empty(&self) -> bool {
+        self.clear.is_empty() && self.no_answer.is_empty()
+    }
 }
 
 impl Lines {
@@ -51,6 +55,17 @@ impl Lines {
             (false, false) => Some(Past::Clear),
         }
     }
+
+    fn take(&mut self, past: Past) -> Option<Domain> {
+        self.clear_had_turn = past == Past::Clear;
+        match past {
+            Past::Clear => {
+                self.begun += 1;
+                if self.begun.is_multiple_of(2) { self.clear.pop_back() } else { self.clear.pop_front() }
+            }
+            Past::NoAnswer => self.no_answer.pop_front(),
+        }
+    }
 }
 
 impl LookUps {
@@ -59,10 +74,9 @@ impl LookUps {
         let limit = limit.max(1);
         LookUps {
             places: Shares::new(limit as u64),
-            waiting: HashMap::new(),
-            turns: VecDeque::new(),
+            waiting: Ring::default(),
             running: HashMap::new(),
-            again: HashMap::new(),
+            again: Tally::default(),
             // Half of the half that one tenant may have.
             again_max: (limit / 4).max(1),
         }
@@ -70,10 +84,7 @@ impl LookUps {
 
     /// Mail of `tenant` waits for `domain`, which nobody has asked for.
     pub fn want(&mut self, tenant: TenantId, domain: Domain, past: Past) {
-        let lines = self.waiting.entry(tenant).or_insert_with(|| {
-            self.turns.push_back(tenant);
-            Lines::default()
-        });
+        let lines = self.waiting.line(tenant);
         match past {
             Past::Clear => lines.clear.push_back(domain),
             Past::NoAnswer => lines.no_answer.push_back(domain),
@@ -82,56 +93,29 @@ impl LookUps {
 
     /// The next one to start, if there is a place for it.
     pub fn start(&mut self) -> Option<Domain> {
-        for _ in 0..self.turns.len() {
-            let tenant = *self.turns.front()?;
-            let again_open = self.again.get(&tenant).is_none_or(|running| *running < self.again_max);
-            let Some(past) = self.waiting.get(&tenant)?.next(again_open) else {
-                self.turns.rotate_left(1);
-                continue;
-            };
-            match self.places.take(Party::Tenant(tenant), 1) {
-                Ok(()) => return self.start_of(tenant, past),
-                Err(Crowded::OwnShare) => self.turns.rotate_left(1),
-                Err(Crowded::Everything) => return None,
+        let LookUps { places, waiting, running, again, again_max } = self;
+        waiting.next(|tenant, lines| {
+            let Some(past) = lines.next(again.of(&tenant) < *again_max) else { return Turn::Passed };
+            match places.take(Party::Tenant(tenant), 1) {
+                Ok(()) => {}
+                Err(Crowded::OwnShare) => return Turn::Passed,
+                Err(Crowded::Everything) => return Turn::Closed,
             }
-        }
-        None
+            let Some(domain) = lines.take(past) else { return Turn::Passed };
+            if past == Past::NoAnswer {
+                again.add(tenant);
+            }
+            running.insert(domain.clone(), (tenant, past));
+            Turn::Had(domain)
+        })
     }
 
     pub fn ended(&mut self, domain: &Domain) {
         let Some((tenant, past)) = self.running.remove(domain) else { return };
         self.places.give_back(Party::Tenant(tenant), 1);
-        if past == Past::NoAnswer
-            && let Some(running) = self.again.get_mut(&tenant)
-        {
-            *running -= 1;
-            if *running == 0 {
-                self.again.remove(&tenant);
-            }
+        if past == Past::NoAnswer {
+            self.again.remove(&tenant);
         }
-    }
-
-    fn start_of(&mut self, tenant: TenantId, past: Past) -> Option<Domain> {
-        self.turns.pop_front();
-        let lines = self.waiting.get_mut(&tenant)?;
-        lines.clear_had_turn = past == Past::Clear;
-        let domain = match past {
-            Past::Clear => {
-                lines.begun += 1;
-                if lines.begun.is_multiple_of(2) { lines.clear.pop_back() } else { lines.clear.pop_front() }
-            }
-            Past::NoAnswer => {
-                *self.again.entry(tenant).or_default() += 1;
-                lines.no_answer.pop_front()
-            }
-        }?;
-        if lines.clear.is_empty() && lines.no_answer.is_empty() {
-            self.waiting.remove(&tenant);
-        } else {
-            self.turns.push_back(tenant);
-        }
-        self.running.insert(domain.clone(), (tenant, past));
-        Some(domain)
     }
 }
 
@@ -204,6 +188,6 @@ mod tests {
             running.extend(std::iter::from_fn(|| look_ups.start()).inspect(|_| all += 1));
         }
         assert_eq!(all, 200);
-        assert!(look_ups.waiting.is_empty() && look_ups.turns.is_empty() && look_ups.again.is_empty());
+        assert!(look_ups.waiting.is_empty() && look_ups.again.is_empty());
     }
 }

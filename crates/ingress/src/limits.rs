@@ -11,9 +11,8 @@
 
 use crate::config::Limits;
 use mail::{CredentialId, Instant, Refusal, RefusalKind, TenantId};
-use registry::{Crowded, Neighbour, Party, Shares};
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
+use registry::{Crowded, Neighbour, Party, Shares, Tally};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,14 +32,14 @@ struct Counts {
     total: usize,
     /// Those who have not authenticated, in the order in which they came.
     unknown: BTreeMap<u64, Unknown>,
-    unknown_of: HashMap<Neighbour, usize>,
+    unknown_of: Tally<Neighbour>,
     next_unknown: u64,
     /// Those who have.
     known: Shares,
-    strangers: HashMap<Neighbour, usize>,
-    waiting: HashMap<Neighbour, usize>,
-    credentials: HashMap<CredentialId, usize>,
-    tenants: HashMap<TenantId, usize>,
+    strangers: Tally<Neighbour>,
+    waiting: Tally<Neighbour>,
+    credentials: Tally<CredentialId>,
+    tenants: Tally<TenantId>,
 }
 
 #[derive(Debug)]
@@ -100,13 +99,13 @@ impl Connections {
         let counts = Counts {
             total: 0,
             unknown: BTreeMap::new(),
-            unknown_of: HashMap::new(),
+            unknown_of: Tally::default(),
             next_unknown: 0,
             known: Shares::new(limits.connections_max as u64),
-            strangers: HashMap::new(),
-            waiting: HashMap::new(),
-            credentials: HashMap::new(),
-            tenants: HashMap::new(),
+            strangers: Tally::default(),
+            waiting: Tally::default(),
+            credentials: Tally::default(),
+            tenants: Tally::default(),
         };
         Arc::new(Connections { limits, crowd, counts: Mutex::new(counts), freed: Notify::new() })
     }
@@ -129,7 +128,7 @@ impl Connections {
         let (number, leave) = (counts.next_unknown, CancellationToken::new());
         counts.next_unknown += 1;
         counts.unknown.insert(number, Unknown { since: now, neighbour, leave: leave.clone() });
-        *counts.unknown_of.entry(neighbour).or_default() += 1;
+        counts.unknown_of.add(neighbour);
         counts.total += 1;
         drop(counts);
         let connections = Arc::clone(self);
@@ -150,17 +149,16 @@ impl Counts {
         if now.saturating_since(row.since).as_secs() >= crowd.seconds_min {
             return Some(*oldest);
         }
-        let with = |neighbour| self.unknown_of.get(neighbour).copied().unwrap_or_default();
-        let own = with(&newcomer);
+        let own = self.unknown_of.of(&newcomer);
         let is_crowd = |count: usize| count >= CROWD_MIN && count > own.saturating_mul(CROWD_TIMES);
-        let (number, _) =
-            self.unknown.iter().take(LOOKED_AT_MAX).find(|(_, row)| is_crowd(with(&row.neighbour)))?;
+        let mut looked_at = self.unknown.iter().take(LOOKED_AT_MAX);
+        let (number, _) = looked_at.find(|(_, row)| is_crowd(self.unknown_of.of(&row.neighbour)))?;
         Some(*number)
     }
 
     fn forget_unknown(&mut self, number: u64) -> Option<Unknown> {
         let row = self.unknown.remove(&number)?;
-        take_one(&mut self.unknown_of, row.neighbour);
+        self.unknown_of.remove(&row.neighbour);
         Some(row)
     }
 }
@@ -196,12 +194,11 @@ impl Place {
         let house_max = connections.limits.connections_per_credential_max;
         let mut counts = connections.lock();
         self.leave(&mut counts);
-        let of_credential = counts.credentials.get(&owner.credential).copied().unwrap_or_default();
-        let of_tenant = counts.tenants.get(&owner.tenant).copied().unwrap_or_default();
-        if of_credential >= owner.credential_max.unwrap_or(house_max).min(house_max) {
+        let credential_max = owner.credential_max.unwrap_or(house_max).min(house_max);
+        if counts.credentials.of(&owner.credential) >= credential_max {
             return Err(too_many("too many connections with this credential"));
         }
-        if of_tenant >= owner.tenant_max {
+        if counts.tenants.of(&owner.tenant) >= owner.tenant_max {
             return Err(too_many("too many connections of this account"));
         }
         let party = Party::Tenant(owner.tenant);
@@ -216,8 +213,8 @@ impl Place {
         }
         // It may have been asked to leave a moment ago.
         self.leave = CancellationToken::new();
-        counts.credentials.insert(owner.credential, of_credential + 1);
-        counts.tenants.insert(owner.tenant, of_tenant + 1);
+        counts.credentials.add(owner.credential);
+        counts.tenants.add(owner.tenant);
         self.counted = Counted::Owner(owner.credential, owner.tenant);
         drop(counts);
         connections.freed.notify_waiters();
@@ -232,11 +229,10 @@ impl Place {
     fn try_stranger(&mut self) -> bool {
         let connections = Arc::clone(&self.connections);
         let mut counts = connections.lock();
-        let count = counts.strangers.entry(self.neighbour).or_default();
-        if *count >= connections.limits.connections_per_address_max {
+        let max = connections.limits.connections_per_address_max;
+        if !counts.strangers.add_within(self.neighbour, max) {
             return false;
         }
-        *count += 1;
         self.leave(&mut counts);
         self.counted = Counted::Stranger;
         true
@@ -245,11 +241,10 @@ impl Place {
     fn try_wait(&mut self) -> bool {
         let connections = Arc::clone(&self.connections);
         let mut counts = connections.lock();
-        let count = counts.waiting.entry(self.neighbour).or_default();
-        if *count >= connections.limits.connections_waiting_per_address_max {
+        let max = connections.limits.connections_waiting_per_address_max;
+        if !counts.waiting.add_within(self.neighbour, max) {
             return false;
         }
-        *count += 1;
         self.counted = Counted::Waiting;
         true
     }
@@ -258,11 +253,11 @@ impl Place {
     fn leave(&mut self, counts: &mut Counts) {
         match std::mem::replace(&mut self.counted, Counted::Nothing) {
             Counted::Nothing => {}
-            Counted::Waiting => take_one(&mut counts.waiting, self.neighbour),
-            Counted::Stranger => take_one(&mut counts.strangers, self.neighbour),
+            Counted::Waiting => counts.waiting.remove(&self.neighbour),
+            Counted::Stranger => counts.strangers.remove(&self.neighbour),
             Counted::Owner(credential, tenant) => {
-                take_one(&mut counts.credentials, credential);
-                take_one(&mut counts.tenants, tenant);
+                counts.credentials.remove(&credential);
+                counts.tenants.remove(&tenant);
                 counts.known.give_back(Party::Tenant(tenant), 1);
             }
         }
@@ -280,16 +275,6 @@ impl Drop for Place {
         counts.total -= 1;
         drop(counts);
         connections.freed.notify_waiters();
-    }
-}
-
-/// One less; a key without any is removed, so that the map is as large as what is here now.
-fn take_one<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: K) {
-    if let Some(count) = counts.get_mut(&key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&key);
-        }
     }
 }
 
@@ -382,8 +367,9 @@ mod tests {
             assert!(held[0].belongs_to(owner(None, 9)).is_ok());
         }
         let counts = connections.lock();
-        assert_eq!((counts.total, counts.strangers.len(), counts.credentials.len()), (0, 0, 0));
-        assert!(counts.tenants.is_empty() && counts.waiting.is_empty());
+        assert_eq!(counts.total, 0);
+        assert!(counts.strangers.is_empty() && counts.waiting.is_empty());
+        assert!(counts.credentials.is_empty() && counts.tenants.is_empty());
     }
 
     #[tokio::test]
@@ -425,7 +411,7 @@ mod tests {
         let others: Vec<_> = (0..9).map_while(|_| connections.enter(from(4), NOW).ok()).collect();
         assert_eq!(others.len(), 4);
         drop((quiet, crowd, newcomer, others));
-        assert_eq!((connections.total(), connections.lock().unknown_of.len()), (0, 0));
+        assert!(connections.total() == 0 && connections.lock().unknown_of.is_empty());
     }
 
     #[tokio::test]

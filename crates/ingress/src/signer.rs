@@ -7,8 +7,8 @@
 //! Called by `submission.rs` with the whole of `prepare.rs` as one job, so that a message changes threads once.
 
 use crate::error::Fault;
-use registry::{Party, Shares};
-use std::collections::{HashMap, VecDeque};
+use registry::{Party, Ring, Shares};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
@@ -29,38 +29,14 @@ struct Queue {
 }
 
 struct State {
-    jobs: Turns,
+    jobs: Ring<Party, VecDeque<Job>>,
     places: Shares,
     closed: bool,
 }
 
-/// Jobs by whose they are; the one at the front of the ring is next.
-#[derive(Default)]
-struct Turns {
-    ring: VecDeque<Party>,
-    /// No list is empty.
-    jobs: HashMap<Party, VecDeque<Job>>,
-}
-
-impl Turns {
-    fn push(&mut self, party: Party, job: Job) {
-        let jobs = self.jobs.entry(party).or_default();
-        if jobs.is_empty() {
-            self.ring.push_back(party);
-        }
-        jobs.push_back(job);
-    }
-
-    fn pop(&mut self) -> Option<(Party, Job)> {
-        let party = self.ring.pop_front()?;
-        let jobs = self.jobs.get_mut(&party)?;
-        let job = jobs.pop_front()?;
-        if jobs.is_empty() {
-            self.jobs.remove(&party);
-        } else {
-            self.ring.push_back(party);
-        }
-        Some((party, job))
+impl State {
+    fn next_job(&mut self) -> Option<Job> {
+        self.jobs.next(|_, jobs| jobs.pop_front().into())
     }
 }
 
@@ -102,8 +78,8 @@ impl Signers {
 
     /// Does one job, here. False if none waits.
     pub fn step(&self) -> bool {
-        let job = self.queue.lock().jobs.pop();
-        job.map(|(_, job)| job()).is_some()
+        let job = self.queue.lock().next_job();
+        job.map(|job| job()).is_some()
     }
 
     /// Runs `job`, which is `party`'s, on one of the threads and gives back what it gave. Errs if the job panicked.
@@ -155,7 +131,7 @@ impl Queue {
     fn new(queue_max: usize) -> Arc<Queue> {
         // The first half of the places is everybody's, so two are the least with which anything moves.
         let state =
-            State { jobs: Turns::default(), places: Shares::new(queue_max.max(2) as u64), closed: false };
+            State { jobs: Ring::default(), places: Shares::new(queue_max.max(2) as u64), closed: false };
         Arc::new(Queue { state: Mutex::new(state), work: Condvar::new(), freed: Notify::new() })
     }
 
@@ -164,7 +140,7 @@ impl Queue {
     }
 
     fn push(&self, party: Party, job: Job) {
-        self.lock().jobs.push(party, job);
+        self.lock().jobs.line(party).push_back(job);
         self.work.notify_one();
     }
 
@@ -180,7 +156,7 @@ impl Queue {
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if let Some((_, job)) = state.jobs.pop() {
+            if let Some(job) = state.next_job() {
                 return Some(job);
             }
             if state.closed {

@@ -9,9 +9,9 @@ use mail::{
     RefusalKind, ReversePath, StreamId, TenantId, Timestamp,
 };
 use registry::{
-    Access, Credential, DisplayName, DomainKey, DomainState, EgressPool, Generation, KeyAlgorithm, KeyState,
-    Limits, Offer, Plan, Role, SecretKey, Sender, SendingDomain, Slug, Snapshot, SnapshotBuilder, Steering,
-    Stream, StreamKind, Tenant, TenantStatus, Usage,
+    Access, Credential, DomainKey, DomainState, EgressPool, Generation, KeyState, Limits, Offer, Plan, Role,
+    SecretKey, Sender, SendingDomain, Snapshot, SnapshotBuilder, Steering, Stream, StreamKind, Tenant,
+    TenantStatus, Usage, sample,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,65 +32,28 @@ fn secrets() -> Arc<SecretKey> {
 }
 
 fn tenant(id: TenantId, status: TenantStatus, plan: Plan) -> Tenant {
-    let name = DisplayName::parse("A tenant").unwrap();
-    Tenant { id, name, status, status_reason: None, plan, created_at: NOW, updated_at: NOW }
+    Tenant { status, plan, ..sample::tenant(id, NOW) }
 }
 
 fn stream(number: u128, tenant: TenantId, kind: StreamKind, pool: u128) -> Stream {
-    Stream {
-        id: StreamId::from_uuid(id(number)),
-        tenant,
-        name: Slug::parse(kind.as_str()).unwrap(),
-        kind,
-        pool: PoolId::from_uuid(id(pool)),
-        overflow_pool: None,
-        expires_after: Duration::from_secs(3600),
-        created_at: NOW,
-    }
+    sample::stream(StreamId::from_uuid(id(number)), tenant, kind, PoolId::from_uuid(id(pool)), NOW)
 }
 
 fn pool(number: u128, name: &str, tenant: Option<TenantId>) -> EgressPool {
-    let name = Slug::parse(name).unwrap();
-    EgressPool { id: PoolId::from_uuid(id(number)), name, tenant, members: Vec::new(), platform: None }
+    sample::pool(PoolId::from_uuid(id(number)), name, tenant)
 }
 
 fn domain(number: u128, tenant: TenantId, name: &str, state: DomainState) -> SendingDomain {
-    let key = |number, selector: &str, algorithm, state, signer| DomainKey {
-        id: DkimKeyId::from_uuid(id(number)),
-        selector: selector.into(),
-        algorithm,
-        state,
-        signer: Arc::new(signer),
+    let key = |number, selector| {
+        let signer = Arc::new(SigningKey::generate_ed25519().unwrap());
+        sample::key(DkimKeyId::from_uuid(id(number)), selector, signer)
     };
-    let ed25519 = || SigningKey::generate_ed25519().unwrap();
-    SendingDomain {
-        id: DomainId::from_uuid(id(number)),
-        tenant,
-        name: Domain::parse(name).unwrap(),
-        state,
-        return_path: Domain::parse(&format!("rp.{name}")).unwrap(),
-        keys: vec![
-            key(1, "b", KeyAlgorithm::Ed25519, KeyState::Active, ed25519()),
-            key(2, "c", KeyAlgorithm::Ed25519, KeyState::Next, ed25519()),
-        ],
-    }
+    let keys = vec![key(1, "b"), DomainKey { state: KeyState::Next, ..key(2, "c") }];
+    sample::domain(DomainId::from_uuid(id(number)), tenant, name, state, keys)
 }
 
 fn credential() -> Credential {
-    Credential {
-        id: CredentialId::from_uuid(id(50)),
-        tenant: ONE,
-        username: "anna".into(),
-        secret_mac: secrets().password_mac("secret"),
-        stream: None,
-        domains: Vec::new(),
-        networks: Vec::new(),
-        expires_at: None,
-        revoked_at: None,
-        compat_pmta: false,
-        reject_suppressed: false,
-        limits: Limits::default(),
-    }
+    sample::credential(CredentialId::from_uuid(id(50)), ONE, "anna", secrets().password_mac("secret"))
 }
 
 /// Tenant one with a verified, a pending and a suspended domain; tenant two with a domain and a pool of its own.
@@ -357,7 +320,7 @@ fn what_is_admitted_says_how_it_goes_on() {
     let admitted = case.admit().unwrap();
     assert_eq!((admitted.stream.kind, admitted.pool.name.as_str()), (StreamKind::Transactional, "shared-a"));
     assert_eq!(admitted.domain.signing_keys().map(|key| &*key.selector).collect::<Vec<_>>(), ["b"]);
-    assert_eq!(admitted.expires_at, NOW.saturating_add(Duration::from_secs(3600)));
+    assert_eq!(admitted.expires_at, NOW.saturating_add(Duration::from_secs(86_400)));
     assert_eq!(admitted.send_at, None);
 
     let later = NOW.saturating_add(Duration::from_secs(600));
@@ -372,5 +335,5 @@ fn what_is_admitted_says_how_it_goes_on() {
     let admitted = case.admit().unwrap();
     assert_eq!((admitted.stream.kind, admitted.pool.name.as_str()), (StreamKind::Marketing, "mine"));
     assert_eq!(admitted.send_at, Some(later));
-    assert_eq!(admitted.expires_at, later.saturating_add(Duration::from_secs(3600)));
+    assert_eq!(admitted.expires_at, later.saturating_add(Duration::from_secs(86_400)));
 }

@@ -308,33 +308,6 @@ mod tests {
     }
 
     #[test]
-    fn no_other_sequence_than_crlf_dot_crlf_ends_a_message() {
-        let sequences = [
-            &b"\n.\n"[..],
-            b"\n.\r",
-            b"\r.\n",
-            b"\r.\r",
-            b"\n.\r\n",
-            b"\r.\r\n",
-            b"\r\n.\r\r\n",
-            b"\r\r\n.\r\r\n",
-            b"\r\n\0.\r\n",
-            b"\r\n.\n",
-            b"\r\n.\r",
-            b"\r\n.\0\r\n",
-            b"\n\n.\r\n\n",
-        ];
-        for sequence in sequences {
-            let wire = [b"a\r\nb", sequence, b"QUIT\r\n.\r\nNOOP\r\n"].concat();
-            for cut in 0..wire.len() {
-                let (result, rest) = read(&wire, cut);
-                assert!(result.unwrap().is_err(), "{sequence:?} cut at {cut}");
-                assert_eq!(rest, b"NOOP\r\n", "{sequence:?} cut at {cut}");
-            }
-        }
-    }
-
-    #[test]
     fn leading_dots_are_removed_wherever_the_octets_are_cut() {
         let wire = b"..a\r\n.\x2e\r\n...\r\n.b\r\nc.\r\n\r\n..\r\n.\r\nrest";
         for cut in 0..wire.len() {

@@ -15,22 +15,11 @@ mod door;
 mod injection;
 #[path = "attack/model.rs"]
 mod model;
+#[path = "attack/nine.rs"]
+mod nine;
 #[path = "attack/smuggling_in.rs"]
 mod smuggling_in;
 #[path = "attack/smuggling_out.rs"]
 mod smuggling_out;
 #[path = "attack/walks.rs"]
 mod walks;
-
-/// What some server has taken for the end of a message: the collection of the paper on SMTP smuggling.
-const NINE: [&[u8]; 9] = [
-    b"\n.\n",
-    b"\n.\r",
-    b"\r.\n",
-    b"\r.\r",
-    b"\n.\r\n",
-    b"\r.\r\n",
-    b"\r\n.\r\r\n",
-    b"\r\r\n.\r\r\n",
-    b"\r\n\0.\r\n",
-];

@@ -9,7 +9,7 @@
 
 use database::{WebhookDue, WebhookWanted};
 use mail::{EndpointId, Instant, TenantId};
-use registry::{Party, Shares};
+use registry::{Party, Ring, Shares};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -39,14 +39,22 @@ pub(crate) enum Health {
 /// All calls that this node has claimed.
 #[derive(Debug)]
 pub(crate) struct Turns {
+    claims: Claims,
+    /// Those that are not under way, with the time of their claim.
+    waiting: Ring<EndpointId, Waiting>,
+}
+
+type Waiting = VecDeque<(WebhookDue, Instant)>;
+
+/// How many calls there are of whom.
+#[derive(Debug)]
+struct Claims {
     limits: Limits,
     under_way: Shares,
     claimed: usize,
     tenants: HashMap<TenantId, Tenant>,
     /// No line is without calls.
     lines: HashMap<EndpointId, Line>,
-    /// Endpoints with calls that wait; the one in front is looked at next.
-    ring: VecDeque<EndpointId>,
     /// There may be more in the table than was asked for last time.
     more: bool,
 }
@@ -61,7 +69,8 @@ struct Tenant {
 #[derive(Debug)]
 struct Line {
     tenant: TenantId,
-    waiting: VecDeque<(WebhookDue, Instant)>,
+    /// Those that wait and those under way.
+    held: usize,
     under_way: usize,
     health: Health,
     filled: bool,
@@ -71,17 +80,81 @@ impl Turns {
     pub(crate) fn new(limits: Limits) -> Turns {
         // The first half of a share is everybody's, so two are the least with which anything moves.
         let under_way = Shares::new(limits.calls_max.max(2) as u64);
-        let (tenants, lines, ring) = (HashMap::new(), HashMap::new(), VecDeque::new());
-        Turns { limits, under_way, claimed: 0, tenants, lines, ring, more: false }
+        let (tenants, lines) = (HashMap::new(), HashMap::new());
+        let claims = Claims { limits, under_way, claimed: 0, tenants, lines, more: false };
+        Turns { claims, waiting: Ring::default() }
     }
 
     /// The table has something new, or may have.
     pub(crate) fn told(&mut self) {
-        self.more = true;
+        self.claims.more = true;
     }
 
     /// What to ask the table for now, if anything: not for a handful, because each question is a transaction.
     pub(crate) fn wanted(&self) -> Option<WebhookWanted> {
+        self.claims.wanted()
+    }
+
+    /// Takes in what the table gave for `wanted`.
+    pub(crate) fn claim(&mut self, wanted: &WebhookWanted, due: Vec<WebhookDue>, now: Instant) {
+        let Turns { claims, waiting } = self;
+        claims.more = due.len() >= wanted.limit;
+        for endpoint in &wanted.without {
+            if let Some(line) = claims.lines.get_mut(endpoint) {
+                line.filled = true;
+            }
+        }
+        let mut rooms: HashMap<TenantId, usize> = wanted.tenants.iter().copied().collect();
+        for call in due {
+            let (endpoint, tenant) = (call.endpoint, call.event.event.tenant);
+            let calls = waiting.line(endpoint);
+            calls.push_back((call, now));
+            let line = claims.lines.entry(endpoint).or_insert_with(|| Line::new(tenant));
+            line.held += 1;
+            line.filled = calls.len() >= wanted.per_endpoint;
+            claims.claimed += 1;
+            claims.tenants.entry(tenant).or_default().claimed += 1;
+            let room = rooms.entry(tenant).or_insert(wanted.per_tenant);
+            *room = room.saturating_sub(1);
+        }
+        for (tenant, _) in rooms.iter().filter(|(_, room)| **room == 0) {
+            if let Some(row) = claims.tenants.get_mut(tenant) {
+                row.filled = true;
+            }
+        }
+    }
+
+    /// The next call to make. Each that is given out must come back with `ended`.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<WebhookDue> {
+        let Turns { claims, waiting } = self;
+        waiting.next(|endpoint, calls| {
+            claims.drop_stale(endpoint, calls, now);
+            claims.begin(endpoint, calls).into()
+        })
+    }
+
+    /// A call to this endpoint has ended.
+    pub(crate) fn ended(&mut self, endpoint: EndpointId, health: Health) {
+        self.claims.ended(endpoint, health);
+    }
+
+    /// What waits stays in the table.
+    pub(crate) fn stop(&mut self) {
+        self.waiting = Ring::default();
+        self.claims.more = false;
+    }
+
+    pub(crate) fn under_way(&self) -> u64 {
+        self.claims.under_way.used()
+    }
+
+    pub(crate) fn waiting(&self) -> u64 {
+        self.claims.claimed as u64 - self.under_way()
+    }
+}
+
+impl Claims {
+    fn wanted(&self) -> Option<WebhookWanted> {
         let room = (self.limits.calls_max * AHEAD).saturating_sub(self.claimed);
         if !self.more || room < self.limits.calls_max.div_ceil(4) {
             return None;
@@ -97,53 +170,7 @@ impl Turns {
         })
     }
 
-    /// Takes in what the table gave for `wanted`.
-    pub(crate) fn claim(&mut self, wanted: &WebhookWanted, due: Vec<WebhookDue>, now: Instant) {
-        self.more = due.len() >= wanted.limit;
-        for endpoint in &wanted.without {
-            if let Some(line) = self.lines.get_mut(endpoint) {
-                line.filled = true;
-            }
-        }
-        let mut rooms: HashMap<TenantId, usize> = wanted.tenants.iter().copied().collect();
-        for call in due {
-            let (endpoint, tenant) = (call.endpoint, call.event.event.tenant);
-            let line = self.lines.entry(endpoint).or_insert_with(|| Line::new(tenant));
-            if line.waiting.is_empty() {
-                self.ring.push_back(endpoint);
-            }
-            line.waiting.push_back((call, now));
-            line.filled = line.waiting.len() >= wanted.per_endpoint;
-            self.claimed += 1;
-            self.tenants.entry(tenant).or_default().claimed += 1;
-            let room = rooms.entry(tenant).or_insert(wanted.per_tenant);
-            *room = room.saturating_sub(1);
-        }
-        for (tenant, _) in rooms.iter().filter(|(_, room)| **room == 0) {
-            if let Some(row) = self.tenants.get_mut(tenant) {
-                row.filled = true;
-            }
-        }
-    }
-
-    /// The next call to make. Each that is given out must come back with `ended`.
-    pub(crate) fn next(&mut self, now: Instant) -> Option<WebhookDue> {
-        for _ in 0..self.ring.len() {
-            let endpoint = self.ring.pop_front()?;
-            self.drop_stale(endpoint, now);
-            let call = self.begin(endpoint);
-            if self.lines.get(&endpoint).is_some_and(|line| !line.waiting.is_empty()) {
-                self.ring.push_back(endpoint);
-            }
-            if call.is_some() {
-                return call;
-            }
-        }
-        None
-    }
-
-    /// A call to this endpoint has ended.
-    pub(crate) fn ended(&mut self, endpoint: EndpointId, health: Health) {
+    fn ended(&mut self, endpoint: EndpointId, health: Health) {
         let Some(line) = self.lines.get_mut(&endpoint) else { return };
         line.under_way = line.under_way.saturating_sub(1);
         line.health = health;
@@ -151,40 +178,24 @@ impl Turns {
         self.let_go(endpoint, 1);
     }
 
-    /// What waits stays in the table.
-    pub(crate) fn stop(&mut self) {
-        self.ring.clear();
-        self.more = false;
-    }
-
-    pub(crate) fn under_way(&self) -> u64 {
-        self.under_way.used()
-    }
-
-    pub(crate) fn waiting(&self) -> u64 {
-        self.claimed as u64 - self.under_way()
-    }
-
-    fn begin(&mut self, endpoint: EndpointId) -> Option<WebhookDue> {
+    fn begin(&mut self, endpoint: EndpointId, calls: &mut Waiting) -> Option<WebhookDue> {
         let line = self.lines.get_mut(&endpoint)?;
         let at_once = match line.health {
             Health::Answers => self.limits.calls_per_endpoint_max,
             Health::Silent => 1,
         };
-        if line.under_way >= at_once || line.waiting.is_empty() {
+        if line.under_way >= at_once || calls.is_empty() {
             return None;
         }
         self.under_way.take(Party::Tenant(line.tenant), 1).ok()?;
         line.under_way += 1;
-        line.waiting.pop_front().map(|(call, _)| call)
+        calls.pop_front().map(|(call, _)| call)
     }
 
-    fn drop_stale(&mut self, endpoint: EndpointId, now: Instant) {
-        let Some(line) = self.lines.get_mut(&endpoint) else { return };
+    fn drop_stale(&mut self, endpoint: EndpointId, calls: &mut Waiting, now: Instant) {
         let patience = self.limits.patience;
-        let stale =
-            line.waiting.iter().take_while(|(_, since)| now.saturating_since(*since) > patience).count();
-        line.waiting.drain(..stale);
+        let stale = calls.iter().take_while(|(_, since)| now.saturating_since(*since) > patience).count();
+        calls.drain(..stale);
         self.let_go(endpoint, stale);
     }
 
@@ -193,7 +204,8 @@ impl Turns {
         let tenant_max = self.tenant_max();
         let Some(line) = self.lines.get_mut(&endpoint) else { return };
         self.claimed = self.claimed.saturating_sub(count);
-        if line.filled && line.held() < self.limits.calls_per_endpoint_max {
+        line.held = line.held.saturating_sub(count);
+        if line.filled && line.held < self.limits.calls_per_endpoint_max {
             line.filled = false;
             self.more = true;
         }
@@ -207,7 +219,7 @@ impl Turns {
                 self.tenants.remove(&line.tenant);
             }
         }
-        if line.held() == 0 {
+        if line.held == 0 {
             self.lines.remove(&endpoint);
         }
     }
@@ -218,17 +230,13 @@ impl Turns {
     }
 
     fn is_full(&self, line: &Line) -> bool {
-        line.held() >= self.limits.calls_per_endpoint_max
+        line.held >= self.limits.calls_per_endpoint_max
     }
 }
 
 impl Line {
     fn new(tenant: TenantId) -> Line {
-        Line { tenant, waiting: VecDeque::new(), under_way: 0, health: Health::Answers, filled: false }
-    }
-
-    fn held(&self) -> usize {
-        self.waiting.len() + self.under_way
+        Line { tenant, held: 0, under_way: 0, health: Health::Answers, filled: false }
     }
 }
 
@@ -318,7 +326,7 @@ mod tests {
         let endpoint = table.endpoint(other, 4);
         turns.told();
         assert_eq!(table.fill(&mut turns, NOW), [endpoint; 4]);
-        assert!(turns.claimed <= 1_024);
+        assert!(turns.claims.claimed <= 1_024);
     }
 
     #[test]
@@ -364,7 +372,10 @@ mod tests {
             turns.ended(endpoint, Health::Answers);
             made += 1;
         }
-        assert_eq!((made, turns.claimed, turns.tenants.len(), turns.lines.len()), (1_000, 0, 0, 0));
+        assert_eq!(
+            (made, turns.claims.claimed, turns.claims.tenants.len(), turns.claims.lines.len()),
+            (1_000, 0, 0, 0)
+        );
         assert!(questions < 100, "{questions}");
     }
 
@@ -377,6 +388,6 @@ mod tests {
         let late = NOW + Duration::from_secs(31);
         (0..4).for_each(|_| turns.ended(endpoint, Health::Answers));
         assert!(turns.next(late).is_none());
-        assert_eq!((turns.claimed, turns.under_way(), turns.lines.len()), (0, 0, 0));
+        assert_eq!((turns.claims.claimed, turns.under_way(), turns.claims.lines.len()), (0, 0, 0));
     }
 }

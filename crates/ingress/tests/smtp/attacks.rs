@@ -1,12 +1,11 @@
 //! Attacks on the doors with real sockets: smuggling, open relay, guessing, arguments. The machine behind them is
 //! attacked at every split point by `crates/smtp/tests/attacks.rs`; here it is what TCP, TLS and the shells make of it.
 
+use crate::nine::NINE;
 use crate::support::{Client, PASSWORD, World, message};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-const SEQUENCES: [&str; 9] =
-    ["\n.\n", "\n.\r", "\r.\n", "\r.\r", "\n.\r\n", "\r.\r\n", "\r\n.\r\r\n", "\r\r\n.\r\r\n", "\r\n\0.\r\n"];
 const SMUGGLED: &str = "MAIL FROM:<evil@client.example>\r\nRCPT TO:<evil@example.org>\r\nDATA\r\nFrom: evil@client.example\r\n\r\nx\r\n.\r\n";
 const ENVELOPE: [&str; 2] = ["MAIL FROM:<a@client.example>", "RCPT TO:<anna@example.org>"];
 
@@ -29,7 +28,7 @@ async fn of_an_attack_and_an_honest_message_the_honest_one_is_accepted() {
     let mut clients = [implicit, world.log_in().await];
     let mut attacks = 0;
     for client in &mut clients {
-        for sequence in SEQUENCES {
+        for sequence in NINE {
             let text = format!("From: a@client.example\r\n\r\nx{sequence}{SMUGGLED}");
             let near = text.find(sequence).unwrap();
             for cut in (near..near + sequence.len() + 2).chain([0, text.len() - 3]) {

@@ -251,6 +251,60 @@ async fn a_message_that_trickles_in_is_closed() {
     assert!(client.is_closed().await);
 }
 
+/// By DATA and by chunks: what has come stays what it is, the last block is awaited, and the session must end.
+async fn ends_after_a_second(change: fn(&mut smtp::Limits), conversations: &[&[(&str, &str)]]) {
+    let world = World::with(|plan| {
+        plan.config.session.data_seconds_max = 60;
+        plan.config.session.data_grace_seconds = 60;
+        change(&mut plan.config.session);
+    })
+    .await;
+    for steps in conversations {
+        let mut client = world.log_in().await;
+        client.expect("MAIL FROM:<a@client.example>", "250").await;
+        client.expect("RCPT TO:<anna@example.org>", "250").await;
+        let began = tokio::time::Instant::now();
+        for (said, answer) in *steps {
+            client.send(said.as_bytes()).await;
+            if !answer.is_empty() {
+                let reply = client.reply().await;
+                assert!(reply.starts_with(answer), "{steps:?}: {reply}");
+            }
+        }
+        let reply = client.reply().await;
+        assert!(reply.starts_with("421 4.4.2"), "{steps:?}: {reply}");
+        assert!(began.elapsed() >= Duration::from_secs(1), "{steps:?}: {:?}", began.elapsed());
+        assert!(client.is_closed().await);
+    }
+    // Nothing of it was taken: what is taken first is honest.
+    let mut client = world.log_in().await;
+    let reply = client.submit("a@client.example", &["anna@example.org"], &message("a@client.example")).await;
+    assert!(reply.starts_with("250"), "{reply}");
+    assert!(world.accepted().await.1.contains("Hello Anna."));
+}
+
+#[tokio::test]
+async fn the_last_block_of_a_message_has_the_time_of_a_block() {
+    let conversations: [&[(&str, &str)]; 3] = [
+        &[("DATA\r\n", "354"), ("x\r\n.", "")],
+        &[("BDAT 9 LAST\r\ntext", "")],
+        &[("BDAT 4\r\ntext", "250"), ("BDAT 9 LAST\r\n", "")],
+    ];
+    ends_after_a_second(|limits| limits.data_seconds_max = 1, &conversations).await;
+}
+
+#[tokio::test]
+async fn the_last_block_of_a_message_has_what_is_left_of_the_time_of_its_message() {
+    let conversations: [&[(&str, &str)]; 4] = [
+        &[("DATA\r\n", "354"), ("x\r\n.\r", "")],
+        &[("BDAT 9 LAST\r\ntext", "")],
+        &[("BDAT 4\r\ntext", "250"), ("BDAT 9999 LAST\r\n", "")],
+        // Chunks that are whole: the clock runs on between them.
+        &[("BDAT 1\r\nx", "250"), ("BDAT 1\r\nx", "250")],
+    ];
+    ends_after_a_second(|limits| limits.data_grace_seconds = 1, &conversations).await;
+}
+
 /// Every descriptor of this process is taken: who is in goes on, who waits outside gets in when there is room again.
 #[tokio::test(flavor = "multi_thread")]
 async fn running_out_of_descriptors_stops_nobody_who_is_in() {

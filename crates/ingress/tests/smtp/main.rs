@@ -8,6 +8,8 @@ mod connections;
 mod disk;
 mod drain;
 mod http;
+#[path = "../../../smtp/tests/attack/nine.rs"]
+mod nine;
 mod python;
 mod refusals;
 mod returned;

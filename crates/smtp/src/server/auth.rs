@@ -26,7 +26,7 @@ pub(super) fn begin(mechanism: &str, initial: Option<&[u8]>, peer: &mut Peer) ->
         peer.complain(502, "5.5.1 not offered");
         return State::Ready;
     }
-    if !peer.encrypted {
+    if !peer.channel.is_encrypted() {
         let refusal = Refusal::new(RefusalKind::EncryptionRequired, "must issue STARTTLS first");
         return State::Ready.refuse(&refusal, peer);
     }

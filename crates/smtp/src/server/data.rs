@@ -250,7 +250,7 @@ fn offer(open: Open, result: Result<Bytes, DataError>, way: Way, peer: &mut Peer
         via_bdat: way == Way::Chunks,
         client_name: peer.client_name.clone(),
         protocol,
-        tls: peer.tls.clone(),
+        tls: peer.channel.names(),
     }));
     State::Waiting(Question::Acceptance(octets))
 }
@@ -260,7 +260,7 @@ fn protocol(envelope: &Envelope, peer: &Peer) -> &'static str {
     if !peer.extended {
         return "SMTP";
     }
-    match (envelope.smtputf8, peer.encrypted, peer.authenticated) {
+    match (envelope.smtputf8, peer.channel.is_encrypted(), peer.authenticated) {
         (false, false, false) => "ESMTP",
         (false, false, true) => "ESMTPA",
         (false, true, false) => "ESMTPS",

@@ -7,9 +7,8 @@ use crate::extension::Extension;
 pub(super) fn ehlo(name: &str, peer: &mut Peer) -> State {
     name.clone_into(&mut peer.client_name);
     peer.extended = true;
-    peer.offer = if peer.encrypted { peer.config.offer_encrypted() } else { peer.config.offer_in_clear() };
     let mut line = peer.config.hostname.to_string();
-    for extension in peer.offer.iter() {
+    for extension in peer.channel.offer(&peer.config).iter() {
         peer.say_more(250, &line);
         line = match extension {
             Extension::Size => format!("SIZE {}", peer.config.limits.message_octets_max),

@@ -10,7 +10,7 @@ use ::mail::{BodyKind, Envelope, Refusal, RefusalKind, ReversePath};
 
 pub(super) fn begin(reverse_path: ReversePath, parameters: MailParameters, peer: &mut Peer) -> State {
     if !peer.may_send() {
-        let refusal = if peer.encrypted {
+        let refusal = if peer.channel.is_encrypted() {
             Refusal::new(RefusalKind::AuthenticationRequired, "authentication required")
         } else {
             Refusal::new(RefusalKind::EncryptionRequired, "must issue STARTTLS first")

@@ -9,6 +9,7 @@
 //! sent (RFC 2920 §3.2 wants them in one segment). Nothing about a message is said before `Accept` is answered.
 
 mod auth;
+mod channel;
 mod claim;
 mod data;
 mod greet;
@@ -21,7 +22,7 @@ mod state;
 
 pub use session::Session;
 
-use crate::extension::{Extension, Extensions};
+use crate::extension::Extensions;
 use crate::limits::Limits;
 use crate::sasl::Password;
 use ::mail::{Domain, Envelope, ForwardPath, Refusal, Reply, ReversePath};
@@ -66,28 +67,6 @@ impl ServerConfig {
     /// Offers every extension that the role allows.
     pub fn new(hostname: Domain, role: Role, tls: TlsMode, limits: Limits) -> ServerConfig {
         ServerConfig { hostname, role, limits, tls, withheld: Extensions::NONE }
-    }
-
-    /// What is offered to a client whose connection is encrypted.
-    pub(crate) fn offer_encrypted(&self) -> Extensions {
-        let mut offer = self.offer_always().with(Extension::RequireTls);
-        if self.role == Role::Submission {
-            offer = offer.with(Extension::Auth);
-        }
-        self.withheld.iter().fold(offer, Extensions::without)
-    }
-
-    pub(crate) fn offer_in_clear(&self) -> Extensions {
-        let mut offer = self.offer_always();
-        if self.tls == TlsMode::Offered {
-            offer = offer.with(Extension::StartTls);
-        }
-        self.withheld.iter().fold(offer, Extensions::without)
-    }
-
-    fn offer_always(&self) -> Extensions {
-        use Extension::{Chunking, Dsn, EightBitMime, EnhancedStatusCodes, Pipelining, Size, SmtpUtf8};
-        Extensions::of(&[Pipelining, Size, EightBitMime, SmtpUtf8, EnhancedStatusCodes, Chunking, Dsn])
     }
 }
 

@@ -3,8 +3,9 @@
 //! Holds the facts that outlive a transaction (name, TLS, credential), the counters behind the limits, the replies not
 //! yet sent and the one question that may be open. It decides nothing about order; `state.rs` does.
 
+use super::channel::Channel;
 use super::{Action, Role, ServerConfig};
-use crate::extension::{Extension, Extensions};
+use crate::extension::Extension;
 use crate::reply;
 use ::mail::{Instant, Refusal, Reply};
 use bytes::BytesMut;
@@ -14,9 +15,7 @@ pub(super) struct Peer {
     pub now: Instant,
     pub out: BytesMut,
     pub question: Option<Action>,
-    pub offer: Extensions,
-    pub encrypted: bool,
-    pub tls: Option<(String, String)>,
+    pub channel: Channel,
     pub authenticated: bool,
     pub client_name: String,
     /// EHLO and not HELO.
@@ -35,15 +34,12 @@ pub(super) struct Peer {
 
 impl Peer {
     pub fn new(config: ServerConfig, now: Instant) -> Peer {
-        let encrypted = config.tls == super::TlsMode::Implicit;
         let mut peer = Peer {
-            offer: if encrypted { config.offer_encrypted() } else { config.offer_in_clear() },
+            channel: Channel::opened(config.tls),
             config,
             now,
             out: BytesMut::with_capacity(512),
             question: None,
-            encrypted,
-            tls: None,
             authenticated: false,
             client_name: String::new(),
             extended: false,
@@ -66,7 +62,7 @@ impl Peer {
     }
 
     pub fn offers(&self, extension: Extension) -> bool {
-        self.extended && self.offer.contains(extension)
+        self.extended && self.channel.offer(&self.config).contains(extension)
     }
 
     /// A reply of one line; `text` begins with the enhanced status where one belongs.

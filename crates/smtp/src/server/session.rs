@@ -78,7 +78,7 @@ impl Session {
     pub fn handle_answer(&mut self, answer: Answer, now: Instant) {
         self.peer.now = now;
         self.step(|state, peer| state.on_answer(answer, peer));
-        self.arm_for_command();
+        self.arm();
         self.read_waiting();
         self.settle();
     }
@@ -222,7 +222,7 @@ impl Session {
         if too_long {
             self.skip(&octets[..used], Skipped::Other);
         }
-        self.arm_for_command();
+        self.arm();
         Some(used)
     }
 
@@ -245,8 +245,7 @@ impl Session {
         let State::Data(_, reader) = &mut self.state else { return None };
         match data::read(reader, octets, &mut self.peer) {
             Progress::More => {
-                let received = reader.received();
-                self.arm_for_message(received);
+                self.arm();
                 Some(octets.len())
             }
             Progress::End(used) => {
@@ -254,7 +253,7 @@ impl Session {
                     State::Data(open, reader) => data::end(open, *reader, peer),
                     other => other,
                 });
-                self.arm_for_command();
+                self.arm();
                 Some(used)
             }
         }
@@ -268,11 +267,8 @@ impl Session {
                 State::Chunk(chunk) => data::end_chunk(chunk, peer),
                 other => other,
             });
-            self.arm_for_command();
-        } else {
-            let received = chunk.received();
-            self.arm_for_message(received);
         }
+        self.arm();
         Some(used)
     }
 
@@ -292,20 +288,25 @@ impl Session {
         }
     }
 
-    /// The time for a command runs from the reply to the one before; single octets do not prolong it.
-    fn arm_for_command(&mut self) {
+    /// The time for a command runs from the reply to the one before; single octets do not prolong it. The next block of a
+    /// message must come in time, and the whole of it fast enough, between its chunks as within them.
+    fn arm(&mut self) {
         let limits = &self.peer.config.limits;
-        let in_message = matches!(self.state, State::Data(..) | State::Chunk(_));
-        let time = if in_message { limits.data_time() } else { limits.command_time() };
-        self.deadline = Some(self.peer.now + time);
-    }
-
-    /// The next block must come in time, and the whole message fast enough.
-    fn arm_for_message(&mut self, received: u64) {
-        let limits = &self.peer.config.limits;
-        let block = self.peer.now + limits.data_time();
-        let whole = self.peer.data_began + limits.time_for(received);
-        self.deadline = Some(block.min(whole));
+        let (next, received) = match &self.state {
+            State::Data(_, reader) => (limits.data_time(), Some(reader.received())),
+            State::Chunk(chunk) => (limits.data_time(), Some(chunk.received())),
+            State::Chunks(_, reader) => (limits.command_time(), Some(reader.received())),
+            State::Connected
+            | State::Ready
+            | State::Auth(_)
+            | State::Mail(_)
+            | State::Rcpt(_)
+            | State::Waiting(_)
+            | State::Closing => (limits.command_time(), None),
+        };
+        let next = self.peer.now + next;
+        let whole = received.map(|received| self.peer.data_began + limits.time_for(received));
+        self.deadline = Some(whole.map_or(next, |whole| whole.min(next)));
     }
 
     /// After every event: a session whose last reply is written reads nothing more.

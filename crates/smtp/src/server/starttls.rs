@@ -3,17 +3,18 @@
 //! The dropping is done in `session.rs`, which owns the octets: whatever followed the command in clear could have been
 //! put there by somebody in between (CVE-2011-0411, NO STARTTLS).
 
+use super::Action;
+use super::channel::Channel;
 use super::peer::Peer;
 use super::state::{Question, State};
-use super::{Action, TlsMode};
 use crate::extension::Extension;
 
 pub(super) fn begin(peer: &mut Peer) -> State {
-    if peer.encrypted {
+    if peer.channel.is_encrypted() {
         peer.complain(503, "5.5.1 TLS is already in use");
         return State::Ready;
     }
-    if peer.config.tls == TlsMode::None || !peer.offers(Extension::StartTls) {
+    if !peer.offers(Extension::StartTls) {
         peer.complain(502, "5.5.1 not offered");
         return State::Ready;
     }
@@ -24,8 +25,6 @@ pub(super) fn begin(peer: &mut Peer) -> State {
 
 pub(super) fn done(version: String, cipher: String, peer: &mut Peer) -> State {
     peer.forget();
-    peer.encrypted = true;
-    peer.tls = Some((version, cipher));
-    peer.offer = peer.config.offer_encrypted();
+    peer.channel = Channel::Upgraded { version, cipher };
     State::Connected
 }

@@ -4,13 +4,19 @@
 //! Each attack is followed by an honest message. Of all that is sent exactly that one is accepted, nobody is ever asked
 //! about a path of the attacker's, and the replies are those to the commands that were really given.
 
-use crate::NINE;
 use crate::door::{Door, WAYS, Way};
+use crate::nine::NINE;
 use smtp::Limits;
+use smtp::data::{DataReader, Progress};
 
 /// Besides the nine.
-const MORE: [&[u8]; 6] =
-    [b"\r\n.\n", b"\r\n.\r", b"\r\n.\0\r\n", b"\r\n.\x0b\n", b"\r\n.\x1a\n", b"\n\n.\n\n"];
+const MORE: [&[u8]; 7] =
+    [b"\r\n.\n", b"\r\n.\r", b"\r\n.\0\r\n", b"\r\n.\x0b\n", b"\r\n.\x1a\n", b"\n\n.\n\n", b"\n\n.\r\n\n"];
+
+fn all() -> impl Iterator<Item = &'static [u8]> {
+    NINE.into_iter().map(str::as_bytes).chain(MORE)
+}
+
 const SMUGGLED: &[u8] =
     b"MAIL FROM:<evil@client.example>\r\nRCPT TO:<evil@example.org>\r\nDATA\r\nsmuggled\r\n.\r\n";
 const ENVELOPE: &[u8] = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<b@example.org>\r\n";
@@ -72,10 +78,33 @@ fn judge(attack: &Attack, mut door: Door, how: &str) {
     assert!(!door.closed, "{name} {how}");
 }
 
+/// The reader by itself: what it takes for the end, and that it refuses what went before.
+#[test]
+fn no_other_sequence_than_crlf_dot_crlf_ends_a_message() {
+    let limits = Limits::default();
+    for sequence in all() {
+        let wire = [b"a\r\nb", sequence, b"QUIT\r\n.\r\nNOOP\r\n"].concat();
+        for cut in 0..wire.len() {
+            let shown = format!("{} cut at {cut}", sequence.escape_ascii());
+            let mut reader = DataReader::new(&limits, None);
+            let (first, second) = wire.split_at(cut);
+            let used = match reader.read(first) {
+                Progress::End(used) => used,
+                Progress::More => match reader.read(second) {
+                    Progress::End(used) => cut + used,
+                    Progress::More => panic!("{shown}: no end"),
+                },
+            };
+            assert_eq!(wire[used..].escape_ascii().to_string(), "NOOP\\r\\n", "{shown}");
+            assert!(reader.finish(&limits).is_err(), "{shown}");
+        }
+    }
+}
+
 #[test]
 fn no_sequence_makes_two_messages_wherever_the_octets_are_split() {
     let mut tried = 0;
-    for sequence in NINE.into_iter().chain(MORE) {
+    for sequence in all() {
         for attack in attacks(sequence) {
             for way in WAYS {
                 // Pipelined, in two pieces: at every place.
@@ -94,14 +123,14 @@ fn no_sequence_makes_two_messages_wherever_the_octets_are_split() {
             }
         }
     }
-    println!("M1: {tried} attacks of {} sequences in two pieces", NINE.len() + MORE.len());
+    println!("M1: {tried} attacks of {} sequences in two pieces", all().count());
 }
 
 /// A client that waits for 354 before it says more, and for the answer before it goes on: three pieces, the middle one
 /// begins or ends at every place of the text.
 #[test]
 fn nor_when_the_client_waits_for_each_answer() {
-    for sequence in NINE.into_iter().chain(MORE) {
+    for sequence in all() {
         let text = [b"x", sequence, SMUGGLED].concat();
         for way in [Way::ImplicitTls, Way::StartTls] {
             for cut in 0..=text.len() {

@@ -4,7 +4,7 @@
 //! as any that was ever attacked: each takes another of the nine sequences for an end. All of them must see one message,
 //! the one that was given, or nothing must have been written at all.
 
-use crate::NINE;
+use crate::nine::NINE;
 use bytes::Bytes;
 use mail::{Envelope, ForwardPath, Instant, Random, Recipient, ReversePath};
 use smtp::client::{Action, ClientConfig, ClientTls, Failure, Missing, Session, Transaction};
@@ -89,7 +89,7 @@ fn judge(text: &[u8], raw: &[u8]) {
     let shown = text.escape_ascii().to_string();
     assert_eq!(smtp::data::check_lines(text, None), Ok(()), "{shown}");
     let whole = [b"\r\n", text].concat();
-    for end in NINE.into_iter().chain([END]) {
+    for end in NINE.into_iter().map(str::as_bytes).chain([END]) {
         let found: Vec<usize> = (0..whole.len()).filter(|at| whole[*at..].starts_with(end)).collect();
         // The one end there is may be found by a receiver that needs less; nobody finds another.
         let last = whole.len() - 3;

@@ -13,9 +13,8 @@ use mail::token::TokenKey;
 use mail::{Clock, Domain, DomainId, Instant, PoolId, Random, StreamId, TenantId, Timestamp};
 use mail::{CredentialId, DkimKeyId};
 use registry::{
-    ApiKey, Credential, DisplayName, DomainKey, DomainState, EgressPool, Generation, KeyAlgorithm, KeyState,
-    Limits, Plan, PlatformSigner, SecretKey, SendingDomain, Slug, Snapshot, SnapshotBuilder, Stream,
-    StreamKind, Tenant, TenantStatus, Usage,
+    ApiKey, Credential, DomainState, EgressPool, Generation, PlatformSigner, SecretKey, SendingDomain,
+    Snapshot, SnapshotBuilder, Stream, StreamKind, Tenant, Usage, sample,
 };
 use spool::{Accepted, Position, RealDisk, Record, Spool};
 use std::net::SocketAddr;
@@ -77,7 +76,7 @@ pub struct Blueprint {
 }
 
 impl Registry {
-    /// Tenant `Client` with two streams, the verified domain `client.example` and one credential, `client`.
+    /// A tenant with two streams, the verified domain `client.example` and one credential, `client`.
     pub fn new() -> Registry {
         let random = &mut Random::from_number(7);
         let tenant = TenantId::mint(START, random);
@@ -89,47 +88,20 @@ impl Registry {
             selector: "p1".into(),
             signer: Arc::new(SigningKey::generate_ed25519().unwrap()),
         };
-        let pool = |id, name, owner, platform| EgressPool {
-            id,
-            name: Slug::parse(name).unwrap(),
-            tenant: owner,
-            members: Vec::new(),
-            platform,
-        };
-        let mut stream = |name, kind| Stream {
-            id: StreamId::mint(START, random),
-            tenant,
-            name: Slug::parse(name).unwrap(),
-            kind,
-            pool: shared,
-            overflow_pool: None,
-            expires_after: Duration::from_secs(86_400),
-            created_at: START,
-        };
-        let streams = vec![
-            stream("transactional", StreamKind::Transactional),
-            stream("marketing", StreamKind::Marketing),
-        ];
+        let mut stream = |kind| sample::stream(StreamId::mint(START, random), tenant, kind, shared, START);
+        let streams = vec![stream(StreamKind::Transactional), stream(StreamKind::Marketing)];
         let domains = vec![
             sending_domain(tenant, "client.example", DomainState::Verified),
             sending_domain(tenant, "pending.example", DomainState::Pending),
         ];
         Registry {
-            tenant: Tenant {
-                id: tenant,
-                name: DisplayName::parse("Client").unwrap(),
-                status: TenantStatus::Active,
-                status_reason: None,
-                plan: Plan::default(),
-                created_at: START,
-                updated_at: START,
-            },
+            tenant: sample::tenant(tenant, START),
             streams,
             domains,
             credentials: vec![credential(tenant, "client", &secrets)],
             pools: vec![
-                pool(shared, "shared", None, Some(platform)),
-                pool(dedicated, "fast", Some(tenant), None),
+                EgressPool { platform: Some(platform), ..sample::pool(shared, "shared", None) },
+                sample::pool(dedicated, "fast", Some(tenant)),
             ],
             api_keys: Vec::new(),
             secrets,
@@ -161,38 +133,16 @@ impl Registry {
 
 pub fn sending_domain(tenant: TenantId, name: &str, state: DomainState) -> SendingDomain {
     let random = &mut Random::from_number(name.len() as u64);
-    SendingDomain {
-        id: DomainId::mint(START, random),
-        tenant,
-        name: Domain::parse(name).unwrap(),
-        state,
-        return_path: Domain::parse(&format!("rp.{name}")).unwrap(),
-        keys: vec![DomainKey {
-            id: DkimKeyId::mint(START, random),
-            selector: "ph1".into(),
-            algorithm: KeyAlgorithm::Ed25519,
-            state: KeyState::Active,
-            signer: Arc::new(SigningKey::generate_ed25519().unwrap()),
-        }],
-    }
+    let id = DomainId::mint(START, random);
+    let signer = Arc::new(SigningKey::generate_ed25519().unwrap());
+    let key = sample::key(DkimKeyId::mint(START, random), "ph1", signer);
+    sample::domain(id, tenant, name, state, vec![key])
 }
 
 pub fn credential(tenant: TenantId, username: &str, secrets: &SecretKey) -> Credential {
     let seed = username.bytes().map(u64::from).sum();
-    Credential {
-        id: CredentialId::mint(START, &mut Random::from_number(seed)),
-        tenant,
-        username: username.into(),
-        secret_mac: secrets.password_mac(PASSWORD),
-        stream: None,
-        domains: Vec::new(),
-        networks: Vec::new(),
-        expires_at: None,
-        revoked_at: None,
-        compat_pmta: false,
-        reject_suppressed: false,
-        limits: Limits::default(),
-    }
+    let id = CredentialId::mint(START, &mut Random::from_number(seed));
+    sample::credential(id, tenant, username, secrets.password_mac(PASSWORD))
 }
 
 /// A self-signed certificate for localhost, written to both files.
