@@ -62,17 +62,9 @@ pub struct Figures {
 
 impl Street {
     fn new(change: impl FnOnce(&mut Plot)) -> Street {
-        let lab = Lab::start();
-        let mut plot = Plot::new();
-        plot.settle_in(&lab);
-        for (key, value) in [
-            ("connections", "20"),
-            ("messages_per_second", "0"),
-            ("connections_per_minute", "0"),
-            ("messages_per_connection", "1000"),
-        ] {
-            plot.set(&format!("egress.limits.{key}"), value);
-        }
+        let (lab, mut plot) = Lab::with_plot();
+        plot.send_freely();
+        plot.set("egress.limits.connections", "20");
         change(&mut plot);
         let house = plot.start_in(&lab);
         let (greedy, greedy_sink) = house.onboard("greedy", "greedy.example", "127.2.0.91");
