@@ -6,8 +6,8 @@ use mail::{
     StreamId, TenantId, Timestamp,
 };
 use registry::{
-    EgressPool, EgressSource, Generation, PoolMember, SecretKey, Slug, Snapshot, SnapshotBuilder,
-    SourceState, Stream, StreamKind,
+    EgressPool, EgressSource, Generation, Plan, PoolMember, SecretKey, Slug, Snapshot, SnapshotBuilder,
+    SourceState, Stream, StreamKind, Tenant, sample,
 };
 use spool::{Accepted, RecipientRecord};
 use std::sync::Arc;
@@ -41,6 +41,19 @@ impl Ids {
 
     /// A registry whose pools have sources in these states: `out-0` and so on, one pool after the other.
     pub fn registry(&self, main: &[SourceState], overflow: &[SourceState]) -> Snapshot {
+        self.builder(main, overflow).build()
+    }
+
+    /// One source, and tenants with plans of these weights.
+    pub fn weighted(&self, weights: &[u32]) -> Snapshot {
+        let tenants = self.tenants.iter().zip(weights).map(|(tenant, weight)| Tenant {
+            plan: Plan { weight: *weight, ..Plan::default() },
+            ..sample::tenant(*tenant, Timestamp::from_millis(START))
+        });
+        tenants.fold(self.builder(&[SourceState::Active], &[]), SnapshotBuilder::tenant).build()
+    }
+
+    fn builder(&self, main: &[SourceState], overflow: &[SourceState]) -> SnapshotBuilder {
         let now = Timestamp::from_millis(START);
         let mut builder = SnapshotBuilder::new(Generation(1), now, Arc::new(SecretKey::new(&[7; 32])));
         for (number, state) in main.iter().chain(overflow).enumerate() {
@@ -78,7 +91,6 @@ impl Ids {
             .pool(pool(self.overflow, "overflow", members(main.len(), overflow.len())))
             .stream(stream(self.stream, "plain", None))
             .stream(stream(self.overflowing, "overflowing", Some(self.overflow)))
-            .build()
     }
 }
 

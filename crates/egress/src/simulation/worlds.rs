@@ -3,6 +3,7 @@
 use super::{Model, World};
 use spool::Settlement;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -79,6 +80,36 @@ fn a_tenant_with_one_message_a_second_does_not_wait_behind_one_with_twenty_thous
     assert_eq!(waits.len(), 29);
     let worst = waits.iter().max().unwrap();
     assert!(*worst <= Duration::from_millis(500), "{worst:?}");
+}
+
+/// What a plan says of weight is what a tenant gets of a site that is busy, from the change on.
+#[test]
+fn turns_at_a_busy_site_follow_the_weights_of_the_plans() {
+    let mut world = World::new(21, |_| {});
+    let slow = Model { pace: Duration::from_millis(20), ..Model::default() };
+    world.models.insert("mx.big.example".to_owned(), slow);
+    let messages: HashMap<_, _> = (0..3)
+        .flat_map(|tenant| (0..10).map(move |_| tenant))
+        .map(|tenant| (world.accept(tenant, "big.example", 1000), tenant))
+        .collect();
+    let mut seen = [0.0; 3];
+    for (weights, until) in [([1, 2, 4], 20), ([4, 1, 2], 40)] {
+        world.dispatcher.handle_snapshot(Arc::new(world.ids.weighted(&weights)));
+        world.run(Duration::from_secs(until));
+        let mut sent = [0.0; 3];
+        world.settled().for_each(|(_, settled)| sent[messages[&settled.message]] += 1.0);
+        let all: f64 = sent.iter().sum::<f64>() - seen.iter().sum::<f64>();
+        for (tenant, weight) in weights.into_iter().enumerate() {
+            let share = (sent[tenant] - seen[tenant]) / all;
+            let due = f64::from(weight) / 7.0;
+            assert!(
+                (share / due - 1.0).abs() <= 0.05,
+                "{share:.3} of the turns, {due:.3} are due: {weights:?}"
+            );
+        }
+        assert!(all > 1_000.0, "{all} is no busy site");
+        seen = sent;
+    }
 }
 
 #[test]
