@@ -1,22 +1,22 @@
-//! `posthouse check-config FILE`: every mistake with its line, or nothing to say.
+//! `posthouse check-config FILE` (or `--config FILE`): every mistake with its line, or nothing to say.
 
 use crate::cli::CheckConfig;
 use crate::config::Config;
 use crate::exit::Failure;
 
 pub fn run(options: &CheckConfig) -> anyhow::Result<()> {
-    let outcome = Config::load(Some(&options.file));
+    let Some(file) = options.config.path() else {
+        return Err(Failure::Usage("say which file: check-config FILE".into()).into());
+    };
+    let outcome = Config::load(Some(file));
     if options.json {
         let mistakes = outcome.as_ref().err().map(|mistakes| mistakes.0.clone()).unwrap_or_default();
-        println!(
-            "{}",
-            serde_json::json!({"file": options.file, "ok": mistakes.is_empty(), "mistakes": mistakes})
-        );
+        println!("{}", serde_json::json!({"file": file, "ok": mistakes.is_empty(), "mistakes": mistakes}));
     }
     match outcome {
         Ok(_) if options.json => Ok(()),
         Ok(_) => {
-            println!("{} is right", options.file.display());
+            println!("{} is right", file.display());
             Ok(())
         }
         Err(mistakes) => {

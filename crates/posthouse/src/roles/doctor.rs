@@ -6,7 +6,7 @@ use crate::doctor::finding::{table, verdict};
 use crate::doctor::{examine, mistaken};
 
 pub fn run(options: &Doctor) -> anyhow::Result<()> {
-    let findings = match Config::load(options.config.as_deref()) {
+    let findings = match Config::load(options.config.path()) {
         Err(mistakes) => mistaken(&mistakes),
         Ok(mut config) => {
             if let Some(data) = &options.data {
