@@ -26,6 +26,12 @@ fn a_wrong_configuration_names_file_line_and_the_right_key() {
     assert_eq!(code, 78, "{said}");
     assert!(said.contains("posthouse.toml:2") && said.contains("`http`"), "{said}");
     assert!(said.contains("posthouse.toml:3") && said.contains("`submission`"), "{said}");
+    // As the other commands have it, and what looks at the host says it too.
+    assert_eq!(run(&["check-config", "--config", file.to_str().unwrap()]), (code, said));
+    let doctor = run(&["doctor", file.to_str().unwrap()]);
+    assert_eq!(doctor, run(&["doctor", "--config", file.to_str().unwrap()]));
+    assert!(doctor.0 == 78 && doctor.1.contains("posthouse.toml:2"), "{}", doctor.1);
+    assert_eq!(run(&["check-config"]).0, 64);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Calls that are finished whoever goes away: how many there may be, which keys they hold, and who waits for them at
+//! Calls that are finished whoever goes away: how many there may be, which of them is at work, and who waits for them at
 //! shutdown.
 //!
 //! Only calls with an `Idempotency-Key` are tasks of their own (`idempotency.rs`); everything else ends with its
@@ -7,8 +7,9 @@
 use crate::in_flight::{InFlight, Turn};
 use crate::problem::Problem;
 use registry::Access;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -17,39 +18,62 @@ use tokio_util::task::TaskTracker;
 pub struct Calls {
     turns: InFlight,
     tasks: TaskTracker,
-    /// Owner and key of each that is at work; at most as many as there are turns.
-    running: Arc<Mutex<HashSet<Name>>>,
+    /// The line of each that is at work or waits for its twin; at most as many as there are turns.
+    lines: Arc<Mutex<Lines>>,
 }
 
-type Name = (String, String);
+/// Owner, key and fingerprint: what makes two calls twins.
+type Name = (String, String, [u8; 32]);
+type Line = Arc<tokio::sync::Mutex<()>>;
+type Lines = HashMap<Name, Line>;
 
-/// A call at work: nobody else in this process may do it meanwhile, whatever became of its lease.
+/// A call at work: none of its twins is at work in this process meanwhile, whatever became of its lease.
 #[derive(Debug)]
 pub struct Running {
-    name: Name,
-    all: Arc<Mutex<HashSet<Name>>>,
+    // Given back first, so that whoever leaves the line last finds nobody in it.
+    _turn: OwnedMutexGuard<()>,
+    _place: Place,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        names(&self.all).remove(&self.name);
+/// Being in the line of a call.
+#[derive(Debug)]
+struct Place {
+    name: Name,
+    line: Line,
+    all: Arc<Mutex<Lines>>,
+}
+
+impl Place {
+    fn take(all: &Arc<Mutex<Lines>>, name: Name) -> Place {
+        let line = Arc::clone(lines(all).entry(name.clone()).or_default());
+        Place { name, line, all: Arc::clone(all) }
     }
 }
 
-fn names(all: &Mutex<HashSet<Name>>) -> MutexGuard<'_, HashSet<Name>> {
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = lines(&self.all);
+        // The table's and ours.
+        if Arc::strong_count(&self.line) == 2 {
+            all.remove(&self.name);
+        }
+    }
+}
+
+fn lines(all: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Calls {
     pub fn new(calls_max: usize) -> Calls {
-        Calls { turns: InFlight::new(calls_max), tasks: TaskTracker::new(), running: Arc::default() }
+        Calls { turns: InFlight::new(calls_max), tasks: TaskTracker::new(), lines: Arc::default() }
     }
 
-    /// None if a call with this key of this owner is at work here.
-    pub fn run(&self, owner: &str, key: &str) -> Option<Running> {
-        let name = (owner.to_owned(), key.to_owned());
-        let is_new = names(&self.running).insert(name.clone());
-        is_new.then(|| Running { name, all: Arc::clone(&self.running) })
+    /// Returns when no twin of this call is at work here any more, in the order in which they came.
+    pub async fn run(&self, owner: &str, key: &str, fingerprint: [u8; 32]) -> Running {
+        let place = Place::take(&self.lines, (owner.to_owned(), key.to_owned(), fingerprint));
+        let turn = Arc::clone(&place.line).lock_owned().await;
+        Running { _turn: turn, _place: place }
     }
 
     /// Room for one more of this caller, if there is any.
@@ -81,14 +105,35 @@ impl std::fmt::Debug for Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
 
-    #[test]
-    fn a_key_is_held_by_one_call_at_a_time_and_free_when_that_ends() {
+    #[tokio::test]
+    async fn twins_are_at_work_one_after_the_other_and_others_at_once() {
         let calls = Calls::new(4);
-        let first = calls.run("key_1", "k");
-        assert!(first.is_some() && calls.run("key_1", "k").is_none());
-        assert!(calls.run("key_2", "k").is_some() && calls.run("key_1", "l").is_some());
+        let run = |owner, key, hash| calls.run(owner, key, [hash; 32]);
+        let first = run("key_1", "k", 1).await;
+        let others = [run("key_2", "k", 1).await, run("key_1", "l", 1).await, run("key_1", "k", 2).await];
+        let (mut second, mut third) = (Box::pin(run("key_1", "k", 1)), Box::pin(run("key_1", "k", 1)));
+        assert!(second.as_mut().now_or_never().is_none() && third.as_mut().now_or_never().is_none());
         drop(first);
-        assert!(calls.run("key_1", "k").is_some());
+        assert!(third.as_mut().now_or_never().is_none(), "it came later");
+        drop((second.await, others));
+        drop(third.await);
+        assert!(lines(&calls.lines).is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_no_longer_leaves_nothing_behind() {
+        let calls = Calls::new(4);
+        let first = calls.run("key_1", "k", [1; 32]).await;
+        let waiting = || Box::pin(calls.run("key_1", "k", [1; 32]));
+        assert!(waiting().as_mut().now_or_never().is_none());
+        assert_eq!(lines(&calls.lines).len(), 1);
+        let mut next = waiting();
+        assert!(next.as_mut().now_or_never().is_none());
+        // It is its turn when it goes.
+        drop(first);
+        drop(next);
+        assert!(lines(&calls.lines).is_empty());
     }
 }

@@ -20,6 +20,12 @@ pub struct Config {
     /// Connections of one address (IPv6: of one /64), with the same rule among themselves. A proxy in front of the API
     /// is one address.
     pub connections_per_address_max: usize,
+    /// Frames of HTTP/2 a second that ask for nothing (PING, SETTINGS, requests taken back, bodies in pieces of a few
+    /// octets, and the like), of one connection, with a burst of ten seconds' worth. A connection that sends more is closed.
+    pub idle_frames_per_second: u32,
+    /// Seconds that new connections of an address are not heard after one of it was closed for a flood of HTTP/2. 0 for a
+    /// proxy that speaks HTTP/2 to us: it is the address of everybody behind it.
+    pub flood_pause_seconds: u64,
     /// Seconds a client may take to send its request line and headers, and may be idle between two requests.
     pub header_seconds_max: u64,
     /// Seconds a request may take from its headers to our answer.
@@ -30,7 +36,8 @@ pub struct Config {
     pub requests_per_second: u32,
     /// The same of all credentials of a tenant together.
     pub tenant_requests_per_second: u32,
-    /// Credentials and tenants whose request rate is remembered; those that asked nothing lately are forgotten.
+    /// Credentials and tenants whose request rate is remembered, and addresses that have to wait; those that asked nothing
+    /// lately are forgotten.
     pub rate_entries_max: usize,
     /// Seconds a token from `POST /v1/auth/token` is good for.
     pub token_seconds: u64,
@@ -76,6 +83,8 @@ impl Default for Config {
             connections_max: 1024,
             requests_in_flight_max: 512,
             connections_per_address_max: 256,
+            idle_frames_per_second: 100,
+            flood_pause_seconds: 5,
             header_seconds_max: 30,
             request_seconds_max: 60,
             drain_seconds_max: 8,

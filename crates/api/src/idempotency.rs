@@ -32,7 +32,7 @@ use std::time::Duration;
 
 /// Characters of a key.
 const KEY_CHARS_MAX: usize = 255;
-/// How often a waiting call looks whether its twin is done.
+/// How often a waiting call looks whether its twin on another node is done.
 const POLL: Duration = Duration::from_millis(50);
 /// Between two tries to keep an answer: one that is not kept is a call that is done twice.
 const KEEP_PAUSE: Duration = Duration::from_millis(500);
@@ -136,32 +136,33 @@ enum Start {
 impl Call {
     async fn begin(&self) -> Result<Start, Problem> {
         let Call { api, access, key, hash } = self;
-        let (owner, lease) = (access.actor().to_string(), lease(api));
+        let owner = access.actor().to_string();
         let deadline = api.clock().instant() + Duration::from_secs(api.config().idempotency_wait_seconds);
         loop {
-            let begun = api.database().idempotency_begin(access, key, hash, lease).await?;
-            let ours = |taken: Taken, begun| {
-                // While PostgreSQL was away the lease may have ended under the hands of a call that is still at work here.
-                let running = api.calls().run(&owner, key)?;
-                Some(Start::Ours(Claim::new((access, key), hash, (taken, begun)), running))
-            };
-            let start = match begun {
-                Begun::First(taken) => ours(taken, claim::Begun::First),
-                Begun::Again(taken) => ours(taken, claim::Begun::Again),
+            // Here first, then in the table: while PostgreSQL was away the lease may have ended under the hands of a twin
+            // that is still at work here, and whoever takes its key then keeps its answer from being kept.
+            let left = deadline.saturating_since(api.clock().instant());
+            let running = tokio::time::timeout(left, api.calls().run(&owner, key, *hash)).await;
+            let running = running.map_err(|_| Problem::call_running())?;
+            let ours =
+                |taken: Taken, begun| Start::Ours(Claim::new((access, key), hash, (taken, begun)), running);
+            match api.database().idempotency_begin(access, key, hash, lease(api)).await? {
+                Begun::First(taken) => return Ok(ours(taken, claim::Begun::First)),
+                Begun::Again(taken) => return Ok(ours(taken, claim::Begun::Again)),
                 Begun::Done { status, body } => {
-                    Some(Start::Kept(kept_answer(api, access, key, status, &body)?))
+                    return Ok(Start::Kept(kept_answer(api, access, key, status, &body)?));
                 }
                 Begun::Mismatch => {
                     let detail = "this Idempotency-Key was used before for a different request";
                     return Err(Problem::new(Kind::IdempotencyMismatch, detail));
                 }
-                Begun::Running => None,
-            };
-            match start {
-                Some(start) => return Ok(start),
-                None if api.clock().instant() < deadline => tokio::time::sleep(POLL).await,
-                None => return Err(Problem::call_running()),
+                // On another node.
+                Begun::Running => drop(ours),
             }
+            if api.clock().instant() >= deadline {
+                return Err(Problem::call_running());
+            }
+            tokio::time::sleep(POLL).await;
         }
     }
 }
@@ -175,11 +176,11 @@ async fn finish(
     let status = response.status();
     // 429 is about this moment, not about this call.
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        // First here, then in the table: a twin that takes the key there must find it free here.
-        drop(running);
         if let Err(fault) = api.database().idempotency_release(access, held).await {
             tracing::warn!(%fault, "an idempotency key could not be released; it ends by itself");
         }
+        // A twin that waits here finds the key free in the table.
+        drop(running);
         return Ok(response);
     }
     let (parts, body) = response.into_parts();

@@ -16,6 +16,7 @@ mod docs;
 mod draft;
 mod error;
 mod fault;
+mod flood;
 mod header_fields;
 mod held;
 mod idempotency;
@@ -42,6 +43,7 @@ mod token;
 mod variables;
 mod waiting;
 mod watch;
+mod watched;
 
 pub use config::Config;
 pub use delivery::{Delivery, PathHold, PathRow};

@@ -44,8 +44,9 @@ enum Asker {
     Tenant(TenantId),
 }
 
+/// So many of something a second, with a burst.
 #[derive(Debug, Clone, Copy)]
-struct Rate {
+pub struct Rate {
     per_second: u64,
     step: Duration,
 }
@@ -93,9 +94,15 @@ impl RequestRate {
 }
 
 impl Rate {
-    fn new(per_second: u32) -> Rate {
+    pub fn new(per_second: u32) -> Rate {
         let per_second = u64::from(per_second.max(1));
         Rate { per_second, step: Duration::from_micros(1_000_000 / per_second) }
+    }
+
+    /// When everything will have been paid for if `count` more are asked. None: they are too many for now.
+    pub fn after(self, paid: Instant, count: u32, now: Instant) -> Option<Instant> {
+        let next = paid.max(now) + self.step * count;
+        (next.saturating_since(now) <= BURST).then_some(next)
     }
 
     /// If everything until `paid` was asked, and this request as well unless it has to wait.
@@ -111,7 +118,7 @@ impl Rate {
 }
 
 /// Keeps a table within its limit before `key` is added: first drops what no longer matters, then anything.
-fn make_room<K: Hash + Eq + Clone, V>(
+pub fn make_room<K: Hash + Eq + Clone, V>(
     table: &mut HashMap<K, V>,
     key: &K,
     entries_max: usize,

@@ -2,15 +2,18 @@
 //!
 //! Written on hyper's own connection builder because a client that sends its headers one octet a minute must be cut
 //! off, and axum's `serve` has no limit for that. Who may connect, and who makes room, is said in `seats.rs`; a
-//! connection that asks nothing for as long as headers may take is closed. A request that others could read in two ways
+//! connection that asks nothing for as long as headers may take is closed; one that floods is closed at once, and the next
+//! ones of its address wait (`flood.rs`). A request that others could read in two ways
 //! (two hosts, two lengths, a coding we do not know) is refused, and its connection closed: hyper sees to most of it. After the shutdown token fires nothing new is
 //! accepted, requests in progress are given their time, and the rest is dropped. Calls that outlive their connection
 //! (`calls.rs`) are part of what is waited for.
 
+use crate::flood::{Calm, Frames, is_for_calm};
 use crate::problem::{Kind, Problem};
 use crate::router::assemble;
 use crate::seats::{Seat, Seats};
 use crate::state::AppState;
+use crate::watched::Watched;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
@@ -19,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use mail::Clock;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +38,21 @@ const FAILURES_PER_LINE: u32 = 10;
 
 /// Serves until `shutdown` fires and every request in progress has ended or run out of time.
 pub async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) {
-    let config = state.config.clone();
+    let (config, clock) = (state.config.clone(), Arc::clone(&state.clock));
     let (router, calls) = assemble(state);
     let seats = Seats::new(config.connections_max, config.connections_per_address_max);
     let connections = TaskTracker::new();
     let idle_max = Duration::from_secs(config.header_seconds_max);
-    let door = Door { router, builder: builder(idle_max), idle_max, shutdown: shutdown.clone() };
+    let pause = Duration::from_secs(config.flood_pause_seconds);
+    let door = Door {
+        router,
+        builder: builder(idle_max),
+        idle_max,
+        idle_frames_per_second: config.idle_frames_per_second,
+        calm: Arc::new(Calm::new(pause, config.rate_entries_max)),
+        clock,
+        shutdown: shutdown.clone(),
+    };
     let mut failures: u32 = 0;
     loop {
         tokio::select! {
@@ -90,12 +103,23 @@ struct Door {
     router: Router,
     builder: Builder<TokioExecutor>,
     idle_max: Duration,
+    idle_frames_per_second: u32,
+    calm: Arc<Calm>,
+    clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
 }
 
 impl Door {
     /// One connection from its first octet to its last.
     async fn hold(self, stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>) {
+        let wait = self.calm.wait(peer.ip(), self.clock.instant());
+        if !wait.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = seat.make_room() => return,
+                () = self.shutdown.cancelled() => return,
+            }
+        }
         let (router, seated) = (self.router, Arc::clone(&seat));
         let service = tower::service_fn(move |request: axum::http::Request<hyper::body::Incoming>| {
             let busy = seated.request();
@@ -110,12 +134,19 @@ impl Door {
                 }
             }
         });
+        let frames = Frames::new(self.idle_frames_per_second);
+        let stream = Watched::new(stream, frames, Arc::clone(&self.clock));
+        let flooded = stream.flooded();
         let mut connection = std::pin::pin!(
             self.builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         );
         tokio::select! {
             // What a client does wrong on its connection is not our log's business.
-            _ = connection.as_mut() => {}
+            ended = connection.as_mut() => {
+                if flooded.is_so() || ended.is_err_and(|error| is_for_calm(&*error)) {
+                    self.calm.ask(peer.ip(), self.clock.instant());
+                }
+            }
             () = seat.make_room() => {}
             () = too_long_idle(&seat, self.idle_max) => {}
             () = self.shutdown.cancelled() => {

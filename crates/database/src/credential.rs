@@ -128,9 +128,7 @@ impl Database {
     ) -> Result<Page<CredentialRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list credentials").await?;
-        let sql = "SELECT * FROM credentials WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
-        let rows = scoped.rows(sql, &[&tenant.uuid(), &page.before_id(), &page.fetch()]).await?;
-        page.finish(rows, credential_from, |row| page.id_cursor(row.id.uuid()))
+        scoped.newest("credentials", tenant, page, credential_from, |row| row.id.uuid()).await
     }
 
     /// A new password; the old one ends with the next snapshot.

@@ -126,9 +126,7 @@ impl Database {
     ) -> Result<Page<DomainRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list domains").await?;
-        let sql = "SELECT * FROM domains WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
-        let rows = scoped.rows(sql, &[&tenant.uuid(), &page.before_id(), &page.fetch()]).await?;
-        let mut page = page.finish(rows, domain_from, |domain| page.id_cursor(domain.id.uuid()))?;
+        let mut page = scoped.newest("domains", tenant, page, domain_from, |domain| domain.id.uuid()).await?;
         for domain in &mut page.rows {
             complete(&scoped, domain).await?;
         }

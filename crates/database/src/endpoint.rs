@@ -101,9 +101,7 @@ impl Database {
     ) -> Result<Page<EndpointRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list endpoints").await?;
-        let sql = "SELECT * FROM endpoints WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
-        let rows = scoped.rows(sql, &[&tenant.uuid(), &page.before_id(), &page.fetch()]).await?;
-        page.finish(rows, endpoint_from, |row| page.id_cursor(row.id.uuid()))
+        scoped.newest("endpoints", tenant, page, endpoint_from, |row| row.id.uuid()).await
     }
 
     /// Changes what is given. Errs with `Fault::NotFound` for an endpoint of another tenant as for none.

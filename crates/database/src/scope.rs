@@ -9,6 +9,7 @@ use crate::connect::{Database, within};
 use crate::error::Fault;
 use crate::kept::Keeping;
 use crate::migrate::RUNTIME_ROLE;
+use crate::page::{Page, PageRequest};
 use crate::places::Pooled;
 use deadpool_postgres::Transaction;
 use mail::TenantId;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{IsolationLevel, Row, Statement};
+use uuid::Uuid;
 
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
@@ -131,6 +133,20 @@ impl Scoped<'_> {
     pub(crate) async fn optional(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>, Fault> {
         let statement = self.prepared(sql).await?;
         self.bounded(self.transaction.query_opt(&statement, parameters)).await
+    }
+
+    /// A page of the tenant's rows of `table`, newest first.
+    pub(crate) async fn newest<T>(
+        &self,
+        table: &'static str,
+        tenant: TenantId,
+        page: &PageRequest,
+        from: impl Fn(&Row) -> Result<T, Fault>,
+        id: impl Fn(&T) -> Uuid,
+    ) -> Result<Page<T>, Fault> {
+        let sql = format!("SELECT * FROM {table} WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+        let rows = self.rows(&sql, &[&tenant.uuid(), &page.before_id(), &page.fetch()]).await?;
+        page.finish(rows, from, |row| page.id_cursor(id(row)))
     }
 
     /// Exactly one row; none means that `what` does not exist within the scope.

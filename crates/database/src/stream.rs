@@ -79,13 +79,7 @@ impl Database {
     ) -> Result<Page<Stream>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list streams").await?;
-        let rows = scoped
-            .rows(
-                "SELECT * FROM streams WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
-                &[&tenant.uuid(), &page.before_id(), &page.fetch()],
-            )
-            .await?;
-        page.finish(rows, stream_from, |stream| page.id_cursor(stream.id.uuid()))
+        scoped.newest("streams", tenant, page, stream_from, |stream| stream.id.uuid()).await
     }
 
     /// Changes what is given.

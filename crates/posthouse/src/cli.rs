@@ -6,7 +6,7 @@
 use crate::remote::{Remote, login, nouns};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const FIRST_STEPS: &str = "\
 Begin with `posthouse up --lab`; its screen says what to paste into a second terminal. The commands from `tenant` to
@@ -42,12 +42,14 @@ pub enum Command {
     #[command(subcommand)]
     Operator(OperatorCommand),
     /// Check a configuration file and print every mistake with its line
+    ///
+    /// `check-config FILE` and `check-config --config FILE` are the same.
     CheckConfig(CheckConfig),
     /// Look at this host and its configuration, and say what to do
     ///
     /// Checks the configuration, the data directory and its disk, descriptors, clock, ports, certificate, name servers,
     /// PostgreSQL, the addresses of the registry, and the node if one runs here. Changes nothing. Each line is ok,
-    /// warning or ERROR; below it stands what to do.
+    /// warning or ERROR; below it stands what to do. `doctor FILE` and `doctor --config FILE` are the same.
     ///
     /// Exit code 0 if nothing stands in the way, else that of the first error: 78 the configuration or certificate, 73
     /// the data directory, 69 anything else.
@@ -166,11 +168,27 @@ pub struct OperatorPerson {
     pub json: bool,
 }
 
+/// Of the two commands that look at nothing else: a bare name can only mean this file.
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration file of the node; every key has a default
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The same, as the other commands have it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.config.as_deref())
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct CheckConfig {
-    /// The configuration file to check
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    #[command(flatten)]
+    pub config: ConfigFile,
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
@@ -178,9 +196,8 @@ pub struct CheckConfig {
 
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// The configuration file of the node; every key has a default
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigFile,
     /// The node's data directory, instead of node.data
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -366,6 +383,27 @@ mod tests {
         assert!(bare.command.is_none() && bare.run.json);
         assert!(parsed(&["posthouse", "lab", "run", "--smtp-port", "2599"]).is_ok());
         assert!(parsed(&["posthouse", "lab", "--json", "sink"]).is_err());
+    }
+
+    #[test]
+    fn a_configuration_is_named_with_or_without_its_option() {
+        let parsed = |line: &[&str]| Cli::try_parse_from([&["posthouse"], line].concat());
+        for line in [&["a.toml"][..], &["--config", "a.toml"], &["a.toml", "--json"]] {
+            let Ok(Cli { command: Command::CheckConfig(check) }) =
+                parsed(&[&["check-config"], line].concat())
+            else {
+                panic!("check-config {line:?}")
+            };
+            let Ok(Cli { command: Command::Doctor(doctor) }) = parsed(&[&["doctor"], line].concat()) else {
+                panic!("doctor {line:?}")
+            };
+            let file = Some(Path::new("a.toml"));
+            assert_eq!((check.config.path(), doctor.config.path()), (file, file), "{line:?}");
+        }
+        for command in ["check-config", "doctor"] {
+            assert!(parsed(&[command, "a.toml", "--config", "a.toml"]).is_err());
+        }
+        assert!(parsed(&["doctor"]).is_ok());
     }
 
     #[test]

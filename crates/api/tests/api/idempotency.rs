@@ -4,6 +4,7 @@ use crate::harness::{Client, House, Reply, hold_changes, somebody_waits};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::json;
+use std::time::Duration;
 
 const KEY: [(&str, &str); 1] = [("idempotency-key", "k")];
 
@@ -194,4 +195,40 @@ async fn a_call_that_has_lost_its_key_changes_nothing_and_says_that_another_is_a
     assert_eq!(list["data"].as_array().unwrap().len(), 2, "those of the onboarding");
     let row = admin.query_one("SELECT status FROM idempotency_keys", &[]).await.unwrap();
     assert_eq!(row.get::<_, Option<i16>>(0), None, "an answer was kept for a key of somebody else");
+}
+
+/// The lease ended, because PostgreSQL was away, under the hands of a call that is still at work here.
+#[tokio::test]
+async fn a_twin_leaves_the_key_to_the_call_that_is_still_at_work() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let held = hold_changes(&house.database).await;
+    let admin = house.database.admin().await;
+    let holder = async || {
+        let row = admin.query_one("SELECT holder::text FROM idempotency_keys", &[]).await.unwrap();
+        row.get::<_, String>(0)
+    };
+    let (first, twin) = tokio::join!(make_stream(&house, &client), async {
+        somebody_waits(&house.database).await;
+        let ended = "UPDATE idempotency_keys SET lease_until = created_at + interval '1 ms'";
+        assert_eq!(admin.execute(ended, &[]).await.unwrap(), 1);
+        house.clock.advance(Duration::from_secs(1));
+        let before = holder().await;
+        let looking = async {
+            let mut again = tokio::time::interval(Duration::from_millis(20));
+            for _ in 0..25 {
+                again.tick().await;
+                assert_eq!(holder().await, before, "the twin took the key");
+            }
+            held.batch_execute("COMMIT").await.unwrap();
+        };
+        tokio::join!(make_stream(&house, &client), looking).0
+    });
+    first.expect(201);
+    twin.expect(201);
+    assert_eq!(
+        (&twin.bytes, &twin.headers["idempotency-replayed"]),
+        (&first.bytes, &"true".parse().unwrap())
+    );
 }

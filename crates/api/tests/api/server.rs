@@ -16,7 +16,7 @@ pub struct Running {
     pub address: SocketAddr,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-    parts: crate::harness::Parts,
+    pub parts: crate::harness::Parts,
 }
 
 pub async fn running(config: Config, reasons: &'static [&'static str]) -> Running {

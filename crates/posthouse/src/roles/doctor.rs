@@ -7,7 +7,7 @@ use crate::doctor::{examine, mistaken};
 use crate::printing::{print, print_line};
 
 pub fn run(options: &Doctor) -> anyhow::Result<()> {
-    let findings = match Config::load(options.config.as_deref()) {
+    let findings = match Config::load(options.config.path()) {
         Err(mistakes) => mistaken(&mistakes),
         Ok(mut config) => {
             if let Some(data) = &options.data {
