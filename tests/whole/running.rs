@@ -48,6 +48,29 @@ fn a_second_process_on_the_same_data_directory_is_refused_in_a_sentence() {
     assert_eq!(house.stop().code(), Some(0));
 }
 
+/// The lab forgets when it stops, and the house publishes again what tenants had there: not for ever.
+#[test]
+fn what_a_tenant_had_published_in_the_lab_is_there_again_and_can_be_withdrawn() {
+    let plot = Plot::new();
+    let house = plot.start();
+    let (tenant, _) = house.onboard("again", "again.example", "127.2.0.83");
+    assert_eq!(house.stop().code(), Some(0));
+    let house = plot.start();
+    let domain = tenant.onboarding["domain"]["id"].as_str().unwrap();
+    let verify = format!("/v1/tenants/{}/domains/{domain}/verify", tenant.id);
+    let state = || house.api("POST", &verify, &tenant.key, None).1["state"].clone();
+    assert_eq!(state(), "verified");
+    let listed = house.lab("GET", "/dns", None).to_string();
+    for record in tenant.onboarding["domain"]["records"].as_array().unwrap() {
+        let (host, kind) = (record["host"].as_str().unwrap(), record["type"].as_str().unwrap());
+        assert!(listed.contains(host), "{host} is not in {listed}");
+        let removed = house.lab("DELETE", &format!("/dns?host={host}&type={kind}"), None);
+        assert_eq!(removed["removed"], 1, "{host}");
+    }
+    assert_ne!(state(), "verified");
+    assert_eq!(house.stop().code(), Some(0));
+}
+
 /// What a core file would hold is nobody's business; a setting allows them.
 #[test]
 fn a_crash_leaves_no_core_file_unless_it_was_asked_for() {

@@ -143,6 +143,11 @@ impl LabHandle {
         Ok(())
     }
 
+    /// As `POST /dns/publish`: all or nothing, to be withdrawn and reset like everything that is published.
+    pub fn publish(&self, records: &[Publication]) -> Result<(), PublicationError> {
+        lock(&self.world.zones).publish(records).map(|_| ())
+    }
+
     /// Waits until everything has ended after the shutdown.
     pub async fn stopped(self) {
         self.tracker.wait().await;

@@ -1,9 +1,9 @@
 //! The operator's own zone in the lab's DNS.
 //!
 //! The lab forgets its records when it stops, and nobody publishes the platform's keys for the operator there. So with
-//! `up --lab`, and only then, the platform's DKIM records of all pools, and what a tenant had published before (the
-//! records that were found right when they were last checked), are built into it at the start, and new pools' whenever
-//! the registry changes.
+//! `up --lab`, and only then, the platform's DKIM records of all pools are built into it, at the start and whenever the
+//! registry changes; and what a tenant had published before (the records that were found right when they were last
+//! checked) is published again, so that it can be withdrawn like anything else there.
 
 use crate::node::unavailable;
 use database::{Database, PageRequest, SnapshotHandle};
@@ -21,7 +21,10 @@ pub struct Zone {
 impl Zone {
     pub async fn open(database: &Database, lab: &LabHandle) -> anyhow::Result<Zone> {
         let mut zone = Zone { published: HashSet::new() };
-        zone.publish(lab, domains(database).await?)?;
+        let again = domains(database).await?;
+        if let Err(error) = lab.publish(&again) {
+            tracing::warn!(%error, records = again.len(), "the tenants' records are not in the lab's DNS again");
+        }
         zone.publish(lab, pools(database).await?)?;
         Ok(zone)
     }
