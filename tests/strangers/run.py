@@ -12,12 +12,14 @@ import time
 
 import clients
 import conformance
+import encryption
 import judge
 import keeping
 import refusals
 import sending
 import sentences
 import signatures
+import spoofing
 import webhooks
 from house import House
 from known import sorted_out
@@ -77,7 +79,7 @@ def chapters(house, tools, folder, asked):
     """Name and action of each row of the table. A tenant of its own where the lab is asked by the author's domain."""
     yield "judge", judge.check
     stamp = f"s{int(time.time())}"
-    tenant, pooled, signer = (house.onboard(f"{stamp}-{name}") for name in ("sends", "pools", "signs"))
+    tenant, pooled, signer, spoofed = (house.onboard(f"{stamp}-{name}") for name in ("sends", "pools", "signs", "spoofed"))
     everybody = here(clients.everybody(tools), tools)
     by_http = here(clients.by_http(house, tenant), tools)
     for client in everybody + by_http:
@@ -92,6 +94,8 @@ def chapters(house, tools, folder, asked):
     yield "signatures", lambda: signatures.check(house, signer, tools, everybody, folder, asked.count)
     yield "kept", lambda: keeping.check(house, signer, tools, folder)
     yield "webhooks", lambda: webhooks.check(house, signer, tools)
+    yield "spoofing", lambda: spoofing.check(house, tenant, spoofed, tools, folder)
+    yield "encryption", lambda: encryption.check(house, tools, folder)
     yield "conform", lambda: conformance.check(house, tools, folder, asked.examples)
 
 
