@@ -37,6 +37,11 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// What this thread holds.
+pub fn now() -> isize {
+    HELD.get().0
+}
+
 /// The most that this thread held during `action` beyond what it held before.
 pub fn most(action: impl FnOnce()) -> usize {
     let before = HELD.get().0;
