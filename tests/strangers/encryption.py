@@ -1,7 +1,7 @@
 """TLS of every door judged by other people's scanners: sslyze and testssl.sh, and Münster's tester of STARTTLS injection.
 
-The API has no TLS of its own: a proxy stands before it (docs/OPERATING.md). What scanners say of certificates is left out, since
-the house under test has an authority of its own.
+The API has no TLS of its own. What scanners say of certificates is left out, since the house under test has an authority of
+its own. testssl.sh takes its time: it looks at protocols in every run, and at everything with `--thorough`.
 """
 
 import concurrent.futures
@@ -9,15 +9,18 @@ import json
 import os
 import subprocess
 
-# Of testssl.sh, which takes its time: protocols, suites, and of the attacks those that neither follow from them nor are tried
-# by sslyze in a tenth of the time.
-CHOSEN = ["-p", "-s", "-H", "-I", "-C", "-Z"]
-FINDINGS = {
+PROTOCOLS = {
     "SSLv2": "not offered", "SSLv3": "not offered", "TLS1": "not offered", "TLS1_1": "not offered", "TLS1_2": "offered",
-    "TLS1_3": "offered", "cipherlist_NULL": "not offered", "cipherlist_aNULL": "not offered",
-    "cipherlist_EXPORT": "not offered", "cipherlist_LOW": "not offered", "cipherlist_3DES_IDEA": "not offered",
-    "cipherlist_AVERAGE": "not offered", "cipherlist_STRONG": "offered", "heartbleed": "not vulnerable",
-    "CCS": "not vulnerable", "CRIME_TLS": "not vulnerable", "fallback_SCSV": "no protocol below TLS 1.2",
+    "TLS1_3": "offered",
+}
+HOLES = {
+    "cipherlist_NULL": "not offered", "cipherlist_aNULL": "not offered", "cipherlist_EXPORT": "not offered",
+    "cipherlist_LOW": "not offered", "cipherlist_3DES_IDEA": "not offered", "cipherlist_AVERAGE": "not offered",
+    "cipherlist_STRONG": "offered", "heartbleed": "not vulnerable", "CCS": "not vulnerable", "ROBOT": "not vulnerable",
+    "secure_renego": "supported", "secure_client_renego": ("not vulnerable", "likely not vulnerable"),
+    "CRIME_TLS": "not vulnerable", "POODLE_SSL": "not vulnerable", "fallback_SCSV": "no protocol below TLS 1.2",
+    "SWEET32": "not vulnerable", "FREAK": "not vulnerable", "DROWN": "not vulnerable", "LOGJAM": "not vulnerable",
+    "BEAST": "not vulnerable", "LUCKY13": "not vulnerable", "RC4": "not vulnerable",
 }
 # What this says of the tools of the host, and that SMTP within TLS is not known to it.
 REMARKS = ("engine_problem", "scanTime", "service")
@@ -36,15 +39,15 @@ FOUND = {
 }
 
 
-def check(house, tools, folder):
+def check(house, tools, folder, thorough):
     """Rows of (what, verdict). The scanners wait more than they work, so all of them are at it at once."""
     doors = [("submission", True), ("submissions", False), ("inbound", True)]
-    scans = [("sslyze", sslyze), ("testssl.sh", testssl)]
+    scans = [("sslyze", sslyze), ("testssl.sh", everything if thorough else protocols)]
     if tools.lacks({"testssl.sh"}):
         print(f"  without testssl.sh: {tools.lacks({'testssl.sh'})}")
         scans.pop()
     jobs = [(f"{name} {door}", scan, door, starts) for name, scan in scans for door, starts in doors
-            if scan is sslyze or door != "inbound"]
+            if scan is sslyze or thorough or door != "inbound"]
     jobs += [(f"injection {door}", injection, door, starts) for door, starts in doors if starts]
     with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
         runs = [(what, pool.submit(scan, house.ready["smtp"][door], starts, tools, folder)) for what, scan, door, starts in jobs]
@@ -79,20 +82,28 @@ def is_strong(suite):
     return ends and (suite.startswith("TLS_ECDHE_") or "_WITH_" not in suite)
 
 
-def testssl(address, starts, tools, folder):
+def protocols(address, starts, _tools, folder):
+    return testssl(address, starts, folder, ["-p"], PROTOCOLS)
+
+
+def everything(address, starts, _tools, folder):
+    return testssl(address, starts, folder, ["-p", "-s", "-U"], PROTOCOLS | HOLES)
+
+
+def testssl(address, starts, folder, checks, wishes):
     path = os.path.join(folder, f"testssl-{address.rpartition(':')[2]}.json")
     starttls = ["-t", "smtp"] if starts else []
-    said = run(["testssl", "--quiet", "--color", "0", "--warnings", "off", *CHOSEN, "--jsonfile", path, "--ip", "one", *starttls,
+    said = run(["testssl", "--quiet", "--color", "0", "--warnings", "off", *checks, "--jsonfile", path, "--ip", "one", *starttls,
                 address])
     if not os.path.exists(path):
         return [f"it has not scanned: {said[-300:]}"]
     findings = {one["id"]: one for one in loaded(path) if one["id"] not in REMARKS}
-    wrong = [f"no finding {name}" for name in FINDINGS if name not in findings]
-    wrong += [f"{name} is {findings[name]['finding']}" for name, wanted in FINDINGS.items()
+    wrong = [f"no finding {name}" for name in wishes if name not in findings]
+    wrong += [f"{name} is {findings[name]['finding']}" for name, wanted in wishes.items()
               if name in findings and not findings[name]["finding"].startswith(wanted)]
     # Whatever else it found and does not like.
     return wrong + [f"{name}: {one['finding']}" for name, one in findings.items()
-                    if one["severity"] not in ("OK", "INFO") and name not in FINDINGS]
+                    if one["severity"] not in ("OK", "INFO") and name not in wishes]
 
 
 def injection(address, _starts, tools, _folder):

@@ -58,6 +58,7 @@ def arguments():
     parser.add_argument("--recipients-max", type=int, default=1000, help="as this house is configured")
     parser.add_argument("--count", type=int, default=500, help="messages whose signatures are verified")
     parser.add_argument("--examples", type=int, default=4, help="cases of each operation that Schemathesis makes up")
+    parser.add_argument("--thorough", action="store_true", help="all that testssl.sh can look for, some minutes")
     parser.add_argument("--complete", action="store_true", help="fail if a package of the host is missing")
     return parser.parse_args()
 
@@ -95,7 +96,7 @@ def chapters(house, tools, folder, asked):
     yield "kept", lambda: keeping.check(house, signer, tools, folder)
     yield "webhooks", lambda: webhooks.check(house, signer, tools)
     yield "spoofing", lambda: spoofing.check(house, tenant, spoofed, tools, folder)
-    yield "encryption", lambda: encryption.check(house, tools, folder)
+    yield "encryption", lambda: encryption.check(house, tools, folder, asked.thorough)
     yield "conform", lambda: conformance.check(house, tools, folder, asked.examples)
 
 
