@@ -12,12 +12,14 @@ import time
 
 import clients
 import conformance
+import encryption
 import judge
 import keeping
 import refusals
 import sending
 import sentences
 import signatures
+import spoofing
 import webhooks
 from house import House
 from known import sorted_out
@@ -56,6 +58,7 @@ def arguments():
     parser.add_argument("--recipients-max", type=int, default=1000, help="as this house is configured")
     parser.add_argument("--count", type=int, default=500, help="messages whose signatures are verified")
     parser.add_argument("--examples", type=int, default=4, help="cases of each operation that Schemathesis makes up")
+    parser.add_argument("--thorough", action="store_true", help="all that testssl.sh can look for, some minutes")
     parser.add_argument("--complete", action="store_true", help="fail if a package of the host is missing")
     return parser.parse_args()
 
@@ -77,7 +80,7 @@ def chapters(house, tools, folder, asked):
     """Name and action of each row of the table. A tenant of its own where the lab is asked by the author's domain."""
     yield "judge", judge.check
     stamp = f"s{int(time.time())}"
-    tenant, pooled, signer = (house.onboard(f"{stamp}-{name}") for name in ("sends", "pools", "signs"))
+    tenant, pooled, signer, spoofed = (house.onboard(f"{stamp}-{name}") for name in ("sends", "pools", "signs", "spoofed"))
     everybody = here(clients.everybody(tools), tools)
     by_http = here(clients.by_http(house, tenant), tools)
     for client in everybody + by_http:
@@ -92,6 +95,8 @@ def chapters(house, tools, folder, asked):
     yield "signatures", lambda: signatures.check(house, signer, tools, everybody, folder, asked.count)
     yield "kept", lambda: keeping.check(house, signer, tools, folder)
     yield "webhooks", lambda: webhooks.check(house, signer, tools)
+    yield "spoofing", lambda: spoofing.check(house, tenant, spoofed, tools, folder)
+    yield "encryption", lambda: encryption.check(house, tools, folder, asked.thorough)
     yield "conform", lambda: conformance.check(house, tools, folder, asked.examples)
 
 

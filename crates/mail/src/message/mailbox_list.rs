@@ -3,7 +3,9 @@
 //! Accepts `a@b.example`, `Anna Example <a@b.example>`, `"Example, Anna" <a@b.example>`, comments around a mailbox,
 //! UTF-8 (RFC 6532), encoded words (left as they are) and dots in an unquoted name, which everybody writes. Refuses
 //! groups, routes, empty elements, comments, quotes or spaces inside an address, a second address in one element, and
-//! everything else that makes two programs see two authors (`mail/tests/readers.rs` asks four of them). Never used for To or Cc: nothing depends on them.
+//! everything else that makes two programs see two authors (`mail/tests/readers.rs` asks four of them). Of To,
+//! Cc and Bcc only a raw call without recipients is held to it (`api/src/draft.rs`), because it sends to whom they name; the
+//! doors leave them alone, since the envelope decides.
 
 use crate::{AddressError, Mailbox};
 

@@ -1,5 +1,5 @@
 //! Messages that are almost right, from a generator: fields in any order, names that are almost From, values put together
-//! from the pieces of an address list, folded in any place.
+//! from the pieces of an address list, folded in any place, and bodies that look like more of the header section.
 
 use mail::Random;
 
@@ -64,18 +64,51 @@ fn list(random: &mut Random) -> String {
         text.push_str(&mailbox(random));
     }
     // One mistake in one of three.
-    if random.below(3) == 0 {
-        let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
-        let at = places[random.below(places.len() as u64) as usize];
-        match random.below(4) {
-            0 if at < text.len() => drop(text.remove(at)),
-            1 => text.insert_str(at, one(&COMMENTS, random)),
-            2 => text.insert_str(at, space(random)),
-            _ => text.insert_str(at, one(&RUBBISH, random)),
+    if random.below(3) == 0 { spoilt(text, random) } else { text }
+}
+
+/// The value of a To or Cc: a list of a few, now and then a group or an empty element, one mistake in one of four.
+fn recipients(random: &mut Random) -> String {
+    let mut text = String::new();
+    for number in 0..=random.below(4) {
+        if number > 0 {
+            text.push_str(one(&[",", ", ", " ,", ",\r\n ", ",\t", ", ", ",,", ";"], random));
         }
+        text.push_str(&mailbox(random));
+    }
+    match random.below(24) {
+        0 => format!("Friends: {text};"),
+        1 => "undisclosed-recipients:;".to_owned(),
+        2 => String::new(),
+        3..=8 => spoilt(text, random),
+        _ => text,
+    }
+}
+
+/// With one mistake.
+fn spoilt(mut text: String, random: &mut Random) -> String {
+    let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    let at = places[random.below(places.len() as u64) as usize];
+    match random.below(4) {
+        0 if at < text.len() => drop(text.remove(at)),
+        1 => text.insert_str(at, one(&COMMENTS, random)),
+        2 => text.insert_str(at, space(random)),
+        _ => text.insert_str(at, one(&RUBBISH, random)),
     }
     text
 }
+
+/// What stands behind the header section, the line between them included: a wrong boundary shows in any of them.
+const ENDS: [&str; 8] = [
+    "\r\n\r\nFrom: body@bank.example\r\n",
+    "\r\n\r\n\r\nTo: body@bank.example\r\n",
+    "\r\n\r\n To: body@bank.example\r\n",
+    "\r\n\r\n--x\r\nCc: body@bank.example\r\n\r\n--x--\r\n",
+    "\r\n\r\n",
+    "\r\n\r\n\r\n\r\n",
+    "\r\n",
+    "\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed;\r\n boundary=\"x\"\r\n\r\npre\r\n--x\r\n\r\none\r\n--x\r\nFrom: a@b.example\r\n\r\ntwo\r\n--x--\r\npost\r\n",
+];
 
 const NAMES: [&str; 12] = [
     "To",
@@ -101,6 +134,13 @@ pub fn message(random: &mut Random) -> Vec<u8> {
     let at = random.below(fields.len() as u64 + 1) as usize;
     let from = one(&["From", "from", "FROM", "From"], random);
     fields.insert(at, format!("{from}:{}{}", space(random), list(random)));
+    for (name, odds) in [("To", 2), ("Cc", 3)] {
+        let is_there = fields.iter().any(|field| field.starts_with(name));
+        if !is_there && random.below(odds) == 0 {
+            let field = format!("{name}:{}{}", space(random), recipients(random));
+            fields.insert(random.below(fields.len() as u64 + 1) as usize, field);
+        }
+    }
     if random.below(20) == 0 {
         let odd = one(
             &["From : a@bank.example", "From a@bank.example", " x", "x", "From\t: a", ": a", "From"],
@@ -108,5 +148,5 @@ pub fn message(random: &mut Random) -> Vec<u8> {
         );
         fields.insert(random.below(fields.len() as u64 + 1) as usize, odd.to_owned());
     }
-    format!("{}\r\n\r\nFrom: body@bank.example\r\n", fields.join("\r\n")).into_bytes()
+    format!("{}{}", fields.join("\r\n"), one(&ENDS, random)).into_bytes()
 }

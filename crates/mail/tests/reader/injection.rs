@@ -3,11 +3,13 @@
 //! Poison goes into every text that a call gives (names, subject, own fields, file names, content ids). It is refused, or
 //! all readers see the fields, the author and the recipients of the same message without it.
 
-use crate::others::readers;
+use crate::others::{Reading, readers};
 use mail::message::{Attachment, Composition, Disposition, NamedMailbox, compose};
 use mail::{Domain, Mailbox, Random, Timestamp};
 
-const POISON: [&str; 22] = [
+const POISON: [&str; 24] = [
+    "\r\n--",
+    "\r\n\r\n--x\r\nContent-Type: text/html\r\n\r\nx\r\n--x--\r\n",
     "\r\nBcc: evil@bank.example",
     "\nBcc: evil@bank.example",
     "\rBcc: evil@bank.example",
@@ -117,9 +119,19 @@ fn no_value_adds_a_field_an_author_or_a_recipient() {
         let Some(readings) = read(&raws) else { continue };
         let wanted = readings[0].clone().unwrap();
         assert_eq!(wanted.authors, ["a@client.example"], "{name}");
+        assert_eq!(wanted.to.as_deref(), Some(&["b@example.org".to_owned()][..]), "{name}");
+        assert_eq!(wanted.cc.as_deref(), Some(&["c@example.org".to_owned()][..]), "{name}");
+        // The boundaries that we chose, read by who reads MIME at all.
+        if let Some(parts) = &wanted.parts {
+            assert_eq!(parts[..], ["text/plain", "text/html", "text/plain", "text/plain"], "{name}");
+        }
         for ((what, _), reading) in composed.iter().zip(readings) {
             let Some(reading) = reading else { continue };
             assert_eq!(reading.authors, wanted.authors, "{name}: {what}");
+            assert_eq!((&reading.to, &reading.cc), (&wanted.to, &wanted.cc), "{name}: {what}");
+            // A content type may be another one; a part more or less is a boundary that somebody else has set.
+            let parts = |reading: &Reading| reading.parts.as_ref().map(Vec::len);
+            assert_eq!(parts(&reading), parts(&wanted), "{name}: {what}");
             let names = |names: &Option<Vec<String>>| {
                 let known =
                     |one: &&String| *one != "x-own" && *one != "list-unsubscribe" && !one.starts_with('x');

@@ -1,7 +1,7 @@
 //! Readers of other people. Each gets all messages at once and gives its reading of each.
 
 use mail::{Domain, Mailbox};
-use mail_parser::MessageParser;
+use mail_parser::{MessageParser, MimeHeaders, PartType};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -11,7 +11,25 @@ pub struct Reading {
     /// In lower case, top first.
     pub names: Option<Vec<String>>,
     pub authors: Vec<String>,
+    /// What stands in all To fields together, empty if there is none.
+    pub to: Option<Vec<String>>,
+    /// The same of Cc.
+    pub cc: Option<Vec<String>>,
+    /// Everything behind the line that ends the header section.
     pub body: Option<Vec<u8>>,
+    /// The types of the parts that hold no parts, in their order.
+    pub parts: Option<Vec<String>>,
+}
+
+/// How many readings were held against ours, by what was read.
+#[derive(Debug, Default)]
+pub struct Compared {
+    pub authors: usize,
+    pub to: usize,
+    pub cc: usize,
+    /// Of these `to` and `cc`, those with more than one address.
+    pub lists: usize,
+    pub body: usize,
 }
 
 /// Nothing if the program is not here; within, nothing for a message that it cannot read at all.
@@ -33,14 +51,26 @@ const PERL_PROBE: &[&str] = &["-MMail::Header", "-MMail::Address", "-MJSON::PP",
 
 impl Reading {
     /// How another program disagrees with us.
-    pub fn differs(&self, theirs: &Reading) -> Option<String> {
-        let authors = |reading: &Reading| reading.authors.iter().map(|text| plain(text)).collect::<Vec<_>>();
-        if authors(self) != authors(theirs) {
+    pub fn differs(&self, theirs: &Reading, compared: &mut Compared) -> Option<String> {
+        let plain_all = |list: &[String]| list.iter().map(|text| plain(text)).collect::<Vec<_>>();
+        compared.authors += 1;
+        if plain_all(&self.authors) != plain_all(&theirs.authors) {
             return Some(format!("the author is {:?} and not {:?}", theirs.authors, self.authors));
+        }
+        let fields =
+            [(&self.to, &theirs.to, &mut compared.to, "To"), (&self.cc, &theirs.cc, &mut compared.cc, "Cc")];
+        for (ours, theirs, count, name) in fields {
+            let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
+            *count += usize::from(!ours.is_empty());
+            compared.lists += usize::from(ours.len() > 1);
+            if plain_all(ours) != plain_all(theirs) {
+                return Some(format!("{name} is {theirs:?} and not {ours:?}"));
+            }
         }
         if theirs.names.is_some() && theirs.names != self.names {
             return Some(format!("the fields are {:?} and not {:?}", theirs.names, self.names));
         }
+        compared.body += usize::from(theirs.body.is_some());
         let bodies = theirs.body.is_some() && theirs.body != self.body;
         bodies.then(|| format!("the body is {:?} octets long", theirs.body.as_ref().map(Vec::len)))
     }
@@ -70,10 +100,23 @@ fn unescaped(text: &str) -> String {
 fn mail_parser(raw: &[u8]) -> Reading {
     let message = MessageParser::new().parse(raw).unwrap_or_default();
     let names = message.headers().iter().map(|header| header.name().to_ascii_lowercase()).collect();
-    let from = message.from().into_iter().flat_map(|list| list.iter());
-    let authors = from.filter_map(|one| one.address().map(str::to_owned)).collect();
+    let authors = addresses(message.from());
     let body = message.parts.first().and_then(|part| raw.get(part.offset_body as usize..));
-    Reading { names: Some(names), authors, body: body.map(<[u8]>::to_vec) }
+    // A field that is there twice counts for this reader only once, and such messages are refused.
+    let (to, cc) = (addresses(message.to()), addresses(message.cc()));
+    let kind = |part: &mail_parser::MessagePart<'_>| {
+        let found =
+            part.content_type().map(|kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("")));
+        found.unwrap_or_else(|| "text/plain".to_owned()).to_ascii_lowercase()
+    };
+    let leaves = message.parts.iter().filter(|part| !matches!(part.body, PartType::Multipart(_)));
+    let parts = Some(leaves.map(kind).collect());
+    Reading { names: Some(names), authors, to: Some(to), cc: Some(cc), body: body.map(<[u8]>::to_vec), parts }
+}
+
+fn addresses(field: Option<&mail_parser::Address<'_>>) -> Vec<String> {
+    let all = field.into_iter().flat_map(|list| list.iter());
+    all.filter_map(|one| one.address().map(str::to_owned)).collect()
 }
 
 /// One process for all: each message with its length in front goes in, one line of JSON for each comes out.
@@ -115,5 +158,6 @@ fn reading(line: &str) -> Option<Reading> {
     };
     let body =
         value["body"].as_array().map(|octets| octets.iter().map(|b| b.as_u64().unwrap() as u8).collect());
-    Some(Reading { names: texts("names"), authors: texts("authors").unwrap(), body })
+    let (to, cc, parts) = (texts("to"), texts("cc"), texts("parts"));
+    Some(Reading { names: texts("names"), authors: texts("authors").unwrap(), to, cc, body, parts })
 }
