@@ -5,6 +5,7 @@
 //! worth anything meanwhile.
 
 use crate::house::wait_for;
+use crate::skipped::skipped;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -34,12 +35,12 @@ pub struct Injection {
     strace: Child,
 }
 
-/// False, with a notice, where strace is missing or may not trace.
-pub fn can_trace() -> bool {
+/// False, with a notice for this row, where strace is missing or may not trace.
+pub fn can_trace(row: &str) -> bool {
     let tried = Command::new("strace").args(["-e", "trace=none", "true"]).stderr(Stdio::null()).status();
     let can = tried.is_ok_and(|status| status.success());
     if !can {
-        println!("skipped: strace is not installed or not allowed here");
+        skipped(row, "strace is not installed or not allowed here");
     }
     can
 }

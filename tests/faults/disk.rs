@@ -44,7 +44,7 @@ impl Watch {
 
 /// `when` as strace counts: `60` is the sixtieth sync alone, `60+` that one and every later one.
 fn a_failed_sync(when: &str) {
-    if !can_trace() {
+    if !can_trace("S4") {
         return;
     }
     let mut site = Site::new();
@@ -113,7 +113,7 @@ fn s4_syncs_that_fail_from_now_on_end_the_process_and_lose_nothing() {
 
 #[test]
 fn s5_a_message_that_cannot_be_read_waits_and_the_others_flow() {
-    if !can_trace() {
+    if !can_trace("S5") {
         return;
     }
     let mut site = Site::new();
@@ -142,7 +142,7 @@ fn s5_a_message_that_cannot_be_read_waits_and_the_others_flow() {
 
 /// Every sync takes this much longer.
 fn a_slow_disk(delay: Duration, each: usize) {
-    if !can_trace() {
+    if !can_trace("S10") {
         return;
     }
     let mut site = Site::new();

@@ -126,7 +126,7 @@ pub fn hold_against(replies: &[Reply], calls: &[Call]) -> usize {
 }
 
 fn run(segment_octets: Option<&str>) {
-    if !can_trace() {
+    if !can_trace("D2") {
         return;
     }
     let each = rounds(20, 200);

@@ -7,6 +7,7 @@ use posthouse_tests::client::Door;
 use posthouse_tests::house::{House, let_pass, now_ms, wait_for};
 use posthouse_tests::ledger::Ledger;
 use posthouse_tests::load::{Load, Mix, Shape};
+use posthouse_tests::skipped::skipped;
 use posthouse_tests::strace::{Injection, can_trace};
 use posthouse_tests::volume::{Volume, open_to_all};
 use rustix::process::geteuid;
@@ -69,7 +70,7 @@ fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
 
 #[test]
 fn s6_a_door_without_descriptors_waits_quietly_and_opens_again() {
-    if !can_trace() {
+    if !can_trace("S6") {
         return;
     }
     let site = Site::new();
@@ -102,7 +103,7 @@ fn s6_a_door_without_descriptors_waits_quietly_and_opens_again() {
 
 #[test]
 fn s6_a_new_segment_without_descriptors_is_tried_again() {
-    if !can_trace() {
+    if !can_trace("S6") {
         return;
     }
     let mut site = Site::new();
@@ -149,7 +150,7 @@ fn s14_a_log_that_nobody_reads_stops_no_mail() {
 
 #[test]
 fn s14_a_log_on_a_full_disk_stops_no_mail() {
-    let Some(volume) = Volume::ext4(8, None) else { return };
+    let Some(volume) = Volume::ext4("S14", 8, None) else { return };
     let mut site = Site::new();
     site.plot.set("log.filter", "\"debug\"");
     let mut command = site.plot.command();
@@ -206,7 +207,7 @@ fn s15_a_directory_that_cannot_be_used_is_said_in_one_line() {
     assert!(sentence(&said).contains("spool"), "{said}");
 
     if !geteuid().is_root() {
-        return println!("skipped: other owners need root");
+        return skipped("S15", "other owners need root");
     }
     // Somebody else's directory, as seen by a user without rights.
     let foreign = place.join("foreign");

@@ -90,7 +90,7 @@ fn site_on(volume: &Volume) -> Site {
 
 #[test]
 fn s1_a_full_disk_refuses_before_it_is_full_and_delivers_on() {
-    let Some(volume) = Volume::ext4(160, None) else { return };
+    let Some(volume) = Volume::ext4("S1", 160, None) else { return };
     let site = site_on(&volume);
     let house = site.start();
     let (tenant, _) = house.onboard("full", "full.example", "127.2.0.93");
@@ -135,7 +135,7 @@ fn s1_a_full_disk_refuses_before_it_is_full_and_delivers_on() {
 
 #[test]
 fn s3_a_disk_without_inodes_refuses_and_recovers() {
-    let Some(volume) = Volume::ext4(160, Some(64)) else { return };
+    let Some(volume) = Volume::ext4("S3", 160, Some(64)) else { return };
     let mut site = site_on(&volume);
     site.plot.set("spool.segment_octets_max", "262144");
     let house = site.start();
@@ -161,7 +161,7 @@ fn s3_a_disk_without_inodes_refuses_and_recovers() {
 
 #[test]
 fn s2_no_space_in_the_middle_of_a_call_refuses_that_message_alone() {
-    if !can_trace() {
+    if !can_trace("S2") {
         return;
     }
     let mut site = Site::new();
@@ -197,7 +197,7 @@ fn s2_no_space_in_the_middle_of_a_call_refuses_that_message_alone() {
 #[test]
 fn s5_a_sync_that_was_confirmed_while_the_disk_broke_down_was_one() {
     const ROUNDS: u64 = 16;
-    let Some(volume) = Volume::ext4(64, None) else { return };
+    let Some(volume) = Volume::ext4("S5", 64, None) else { return };
     let (path, block) = (volume.path.join("synced"), [b'x'; 3_000]);
     let stop = Arc::new(AtomicBool::new(false));
     // The moment is short: it is met when the kernel's own threads have to wait for a processor.
@@ -237,7 +237,7 @@ fn spin(stop: &AtomicBool) {
 
 #[test]
 fn s5_a_disk_that_becomes_read_only_ends_the_process_and_loses_nothing() {
-    let Some(volume) = Volume::ext4(160, None) else { return };
+    let Some(volume) = Volume::ext4("S5", 160, None) else { return };
     let site = site_on(&volume);
     let house = site.start();
     let (tenant, _) = house.onboard("frozen", "frozen.example", "127.2.0.120");

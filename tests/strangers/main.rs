@@ -9,6 +9,7 @@
 mod rust;
 
 use posthouse_tests::house::{House, Plot};
+use posthouse_tests::skipped::skipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,7 +44,7 @@ fn other_peoples_clients_are_served_and_their_verifiers_are_content() {
     if !installed.status.success() {
         let said = String::from_utf8_lossy(&installed.stderr);
         assert!(!complete, "{said}");
-        println!("skipped: {said}");
+        skipped("clients of other people", &said);
         return;
     }
     let (plot, house) = settle();

@@ -4,6 +4,7 @@
 //! tests/faults/space.rs, a wrong clock in the doctor's own tests (posthouse/src/doctor/host.rs).
 
 use crate::house::{Plot, binary, python, wait_for};
+use posthouse_tests::skipped::skipped;
 use serde_json::json;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -63,12 +64,12 @@ fn a_host_without_postgresql_is_told_how_to_get_it_or_do_without() {
     command.args(["--mount", "sh", "-c", hide, "sh"]).arg(binary()).args(["up", "--data"]);
     command.arg(plot.path().join("data")).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     if !is_root() || !std::path::Path::new("/usr/lib/postgresql").exists() {
-        println!("skipped: root and Debian's PostgreSQL are needed to hide it");
+        skipped("a host without PostgreSQL", "root and Debian's PostgreSQL are needed to hide it");
         return;
     }
     let (code, said) = ended(&mut command);
     if code == 1 && said.contains("unshare") {
-        println!("skipped: no mount namespaces here: {said}");
+        skipped("a host without PostgreSQL", &format!("no mount namespaces here: {said}"));
         return;
     }
     assert!(
@@ -92,7 +93,7 @@ fn the_directory_of_another_user_is_named_with_both_users() {
     let plot = Plot::new();
     std::fs::create_dir(plot.path().join("data")).unwrap();
     if !is_root() {
-        println!("skipped: only root can become another user");
+        skipped("the directory of another user", "only root can become another user");
         return;
     }
     let nobody = 65_534;
