@@ -1,6 +1,6 @@
 //! A disk that fails or is slow: EIO at a sync (S4), EIO at a read (S5), syncs that take long (S10).
 
-use crate::oracle::{CALLS, Reply, hold_against, submit_in_parallel};
+use crate::oracle::{By, CALLS, Reply, hold_against, submit_in_parallel};
 use crate::site::Site;
 use posthouse_tests::arrivals::Arrivals;
 use posthouse_tests::house::{now_ms, rounds, wait_for, web};
@@ -97,8 +97,12 @@ fn a_failed_sync(when: &str) {
 fn acknowledgements(ledger: &Ledger) -> Vec<Reply> {
     let entries = ledger.entries();
     let good = entries.iter().filter(|entry| entry.acknowledged.is_some());
-    good.map(|entry| Reply { recipient: entry.recipients[0].clone(), at_us: (entry.at_ms + 1) * 1_000 })
-        .collect()
+    good.map(|entry| Reply {
+        recipient: entry.recipients[0].clone(),
+        at_us: (entry.at_ms + 1) * 1_000,
+        by: By::Reading,
+    })
+    .collect()
 }
 
 #[test]
