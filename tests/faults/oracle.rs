@@ -329,10 +329,6 @@ mod doctored {
     #[test]
     fn a_message_without_its_end_and_a_reply_that_nobody_wrote_are_breaches() {
         assert!(said("end of a-0", "end of a-1").unwrap_err().contains("its last line never written"));
-        assert!(
-            said("\\0\\0a-0@", "\\0\\0a-1@").is_ok_and(|syncs| syncs == 1),
-            "the end has the address, too"
-        );
         let by = By::Words { listener: "127.0.0.1:80".to_owned(), message: "msg_1".to_owned() };
         let calls: Vec<Call> = SOUND.iter().copied().filter_map(Call::parse).collect();
         let reply = Reply { recipient: "a-0@plain.example".to_owned(), at_us: 1_000_700, by };
