@@ -1,6 +1,6 @@
 //! The lab as a process of its own: an internet that goes on while the house dies.
 
-use crate::house::{House, Plot};
+use crate::house::{House, Plot, web};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -25,6 +25,13 @@ impl Lab {
         output.read_line(&mut line).unwrap();
         let ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the lab said: {line}"));
         Lab { child, ready, _output: output }
+    }
+
+    /// A change by its control interface, without the house.
+    pub fn control_put(&self, path: &str, body: &Value) {
+        let request = web().put(format!("{}{path}", self.control())).body(body.to_string());
+        let answer = request.header("content-type", "application/json").send().unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
     /// URL of its control interface.
