@@ -40,6 +40,8 @@ pub enum Shape {
     Small,
     /// 1 MB, one recipient.
     Large,
+    /// 1 KB, fifty recipients.
+    Wide,
     /// The same, at most twenty a second from each client: for faults that last.
     Trickle,
 }
@@ -188,6 +190,7 @@ impl Press {
             Shape::Mixed => self.draw(),
             Shape::Small | Shape::Trickle => (2_048, 1),
             Shape::Large => (1 << 20, 1),
+            Shape::Wide => (1_024, 50),
         };
         let id = format!("{}-{}", self.name, self.count);
         self.count += 1;
