@@ -243,8 +243,8 @@ fn start_without_room(
     words.extend(at.iter().flat_map(|at| ["-P", at]));
     site.plot.start_through(&words);
     let mut child = site.plot.command_on(data).stderr(Stdio::piped()).spawn().unwrap();
-    let mut first = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let (mut printed, mut first) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    printed.read_line(&mut first).unwrap();
     let is_up = !first.is_empty();
     if is_up {
         let ready = std::fs::read(site.plot.path().join("ready.json")).unwrap();
@@ -253,6 +253,8 @@ fn start_without_room(
         kill_process(pid, Signal::TERM).unwrap();
     }
     let output = child.wait_with_output().unwrap();
+    // Whoever prints may find nobody reading, but not in this test.
+    drop(printed);
     let hits = std::fs::read_to_string(&lines).unwrap().matches("(INJECTED)").count();
     let code = output.status.code().filter(|_| !is_up);
     site.plot.start_through(&[]);
