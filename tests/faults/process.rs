@@ -5,13 +5,13 @@ use crate::site::Site;
 use posthouse_tests::arrivals::Arrivals;
 use posthouse_tests::client::Door;
 use posthouse_tests::crowd::{Crowd, raise_descriptors};
-use posthouse_tests::house::{House, let_pass, now_ms, wait_for};
+use posthouse_tests::house::{House, let_pass, now_ms, wait_for, web};
 use posthouse_tests::ledger::Ledger;
 use posthouse_tests::load::{Load, Mix, Shape};
 use posthouse_tests::skipped::skipped;
 use posthouse_tests::strace::{Injection, can_trace};
 use posthouse_tests::volume::{Volume, open_to_all};
-use rustix::process::geteuid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::json;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -257,6 +257,27 @@ fn s14_a_log_that_nobody_reads_stops_no_mail() {
     );
     assert!(dropped > 0.0);
     assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn s14_a_screen_that_nobody_reads_stops_no_start() {
+    let site = Site::new();
+    let mut child = site.plot.command().spawn().unwrap();
+    // The other end is gone before anything is printed, as with `| head -0`.
+    drop(child.stdout.take());
+    let file = site.plot.path().join("ready.json");
+    let ready = wait_for("the house to be ready", || {
+        let ready = serde_json::from_slice::<serde_json::Value>(&std::fs::read(&file).ok()?);
+        ready.ok()
+    });
+    // It prints when the file is written.
+    let_pass(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "{}", site.plot.log());
+    let health = web().get(format!("{}/health", ready["api"].as_str().unwrap())).send().unwrap();
+    assert_eq!(health.status().as_u16(), 200);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", site.plot.log());
+    assert!(!site.plot.log().contains("panicked"), "{}", site.plot.log());
 }
 
 #[test]

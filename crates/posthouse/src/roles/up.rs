@@ -23,6 +23,7 @@ use anyhow::Context;
 use lab::{Lab, LabConfig, LabHandle, LabParts};
 use mail::{Clock, Random};
 use metrics_exporter_prometheus::PrometheusHandle;
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -258,10 +259,11 @@ fn announce(options: &Up, ground: &Ground, ready: &Ready) -> anyhow::Result<()> 
     if let Some(file) = &options.ready_file {
         ready.write(file)?;
     }
-    if options.json {
-        println!("{}", ready.to_json());
-    } else {
-        print!("{}", screen::of(ready));
+    let text = if options.json { format!("{}\n", ready.to_json()) } else { screen::of(ready) };
+    // `print!` panics if nobody reads, which would be the end of a house that is well.
+    let mut screen = std::io::stdout().lock();
+    if let Err(error) = screen.write_all(text.as_bytes()).and_then(|()| screen.flush()) {
+        tracing::warn!(%error, "nobody reads where the ports are; the ready file has them");
     }
     Ok(())
 }
