@@ -180,7 +180,10 @@ fn s6_a_delivery_without_descriptors_is_nobodys_attempt() {
     if !can_trace("S6") {
         return;
     }
-    let site = Site::new();
+    let mut site = Site::new();
+    // A connection that is still open would need none.
+    site.plot.set("egress.limits.messages_per_connection", "1");
+    site.plot.set("egress.limits.connections_per_minute", "0");
     let house = site.start();
     let (tenant, _) = house.onboard("plugless", "plugless.example", "127.2.0.177");
     let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
