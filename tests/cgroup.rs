@@ -19,8 +19,8 @@ enum Version {
 static CEILINGS: AtomicU32 = AtomicU32::new(0);
 
 impl Ceiling {
-    /// None, with a notice, where no control group can be made.
-    pub fn of(octets: u64) -> Option<Ceiling> {
+    /// None, with a notice for this row, where no control group can be made.
+    pub fn of(row: &str, octets: u64) -> Option<Ceiling> {
         let name = format!("posthouse-{}-{}", std::process::id(), CEILINGS.fetch_add(1, Ordering::Relaxed));
         let places = [
             (Version::V2, "/sys/fs/cgroup", "memory.max"),
@@ -38,7 +38,7 @@ impl Ceiling {
                 return Some(ceiling);
             }
         }
-        println!("skipped: no control group with a ceiling of memory can be made here");
+        crate::skipped::skipped(row, "no control group with a ceiling of memory can be made here");
         None
     }
 

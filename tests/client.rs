@@ -70,6 +70,11 @@ impl Door {
         }
     }
 
+    /// Where the API listens: address and port.
+    pub fn api(&self) -> &str {
+        self.http.trim_start_matches("http://")
+    }
+
     /// A session after the greeting, EHLO and AUTH. A reply that is no success is an error with its words.
     pub fn connect(&self) -> io::Result<Client> {
         let mut client = self.greet()?;
@@ -229,6 +234,12 @@ impl Client {
             }
             text.push('\n');
         }
+    }
+
+    /// Both ends of the connection as the house sees them in its system calls: its own, then ours.
+    pub fn ends(&self) -> String {
+        let socket = &self.stream.get_ref().sock;
+        format!("[{}->{}]", socket.peer_addr().unwrap(), socket.local_addr().unwrap())
     }
 
     /// How long a reply is waited for.

@@ -1,6 +1,6 @@
 //! The lab as a process of its own: an internet that goes on while the house dies.
 
-use crate::house::{House, Plot};
+use crate::house::{House, Plot, web};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -32,6 +32,13 @@ impl Lab {
         let (lab, mut plot) = (Lab::start(), Plot::new());
         plot.settle_in(&lab);
         (lab, plot)
+    }
+
+    /// A change by its control interface, without the house.
+    pub fn control_put(&self, path: &str, body: &Value) {
+        let request = web().put(format!("{}{path}", self.control())).body(body.to_string());
+        let answer = request.header("content-type", "application/json").send().unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
     /// URL of its control interface.

@@ -20,5 +20,6 @@ pub mod ledger;
 pub mod load;
 pub mod postgres;
 mod serve;
+pub mod skipped;
 pub mod strace;
 pub mod volume;

@@ -13,6 +13,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const DOMAIN: &str = "plain.example";
+/// Before the first recipient in the last line of every message.
+pub const END: &str = "end of ";
 /// Text to cut bodies from.
 const STOCK_OCTETS: usize = 2 << 20;
 /// Between two messages of a trickle.
@@ -36,6 +38,10 @@ pub enum Shape {
     Mixed,
     /// 2 KB, one recipient.
     Small,
+    /// 1 MB, one recipient.
+    Large,
+    /// 1 KB, fifty recipients.
+    Wide,
     /// The same, at most twenty a second from each client: for faults that last.
     Trickle,
 }
@@ -183,6 +189,8 @@ impl Press {
         let (octets, count) = match self.shape {
             Shape::Mixed => self.draw(),
             Shape::Small | Shape::Trickle => (2_048, 1),
+            Shape::Large => (1 << 20, 1),
+            Shape::Wide => (1_024, 50),
         };
         let id = format!("{}-{}", self.name, self.count);
         self.count += 1;
@@ -195,6 +203,8 @@ impl Press {
         .into_bytes();
         let from = (self.random() as usize % (self.stock.len() - octets)) / LINE * LINE;
         raw.extend_from_slice(&self.stock[from..from + octets / LINE * LINE]);
+        // By which its last octets are known in a trace.
+        raw.extend_from_slice(format!("{END}{}\r\n", recipients[0]).as_bytes());
         Message { recipients, raw }
     }
 

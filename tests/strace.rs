@@ -5,6 +5,7 @@
 //! worth anything meanwhile.
 
 use crate::house::wait_for;
+use crate::skipped::skipped;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +20,7 @@ pub struct Trace {
 pub struct Call {
     /// `fdatasync` and the like.
     pub name: String,
-    /// Everything between the parentheses; descriptors with their paths.
+    /// Everything between the parentheses; descriptors with their paths, or with both ends of their connection.
     pub arguments: String,
     /// What the call returned; negative for an error.
     pub result: i64,
@@ -32,14 +33,19 @@ pub struct Call {
 /// Ends when dropped; the house goes on without it.
 pub struct Injection {
     strace: Child,
+    /// Its lines; the calls that it changed say so.
+    lines: tempfile::TempPath,
 }
 
-/// False, with a notice, where strace is missing or may not trace.
-pub fn can_trace() -> bool {
+/// Octets that are shown of each text: more than the largest letter of a test has.
+const TEXT_MAX: &str = "1300000";
+
+/// False, with a notice for this row, where strace is missing or may not trace.
+pub fn can_trace(row: &str) -> bool {
     let tried = Command::new("strace").args(["-e", "trace=none", "true"]).stderr(Stdio::null()).status();
     let can = tried.is_ok_and(|status| status.success());
     if !can {
-        println!("skipped: strace is not installed or not allowed here");
+        skipped(row, "strace is not installed or not allowed here");
     }
     can
 }
@@ -51,7 +57,8 @@ impl Trace {
         std::fs::create_dir_all(&files).unwrap();
         let trace = format!("trace={calls}");
         let output = files.join("t").display().to_string();
-        let words = ["strace", "-ff", "--seccomp-bpf", "-qq", "-ttt", "-T", "-y", "-s", "1000", "-e", &trace];
+        let words =
+            ["strace", "-ff", "--seccomp-bpf", "-qq", "-ttt", "-T", "-yy", "-s", TEXT_MAX, "-e", &trace];
         let words = words.iter().copied().chain(["-e", "signal=none", "-o", &output]);
         (words.map(str::to_owned).collect(), Trace { files })
     }
@@ -63,27 +70,36 @@ impl Trace {
             String::from_utf8_lossy(&std::fs::read(file.path()).unwrap()).into_owned()
         };
         let mut calls: Vec<Call> =
-            files.flat_map(|file| text(file).lines().filter_map(call).collect::<Vec<_>>()).collect();
+            files.flat_map(|file| text(file).lines().filter_map(Call::parse).collect::<Vec<_>>()).collect();
         calls.sort_by_key(|call| call.start_us);
         calls
     }
 }
 
-/// `1795706325.630123 fdatasync(27</spool/1.log>) = 0 <0.004012>`
-fn call(line: &str) -> Option<Call> {
-    let (time, rest) = line.split_once(' ')?;
-    let (name, rest) = rest.split_once('(')?;
-    let (arguments, ended) = rest.rsplit_once(") = ")?;
-    let result = ended.split(|c: char| c != '-' && !c.is_ascii_digit()).next()?.parse().ok()?;
-    let took = ended.rsplit_once('<')?.1.strip_suffix('>')?;
-    let start_us = micros(time)?;
-    Some(Call {
-        name: name.to_owned(),
-        arguments: arguments.to_owned(),
-        result,
-        start_us,
-        end_us: start_us + micros(took)?,
-    })
+impl Call {
+    /// `1795706325.630123 fdatasync(27</spool/1.log>) = 0 <0.004012>`
+    pub fn parse(line: &str) -> Option<Call> {
+        let (time, rest) = line.split_once(' ')?;
+        let (name, rest) = rest.split_once('(')?;
+        let (arguments, ended) = rest.rsplit_once(") = ")?;
+        let result = ended.split(|c: char| c != '-' && !c.is_ascii_digit()).next()?.parse().ok()?;
+        let took = ended.rsplit_once('<')?.1.strip_suffix('>')?;
+        let start_us = micros(time)?;
+        Some(Call {
+            name: name.to_owned(),
+            arguments: arguments.to_owned(),
+            result,
+            start_us,
+            end_us: start_us + micros(took)?,
+        })
+    }
+
+    /// The path of the file that it is about, or both ends of the connection: `TCP:[127.0.0.1:465->127.0.0.1:50652]`.
+    pub fn about(&self) -> Option<&str> {
+        let (_, rest) = self.arguments.split_once('<')?;
+        let end = if rest.starts_with("TCP") { rest.find("]>")? + 1 } else { rest.find('>')? };
+        rest.get(..end)
+    }
 }
 
 fn micros(seconds: &str) -> Option<u64> {
@@ -95,10 +111,10 @@ impl Injection {
     /// `calls` are traced, `inject` is what strace calls an injection, such as `fdatasync:error=EIO:when=1`.
     pub fn attach(pid: Pid, inject: &[&str]) -> Injection {
         let calls: Vec<&str> = inject.iter().filter_map(|one| one.split(':').next()).collect();
-        let log =
-            tempfile::Builder::new().prefix("strace").tempfile().unwrap().into_temp_path().keep().unwrap();
+        let file = || tempfile::Builder::new().prefix("strace").tempfile().unwrap().into_temp_path();
+        let (log, lines) = (file(), file());
         let mut command = Command::new("strace");
-        command.args(["-f", "-p", &pid.as_raw_nonzero().to_string(), "-o", "/dev/null"]);
+        command.args(["-f", "-p", &pid.as_raw_nonzero().to_string(), "-o"]).arg(&lines);
         command.args(["-e", &format!("trace={}", calls.join(","))]);
         for one in inject {
             command.args(["-e", &format!("inject={one}")]);
@@ -108,8 +124,13 @@ impl Injection {
         wait_for("strace to be attached", || {
             std::fs::read_to_string(&log).unwrap_or_default().contains("attached").then_some(())
         });
-        let _ = std::fs::remove_file(&log);
-        Injection { strace }
+        Injection { strace, lines }
+    }
+
+    /// Calls that met it so far.
+    pub fn hits(&self) -> usize {
+        let lines = std::fs::read(&self.lines).unwrap();
+        String::from_utf8_lossy(&lines).lines().filter(|line| line.contains("(INJECTED)")).count()
     }
 }
 
@@ -127,17 +148,23 @@ mod tests {
 
     #[test]
     fn a_line_becomes_a_call() {
-        let one = call("5.000100 fdatasync(27</spool/1>) = 0 <0.004012>").unwrap();
+        let one = Call::parse("5.000100 fdatasync(27</spool/1>) = 0 <0.004012>").unwrap();
         assert_eq!((one.name.as_str(), one.arguments.as_str()), ("fdatasync", "27</spool/1>"));
         assert_eq!((one.result, one.start_us, one.end_us), (0, 5_000_100, 5_004_112));
-        let failed =
-            call("5.000100 fdatasync(27</spool/1>) = -1 EIO (Input/output error) (INJECTED) <0.000012>")
-                .unwrap();
+        let failed = Call::parse(
+            "5.000100 fdatasync(27</spool/1>) = -1 EIO (Input/output error) (INJECTED) <0.000012>",
+        )
+        .unwrap();
         assert_eq!(failed.result, -1);
-        let odd = call(r#"5.000100 pwritev(9</s>, [{iov_base="a) = 7", iov_len=6}], 1, 0) = 6 <0.000001>"#)
-            .unwrap();
+        let odd =
+            Call::parse(r#"5.000100 pwritev(9</s>, [{iov_base="a) = 7", iov_len=6}], 1, 0) = 6 <0.000001>"#)
+                .unwrap();
         assert_eq!(odd.result, 6);
-        assert!(call("5.000100 +++ exited with 0 +++").is_none());
-        assert!(call("5.000100 fdatasync(27</spool/1>) = ?").is_none());
+        let sent = Call::parse(
+            r#"5.000100 sendto(9<TCP:[127.0.0.1:465->127.0.0.1:50652]>, "\27", 1, 0, NULL, 0) = 1 <0.000001>"#,
+        );
+        assert_eq!(sent.unwrap().about(), Some("TCP:[127.0.0.1:465->127.0.0.1:50652]"));
+        assert!(Call::parse("5.000100 +++ exited with 0 +++").is_none());
+        assert!(Call::parse("5.000100 fdatasync(27</spool/1>) = ?").is_none());
     }
 }

@@ -12,10 +12,10 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// None, with a notice, where this process may not mount.
-    pub fn ext4(megabytes: u64, inodes: Option<u32>) -> Option<Volume> {
+    /// None, with a notice for this row, where this process may not mount.
+    pub fn ext4(row: &str, megabytes: u64, inodes: Option<u32>) -> Option<Volume> {
         let skipped = |why: &str| {
-            println!("skipped: {why}");
+            crate::skipped::skipped(row, why);
             None
         };
         if !geteuid().is_root() {

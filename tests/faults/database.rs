@@ -229,7 +229,7 @@ fn p4_a_slow_postgresql_slows_no_mail_and_loses_nothing() {
 
 #[test]
 fn p4_a_postgresql_whose_disk_is_full_stops_no_mail_and_catches_up() {
-    let Some(volume) = Volume::ext4(320, None) else { return };
+    let Some(volume) = Volume::ext4("P4", 320, None) else { return };
     let (server, lab) = (Server::start_on("p4d", &volume), Lab::start());
     let plot = plot(&server, &lab);
     let house = plot.start_in(&lab);

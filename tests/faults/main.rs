@@ -15,6 +15,7 @@ mod oracle;
 mod panics;
 mod process;
 mod replies;
+mod restart;
 mod site;
 mod slow;
 mod space;

@@ -106,7 +106,7 @@ fn fill_at_once(doors: &[Door], each: usize) -> BTreeMap<u16, usize> {
 
 #[test]
 fn s7_more_mail_at_once_than_there_is_memory_is_told_to_come_again() {
-    let Some(ceiling) = Ceiling::of(CEILING) else { return };
+    let Some(ceiling) = Ceiling::of("S7", CEILING) else { return };
     let site = site_below(&ceiling);
     let house = site.start();
     let idle = status(&house, "RssAnon");
@@ -137,7 +137,7 @@ fn s7_more_mail_at_once_than_there_is_memory_is_told_to_come_again() {
 /// before they begin, and come again.
 #[test]
 fn s7_forty_of_the_largest_messages_at_once_are_taken_one_after_the_other() {
-    let Some(ceiling) = Ceiling::of(CEILING) else { return };
+    let Some(ceiling) = Ceiling::of("S7", CEILING) else { return };
     let site = site_below(&ceiling);
     let house = site.start();
     let doors = doors(&house, &site, 2);
@@ -218,7 +218,7 @@ fn offer(door: &Door, to: &[String], octets: &[u8]) -> Option<(u16, String)> {
 
 #[test]
 fn s7_a_call_with_a_hundred_thousand_recipients_is_refused_and_costs_nothing() {
-    let Some(ceiling) = Ceiling::of(CEILING) else { return };
+    let Some(ceiling) = Ceiling::of("S7", CEILING) else { return };
     let site = site_below(&ceiling);
     let house = site.start();
     let (tenant, _) = house.onboard("many", "many.example", "127.3.0.50");

@@ -9,6 +9,7 @@ use posthouse_tests::arrivals::{Arrivals, body_of, hash_of};
 use posthouse_tests::house::{House, now_ms, rounds, wait_for};
 use posthouse_tests::ledger::{Cut, Ledger, Told};
 use posthouse_tests::load::{Load, Mix, Shape};
+use posthouse_tests::skipped::skipped;
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ fn start(site: &Site, traps: &Traps) -> Option<House> {
     house.ready["lab"] = site.lab.ready.clone();
     if !site.plot.log().contains("fail-points") {
         assert!(std::env::var_os("POSTHOUSE_TEST_COMPLETE").is_none(), "built without fail-points");
-        println!("skipped: the binary is not built with --features fail-points");
+        skipped("S12", "the binary is not built with --features fail-points");
         return None;
     }
     Some(house)

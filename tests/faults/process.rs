@@ -4,18 +4,24 @@
 use crate::site::Site;
 use posthouse_tests::arrivals::Arrivals;
 use posthouse_tests::client::Door;
-use posthouse_tests::house::{House, let_pass, now_ms, wait_for};
+use posthouse_tests::crowd::{Crowd, raise_descriptors};
+use posthouse_tests::house::{House, let_pass, now_ms, wait_for, web};
 use posthouse_tests::ledger::Ledger;
 use posthouse_tests::load::{Load, Mix, Shape};
+use posthouse_tests::skipped::skipped;
 use posthouse_tests::strace::{Injection, can_trace};
 use posthouse_tests::volume::{Volume, open_to_all};
-use rustix::process::geteuid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use serde_json::json;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 const MIX: Mix = Mix { smtp: 4, http: 2 };
+/// Of a house that has few.
+const DESCRIPTORS: usize = 256;
 
 fn has_accepted(ledger: &Ledger, more: usize) {
     let before = ledger.acknowledged();
@@ -39,12 +45,33 @@ fn cpu_seconds(house: &House) -> f64 {
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
-#[test]
-fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
+/// Descriptors that the process has open, seen from outside: it may have none left to be asked with.
+fn descriptors(house: &House) -> usize {
+    let folder = format!("/proc/{}/fd", house.pid().as_raw_nonzero());
+    std::fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+/// The most that were open at one time, over so many milliseconds.
+fn most_descriptors(house: &House, ms: u64) -> usize {
+    let look = |_| {
+        let_pass(Duration::from_millis(10));
+        descriptors(house)
+    };
+    (0..ms / 10).map(look).max().unwrap_or(0)
+}
+
+/// A site whose house may have this many descriptors, all of them from a few addresses.
+fn narrow_site() -> Site {
     let mut site = Site::new();
-    site.plot.start_through(&["prlimit", "--nofile=256:256"]);
+    site.plot.start_through(&["prlimit", &format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}")]);
     // Addresses are not what is short here.
     site.plot.set("ingress.limits.connections_per_address_max", "1000");
+    site
+}
+
+#[test]
+fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
+    let site = narrow_site();
     let house = site.start();
     let (tenant, _) = house.onboard("few", "few.example", "127.2.0.99");
     let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
@@ -52,7 +79,7 @@ fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
     // The first segment has its name before descriptors run out.
     until_served(&door, &ledger);
     let load = Load::start(&door, &ledger, Mix { smtp: 390, http: 10 }, Shape::Small);
-    let_pass(Duration::from_secs(3));
+    let most = most_descriptors(&house, 3_000);
     load.finish();
     let again = until_served(&door, &ledger);
     let codes = ledger.codes();
@@ -60,49 +87,136 @@ fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
     let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
     ledger.is_told(&house, &tenant.key, &arrivals);
     println!(
-        "S6: 400 clients and 256 descriptors: {} acknowledged, 0 lost, 0 twice, served {again} ms after; {codes:?}",
+        "S6: 400 clients and {DESCRIPTORS} descriptors, {most} of them open: {} acknowledged, 0 lost, 0 twice, served \
+         {again} ms after; {codes:?}",
         verdict.messages
     );
+    // Otherwise nothing was short, and nothing was tested.
+    assert!(most >= DESCRIPTORS - 2, "{most} of {DESCRIPTORS} descriptors were open at most");
     assert!(again <= 5_000);
     assert_eq!(house.stop().code(), Some(0));
 }
 
+/// Strangers who say nothing hold what there is, while a site comes back for which mail has gathered.
+#[test]
+fn s6_few_descriptors_and_a_full_queue_lose_nothing() {
+    let site = narrow_site();
+    let house = site.start();
+    let (tenant, _) = house.onboard("brimful", "brimful.example", "127.2.0.176");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    house.lab("PUT", "/providers/plain", Some(&json!({"outage": true})));
+    let load = Load::start(&site.door(&house, &tenant), &ledger, Mix { smtp: 8, http: 0 }, Shape::Small);
+    has_accepted(&ledger, 1_000);
+    load.finish();
+    raise_descriptors();
+    let crowd = (0..300).map(|number| Ipv4Addr::new(127, 0, 2, 1 + number as u8 % 40));
+    let crowd = Crowd::from(crowd, &house.text("/smtp/submission"));
+    let (before, began) = (cpu_seconds(&house), now_ms());
+    // The house has nothing to answer a call with, and the lab is told by itself.
+    site.lab.control_put("/providers/plain", &json!({"outage": false}));
+    let most = most_descriptors(&house, 5_000);
+    let share = (cpu_seconds(&house) - before) / ((now_ms() - began) as f64 / 1_000.0);
+    arrivals.collect(&site.lab);
+    let meanwhile = arrivals.copies.len();
+    drop(crowd);
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    let short = house.metric("posthouse_egress_shortages_total");
+    println!(
+        "S6: {most} of {DESCRIPTORS} descriptors open and {} messages waiting: {meanwhile} delivered in 5 s, {short} \
+         connections not opened for want of one, {:.0} % CPU; afterwards all, none twice",
+        verdict.messages,
+        share * 100.0
+    );
+    assert!(most >= DESCRIPTORS - 2, "{most} of {DESCRIPTORS} descriptors were open at most");
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+/// One door after the other fails to accept, with this error each time.
+fn a_door_without_descriptors(site: &Site, house: &House, door: &Door, ledger: &Arc<Ledger>, error: &str) {
+    let lines = || site.plot.log().lines().filter(|line| line.contains("cannot accept")).count();
+    let seen = lines();
+    let injection = Injection::attach(house.pid(), &[&format!("accept4:error={error}")]);
+    let load = Load::start(door, ledger, MIX, Shape::Small);
+    let (before, began) = (cpu_seconds(house), now_ms());
+    let_pass(Duration::from_secs(5));
+    let share = (cpu_seconds(house) - before) / ((now_ms() - began) as f64 / 1_000.0);
+    let (logged, hits) = (lines() - seen, injection.hits());
+    drop(injection);
+    let again = now_ms();
+    has_accepted(ledger, 4);
+    let again = now_ms() - again;
+    load.finish();
+    println!(
+        "S6: {error} at every accept for 5 s ({hits} of them): {:.0} % CPU, {logged} log lines, open {again} ms after",
+        share * 100.0
+    );
+    assert!(hits > 0 && logged > 0);
+    assert!(share <= 0.20, "{share} of a CPU while nothing can be accepted");
+    // One a second for each of the three doors and the API.
+    assert!(logged <= 5 * 4, "{logged} log lines in 5 s");
+    assert!(again <= 5_000);
+}
+
 #[test]
 fn s6_a_door_without_descriptors_waits_quietly_and_opens_again() {
-    if !can_trace() {
+    if !can_trace("S6") {
         return;
     }
     let site = Site::new();
     let house = site.start();
     let (tenant, _) = house.onboard("quiet", "quiet.example", "127.2.0.100");
-    let (ledger, door) = (Arc::new(Ledger::default()), site.door(&house, &tenant));
-    let lines = || site.plot.log().lines().filter(|line| line.contains("cannot accept")).count();
-    let injection = Injection::attach(house.pid(), &["accept4:error=EMFILE"]);
-    let load = Load::start(&door, &ledger, MIX, Shape::Small);
-    let (before, began) = (cpu_seconds(&house), now_ms());
-    let_pass(Duration::from_secs(5));
-    let share = (cpu_seconds(&house) - before) / ((now_ms() - began) as f64 / 1_000.0);
-    let logged = lines();
-    drop(injection);
-    let again = now_ms();
-    has_accepted(&ledger, 4);
-    let again = now_ms() - again;
-    load.finish();
-    println!(
-        "S6: EMFILE at every accept for 5 s: {:.0} % CPU, {logged} log lines, open {again} ms after",
-        share * 100.0
-    );
-    assert!(share <= 0.20, "{share} of a CPU while nothing can be accepted");
-    // One a second for each of the three doors and the API.
-    assert!(logged <= 5 * 4, "{logged} log lines in 5 s");
-    assert!(again <= 5_000);
+    let ledger = Arc::new(Ledger::default());
+    // The process has none left, or the machine. Each time with no connection that is kept from before.
+    for error in ["EMFILE", "ENFILE"] {
+        a_door_without_descriptors(&site, &house, &site.door(&house, &tenant), &ledger, error);
+    }
     ledger.settle(&house, &site.lab, &mut Arrivals::new(), &[]);
     assert_eq!(house.stop().code(), Some(0));
 }
 
 #[test]
+fn s6_a_delivery_without_descriptors_is_nobodys_attempt() {
+    if !can_trace("S6") {
+        return;
+    }
+    let mut site = Site::new();
+    // A connection that is still open would need none.
+    site.plot.set("egress.limits.messages_per_connection", "1");
+    site.plot.set("egress.limits.connections_per_minute", "0");
+    let house = site.start();
+    let (tenant, _) = house.onboard("plugless", "plugless.example", "127.2.0.177");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let door = site.door(&house, &tenant);
+    // Where the site is is known, and nothing waits.
+    until_served(&door, &ledger);
+    ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    for error in ["EMFILE", "ENFILE"] {
+        let deferred = house.metric("posthouse_egress_deferred_total");
+        let short = house.metric("posthouse_egress_shortages_total");
+        let injection = Injection::attach(house.pid(), &[&format!("socket:error={error}")]);
+        let load = Load::start(&door, &ledger, MIX, Shape::Trickle);
+        has_accepted(&ledger, 50);
+        let_pass(Duration::from_secs(3));
+        load.finish();
+        let hits = injection.hits();
+        drop(injection);
+        ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+        let short = house.metric("posthouse_egress_shortages_total") - short;
+        let deferred = house.metric("posthouse_egress_deferred_total") - deferred;
+        println!(
+            "S6: {error} at every socket ({hits} of them, {short} deliveries): {deferred} deferred, 0 lost, 0 twice"
+        );
+        assert!(hits > 0 && short > 0.0, "{hits} {short}");
+        assert_eq!(deferred, 0.0, "a recipient's attempt was counted");
+    }
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
 fn s6_a_new_segment_without_descriptors_is_tried_again() {
-    if !can_trace() {
+    if !can_trace("S6") {
         return;
     }
     let mut site = Site::new();
@@ -113,6 +227,7 @@ fn s6_a_new_segment_without_descriptors_is_tried_again() {
     // Every second one: the file of a segment is made, and its directory cannot be opened to be synced.
     let injection = Injection::attach(house.pid(), &["openat:error=EMFILE:when=2+2"]);
     let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+    wait_for("opens to fail", || (injection.hits() >= 2).then_some(()));
     let_pass(Duration::from_secs(2));
     drop(injection);
     has_accepted(&ledger, 40);
@@ -148,8 +263,29 @@ fn s14_a_log_that_nobody_reads_stops_no_mail() {
 }
 
 #[test]
+fn s14_a_screen_that_nobody_reads_stops_no_start() {
+    let site = Site::new();
+    let mut child = site.plot.command().spawn().unwrap();
+    // The other end is gone before anything is printed, as with `| head -0`.
+    drop(child.stdout.take());
+    let file = site.plot.path().join("ready.json");
+    let ready = wait_for("the house to be ready", || {
+        let ready = serde_json::from_slice::<serde_json::Value>(&std::fs::read(&file).ok()?);
+        ready.ok()
+    });
+    // It prints when the file is written.
+    let_pass(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "{}", site.plot.log());
+    let health = web().get(format!("{}/health", ready["api"].as_str().unwrap())).send().unwrap();
+    assert_eq!(health.status().as_u16(), 200);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", site.plot.log());
+    assert!(!site.plot.log().contains("panicked"), "{}", site.plot.log());
+}
+
+#[test]
 fn s14_a_log_on_a_full_disk_stops_no_mail() {
-    let Some(volume) = Volume::ext4(8, None) else { return };
+    let Some(volume) = Volume::ext4("S14", 8, None) else { return };
     let mut site = Site::new();
     site.plot.set("log.filter", "\"debug\"");
     let mut command = site.plot.command();
@@ -206,7 +342,7 @@ fn s15_a_directory_that_cannot_be_used_is_said_in_one_line() {
     assert!(sentence(&said).contains("spool"), "{said}");
 
     if !geteuid().is_root() {
-        return println!("skipped: other owners need root");
+        return skipped("S15", "other owners need root");
     }
     // Somebody else's directory, as seen by a user without rights.
     let foreign = place.join("foreign");

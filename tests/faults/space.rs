@@ -9,9 +9,11 @@ use posthouse_tests::ledger::{Cut, Ledger, Told};
 use posthouse_tests::load::{Load, Mix, Shape};
 use posthouse_tests::strace::{Injection, can_trace};
 use posthouse_tests::volume::Volume;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use spool::{Disk, RealDisk};
-use std::io::IoSlice;
+use std::io::{BufRead, BufReader, IoSlice};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,7 +92,7 @@ fn site_on(volume: &Volume) -> Site {
 
 #[test]
 fn s1_a_full_disk_refuses_before_it_is_full_and_delivers_on() {
-    let Some(volume) = Volume::ext4(160, None) else { return };
+    let Some(volume) = Volume::ext4("S1", 160, None) else { return };
     let site = site_on(&volume);
     let house = site.start();
     let (tenant, _) = house.onboard("full", "full.example", "127.2.0.93");
@@ -135,7 +137,7 @@ fn s1_a_full_disk_refuses_before_it_is_full_and_delivers_on() {
 
 #[test]
 fn s3_a_disk_without_inodes_refuses_and_recovers() {
-    let Some(volume) = Volume::ext4(160, Some(64)) else { return };
+    let Some(volume) = Volume::ext4("S3", 160, Some(64)) else { return };
     let mut site = site_on(&volume);
     site.plot.set("spool.segment_octets_max", "262144");
     let house = site.start();
@@ -161,7 +163,7 @@ fn s3_a_disk_without_inodes_refuses_and_recovers() {
 
 #[test]
 fn s2_no_space_in_the_middle_of_a_call_refuses_that_message_alone() {
-    if !can_trace() {
+    if !can_trace("S2") {
         return;
     }
     let mut site = Site::new();
@@ -175,6 +177,7 @@ fn s2_no_space_in_the_middle_of_a_call_refuses_that_message_alone() {
         let before = (ledger.answers().len(), ledger.acknowledged());
         let injection = Injection::attach(house.pid(), &[inject]);
         let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+        wait_for("the write to fail", || (injection.hits() > 0).then_some(()));
         wait_for("mail after the fault", || (ledger.acknowledged() > before.1 + 40).then_some(()));
         load.finish();
         drop(injection);
@@ -189,6 +192,128 @@ fn s2_no_space_in_the_middle_of_a_call_refuses_that_message_alone() {
         calls.len(),
         verdict.messages
     );
+    assert!(refused > 0, "every write that failed was of outcomes alone");
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+#[test]
+fn s2_a_file_that_cannot_be_cut_back_either_ends_the_process_and_loses_nothing() {
+    if !can_trace("S2") {
+        return;
+    }
+    let site = Site::new();
+    let house = site.start();
+    let (tenant, _) = house.onboard("uncut", "uncut.example", "127.2.0.174");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+    wait_for("some mail", || (ledger.acknowledged() > 50).then_some(()));
+    let from_ms = now_ms();
+    let injection =
+        Injection::attach(house.pid(), &["pwritev:error=ENOSPC:when=5", "ftruncate:error=ENOSPC"]);
+    assert_eq!(house.ended().code(), Some(69));
+    load.finish();
+    assert!(injection.hits() >= 2, "{}", injection.hits());
+    drop(injection);
+    only_temporary(&ledger.answers());
+    assert!(site.plot.log().contains("the journal is sealed"), "{}", site.plot.log());
+    let cut = Cut { from_ms, to_ms: now_ms() };
+    let house = site.start();
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[cut]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "S2: ENOSPC at a write and at the cutting back of its file: exit 69, {} acknowledged, 0 lost, {} twice",
+        verdict.messages,
+        verdict.extra_copies()
+    );
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+/// A start through a tracer that has no room for one thing: exit code, what was said, and how often it was met. None for
+/// a start that went well; the house is stopped then.
+fn start_without_room(
+    site: &mut Site,
+    data: &Path,
+    call: &str,
+    at: Option<&Path>,
+) -> (Option<i32>, String, usize) {
+    let lines = site.plot.path().join("lines");
+    let (lines, at) = (lines.display().to_string(), at.map(|at| at.display().to_string()));
+    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:error=ENOSPC"));
+    let mut words = vec!["strace", "-f", "-qq", "-o", &lines, "-e", &trace, "-e", &inject];
+    words.extend(at.iter().flat_map(|at| ["-P", at]));
+    site.plot.start_through(&words);
+    let mut child = site.plot.command_on(data).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut printed, mut first) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    printed.read_line(&mut first).unwrap();
+    let is_up = !first.is_empty();
+    if is_up {
+        let ready = std::fs::read(site.plot.path().join("ready.json")).unwrap();
+        let ready: serde_json::Value = serde_json::from_slice(&ready).unwrap();
+        let pid = Pid::from_raw(ready["pid"].as_i64().unwrap() as i32).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    // Whoever prints may find nobody reading, but not in this test.
+    drop(printed);
+    let hits = std::fs::read_to_string(&lines).unwrap().matches("(INJECTED)").count();
+    let code = output.status.code().filter(|_| !is_up);
+    site.plot.start_through(&[]);
+    (code, String::from_utf8_lossy(&output.stderr).into_owned(), hits)
+}
+
+#[test]
+fn s2_a_start_without_room_says_for_what_or_does_without_it() {
+    if !can_trace("S2") {
+        return;
+    }
+    let mut site = Site::new();
+    let house = site.start();
+    let (tenant, _) = house.onboard("born", "born.example", "127.2.0.175");
+    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
+    house.lab("PUT", "/providers/plain", Some(&json!({"outage": true})));
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+    wait_for("some mail", || (ledger.acknowledged() > 50).then_some(()));
+    let spool = PathBuf::from(house.text("/spool"));
+    let from_ms = now_ms();
+    house.kill();
+    load.finish();
+    // Something to be cut off, so that the last segment is written anew and takes the old one's name.
+    let mut segments: Vec<_> = std::fs::read_dir(&spool).unwrap().flatten().map(|one| one.path()).collect();
+    segments.retain(|path| path.extension().is_some_and(|end| end == "seg"));
+    let last = segments.into_iter().max().unwrap();
+    let mut file = std::fs::OpenOptions::new().append(true).open(&last).unwrap();
+    std::io::Write::write_all(&mut file, &[7; 5_000]).unwrap();
+
+    let (used, fresh) = (site.plot.path().join("data"), site.plot.path().join("fresh"));
+    let unfinished = last.with_extension("tmp");
+    for (data, call, at, code, said) in [
+        (&fresh, "mkdir", None, Some(73), "cannot make the data directory"),
+        (&fresh, "ftruncate", None, Some(73), "the disk is full: make room"),
+        (&fresh, "rename", None, Some(69), "layout: No space left"),
+        (&fresh, "mkdir", Some(fresh.join("spool")), Some(69), "cannot open the journal"),
+        (&used, "ftruncate", None, Some(73), "the disk is full: make room"),
+        (&used, "pwritev", None, Some(69), "cannot open the journal"),
+        // Not written anew, then: it is cut where it is.
+        (&used, "rename", Some(unfinished), None, "no space to write the last segment anew"),
+    ] {
+        let (ended, told, hits) = start_without_room(&mut site, data, call, at.as_deref());
+        assert!(hits > 0, "{call} {at:?}: no such call\n{told}");
+        assert_eq!(ended, code, "{call} {at:?}: {told}");
+        assert!(told.contains(said) && !told.contains("panicked"), "{call} {at:?}: {told}");
+        let sentences = told.lines().filter(|line| line.starts_with("posthouse: ")).count();
+        assert_eq!(sentences, usize::from(code.is_some()), "{call} {at:?}: {told}");
+    }
+    let house = site.start();
+    house.lab("PUT", "/providers/plain", Some(&json!({"outage": false})));
+    let cut = Cut { from_ms, to_ms: now_ms() };
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[cut]);
+    ledger.is_told(&house, &tenant.key, &arrivals);
+    println!(
+        "S2: ENOSPC at seven calls of a start: six refused in a line each, one did without; {} acknowledged, 0 lost, {} \
+         twice",
+        verdict.messages,
+        verdict.extra_copies()
+    );
     assert_eq!(house.stop().code(), Some(0));
 }
 
@@ -197,7 +322,7 @@ fn s2_no_space_in_the_middle_of_a_call_refuses_that_message_alone() {
 #[test]
 fn s5_a_sync_that_was_confirmed_while_the_disk_broke_down_was_one() {
     const ROUNDS: u64 = 16;
-    let Some(volume) = Volume::ext4(64, None) else { return };
+    let Some(volume) = Volume::ext4("S5", 64, None) else { return };
     let (path, block) = (volume.path.join("synced"), [b'x'; 3_000]);
     let stop = Arc::new(AtomicBool::new(false));
     // The moment is short: it is met when the kernel's own threads have to wait for a processor.
@@ -237,7 +362,7 @@ fn spin(stop: &AtomicBool) {
 
 #[test]
 fn s5_a_disk_that_becomes_read_only_ends_the_process_and_loses_nothing() {
-    let Some(volume) = Volume::ext4(160, None) else { return };
+    let Some(volume) = Volume::ext4("S5", 160, None) else { return };
     let site = site_on(&volume);
     let house = site.start();
     let (tenant, _) = house.onboard("frozen", "frozen.example", "127.2.0.120");

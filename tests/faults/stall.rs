@@ -90,7 +90,7 @@ fn stall_under_load(site: &Site, ledger: &Arc<Ledger>, stall_ms: u64) -> (u64, [
 
 #[test]
 fn s10_a_disk_that_stalls_is_told_at_the_doors_and_nothing_gathers() {
-    if !can_trace() {
+    if !can_trace("S10") {
         return;
     }
     let stall_ms = rounds(6, 30) as u64 * 1_000;

@@ -1,10 +1,10 @@
 //! lettre, the mailer of Rust programs, which no runner in another language can call.
 
-use crate::settle;
+use crate::{OCTETS_MAX, RECIPIENTS_MAX, settle};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lettre::message::header::ContentType;
-use lettre::message::{Attachment, MultiPart, SinglePart};
+use lettre::message::{Attachment, MessageBuilder, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{Message, SmtpTransport, Transport};
@@ -68,20 +68,41 @@ fn what_lettre_composes_arrives_octet_for_octet() {
             assert!(raw.ends_with(&sent), "{name}: sent\n{}\ncame\n{}", end(&sent), end(&raw));
         }
     }
+    many(&house, &tenant);
     says(&house, &tenant);
 }
 
 /// What a program that uses lettre shows when it is refused.
 fn says(house: &House, tenant: &Tenant) {
     let letter = |from: &str| build(from, "refused@plain.example").body("x\r\n".to_owned()).unwrap();
-    let refused = |password: &str, from: &str| {
+    let refused = |password: &str, letter: &Message| {
         let transport = Door::Implicit.transport(house, tenant, password);
-        transport.send(&letter(from)).unwrap_err().to_string()
+        transport.send(letter).unwrap_err().to_string()
     };
-    let said = refused("wrong", "a@lettre.example");
+    let said = refused("wrong", &letter("a@lettre.example"));
     assert!(said.contains("wrong user name or password"), "{said}");
-    let said = refused(&tenant.password, "a@elsewhere.example");
+    let said = refused(&tenant.password, &letter("a@elsewhere.example"));
     assert!(said.contains("elsewhere.example is not a verified domain"), "{said}");
+    let large = "twelve words".repeat(OCTETS_MAX / 12 + 1);
+    let said =
+        refused(&tenant.password, &build("a@lettre.example", "refused@plain.example").body(large).unwrap());
+    assert!(said.contains("552") && said.contains("larger than 4194304 octets"), "{said}");
+}
+
+/// Everybody whom the house takes at once is served, and one more is refused by name of the limit.
+fn many(house: &House, tenant: &Tenant) {
+    let transport = Door::StartTls.transport(house, tenant, &tenant.password);
+    let to = |count: usize| {
+        let from = "Ein Fremder <a@lettre.example>".parse().unwrap();
+        let all = (0..count).map(|number| format!("many-{count}-{number}@plain.example").parse().unwrap());
+        let builder = all.fold(Message::builder().from(from).subject("many"), MessageBuilder::bcc);
+        builder.body("x\r\n".to_owned()).unwrap()
+    };
+    assert!(transport.send(&to(RECIPIENTS_MAX)).unwrap().is_positive());
+    house.arrivals(&format!("many-{RECIPIENTS_MAX}-0@plain.example"), 1);
+    house.arrivals(&format!("many-{RECIPIENTS_MAX}-{}@plain.example", RECIPIENTS_MAX - 1), 1);
+    let said = transport.send(&to(RECIPIENTS_MAX + 1)).unwrap_err().to_string();
+    assert!(said.contains("452") && said.contains("may have 60 recipients"), "{said}");
 }
 
 fn letters(domain: &str, door: Door) -> Vec<(&'static str, Message)> {
@@ -101,7 +122,7 @@ fn letters(domain: &str, door: Door) -> Vec<(&'static str, Message)> {
     ]
 }
 
-fn build(from: &str, to: &str) -> lettre::message::MessageBuilder {
+fn build(from: &str, to: &str) -> MessageBuilder {
     Message::builder()
         .from(format!("Ein Fremder <{from}>").parse().unwrap())
         .to(to.parse().unwrap())

@@ -8,6 +8,7 @@ use crate::house::{House, Plot, Tenant, python, wait_for, web};
 use crate::telling::talkative;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use posthouse_tests::skipped::skipped;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -238,7 +239,9 @@ fn in_memory(house: &House, plot: &Plot, canaries: &Canaries) {
     let pid = house.ready["pid"].as_u64().unwrap();
     let octets = match written_pages(Path::new(&format!("/proc/{pid}")), &file) {
         Ok(octets) => octets,
-        Err(error) => return println!("skipped: the memory of a process cannot be read here: {error}"),
+        Err(error) => {
+            return skipped("A6", &format!("the memory of a process cannot be read here: {error}"));
+        }
     };
     assert!(octets > 1 << 20, "{octets} octets are not a whole process");
     let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();

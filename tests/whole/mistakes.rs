@@ -1,9 +1,12 @@
 //! The likeliest mistakes of a first day: each ends in a sentence that names what is wrong and what to do.
 //!
-//! A wrong key of the configuration is in `refusals.rs`, a second process in `running.rs`, a full disk in
-//! tests/faults/space.rs, a wrong clock in the doctor's own tests (posthouse/src/doctor/host.rs).
+//! A wrong key of the configuration is in `refusals.rs`, a second process in `running.rs`, a host without apt in the tests
+//! of xtask, a wrong clock in the doctor's own tests (posthouse/src/doctor/host.rs).
 
 use crate::house::{Plot, binary, python, wait_for};
+use posthouse_tests::client::Door;
+use posthouse_tests::skipped::skipped;
+use posthouse_tests::volume::Volume;
 use serde_json::json;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -63,12 +66,12 @@ fn a_host_without_postgresql_is_told_how_to_get_it_or_do_without() {
     command.args(["--mount", "sh", "-c", hide, "sh"]).arg(binary()).args(["up", "--data"]);
     command.arg(plot.path().join("data")).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     if !is_root() || !std::path::Path::new("/usr/lib/postgresql").exists() {
-        println!("skipped: root and Debian's PostgreSQL are needed to hide it");
+        skipped("a host without PostgreSQL", "root and Debian's PostgreSQL are needed to hide it");
         return;
     }
     let (code, said) = ended(&mut command);
     if code == 1 && said.contains("unshare") {
-        println!("skipped: no mount namespaces here: {said}");
+        skipped("a host without PostgreSQL", &format!("no mount namespaces here: {said}"));
         return;
     }
     assert!(
@@ -92,7 +95,7 @@ fn the_directory_of_another_user_is_named_with_both_users() {
     let plot = Plot::new();
     std::fs::create_dir(plot.path().join("data")).unwrap();
     if !is_root() {
-        println!("skipped: only root can become another user");
+        skipped("the directory of another user", "only root can become another user");
         return;
     }
     let nobody = 65_534;
@@ -101,6 +104,50 @@ fn the_directory_of_another_user_is_named_with_both_users() {
         code == 73 && said.contains("belongs to user 0") && said.contains("chown -R 65534"),
         "{code}: {said}"
     );
+}
+
+#[test]
+fn a_disk_that_fills_up_at_work_is_told_to_everybody_with_what_to_do() {
+    let Some(volume) = Volume::ext4("a disk that fills up", 96, None) else { return };
+    let mut plot = Plot::new();
+    plot.set("spool.directory", &format!("\"{}\"", volume.path.join("spool").display()));
+    plot.set("spool.segment_octets_max", "1048576");
+    plot.set("spool.reserve_octets", "33554432");
+    let house = plot.start();
+    let (tenant, _) = house.onboard("brim", "brim.example", "127.0.8.2");
+    let door = Door::of(&house, &tenant);
+    let to = ["anna@gmail.com".to_owned()];
+    let letter = format!("From: {}\r\nTo: {}\r\nSubject: x\r\n\r\nx\r\n", door.sender, to[0]);
+    assert_eq!(door.post(&to, letter.as_bytes()).unwrap().status, 202);
+    // Somebody else's files: as large as the reserve leaves nothing.
+    let ballast = volume.leave(30 << 20);
+    let answer = wait_for("the API to refuse", || {
+        let answer = door.post(&to, letter.as_bytes()).unwrap();
+        (answer.status != 202).then_some(answer)
+    });
+    let reply = door.connect().unwrap().submit(&door.sender, &to, letter.as_bytes()).unwrap();
+    assert!(answer.status == 507 && answer.retry_after.is_some(), "{answer:?}");
+    assert!(answer.body.contains("no room for more mail just now; nothing was taken"), "{answer:?}");
+    assert!(
+        reply.code == 452 && reply.text.starts_with("4.3.1 ") && reply.text.contains("retry in"),
+        "{reply:?}"
+    );
+    let (status, ready) = house.api("GET", "/ready", "", None);
+    let reason = ready["reasons"][0].clone();
+    assert_eq!((status, reason["code"].as_str()), (503, Some("disk_full")), "{ready}");
+    let detail = reason["detail"].as_str().unwrap();
+    assert!(detail.contains("spool.reserve_octets") && detail.contains("make room there"), "{detail}");
+    let lines = |what: &str| {
+        plot.log().lines().filter(|line| line.contains(what) && line.contains("disk_full")).count()
+    };
+    wait_for("the log to say so", || (lines("not ready") == 1 && plot.log().contains(detail)).then_some(()));
+    std::fs::remove_file(ballast).unwrap();
+    wait_for("mail to be taken again", || {
+        (door.post(&to, letter.as_bytes()).unwrap().status == 202).then_some(())
+    });
+    assert_eq!(house.api("GET", "/ready", "", None).0, 200);
+    wait_for("the log to say that it is over", || (lines("is over") == 1).then_some(()));
+    assert_eq!(house.stop().code(), Some(0));
 }
 
 const REFUSED: &str = "

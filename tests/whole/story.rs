@@ -2,6 +2,7 @@
 
 use crate::house::{House, Plot, Tenant, python, wait_for};
 use base64::Engine;
+use posthouse_tests::skipped::skipped;
 use serde_json::Value;
 use std::process::Command;
 
@@ -19,7 +20,10 @@ fn has_python_packages() -> bool {
             std::env::var_os("POSTHOUSE_TEST_COMPLETE").is_none(),
             "run by `cargo xtask test`, which installs dkimpy and standardwebhooks"
         );
-        println!("skipped: run by `cargo xtask test`, which installs dkimpy and standardwebhooks");
+        skipped(
+            "the story of a message",
+            "run by `cargo xtask test`, which installs dkimpy and standardwebhooks",
+        );
     }
     there
 }

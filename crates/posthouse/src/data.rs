@@ -50,14 +50,15 @@ impl DataDirectory {
 
 fn lock(path: &Path) -> anyhow::Result<File> {
     let file = path.join("lock");
-    let mut lock =
-        File::options().create(true).truncate(false).read(true).write(true).open(&file).map_err(|error| {
-            Failure::CannotCreate(format!(
-                "cannot write to {}: {error}\n  {}",
-                file.display(),
-                remedy(path, &error)
-            ))
-        })?;
+    let cannot = |error: std::io::Error| {
+        Failure::CannotCreate(format!(
+            "cannot write to {}: {error}\n  {}",
+            file.display(),
+            remedy(path, &error)
+        ))
+    };
+    let opened = File::options().create(true).truncate(false).read(true).write(true).open(&file);
+    let mut lock = opened.map_err(cannot)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         let mut holder = String::new();
         let _ = lock.read_to_string(&mut holder);
@@ -68,9 +69,8 @@ fn lock(path: &Path) -> anyhow::Result<File> {
         ))
         .into());
     }
-    lock.set_len(0)?;
-    lock.rewind()?;
-    write!(lock, "{}", std::process::id())?;
+    lock.set_len(0).and_then(|()| lock.rewind()).map_err(cannot)?;
+    write!(lock, "{}", std::process::id()).map_err(cannot)?;
     Ok(lock)
 }
 

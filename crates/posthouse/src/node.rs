@@ -12,7 +12,7 @@ use crate::front::Front;
 use crate::housekeeping::Housekeeping;
 use crate::keepers::Keepers;
 use crate::memory;
-use crate::readiness::Sources;
+use crate::readiness::{self, Sources};
 use crate::secrets::{Secrets, session_keys};
 use crate::sections::{api_config, door_addresses, egress_config, events_config};
 use crate::signals::Signals;
@@ -119,6 +119,7 @@ impl Node {
             let watcher = api::DomainWatch::new(database.clone(), watch_dns, parts.clock.clone(), &config);
             watch = Some(kept_watch(watcher, &stop.doors));
             let sources = sources(&spool, &snapshots, &stop);
+            drop(tokio::spawn(readiness::keep_telling(Arc::clone(&sources), stop.doors.clone())));
             let told = told_source(database.clone(), spool.clone());
             let way = (submission, egress);
             let state = api_state(&mut parts, (config, dns, tokens), (&database, told), sources, way);

@@ -26,3 +26,20 @@ pub fn raise() -> u64 {
     }
     limit
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_hard_limit_allows_is_taken_and_told() {
+        let before = getrlimit(Resource::Nofile);
+        // One less, so that the other tests of this process do not notice.
+        let most = before.maximum.filter(|most| *most > 1);
+        let lowered = Rlimit { current: most.map(|most| most - 1), maximum: before.maximum };
+        setrlimit(Resource::Nofile, lowered).unwrap();
+        assert_eq!(raise(), most.unwrap_or(u64::from(u32::MAX)));
+        assert_eq!(getrlimit(Resource::Nofile).current, before.maximum);
+        assert_eq!(raise(), raise(), "a second time changes nothing");
+    }
+}

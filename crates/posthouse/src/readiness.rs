@@ -16,6 +16,9 @@ use tokio_util::sync::CancellationToken;
 /// PostgreSQL has not answered for that long: what was changed meanwhile is not in force here.
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(5);
 
+/// How often a change is looked for, to be told in the log.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
 /// What a node looks at.
 pub struct Sources {
     pub spool: Spool,
@@ -83,7 +86,8 @@ fn judge(facts: Facts) -> Vec<Reason> {
     add(facts.died, "worker_died", died.to_owned());
     let sealed = "the journal is sealed after a failed write or sync; restart when the disk is well";
     add(facts.sealed, "journal_sealed", sealed.to_owned());
-    let full = "free space on the spool's disk has fallen to the reserve (spool.reserve_octets)";
+    let full = "free space on the spool's disk has fallen to the reserve (spool.reserve_octets): make room there, and mail \
+                is taken again by itself";
     add(facts.full, "disk_full", full.to_owned());
     let unread = "the disk does not give a piece of the journal, and events or deliveries wait before it; they pass \
                   over it after spool.read_retry_seconds_max";
@@ -103,6 +107,36 @@ fn judge(facts: Facts) -> Vec<Reason> {
         add(open.saturating_add(RESERVED) > max, "descriptors_low", few);
     }
     reasons
+}
+
+/// What was told last, so that the log has each change once and not each look.
+#[derive(Default)]
+struct Told(Vec<&'static str>);
+
+impl Told {
+    /// Reasons that have come, and codes of those that have gone.
+    fn changes<'a>(&mut self, reasons: &'a [Reason]) -> (Vec<&'a Reason>, Vec<&'static str>) {
+        let now: Vec<&'static str> = reasons.iter().map(|reason| reason.code).collect();
+        let come = reasons.iter().filter(|reason| !self.0.contains(&reason.code)).collect();
+        let gone = self.0.iter().filter(|code| !now.contains(code)).copied().collect();
+        self.0 = now;
+        (come, gone)
+    }
+}
+
+/// Whoever has nothing but the log reads there why no mail is taken, what to do, and when it is over.
+pub async fn keep_telling(sources: Arc<Sources>, stop: CancellationToken) {
+    let mut told = Told::default();
+    while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+        let readiness = sources.look();
+        let (come, gone) = told.changes(&readiness.reasons);
+        for reason in come {
+            tracing::warn!(reason = reason.code, detail = reason.detail, "the node is not ready");
+        }
+        for reason in gone {
+            tracing::info!(reason, "what kept the node from being ready is over");
+        }
+    }
 }
 
 /// Sets the gauges of readiness.
@@ -156,6 +190,21 @@ mod tests {
         assert_eq!(codes(Facts { descriptors: few, ..WELL }), ["descriptors_low"]);
         assert!(codes(Facts { descriptors: None, ..WELL }).is_empty());
         assert_eq!(loading().reasons[0].code, "loading");
+    }
+
+    #[test]
+    fn each_reason_is_told_when_it_comes_and_when_it_goes() {
+        let mut told = Told::default();
+        let mut codes = |facts: Facts| {
+            let reasons = judge(facts);
+            let (come, gone) = told.changes(&reasons);
+            (come.iter().map(|reason| reason.code).collect::<Vec<_>>(), gone)
+        };
+        assert_eq!(codes(WELL), (vec![], vec![]));
+        assert_eq!(codes(Facts { full: true, ..WELL }), (vec!["disk_full"], vec![]));
+        assert_eq!(codes(Facts { full: true, ..WELL }), (vec![], vec![]));
+        assert_eq!(codes(Facts { full: true, sealed: true, ..WELL }), (vec!["journal_sealed"], vec![]));
+        assert_eq!(codes(WELL), (vec![], vec!["journal_sealed", "disk_full"]));
     }
 
     #[test]

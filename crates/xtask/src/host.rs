@@ -7,6 +7,8 @@ use crate::{Outcome, execute};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+const APT: &str = "apt-get";
+
 /// A tool, the Debian package that has it, and how to see that it is there.
 pub struct Need {
     pub package: &'static str,
@@ -33,7 +35,7 @@ pub const PRLIMIT: Need = Need { package: "util-linux", present: || on_path("prl
 /// Installs what is missing of `needs`, or says what to install.
 pub fn ensure(needs: &[Need]) -> Outcome {
     let missing: Vec<&str> = needs.iter().filter(|need| !(need.present)()).map(|need| need.package).collect();
-    install(&missing)?;
+    install(&missing, find_on_path(APT))?;
     match needs.iter().find(|need| !(need.present)()) {
         None => Ok(()),
         Some(need) => Err(format!("apt installed {} but it is still not found", need.package)),
@@ -49,14 +51,14 @@ pub fn ensure_listed(list: &Path) -> Outcome {
         .filter(|(_, probe)| !quiet(Command::new("sh").args(["-c", probe])))
         .map(|(package, _)| package)
         .collect();
-    install(&missing)
+    install(&missing, find_on_path(APT))
 }
 
-fn install(missing: &[&str]) -> Outcome {
+fn install(missing: &[&str], apt_get: Option<PathBuf>) -> Outcome {
     if missing.is_empty() {
         return Ok(());
     }
-    if !on_path("apt-get") {
+    if apt_get.is_none() {
         return Err(format!(
             "this host lacks: {}. They can be installed automatically on Debian and Ubuntu only; here, install what \
              your system calls them and start again",
@@ -71,12 +73,12 @@ fn install(missing: &[&str]) -> Outcome {
 }
 
 fn apt(arguments: &[&str]) -> Outcome {
-    let mut command = if is_root() { Command::new("apt-get") } else { Command::new("sudo") };
+    let mut command = if is_root() { Command::new(APT) } else { Command::new("sudo") };
     if !is_root() {
         if !on_path("sudo") {
             return Err(format!("not root and no sudo here; as root, run: apt-get {}", arguments.join(" ")));
         }
-        command.arg("apt-get");
+        command.arg(APT);
     }
     execute(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()))
 }
@@ -117,4 +119,16 @@ fn perl_has(module: &str) -> bool {
 pub fn quiet(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_apt_every_missing_package_is_named() {
+        let said = install(&["postgresql", "jq"], None).unwrap_err();
+        assert!(said.contains("lacks: postgresql, jq.") && said.contains("start again"), "{said}");
+        assert_eq!(install(&[], None), Ok(()));
+    }
 }

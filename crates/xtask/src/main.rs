@@ -10,6 +10,7 @@
 mod fuzz;
 mod host;
 mod house;
+mod skipped;
 mod test;
 mod up;
 

@@ -1,9 +1,10 @@
 //! `cargo xtask test` and its parts.
 //!
 //! Everything that the tests need is installed first: PostgreSQL, swaks, Python with the verifiers of other people
-//! (in a virtual environment below `target/`), and cargo-nextest. The end of the output is one line with the counts.
+//! (in a virtual environment below `target/`), and cargo-nextest. The end of the output is one line with the counts; what
+//! this host could not run is listed before it (`skipped.rs`).
 
-use crate::{Outcome, cargo, execute, host, root, target};
+use crate::{Outcome, cargo, execute, host, root, skipped, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,7 +41,7 @@ pub fn run(rest: &[String]) -> Outcome {
         .env("POSTHOUSE_TEST_COMPLETE", "1")
         .env("POSTHOUSE_TEST_BINARY", binary)
         .args(rest);
-    run_step(&mut command)
+    skipped::run_and_tell(&mut command, &target().join("tests-skipped.txt"))
 }
 
 pub fn check() -> Outcome {
@@ -136,8 +137,15 @@ fn format_and_lints() -> Outcome {
     run_step(cargo().args(clippy))
 }
 
-fn run_step(command: &mut Command) -> Outcome {
-    println!("\n> {}", format!("{command:?}").replace('"', ""));
+/// Shows a command before it is run.
+pub fn announced(command: &Command) -> String {
+    let shown = format!("{command:?}").replace('"', "");
+    println!("\n> {shown}");
+    shown
+}
+
+pub fn run_step(command: &mut Command) -> Outcome {
+    announced(command);
     execute(command)
 }
 

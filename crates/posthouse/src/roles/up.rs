@@ -263,10 +263,16 @@ fn announce(options: &Up, ground: &Ground, ready: &Ready) -> anyhow::Result<()> 
     if let Some(file) = &options.ready_file {
         ready.write(file)?;
     }
-    if options.json {
-        print_line(format_args!("{}", ready.to_json()))?;
-    } else {
-        print(format_args!("{}", screen::of(ready)))?;
+    let said = match options.json {
+        true => print_line(format_args!("{}", ready.to_json())),
+        false => print(format_args!("{}", screen::of(ready))),
+    };
+    // That would be no reason to end a house that is well.
+    if let Err(error) = said {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "nobody reads where the ports are; the ready file has them"
+        );
     }
     Ok(())
 }

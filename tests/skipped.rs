@@ -1,0 +1,35 @@
+//! What was not tested because this host cannot do it: said once, where it is seen.
+//!
+//! A test that needs a tracer, a loop device, a control group or another user passes without them, and nobody reads what a
+//! passing test printed. So its row also goes into the file that `cargo xtask test` names (made anew for each run), and is
+//! listed at the end. What `cargo xtask test` installs by itself is no reason to skip: without it those tests fail there.
+
+use std::io::Write as _;
+
+/// Where `cargo xtask test` wants the rows that were not run.
+pub const FILE: &str = "POSTHOUSE_TEST_SKIPPED";
+
+/// Says that a row of docs/RELIABILITY.md (or what else names the test to a reader) was not run here, and why.
+pub fn skipped(row: &str, why: &str) {
+    println!("skipped: {row}: {why}");
+    let Some(file) = std::env::var_os(FILE) else { return };
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(&file);
+    // One write, so that lines of tests that run at the same time stay whole.
+    let line = line(row, why);
+    let written = opened.and_then(|mut file| file.write_all(line.as_bytes()));
+    assert!(written.is_ok(), "{row} was skipped, and {} cannot be told: {written:?}", file.display());
+}
+
+fn line(row: &str, why: &str) -> String {
+    format!("{row}: {}\n", why.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_of_several_lines_is_one_line() {
+        assert_eq!(line("S7", "no control group\n  here\n"), "S7: no control group here\n");
+    }
+}
