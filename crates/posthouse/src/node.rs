@@ -18,7 +18,7 @@ use crate::sections::{api_config, door_addresses, egress_config, events_config};
 use crate::signals::Signals;
 use crate::told::told_source;
 use crate::usage::restored_usage;
-use crate::{listening, telemetry};
+use crate::{listening, nofile, telemetry};
 use anyhow::Context;
 use database::{Database, SnapshotHandle};
 use ingress::{Addresses, Ingress, IngressHandle, Listeners, Submission};
@@ -82,6 +82,7 @@ impl Node {
     /// is given up leaves no delivery in flight.
     pub async fn start(mut parts: NodeParts) -> anyhow::Result<Node> {
         memory::fit(&mut parts.config).map_err(Failure::Configuration)?;
+        nofile::fit(&mut parts.config);
         let tls = ingress::Tls::load(&parts.chain, &parts.key, &parts.config.ingress.tls)
             .await
             .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;

@@ -1,11 +1,56 @@
-//! Descriptors: the soft limit is raised to the hard one at start, and the budget is told.
+//! Descriptors: the soft limit is raised to the hard one at start, and what there is is divided.
 //!
-//! Running out of descriptors has stopped other mailers, so the number we have is logged once, and a small one warned of.
+//! Running out of descriptors has stopped other mailers: whoever comes first has them all, and the journal or the way out
+//! has none. So connections of every kind get a part of what the reserve leaves, in the proportion of their configured
+//! limits, and the number we have is logged once, and a small one warned of.
 
+use crate::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that the journal, the database, DNS and the log keep for themselves.
 pub const RESERVED: u64 = 128;
+
+/// Of each kind of connection, however few there are.
+const LEAST: u64 = 8;
+
+/// Lowers the limits of connections to what there are descriptors for.
+pub fn fit(config: &mut Config) {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+    if bound(config, limit) {
+        tracing::info!(
+            limit,
+            reserved = RESERVED,
+            submission = config.ingress.limits.connections_max,
+            strangers = config.ingress.limits.strangers_max,
+            egress = config.egress.connections_max,
+            api = config.api.connections_max,
+            "there are few descriptors: limits of connections are lower than configured"
+        );
+    }
+}
+
+/// Says whether anything was lowered.
+fn bound(config: &mut Config, limit: u64) -> bool {
+    let room = limit.saturating_sub(RESERVED);
+    let ingress = &mut config.ingress.limits;
+    let users = [
+        &mut ingress.connections_max,
+        &mut ingress.strangers_max,
+        &mut ingress.inbound_connections_max,
+        &mut config.egress.connections_max,
+        &mut config.api.connections_max,
+        &mut config.events.webhook_calls_max,
+    ];
+    let wanted: u64 = users.iter().map(|user| **user as u64).sum();
+    if wanted <= room {
+        return false;
+    }
+    for user in users {
+        let part = u128::from(room) * *user as u128 / u128::from(wanted);
+        *user = (*user).min((part as u64).max(LEAST) as usize);
+    }
+    true
+}
 
 /// Raises the soft limit as far as the hard limit allows; returns what is in force.
 pub fn raise() -> u64 {
@@ -30,6 +75,30 @@ pub fn raise() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_there_is_is_divided_in_proportion_and_what_fits_stays() {
+        let all = |config: &Config| {
+            let ingress = &config.ingress.limits;
+            let others =
+                [config.egress.connections_max, config.api.connections_max, config.events.webhook_calls_max];
+            let doors = [ingress.connections_max, ingress.strangers_max, ingress.inbound_connections_max];
+            doors.into_iter().chain(others).collect::<Vec<_>>()
+        };
+        let mut config = Config::default();
+        assert!(!bound(&mut config, 65_536) && config == Config::default());
+        for limit in [256, 1_024, 4_096] {
+            let mut config = Config::default();
+            assert!(bound(&mut config, limit));
+            let sum: usize = all(&config).iter().sum();
+            assert!(sum as u64 <= limit - RESERVED + 2 * LEAST, "{sum} of {limit}");
+            let lowered = all(&config);
+            assert!(lowered.iter().zip(all(&Config::default())).all(|(now, was)| *now >= 8 && *now <= was));
+        }
+        let mut none = Config::default();
+        bound(&mut none, 64);
+        assert!(all(&none).iter().all(|each| *each == LEAST as usize));
+    }
 
     #[test]
     fn whatever_the_hard_limit_allows_is_taken_and_told() {

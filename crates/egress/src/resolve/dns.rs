@@ -61,6 +61,9 @@ impl DnsResolver {
         // Two questions in vain leave time for what comes after them. Hickory does not count the first one.
         options.timeout = limit / 3;
         options.attempts = 1;
+        // Routes are remembered by whoever asks. A cache here is counted in answers and not in octets: with the 8,192 of
+        // hickory a tenant with a name server of its own could make it hold gigabytes.
+        options.cache_size = 0;
         let resolver = builder.with_options(options).build().map_err(Fault::Resolver)?;
         let own = config.own_names.iter().map(|name| name.to_ascii_lowercase()).collect();
         let own_door = config.own_door.filter(|door| door.port() == config.smtp_port).map(|door| door.ip());
