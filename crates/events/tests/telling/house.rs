@@ -279,6 +279,7 @@ pub fn answered(code: u16, class: &str, verdict: Verdict, kind: ClassKind) -> Ou
         stage: "rcpt",
         reply: Some(Reply::new(code, Some(EnhancedStatus::new((code / 100) as u8, 1, 1)), "so they say")),
         trouble: None,
+        status: None,
         rule: None,
         mx: Some("mx1.example.org".to_string()),
         egress: Some("192.0.2.25".parse().unwrap()),
