@@ -168,6 +168,18 @@ impl House {
     }
 
     pub async fn settle(&self, message: MessageId, recipient: u32, attempt: u32, settlement: Settlement) {
+        let outcome = (attempt > 0).then(|| outcome(settlement));
+        self.settle_with(message, recipient, attempt, settlement, outcome).await;
+    }
+
+    pub async fn settle_with(
+        &self,
+        message: MessageId,
+        recipient: u32,
+        attempt: u32,
+        settlement: Settlement,
+        outcome: Option<Outcome>,
+    ) {
         let record = OutcomeRecord::Settled(Settled {
             message,
             tenant: self.tenant.tenant.id,
@@ -176,7 +188,7 @@ impl House {
             attempt,
             at: self.now(),
             settlement,
-            outcome: (attempt > 0).then(|| outcome(settlement)),
+            outcome,
             source: None,
             site: Some(SiteName::new("example.org")),
             duration_ms: 3,
