@@ -99,6 +99,7 @@ impl House {
             spool: self.spool.clone(),
             database,
             snapshot: Arc::new(move || snapshot.load()),
+            noticed: self.snapshot.noticed(),
             clock: Arc::clone(&self.test.clock) as Arc<dyn Clock>,
             random: self.random.lock().unwrap().fork(),
             config,
