@@ -193,7 +193,7 @@ async fn the_next_due_time_is_that_of_a_retry_or_of_a_lease_and_never_of_what_wa
 async fn the_next_due_time_is_found_as_fast_behind_a_long_queue() {
     let (test, _, endpoint) = with_endpoint(Vec::new()).await;
     long_queue(&test, &endpoint, 50_000).await;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     assert_eq!(test.database.webhook_next(&house(), test.clock.timestamp()).await.unwrap(), None);
     let took = began.elapsed();
     println!("the next due time behind 50000 calls: {took:?}");
