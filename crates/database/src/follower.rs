@@ -47,6 +47,8 @@ const CHANGES_MAX: i64 = 1000;
 pub struct SnapshotHandle {
     current: ArcSwap<Snapshot>,
     changed: watch::Sender<Generation>,
+    /// Counts looks that somebody asked for.
+    noticed: watch::Sender<u64>,
     /// When the tables were last seen to be as the snapshot says, in milliseconds.
     confirmed_at: AtomicI64,
     clock: Arc<dyn Clock>,
@@ -70,7 +72,8 @@ impl SnapshotHandle {
     pub fn fixed(snapshot: Snapshot, clock: Arc<dyn Clock>) -> Arc<SnapshotHandle> {
         let (changed, _) = watch::channel(snapshot.generation());
         let confirmed_at = AtomicI64::new(snapshot.taken_at().as_millis());
-        Arc::new(SnapshotHandle { current: ArcSwap::from_pointee(snapshot), changed, confirmed_at, clock })
+        let (current, noticed) = (ArcSwap::from_pointee(snapshot), watch::Sender::new(0));
+        Arc::new(SnapshotHandle { current, changed, noticed, confirmed_at, clock })
     }
 
     /// What is in force now; it costs one counter.
@@ -92,6 +95,12 @@ impl SnapshotHandle {
     /// Wakes at every new generation.
     pub fn changed(&self) -> watch::Receiver<Generation> {
         self.changed.subscribe()
+    }
+
+    /// Wakes at every notice and at every new generation, once the snapshot is as new as what it was about: there may be
+    /// something for those who work from the tables.
+    pub fn noticed(&self) -> watch::Receiver<u64> {
+        self.noticed.subscribe()
     }
 
     /// Waits until the snapshot is at least of this generation; false after `patience`. For answers that promise
@@ -138,24 +147,37 @@ impl Follower {
     }
 
     async fn run(mut self) {
+        // What was said before it listened was not heard.
+        let mut noticed = true;
         loop {
             if self.listener.is_none() {
                 self.listener = self.listen().await.ok();
             }
             // After (re)connecting, too: what happened in between was not heard.
+            let before = self.handle.generation();
             self.look().await;
-            self.wait().await;
+            if noticed || self.handle.generation() != before {
+                self.handle.noticed.send_modify(|count| *count = count.wrapping_add(1));
+            }
+            noticed = self.wait().await;
         }
     }
 
-    async fn wait(&mut self) {
+    /// Whether there may have been a notice.
+    async fn wait(&mut self) -> bool {
         let Some(listener) = &mut self.listener else {
-            return tokio::time::sleep(self.every).await;
+            tokio::time::sleep(self.every).await;
+            return true;
         };
-        // A silent connection that ended gives None: listen again next time.
-        if let Ok(None) = tokio::time::timeout(self.every, listener.notices.recv()).await {
-            self.listener = None;
-            tokio::time::sleep(self.every.min(Duration::from_millis(200))).await;
+        match tokio::time::timeout(self.every, listener.notices.recv()).await {
+            Ok(Some(_)) => true,
+            Err(_) => false,
+            // A silent connection that ended: listen again next time.
+            Ok(None) => {
+                self.listener = None;
+                tokio::time::sleep(self.every.min(Duration::from_millis(200))).await;
+                true
+            }
         }
     }
 

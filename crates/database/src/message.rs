@@ -116,7 +116,7 @@ pub struct AttemptRow {
     pub stage: String,
     /// The reply code, if there was an answer.
     pub code: Option<i32>,
-    /// The enhanced code, if the site said one.
+    /// The enhanced code: the site's, or ours if there was no answer.
     pub enhanced: Option<String>,
     /// The site's words, cleaned.
     pub reply: Option<String>,

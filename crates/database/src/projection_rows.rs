@@ -315,21 +315,19 @@ impl AttemptColumns {
 
     fn push(&mut self, attempt: &AttemptNew) {
         let outcome = &attempt.outcome;
-        let reply = outcome.reply.as_ref();
         self.messages.push(attempt.message.uuid());
         self.numbers.push(number(attempt.recipient));
         self.attempts.push(number(attempt.attempt));
         self.tenants.push(attempt.tenant.uuid());
         self.times.push(attempt.at.to_jiff());
-        self.verdicts.push(verdict_word(outcome.verdict));
+        self.verdicts.push(outcome.verdict.as_str());
         self.classes.push(outcome.class.as_str().to_owned());
         self.kinds.push(ClassKind::as_str(outcome.kind));
         self.scopes.push(outcome.scope.as_str());
         self.stages.push(outcome.stage);
-        self.codes.push(reply.map(|reply| i32::from(reply.code.as_u16())));
-        self.enhanced.push(reply.and_then(|reply| reply.enhanced).map(|status| status.to_string()));
-        let said = reply.map(mail::Reply::to_line).or_else(|| outcome.trouble.clone());
-        self.replies.push(said.map(|text| clean(&text)));
+        self.codes.push(outcome.reply.as_ref().map(|reply| i32::from(reply.code.as_u16())));
+        self.enhanced.push(outcome.enhanced().map(|status| status.to_string()));
+        self.replies.push(outcome.words().map(|text| clean(&text)));
         self.mx.push(outcome.mx.clone());
         self.egress.push(outcome.egress.map(|address| address.to_string()));
         self.sources.push(attempt.source.clone());
@@ -340,14 +338,6 @@ impl AttemptColumns {
         self.durations.push(i64::try_from(attempt.duration_ms).unwrap_or(i64::MAX));
         self.queued.push(i64::try_from(attempt.queued_ms).unwrap_or(i64::MAX));
         self.next.push(attempt.next_at.map(Timestamp::to_jiff));
-    }
-}
-
-const fn verdict_word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Delivered => "delivered",
-        Verdict::Deferred => "deferred",
-        Verdict::Failed => "failed",
     }
 }
 

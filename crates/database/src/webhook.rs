@@ -138,6 +138,27 @@ const LEASE_SQL: &str = "
         RETURNING d.endpoint_id, d.event_id, d.attempts, d.due_at)
     SELECT l.endpoint_id, l.attempts, e.* FROM leased l JOIN events e ON e.id = l.event_id
     ORDER BY l.due_at, e.seq";
+/// Steps like the one above. Leases are those of calls that are due, which are claimed in their order: they stand first.
+const NEXT_SQL: &str = "
+    WITH RECURSIVE waiting AS (
+        (SELECT endpoint_id FROM webhook_deliveries WHERE state = 'pending' ORDER BY endpoint_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT d.endpoint_id FROM webhook_deliveries d
+                WHERE d.state = 'pending' AND d.endpoint_id > w.endpoint_id ORDER BY d.endpoint_id LIMIT 1)
+        FROM waiting w WHERE w.endpoint_id IS NOT NULL)
+    SELECT min(least(later.at, leased.at)) AS at
+    FROM waiting w
+    JOIN endpoints p ON p.id = w.endpoint_id AND p.state = 'active'
+    LEFT JOIN LATERAL (
+        SELECT greatest(due_at, lease_until) AS at FROM webhook_deliveries
+        WHERE endpoint_id = w.endpoint_id AND state = 'pending' AND due_at > $1
+        ORDER BY due_at LIMIT 1) later ON true
+    LEFT JOIN LATERAL (
+        SELECT min(q.lease_until) AS at
+        FROM (SELECT lease_until FROM webhook_deliveries
+              WHERE endpoint_id = w.endpoint_id AND state = 'pending' AND due_at <= $1
+              ORDER BY due_at LIMIT 64) q
+        WHERE q.lease_until > $1) leased ON true";
 /// What the planner knows of a queue is always old: it would read the whole of it where a step through the index does.
 const BY_INDEX_SQL: &str =
     "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
@@ -184,6 +205,17 @@ impl Database {
             .collect::<Result<_, Fault>>()?;
         scoped.commit().await?;
         Ok(due)
+    }
+
+    /// When the next call to an active endpoint is due, or the lease of one ends, after this time. What was due by then
+    /// and is not leased is not looked at.
+    pub async fn webhook_next(&self, access: &Access, after: Timestamp) -> Result<Option<Timestamp>, Fault> {
+        let mut client = self.client(access).await?;
+        let scoped =
+            self.scope(&mut client, access, None, Intent::Read, "ask for the next webhook call").await?;
+        scoped.batch(BY_INDEX_SQL).await?;
+        let row = scoped.one("webhook call", NEXT_SQL, &[&after.to_jiff()]).await?;
+        time_from(&row, "at")
     }
 
     /// Writes down what came of tries and gives the leases back.
@@ -257,6 +289,7 @@ impl Database {
         let since = since.map(Timestamp::to_jiff);
         let count =
             scoped.execute(sql, &[&tenant.uuid(), &endpoint.uuid(), &self.now().to_jiff(), &since]).await?;
+        scoped.notice().await?;
         scoped.commit_made(Made::Replayed(count)).await?;
         Ok(count)
     }
@@ -283,6 +316,7 @@ impl Database {
         scoped
             .execute(sql, &[&id.uuid(), &tenant.uuid(), &kind, &now.to_jiff(), &data, &endpoint.uuid()])
             .await?;
+        scoped.notice().await?;
         scoped.commit_made(Made::Event(id)).await?;
         Ok(id)
     }

@@ -14,7 +14,7 @@ pub use crate::cause::{Cause, Circumstances};
 
 use crate::resolve::Unresolved;
 use mail::classify::{Classified, Profiles, RetryHint, Step};
-use mail::{Class, ClassKind, Outcome, Reply, Scope, Verdict};
+use mail::{Class, ClassKind, EnhancedStatus, Outcome, Reply, Scope, Verdict};
 use queue::TlsNeed;
 use shaping::{Feedback, Signal};
 use smtp::client::{Break, BreakKind, Failure, Missing, Stage};
@@ -76,41 +76,43 @@ fn judge_cause(cause: &Cause, at: &Circumstances, profiles: &Profiles) -> Judged
         Cause::Failed(Failure::Broken(broken)) => self::broken(broken, at, profiles),
         Cause::Failed(Failure::Missing(missing)) => self::missing(*missing, at, profiles),
         Cause::NoConnection(words) => {
-            let found = Found::soft("remote.down", "connect", words.clone());
+            let found = Found::soft("remote.down", (4, 4, 1), "connect", words.clone());
             found.judged(at, profiles, Signal::Feedback(Feedback::Gone))
         }
         Cause::Unresolved(why) => unresolved(why, at, profiles),
         Cause::NoCommonFamily => {
             let words = "the site has no address of a kind (IPv4, IPv6) that our addresses can reach";
-            Found::soft("remote.down", "connect", words.to_owned()).judged(at, profiles, NEUTRAL)
+            Found::soft("remote.down", (4, 4, 4), "connect", words.to_owned()).judged(at, profiles, NEUTRAL)
         }
         Cause::Shortage => {
             let words = "there is no connection to spare here just now; it is tried again";
-            let judged = Found::soft("unknown", "connect", words.to_owned()).judged(at, profiles, NEUTRAL);
+            let judged =
+                Found::soft("unknown", (4, 3, 2), "connect", words.to_owned()).judged(at, profiles, NEUTRAL);
             Judged { next: Next::GiveBack, ..judged }
         }
         Cause::Crowded => {
             let words = "there is no memory to spare for the message here just now; it is tried again";
-            let judged = Found::soft("unknown", "queue", words.to_owned()).judged(at, profiles, NEUTRAL);
+            let judged =
+                Found::soft("unknown", (4, 3, 0), "queue", words.to_owned()).judged(at, profiles, NEUTRAL);
             Judged { next: Next::GiveBack, ..judged }
         }
         Cause::Unvouched => {
             let words = "the message requires TLS, and no DNSSEC, MTA-STS or name of its own vouches for the domain's \
-                         mail exchangers (5.7.30)";
-            Found::hard("tls.required", words).judged(at, profiles, NEUTRAL)
+                         mail exchangers";
+            Found::hard("tls.required", (5, 7, 30), words).judged(at, profiles, NEUTRAL)
         }
         Cause::Unreadable => {
             let words = "the stored message could not be read; it is tried again";
-            Found::soft("unknown", "queue", words.to_owned()).judged(at, profiles, NEUTRAL)
+            Found::soft("unknown", (4, 3, 0), "queue", words.to_owned()).judged(at, profiles, NEUTRAL)
         }
         Cause::Bug => {
             let words = "something went wrong here with this delivery; it is tried again";
-            Found::soft("unknown", "queue", words.to_owned()).judged(at, profiles, NEUTRAL)
+            Found::soft("unknown", (4, 3, 0), "queue", words.to_owned()).judged(at, profiles, NEUTRAL)
         }
         Cause::Expired => {
             let words = "it could not be delivered in time";
-            let mut judged =
-                Found::soft("remote.down", "queue", words.to_owned()).judged(at, profiles, NEUTRAL);
+            let mut judged = Found::soft("remote.down", (4, 4, 7), "queue", words.to_owned())
+                .judged(at, profiles, NEUTRAL);
             judged.outcome.verdict = Verdict::Failed;
             judged.next = Next::Settle(Settlement::Expired);
             judged
@@ -122,7 +124,8 @@ const NEUTRAL: Signal = Signal::Feedback(Feedback::Neutral);
 const GOOD: Signal = Signal::Feedback(Feedback::Good);
 
 fn delivered(reply: &Reply, at: &Circumstances) -> Judged {
-    let found = Found { class: "delivered", stage: "final-dot", words: None, fate: Fate::Final };
+    let found =
+        Found { class: "delivered", stage: "final-dot", status: None, words: None, fate: Fate::Final };
     let mut outcome = found.outcome(at, ClassKind::Soft, Scope::Recipient, Class::stored("delivered"));
     outcome.verdict = Verdict::Delivered;
     outcome.reply = Some(reply.clone());
@@ -145,6 +148,7 @@ fn refused(stage: Stage, reply: &Reply, at: &Circumstances, profiles: &Profiles)
         stage: stage_word,
         reply: Some(reply.clone()),
         trouble: None,
+        status: None,
         rule: classified.rule,
         mx: at.mx.clone(),
         egress: at.egress,
@@ -207,7 +211,13 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
         BreakKind::Withheld => "our journal did not keep up, so the message was not ended",
         BreakKind::Impatient => "the site went away while our journal kept it waiting",
     };
-    let class = if broken.kind == BreakKind::TlsFailed { "tls.failed" } else { "remote.down" };
+    let (class, status) = match broken.kind {
+        BreakKind::TlsFailed => ("tls.failed", (4, 7, 5)),
+        BreakKind::Protocol => ("remote.down", (4, 5, 0)),
+        BreakKind::Timeout | BreakKind::Eof | BreakKind::Io | BreakKind::Withheld | BreakKind::Impatient => {
+            ("remote.down", (4, 4, 2))
+        }
+    };
     let words = match broken.maybe_delivered {
         true => format!("{what} after the whole message was sent; the site may have it"),
         false => format!("{what} (stage {stage})"),
@@ -223,41 +233,48 @@ fn broken(broken: &Break, at: &Circumstances, profiles: &Profiles) -> Judged {
         BreakKind::Impatient => Signal::Feedback(Feedback::Slower),
     };
     if matches!(broken.kind, BreakKind::Withheld | BreakKind::Impatient) {
-        let judged = Found::soft(class, stage, words).judged(at, profiles, signal);
+        let judged = Found::soft(class, status, stage, words).judged(at, profiles, signal);
         return Judged { next: Next::GiveBack, ..judged };
     }
     let closed_while_idle = at.warm
         && matches!(broken.kind, BreakKind::Eof | BreakKind::Io)
         && matches!(broken.stage, Stage::Reset | Stage::Mail);
     if closed_while_idle {
-        let mut judged = Found::soft(class, stage, words).judged(at, profiles, NEUTRAL);
+        let mut judged = Found::soft(class, status, stage, words).judged(at, profiles, NEUTRAL);
         judged.next = Next::GiveBack;
         return judged;
     }
-    Found::soft(class, stage, words).judged(at, profiles, signal)
+    Found::soft(class, status, stage, words).judged(at, profiles, signal)
 }
 
 fn missing(missing: Missing, at: &Circumstances, profiles: &Profiles) -> Judged {
     let found = match missing {
-        Missing::StartTls => {
-            Found::soft("tls.failed", "starttls", "the site does not offer TLS, which is required".into())
-        }
-        Missing::Auth => {
-            Found::soft("relay.denied", "ehlo", "the site does not offer the login that is configured".into())
-        }
+        Missing::StartTls => Found::soft(
+            "tls.failed",
+            (4, 7, 0),
+            "starttls",
+            "the site does not offer TLS, which is required".into(),
+        ),
+        Missing::Auth => Found::soft(
+            "relay.denied",
+            (4, 7, 0),
+            "ehlo",
+            "the site does not offer the login that is configured".into(),
+        ),
         Missing::SmtpUtf8 => {
-            Found::hard("content.format", "the site does not take internationalized addresses (5.6.7)")
+            Found::hard("content.format", (5, 6, 7), "the site does not take internationalized addresses")
         }
         Missing::EightBitMime => {
-            Found::hard("content.format", "the site does not take 8-bit messages (5.6.3)")
+            Found::hard("content.format", (5, 6, 3), "the site does not take 8-bit messages")
         }
         Missing::RequireTls => Found::hard(
             "tls.required",
-            "the message requires TLS on its whole way, which the site does not offer (5.7.30)",
+            (5, 7, 30),
+            "the message requires TLS on its whole way, which the site does not offer",
         ),
-        Missing::Size => Found::hard("content.size", "the message is larger than the site takes (5.3.4)"),
+        Missing::Size => Found::hard("content.size", (5, 3, 4), "the message is larger than the site takes"),
         Missing::CleanLines => {
-            Found::hard("content.format", "the message has characters that SMTP cannot carry (5.6.0)")
+            Found::hard("content.format", (5, 6, 0), "the message has characters that SMTP cannot carry")
         }
     };
     found.judged(at, profiles, GOOD)
@@ -266,18 +283,21 @@ fn missing(missing: Missing, at: &Circumstances, profiles: &Profiles) -> Judged 
 fn unresolved(why: &Unresolved, at: &Circumstances, profiles: &Profiles) -> Judged {
     let found = match why {
         Unresolved::NoSuchDomain => {
-            Found::hard("domain.bad", "the domain does not exist or has no mail host (5.1.2)")
+            Found::hard("domain.bad", (5, 1, 2), "the domain does not exist or has no mail host")
         }
-        Unresolved::NullMx => Found::hard("domain.bad", "the domain does not take mail: null MX (5.1.10)"),
+        Unresolved::NullMx => Found::hard("domain.bad", (5, 1, 10), "the domain does not take mail: null MX"),
         Unresolved::NoAddress => {
-            Found::hard("domain.bad", "no mail exchanger of the domain has an address (5.4.4)")
+            Found::hard("domain.bad", (5, 4, 4), "no mail exchanger of the domain has an address")
         }
         Unresolved::Loop => {
-            Found::hard("loop", "the mail exchanger of the domain is this system itself (5.4.6)")
+            Found::hard("loop", (5, 4, 6), "the mail exchanger of the domain is this system itself")
         }
-        Unresolved::Temporary(words) => {
-            Found::soft("remote.down", "resolve", format!("the DNS gave no definite answer (4.4.3): {words}"))
-        }
+        Unresolved::Temporary(words) => Found::soft(
+            "remote.down",
+            (4, 4, 3),
+            "resolve",
+            format!("the DNS gave no definite answer: {words}"),
+        ),
     };
     Found { stage: "resolve", ..found }.judged(at, profiles, NEUTRAL)
 }
@@ -286,9 +306,13 @@ fn unresolved(why: &Unresolved, at: &Circumstances, profiles: &Profiles) -> Judg
 struct Found {
     class: &'static str,
     stage: &'static str,
+    status: Option<EnhancedStatus>,
     words: Option<String>,
     fate: Fate,
 }
+
+/// Class, subject and detail.
+type Code = (u8, u16, u16);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
@@ -297,12 +321,13 @@ enum Fate {
 }
 
 impl Found {
-    fn soft(class: &'static str, stage: &'static str, words: String) -> Found {
-        Found { class, stage, words: Some(words), fate: Fate::Again }
+    fn soft(class: &'static str, code: Code, stage: &'static str, words: String) -> Found {
+        Found { class, stage, status: Some(status(code)), words: Some(words), fate: Fate::Again }
     }
 
-    fn hard(class: &'static str, words: &'static str) -> Found {
-        Found { class, stage: "mail", words: Some(words.to_owned()), fate: Fate::Final }
+    fn hard(class: &'static str, code: Code, words: &'static str) -> Found {
+        let words = Some(words.to_owned());
+        Found { class, stage: "mail", status: Some(status(code)), words, fate: Fate::Final }
     }
 
     fn judged(self, at: &Circumstances, profiles: &Profiles, signal: Signal) -> Judged {
@@ -332,6 +357,7 @@ impl Found {
             stage: self.stage,
             reply: None,
             trouble: self.words,
+            status: self.status,
             rule: None,
             mx: at.mx.clone(),
             egress: at.egress,
@@ -339,6 +365,10 @@ impl Found {
             provider: provider_of(at),
         }
     }
+}
+
+const fn status((class, subject, detail): Code) -> EnhancedStatus {
+    EnhancedStatus::new(class, subject, detail)
 }
 
 /// A refusal for good: the recipient's doing is a bounce, everybody else's a failure.

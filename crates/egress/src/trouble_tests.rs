@@ -196,9 +196,10 @@ fn only_a_definite_answer_of_the_dns_ends_a_message() {
         let judged = judge(why);
         assert_eq!(judged.next, BOUNCED);
         assert_eq!((judged.outcome.stage, judged.outcome.verdict), ("resolve", Verdict::Failed));
-        assert!(judged.outcome.trouble.unwrap().contains(code));
+        assert_eq!(code_of(&judged), code);
     }
     let judged = judge(Unresolved::Temporary("SERVFAIL".to_owned()));
+    assert_eq!(code_of(&judged), "4.4.3");
     assert_eq!((judged.next, judged.signal), (AGAIN, NEUTRAL));
 }
 
@@ -218,8 +219,41 @@ fn what_the_site_lacks_is_final_except_tls_that_may_come_back() {
 #[test]
 fn mail_that_requires_tls_and_cannot_be_sure_of_the_host_is_refused_with_its_code() {
     let judged = judge(&Cause::Unvouched, &Circumstances::default(), &PROFILES);
+    assert_eq!(code_of(&judged), "5.7.30");
     assert_eq!((judged.next, judged.signal), (FAILED, NEUTRAL));
-    assert!(judged.outcome.trouble.unwrap().contains("5.7.30"));
+}
+
+/// Whoever counts by codes must not read our prose, and whoever reads our prose must not meet a code.
+#[test]
+fn whatever_we_decide_ourselves_has_its_code_beside_the_words() {
+    let profiles = Profiles::shipped();
+    let missing = |what| Cause::Failed(Failure::Missing(what));
+    let broken = |stage, kind| Cause::Failed(Failure::Broken(Break { stage, kind, maybe_delivered: false }));
+    for (cause, code) in [
+        (Cause::NoConnection("nobody answers".to_owned()), "4.4.1"),
+        (Cause::NoCommonFamily, "4.4.4"),
+        (Cause::Unreadable, "4.3.0"),
+        (Cause::Bug, "4.3.0"),
+        (Cause::Expired, "4.4.7"),
+        (broken(Stage::Rcpt, BreakKind::Timeout), "4.4.2"),
+        (broken(Stage::StartTls, BreakKind::TlsFailed), "4.7.5"),
+        (missing(Missing::StartTls), "4.7.0"),
+        (missing(Missing::SmtpUtf8), "5.6.7"),
+        (missing(Missing::EightBitMime), "5.6.3"),
+        (missing(Missing::RequireTls), "5.7.30"),
+        (missing(Missing::Size), "5.3.4"),
+        (missing(Missing::CleanLines), "5.6.0"),
+    ] {
+        let judged = judge(&cause, &Circumstances::default(), &profiles);
+        assert_eq!(code_of(&judged), code, "{cause:?}");
+        assert!(!judged.outcome.trouble.unwrap().contains(code), "{cause:?}");
+    }
+    // A site that gives no code of its own is not given one of ours.
+    assert_eq!(refusal(Stage::Rcpt, "550 no", "other").outcome.enhanced(), None);
+}
+
+fn code_of(judged: &Judged) -> String {
+    judged.outcome.enhanced().map(|status| status.to_string()).unwrap_or_default()
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub struct Config {
     pub webhook_calls_per_endpoint_max: usize,
     /// A call that takes longer has failed.
     pub webhook_timeout_ms_max: u64,
-    /// How often the database is asked for calls that are due; new events are noticed at once.
+    /// How often the database is asked for calls that another node left behind. New calls and due times are noticed
+    /// without it.
     pub webhook_poll_ms: u64,
     /// How far the schedule of retries is spread, in percent.
     pub webhook_jitter_percent: u32,
@@ -45,7 +46,7 @@ impl Default for Config {
             webhook_calls_max: 64,
             webhook_calls_per_endpoint_max: 4,
             webhook_timeout_ms_max: 15_000,
-            webhook_poll_ms: 500,
+            webhook_poll_ms: 30_000,
             webhook_jitter_percent: 10,
             webhook_allow_networks: Vec::new(),
             dns_servers: Vec::new(),

@@ -8,6 +8,7 @@ mod config;
 mod context;
 mod cursor;
 mod error;
+mod last_words;
 mod news;
 mod parts;
 mod project;

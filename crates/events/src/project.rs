@@ -18,6 +18,7 @@
 use crate::Config;
 use crate::context::{Context, Contexts};
 use crate::cursor::Cursor;
+use crate::last_words::LastWords;
 use crate::news::News;
 use crate::parts::{Part, Place};
 use crate::rows::{BatchContexts, Entry, batch, rows_of};
@@ -26,7 +27,7 @@ use database::Database;
 use mail::{Clock, MessageId, TenantId};
 use registry::Access;
 use spool::{Attempted, Follower, Position, ReaderMark, Record, Settled, Spool};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -119,10 +120,13 @@ impl Projector {
             };
             panics::place("projector");
             let done = match gathered {
-                Ok(Gathered { entries, gap }) => {
+                Ok(Gathered { mut entries, gap }) => {
                     gap.iter().for_each(passed_over);
                     let stands = Stands { end: follower.position(), owed: owed.first() };
-                    self.project(&entries, stands, &shutdown).await
+                    match self.explain(&mut entries, &shutdown).await {
+                        Ok(()) => self.project(&entries, stands, &shutdown).await,
+                        Err(stopped) => Err(stopped),
+                    }
                 }
                 Err(spool::Fault::Closed) => return,
                 Err(fault) => {
@@ -199,6 +203,31 @@ impl Projector {
                 self.contexts.settle(settled.message);
             }
         }
+        Ok(())
+    }
+
+    /// Gives every recipient that has expired the words of its last attempt.
+    async fn explain(&self, entries: &mut [Entry], shutdown: &CancellationToken) -> Result<(), Stopped> {
+        let words = LastWords::of(entries);
+        let mut backoff = Backoff::new(&self.config);
+        let given = loop {
+            if words.missing().is_empty() {
+                break HashMap::new();
+            }
+            match self.database.attempts_last(&ACCESS, words.missing()).await {
+                Ok(given) => break given,
+                Err(fault) if fault.is_passing() => {
+                    backoff.wait("fetch last attempts", &fault, shutdown).await?;
+                }
+                // They are told as expired, which they are.
+                Err(fault) => {
+                    let error = &fault as &dyn std::error::Error;
+                    tracing::error!(error, "cannot read what was said to recipients that have expired");
+                    break HashMap::new();
+                }
+            }
+        };
+        words.put_into(entries, given);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use crate::cursor::Cursor;
 use crate::project::READER;
 use crate::shape;
 use database::{AttemptNew, Batch, MessageNew, MessageRow, RecipientState, SettlementNew};
-use mail::MessageId;
+use mail::{MessageId, Outcome};
 use registry::Snapshot;
 use spool::{Accepted, Attempted, Position, Record, Settled, Settlement};
 use std::collections::HashMap;
@@ -99,8 +99,11 @@ fn attempt_row(attempted: &Attempted) -> AttemptNew {
     }
 }
 
-/// None if no site was asked at the end.
+/// None if no site was asked at the end. What has expired after attempts has the row of the last of them already.
 fn last_attempt_row(settled: &Settled) -> Option<AttemptNew> {
+    if settled.settlement == Settlement::Expired && settled.attempt > 0 {
+        return None;
+    }
     Some(AttemptNew {
         message: settled.message,
         recipient: settled.recipient,
@@ -127,8 +130,7 @@ fn settlement_row(settled: &Settled) -> SettlementNew {
         at: settled.at,
         state: state(settled.settlement),
         class: outcome.map(|outcome| outcome.class.to_string()),
-        reply: outcome
-            .and_then(|outcome| outcome.reply.as_ref().map(mail::Reply::to_line).or(outcome.trouble.clone())),
+        reply: outcome.and_then(Outcome::words),
     }
 }
 

@@ -97,15 +97,14 @@ fn domain_name(context: &Context, registry: &Snapshot) -> String {
 }
 
 fn outcome(outcome: &Outcome) -> Value {
-    let reply = outcome.reply.as_ref();
     json!({
         "class": outcome.class.as_str(),
         "hard": outcome.kind == ClassKind::Hard,
         "source": source(outcome),
         "stage": outcome.stage,
-        "code": reply.map(|reply| reply.code.as_u16()),
-        "enhanced": reply.and_then(|reply| reply.enhanced).map(|status| status.to_string()),
-        "reply": reply.map(mail::Reply::to_line).or_else(|| outcome.trouble.clone()).map(|text| storable(&text)),
+        "code": outcome.reply.as_ref().map(|reply| reply.code.as_u16()),
+        "enhanced": outcome.enhanced().map(|status| status.to_string()),
+        "reply": outcome.words().map(|text| storable(&text)),
         "mx": outcome.mx,
         "egress": outcome.egress,
         "provider": &*outcome.provider,
@@ -183,6 +182,7 @@ mod tests {
             stage: "rcpt",
             reply: Some(Reply::new(550, Some(EnhancedStatus::new(5, 1, 1)), "user unknown")),
             trouble: None,
+            status: None,
             rule: None,
             mx: Some("mx1.example.org".to_string()),
             egress: Some("192.0.2.25".parse().unwrap()),

@@ -9,7 +9,7 @@ use mail::{Clock, Random};
 use registry::Snapshot;
 use spool::Spool;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,8 @@ pub struct EventsParts {
     pub database: Database,
     /// Endpoints and their secrets, as they are now.
     pub snapshot: SnapshotSource,
+    /// Counts what is said to be new in the tables: the registry, or calls that somebody asked for.
+    pub noticed: watch::Receiver<u64>,
     /// Wall time and measured time.
     pub clock: Arc<dyn Clock>,
     /// For jitter and for ids.
@@ -67,6 +69,7 @@ pub fn start(mut parts: EventsParts, shutdown: CancellationToken) -> Result<Even
             config: parts.config.clone(),
             caller: caller.clone(),
             told: Arc::clone(&wake),
+            noticed: parts.noticed.clone(),
         };
         deliverer.run(stop.clone())
     });

@@ -29,7 +29,7 @@ pub use ids::{
     ApiKeyId, AuditId, CredentialId, DkimKeyId, DomainId, EndpointId, EventId, FindingId, IdError, MessageId,
     PoolId, ReportId, RequestId, SessionId, SourceId, StreamId, TenantId, UserId,
 };
-pub use outcome::{Class, ClassKind, Outcome, Scope, Verdict};
+pub use outcome::{Class, ClassKind, Outcome, Scope, Verdict, stage_named};
 pub use path::{ForwardPath, ReversePath};
 pub use random::Random;
 pub use refusal::{Refusal, RefusalKind, echo};

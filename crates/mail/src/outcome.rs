@@ -4,7 +4,7 @@
 //! configuration. Their meaning (kind, blame, first reaction) is the table in `config/classes.toml`, read by
 //! `classify.rs`.
 
-use crate::status::Reply;
+use crate::status::{EnhancedStatus, Reply};
 use std::fmt;
 use std::sync::Arc;
 
@@ -73,6 +73,9 @@ pub struct Outcome {
     pub reply: Option<Reply>,
     /// What went wrong when there was no reply, in words for the tenant; never our internals.
     pub trouble: Option<String>,
+    /// What `trouble` is in the registry of enhanced codes (RFC 3463, RFC 7505, RFC 8689). None in old records, which may have
+    /// it in their words.
+    pub status: Option<EnhancedStatus>,
     /// The rule of the provider profile that decided, if one did.
     pub rule: Option<Arc<str>>,
     /// MX host that answered or was tried.
@@ -83,6 +86,18 @@ pub struct Outcome {
     pub tls: Option<String>,
     /// Provider profile that applied, `other` if none did.
     pub provider: Arc<str>,
+}
+
+impl Outcome {
+    /// The site's enhanced code; where there was no reply, ours.
+    pub fn enhanced(&self) -> Option<EnhancedStatus> {
+        self.reply.as_ref().map_or(self.status, |reply| reply.enhanced)
+    }
+
+    /// The site's words; where there was no reply, ours.
+    pub fn words(&self) -> Option<String> {
+        self.reply.as_ref().map(Reply::to_line).or_else(|| self.trouble.clone())
+    }
 }
 
 impl Class {
@@ -97,7 +112,49 @@ impl Class {
     }
 }
 
+/// Stages are names in the program; one that a newer program wrote down has no name here.
+pub fn stage_named(text: &str) -> &'static str {
+    const STAGES: [&str; 13] = [
+        "connect",
+        "greeting",
+        "ehlo",
+        "starttls",
+        "auth",
+        "mail",
+        "rcpt",
+        "data",
+        "final-dot",
+        "resolve",
+        "queue",
+        "rset",
+        "quit",
+    ];
+    STAGES.into_iter().find(|known| *known == text).unwrap_or("unknown")
+}
+
+impl Verdict {
+    /// As in rows: `deferred`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Delivered => "delivered",
+            Verdict::Deferred => "deferred",
+            Verdict::Failed => "failed",
+        }
+    }
+
+    /// The verdict with this word.
+    pub fn parse(text: &str) -> Option<Verdict> {
+        [Verdict::Delivered, Verdict::Deferred, Verdict::Failed].into_iter().find(|it| it.as_str() == text)
+    }
+}
+
 impl Scope {
+    /// The scope with this word.
+    pub fn parse(text: &str) -> Option<Scope> {
+        const ALL: [Scope; 5] = [Scope::Recipient, Scope::Message, Scope::Session, Scope::Path, Scope::Site];
+        ALL.into_iter().find(|it| it.as_str() == text)
+    }
+
     /// As in events and rows: `path`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -111,6 +168,13 @@ impl Scope {
 }
 
 impl ClassKind {
+    /// The kind with this word.
+    pub fn parse(text: &str) -> Option<ClassKind> {
+        const ALL: [ClassKind; 5] =
+            [ClassKind::Hard, ClassKind::Soft, ClassKind::Block, ClassKind::Throttle, ClassKind::Infra];
+        ALL.into_iter().find(|it| it.as_str() == text)
+    }
+
     /// As in events and rows: `soft`.
     pub const fn as_str(self) -> &'static str {
         match self {

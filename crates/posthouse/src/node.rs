@@ -98,6 +98,7 @@ impl Node {
             spool: spool.clone(),
             database: database.clone(),
             snapshot: source.clone(),
+            noticed: snapshots.noticed(),
             clock: parts.clock.clone(),
             random: parts.random.fork(),
             config: events_config(&parts.config),

@@ -172,6 +172,9 @@ struct OutcomeWire {
     tls: Option<String>,
     #[prost(string, tag = "12")]
     provider: String,
+    /// As in `ReplyWire`.
+    #[prost(uint32, repeated, tag = "13")]
+    status: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -18,6 +18,7 @@ fn deferred() -> Outcome {
         stage: "rcpt",
         reply: None,
         trouble: None,
+        status: None,
         rule: None,
         mx: Some("mx1.example.org".to_owned()),
         egress: Some("192.0.2.25".parse().unwrap()),

@@ -54,6 +54,7 @@ fn attempt(of: &MessageNew, recipient: u32, attempt: u32, verdict: Verdict) -> A
             stage: "rcpt",
             reply: Some(Reply::new(if deferred { 451 } else { 250 }, None, "later")),
             trouble: None,
+            status: None,
             rule: None,
             mx: Some("mx1.example.net".to_owned()),
             egress: Some("192.0.2.25".parse().unwrap()),

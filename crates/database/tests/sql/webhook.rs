@@ -5,7 +5,7 @@ use database::{
     Batch, EndpointChange, EndpointNew, EndpointRow, Onboarded, PageRequest, WebhookEnd, WebhookResult,
     WebhookWanted,
 };
-use mail::{Event, EventId, EventKind, Random};
+use mail::{Clock, Event, EventId, EventKind, Random};
 use registry::EndpointState;
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,4 +164,64 @@ async fn no_more_of_an_endpoint_or_a_tenant_is_leased_than_was_wanted() {
     assert_eq!(counts(WebhookWanted { tenants: vec![(one.tenant.id, 2)], ..wanted(9) }).await, (2, 7));
     assert_eq!(counts(WebhookWanted { without: vec![other.id], ..wanted(9) }).await, (9, 0));
     assert_eq!(counts(wanted(10)).await, (5, 5));
+}
+
+#[tokio::test]
+async fn the_next_due_time_is_that_of_a_retry_or_of_a_lease_and_never_of_what_waits_for_room() {
+    let (test, one, endpoint) = with_endpoint(Vec::new()).await;
+    let (database, began) = (&test.database, one.tenant.created_at);
+    let next = async |after| database.webhook_next(&house(), after).await.unwrap();
+    let seconds = |count| began.saturating_add(Duration::from_secs(count));
+    let now = test.clock.timestamp();
+    assert_eq!(next(now).await, None);
+    append(&test, &one, EventKind::MessageBounced).await;
+    append(&test, &one, EventKind::MessageDelivered).await;
+    // Both are due, and whoever asks has had the chance to take them.
+    assert_eq!(next(now).await, None);
+    let due = database.webhook_due(&house(), &wanted(10)).await.unwrap();
+    assert_eq!(next(now).await, Some(now.saturating_add(LEASE)));
+    database.webhook_done(&house(), &[result(&due[0], WebhookEnd::Again(seconds(300)))]).await.unwrap();
+    database.webhook_done(&house(), &[result(&due[1], WebhookEnd::Later(seconds(5)))]).await.unwrap();
+    assert_eq!((next(now).await, next(seconds(5)).await), (Some(seconds(5)), Some(seconds(300))));
+    assert_eq!(next(seconds(300)).await, None);
+    let change = EndpointChange { state: Some(EndpointState::Paused), ..EndpointChange::default() };
+    database.endpoint_update(&house(), one.tenant.id, endpoint.id, &change).await.unwrap();
+    assert_eq!(next(now).await, None);
+}
+
+#[tokio::test]
+async fn the_next_due_time_is_found_as_fast_behind_a_long_queue() {
+    let (test, _, endpoint) = with_endpoint(Vec::new()).await;
+    long_queue(&test, &endpoint, 50_000).await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(test.database.webhook_next(&house(), test.clock.timestamp()).await.unwrap(), None);
+    let took = began.elapsed();
+    println!("the next due time behind 50000 calls: {took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_replay_and_a_test_wake_every_node() {
+    let (test, one, endpoint) = with_endpoint(Vec::new()).await;
+    let (snapshot, _following) =
+        database::Follower::start(test.database.clone(), &test.config).await.unwrap();
+    let mut noticed = snapshot.noticed();
+    let patience = Duration::from_secs(30);
+    let tenant = one.tenant.id;
+    // From here on it listens.
+    tokio::time::timeout(patience, noticed.changed()).await.unwrap().unwrap();
+    test.database.webhook_test(&house(), tenant, endpoint.id).await.unwrap();
+    tokio::time::timeout(patience, noticed.changed()).await.unwrap().unwrap();
+    test.database.webhook_replay(&house(), tenant, endpoint.id, None).await.unwrap();
+    tokio::time::timeout(patience, noticed.changed()).await.unwrap().unwrap();
+    let generation = snapshot.generation();
+    let change = EndpointChange { state: Some(EndpointState::Paused), ..EndpointChange::default() };
+    test.database.endpoint_update(&house(), tenant, endpoint.id, &change).await.unwrap();
+    loop {
+        tokio::time::timeout(patience, noticed.changed()).await.unwrap().unwrap();
+        // Noticed is what the snapshot has already.
+        if snapshot.generation() > generation {
+            break;
+        }
+    }
 }

@@ -3,21 +3,25 @@
 //! Whose call is next, and how many there may be of whom, is decided in `turns.rs`; this is the loop around it. A dead
 //! receiver with a long queue keeps nobody else waiting.
 //!
+//! It is woken and does not poll: by the projector, by notices of the database, when a call ends and when one is due
+//! (`looks.rs`). A slow look at the table is left for what another node claimed and never answered for.
+//!
 //! A claimed call that is never answered for, because this process died, is due again when its lease ends, too; the
 //! receiver sees the same `webhook-id`.
 
 use super::call::{Answer, Caller};
+use super::looks::Looks;
 use super::retry::pause_after;
 use super::turns::{Health, Limits, Turns};
 use crate::Config;
 use crate::start::SnapshotSource;
-use database::{Database, WebhookDue, WebhookEnd, WebhookResult, WebhookWanted};
-use mail::{Clock, EndpointId, Random, TenantId};
+use database::{Database, WebhookDue, WebhookEnd, WebhookResult};
+use mail::{Clock, EndpointId, Random, TenantId, Timestamp};
 use registry::{Access, EndpointState};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +40,8 @@ pub(crate) struct Deliverer {
     pub config: Config,
     pub caller: Caller,
     pub told: Arc<Notify>,
+    /// Counts what others say is new in the tables.
+    pub noticed: watch::Receiver<u64>,
 }
 
 /// What a call needs besides the call itself.
@@ -48,10 +54,17 @@ struct Worker {
     jitter_percent: u32,
 }
 
+/// How a call came out.
+struct Done {
+    health: Health,
+    /// When it is due again, if it is.
+    due: Option<Timestamp>,
+}
+
 /// Calls under way, and whose each of them is, even if it panics.
 #[derive(Default)]
 struct Calls {
-    tasks: JoinSet<Health>,
+    tasks: JoinSet<Done>,
     endpoints: HashMap<Id, EndpointId>,
 }
 
@@ -59,34 +72,37 @@ impl Deliverer {
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut calls = Calls::default();
         let mut turns = Turns::new(self.limits());
+        let mut looks = Looks::default();
         let mut poll = tokio::time::interval(Duration::from_millis(self.config.webhook_poll_ms));
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let told = Arc::clone(&self.told);
+        let (told, clock) = (Arc::clone(&self.told), Arc::clone(&self.clock));
         loop {
-            tokio::select! {
+            let over = tokio::select! {
                 () = shutdown.cancelled() => break,
-                _ = poll.tick() => turns.told(),
-                () = told.notified() => turns.told(),
-                Some(ended) = calls.tasks.join_next_with_id() => calls.ended(ended, &mut turns),
+                _ = poll.tick() => true,
+                () = looks.rest(&*clock) => true,
+                // None when nobody is left to notice anything.
+                Ok(()) = self.noticed.changed() => true,
+                () = told.notified() => { turns.told(); false }
+                Some(ended) = calls.tasks.join_next_with_id() => { calls.ended(ended, &mut turns, &mut looks); false }
+            };
+            if over {
+                looks.forget();
+                turns.told();
             }
             while let Some(ended) = calls.tasks.try_join_next_with_id() {
-                calls.ended(ended, &mut turns);
+                calls.ended(ended, &mut turns, &mut looks);
             }
             self.begin(&mut calls, &mut turns);
             panics::place("webhook-deliverer");
-            // Never dropped half way: what was claimed would wait for the end of its lease.
-            while let Some(wanted) = turns.wanted().filter(|_| !shutdown.is_cancelled()) {
-                let due = self.due(&wanted).await;
-                turns.claim(&wanted, due, self.clock.instant());
-                self.begin(&mut calls, &mut turns);
-            }
+            self.claim(&mut calls, &mut turns, &mut looks, &shutdown).await;
             metrics::gauge!("posthouse_webhook_calls", "state" => "under_way").set(turns.under_way() as f64);
             metrics::gauge!("posthouse_webhook_calls", "state" => "claimed").set(turns.waiting() as f64);
         }
         // Calls under way are finished; those that wait their turn stay in the table.
         turns.stop();
         while let Some(ended) = calls.tasks.join_next_with_id().await {
-            calls.ended(ended, &mut turns);
+            calls.ended(ended, &mut turns, &mut looks);
         }
     }
 
@@ -101,12 +117,48 @@ impl Deliverer {
         }
     }
 
-    /// Claims what is wanted. Nothing while the database is away: the poll asks again.
-    async fn due(&self, wanted: &WebhookWanted) -> Vec<WebhookDue> {
-        self.database.webhook_due(&ACCESS, wanted).await.unwrap_or_else(|fault| {
-            tracing::debug!(error = &fault as &dyn std::error::Error, "cannot fetch due webhook calls");
-            Vec::new()
-        })
+    /// Claims what is due and there is room for, and asks when the next is due if that is not known. Never dropped half
+    /// way: what was claimed would wait for the end of its lease.
+    async fn claim(
+        &mut self,
+        calls: &mut Calls,
+        turns: &mut Turns,
+        looks: &mut Looks,
+        shutdown: &CancellationToken,
+    ) {
+        // From before the claims: what becomes due between them and the question is not overlooked.
+        let before = self.clock.timestamp();
+        while let Some(wanted) = turns.wanted().filter(|_| !shutdown.is_cancelled()) {
+            let due = match self.database.webhook_due(&ACCESS, &wanted).await {
+                Ok(due) => due,
+                Err(fault) => {
+                    tracing::debug!(
+                        error = &fault as &dyn std::error::Error,
+                        "cannot fetch due webhook calls"
+                    );
+                    looks.failed(self.clock.timestamp());
+                    Vec::new()
+                }
+            };
+            if !due.is_empty() {
+                looks.later(self.clock.timestamp().saturating_add(wanted.lease));
+            }
+            turns.claim(&wanted, due, self.clock.instant());
+            self.begin(calls, turns);
+        }
+        if looks.is_known() || !turns.is_served() || shutdown.is_cancelled() {
+            return;
+        }
+        match self.database.webhook_next(&ACCESS, before).await {
+            Ok(next) => looks.asked(next),
+            Err(fault) => {
+                tracing::debug!(
+                    error = &fault as &dyn std::error::Error,
+                    "cannot ask for the next webhook call"
+                );
+                looks.failed(self.clock.timestamp());
+            }
+        }
     }
 
     fn begin(&mut self, calls: &mut Calls, turns: &mut Turns) {
@@ -127,14 +179,17 @@ impl Deliverer {
 }
 
 impl Calls {
-    fn ended(&mut self, ended: Result<(Id, Health), JoinError>, turns: &mut Turns) {
-        let (id, health) = match ended {
+    fn ended(&mut self, ended: Result<(Id, Done), JoinError>, turns: &mut Turns, looks: &mut Looks) {
+        let (id, Done { health, due }) = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a webhook call died");
-                (error.id(), Health::Silent)
+                (error.id(), Done { health: Health::Silent, due: None })
             }
         };
+        if let Some(due) = due {
+            looks.later(due);
+        }
         if let Some(endpoint) = self.endpoints.remove(&id) {
             turns.ended(endpoint, health);
         }
@@ -142,7 +197,7 @@ impl Calls {
 }
 
 impl Worker {
-    async fn work(mut self, due: WebhookDue) -> Health {
+    async fn work(mut self, due: WebhookDue) -> Done {
         panics::place("webhook-call");
         let begun = self.clock.instant();
         let now = self.clock.timestamp();
@@ -180,10 +235,15 @@ impl Worker {
         if answer == Some(Answer::Gone) {
             self.disable(due.endpoint, event.tenant).await;
         }
-        match answer {
+        let health = match answer {
             Some(Answer::Broken(_)) => Health::Silent,
             Some(Answer::Taken(_) | Answer::Gone | Answer::Refused(_)) | None => Health::Answers,
-        }
+        };
+        let due = match result.end {
+            WebhookEnd::Again(at) | WebhookEnd::Later(at) => Some(at),
+            WebhookEnd::Delivered | WebhookEnd::Failed => None,
+        };
+        Done { health, due }
     }
 
     fn end(&mut self, answer: &Answer, tries: u32) -> WebhookEnd {

@@ -7,7 +7,8 @@
 pub(crate) mod call;
 pub(crate) mod deliver;
 pub mod guard;
-pub(crate) mod names;
+pub(crate) mod looks;
+mod names;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::print_stdout)]
 mod refused_targets;

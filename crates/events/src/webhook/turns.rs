@@ -95,6 +95,11 @@ impl Turns {
         self.claims.wanted()
     }
 
+    /// All was taken that the table had for us.
+    pub(crate) fn is_served(&self) -> bool {
+        !self.claims.more
+    }
+
     /// Takes in what the table gave for `wanted`.
     pub(crate) fn claim(&mut self, wanted: &WebhookWanted, due: Vec<WebhookDue>, now: Instant) {
         let Turns { claims, waiting } = self;

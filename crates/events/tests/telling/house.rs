@@ -99,6 +99,7 @@ impl House {
             spool: self.spool.clone(),
             database,
             snapshot: Arc::new(move || snapshot.load()),
+            noticed: self.snapshot.noticed(),
             clock: Arc::clone(&self.test.clock) as Arc<dyn Clock>,
             random: self.random.lock().unwrap().fork(),
             config,
@@ -168,6 +169,18 @@ impl House {
     }
 
     pub async fn settle(&self, message: MessageId, recipient: u32, attempt: u32, settlement: Settlement) {
+        let outcome = (attempt > 0).then(|| outcome(settlement));
+        self.settle_with(message, recipient, attempt, settlement, outcome).await;
+    }
+
+    pub async fn settle_with(
+        &self,
+        message: MessageId,
+        recipient: u32,
+        attempt: u32,
+        settlement: Settlement,
+        outcome: Option<Outcome>,
+    ) {
         let record = OutcomeRecord::Settled(Settled {
             message,
             tenant: self.tenant.tenant.id,
@@ -176,7 +189,7 @@ impl House {
             attempt,
             at: self.now(),
             settlement,
-            outcome: (attempt > 0).then(|| outcome(settlement)),
+            outcome,
             source: None,
             site: Some(SiteName::new("example.org")),
             duration_ms: 3,
@@ -279,6 +292,7 @@ pub fn answered(code: u16, class: &str, verdict: Verdict, kind: ClassKind) -> Ou
         stage: "rcpt",
         reply: Some(Reply::new(code, Some(EnhancedStatus::new((code / 100) as u8, 1, 1)), "so they say")),
         trouble: None,
+        status: None,
         rule: None,
         mx: Some("mx1.example.org".to_string()),
         egress: Some("192.0.2.25".parse().unwrap()),

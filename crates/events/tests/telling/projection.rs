@@ -3,7 +3,8 @@
 use crate::house::{ACCESS, House, answered, eventually};
 use database::{Database, RecipientState};
 use events::{Config, told_up_to, usage_today};
-use mail::{ClassKind, Clock, EventKind, MessageId, Random, Verdict};
+use mail::{ClassKind, Clock, EnhancedStatus, EventKind, MessageId, Outcome, Random, Verdict};
+use serde_json::json;
 use spool::Settlement;
 use std::sync::Arc;
 use std::time::Duration;
@@ -296,5 +297,67 @@ async fn what_is_still_owed_is_not_forgotten_when_what_lies_behind_it_is_given()
     assert_eq!(house.kinds(60).await.len(), 60);
     eventually(|| async { (house.spool.status().owed == 0).then_some(()) }).await;
     assert_eq!(house.events().await.len(), 60);
+    running.stop().await;
+}
+
+/// What the dispatcher writes down when time is over: it does not remember what was said.
+fn expiry() -> Outcome {
+    Outcome {
+        stage: "queue",
+        reply: None,
+        trouble: Some("it could not be delivered in time".to_string()),
+        status: Some(EnhancedStatus::new(4, 4, 7)),
+        mx: None,
+        egress: None,
+        tls: None,
+        ..answered(451, "remote.down", Verdict::Failed, ClassKind::Soft)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_expires_is_told_with_the_words_of_its_last_attempt() {
+    let house = House::new(None).await;
+    let message = house.accept(&["told@example.org", "one@example.org", "never@example.org"]).await;
+    let busy = |class| answered(451, class, Verdict::Deferred, ClassKind::Throttle);
+    house.defer(message, 0, 1, busy("greylist")).await;
+    house.defer(message, 0, 2, busy("throttled")).await;
+    let running = house.start(Config::default());
+    // Told before: its words are only in the tables. Those of the second come together with its end.
+    house.kinds(5).await;
+    running.stop().await;
+    house.defer(message, 1, 1, busy("remote.busy")).await;
+    for (recipient, attempts) in [(0, 2), (1, 1), (2, 0)] {
+        house.settle_with(message, recipient, attempts, Settlement::Expired, Some(expiry())).await;
+    }
+    let running = house.start(Config::default());
+    house.kinds(9).await;
+    let events = house.events().await;
+    let failed: Vec<_> = events.iter().filter(|row| row.event.kind == EventKind::MessageFailed).collect();
+    assert_eq!(failed.len(), 3);
+    for (row, class) in failed.iter().zip(["throttled", "remote.busy"]) {
+        let data = &row.event.data;
+        let wanted = json!({
+            "class": class, "hard": false, "source": "smtp", "stage": "rcpt", "code": 451, "enhanced": "4.1.1",
+            "reply": "451 4.1.1 so they say", "mx": "mx1.example.org", "egress": "192.0.2.25", "provider": "other",
+            "tls": "TLSv1.3",
+        });
+        assert_eq!((&data["reason"], &data["outcome"]), (&json!("expired"), &wanted));
+    }
+    let never = &failed[2].event.data;
+    assert_eq!((&never["reason"], &never["outcome"]["enhanced"]), (&json!("expired"), &json!("4.4.7")));
+    assert_eq!(never["outcome"]["reply"], "it could not be delivered in time");
+
+    let row = house.message(message).await;
+    let said: Vec<_> = row.recipients.iter().map(|r| (r.class.as_deref(), r.reply.as_deref())).collect();
+    let words = Some("451 4.1.1 so they say");
+    let own = Some("it could not be delivered in time");
+    assert_eq!(said, [(Some("throttled"), words), (Some("remote.busy"), words), (Some("remote.down"), own)]);
+    assert!(row.recipients.iter().all(|recipient| recipient.state == RecipientState::Expired));
+    let timeline =
+        house.test.database.message_timeline(&ACCESS, house.tenant.tenant.id, message).await.unwrap();
+    // Nothing happened at the end of those that had been tried, so there is no row of it.
+    let rows: Vec<_> = timeline.iter().map(|row| (row.n, row.attempt, row.enhanced.as_deref())).collect();
+    assert_eq!(rows.iter().filter(|row| row.0 < 2 && row.2 == Some("4.1.1")).count(), 3);
+    assert_eq!((rows.len(), rows.iter().filter(|row| row.0 == 2).count()), (4, 1));
     running.stop().await;
 }

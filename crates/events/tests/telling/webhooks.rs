@@ -183,7 +183,7 @@ async fn a_receiver_that_answers_gets_a_long_queue_without_a_pause() {
     let (receiver, url) = Receiver::start(&[]).await;
     let house = House::new(Some(url)).await;
     let recipients: Vec<String> = (0..300).map(|n| format!("r{n}@example.org")).collect();
-    let running = house.start(loopback());
+    let running = house.start(without_polling());
     house.accept(&recipients.iter().map(String::as_str).collect::<Vec<_>>()).await;
     // The clock stands still: a call that was let go would never come back.
     eventually(|| async { (receiver.ids().len() >= 300).then_some(()) }).await;
@@ -216,5 +216,66 @@ async fn a_hundred_thousand_calls_of_a_neighbour_that_hang_delay_nobody_else() {
     let beside = nine_in_ten(&house, &receiver).await;
     // Far less than one timeout, or one round of the neighbour's; a busy machine is no failure.
     assert!(beside < alone * 6 / 5 + Duration::from_millis(250), "{alone:?} alone, {beside:?} beside");
+    running.stop().await;
+}
+
+/// Nothing but being woken helps here.
+fn without_polling() -> Config {
+    Config { webhook_poll_ms: 3_600_000, ..loopback() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_made_when_it_is_due_although_nobody_polls() {
+    let (receiver, url) = Receiver::start(&[StatusCode::INTERNAL_SERVER_ERROR]).await;
+    let house = House::new(Some(url)).await;
+    let running = house.start(without_polling());
+    house.accept(&["a@example.org"]).await;
+    let row = after_tries(&house, 1).await;
+    let (began, wait) = (tokio::time::Instant::now(), row.due_at.saturating_since(house.now()));
+    // The clock of the house is set by hand: in as much real time as the pause it has come to its end.
+    house.test.clock.advance(wait);
+    let row = after_tries(&house, 2).await;
+    println!("a retry after {wait:?} was made after {:?}", began.elapsed());
+    assert_eq!((row.state.as_str(), receiver.ids().len()), ("delivered", 2));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_another_run_left_is_found_and_a_test_call_is_made_at_once() {
+    let (receiver, url) = Receiver::start(&[StatusCode::INTERNAL_SERVER_ERROR]).await;
+    let house = House::new(Some(url)).await;
+    let running = house.start(without_polling());
+    house.accept(&["a@example.org"]).await;
+    let row = after_tries(&house, 1).await;
+    running.stop().await;
+    // Only the table knows of it now, and what becomes due is asked of it at the start.
+    let running = house.start(without_polling());
+    let endpoint = house.tenant.webhook.as_ref().unwrap().0.id;
+    house.test.database.webhook_test(&ACCESS, house.tenant.tenant.id, endpoint).await.unwrap();
+    eventually(|| async { (receiver.ids().len() >= 2).then_some(()) }).await;
+    house.test.clock.advance(row.due_at.saturating_since(house.now()));
+    eventually(|| async { (receiver.ids().len() >= 3).then_some(()) }).await;
+    assert_eq!(receiver.ids().iter().filter(|id| **id == row.event.to_string()).count(), 2);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_endpoint_is_called_when_it_is_resumed_although_nobody_polls() {
+    let (receiver, url) = Receiver::start(&[]).await;
+    let house = House::new(Some(url)).await;
+    let (tenant, endpoint) = (house.tenant.tenant.id, house.tenant.webhook.as_ref().unwrap().0.id);
+    let set = async |state| {
+        let change = database::EndpointChange { state: Some(state), ..database::EndpointChange::default() };
+        house.test.database.endpoint_update(&ACCESS, tenant, endpoint, &change).await.unwrap();
+    };
+    let running = house.start(without_polling());
+    house.accept(&["a@example.org"]).await;
+    after_tries(&house, 1).await;
+    set(EndpointState::Paused).await;
+    house.accept(&["b@example.org"]).await;
+    house.kinds(2).await;
+    assert_eq!((deliveries(&house).await.len(), receiver.ids().len()), (2, 1));
+    set(EndpointState::Active).await;
+    eventually(|| async { (receiver.ids().len() >= 2).then_some(()) }).await;
     running.stop().await;
 }

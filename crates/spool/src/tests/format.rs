@@ -76,6 +76,7 @@ fn attempted() -> Attempted {
                 lines: vec!["slow down".to_owned(), "please".to_owned()],
             }),
             trouble: Some("no answer".to_owned()),
+            status: None,
             rule: Some("rule-9".into()),
             mx: Some("mx1.site.example".to_owned()),
             egress: Some("192.0.2.7".parse().unwrap()),

@@ -117,6 +117,7 @@ fn outcome() -> Outcome {
         stage: "connect",
         reply: None,
         trouble: Some("no answer".to_owned()),
+        status: None,
         rule: None,
         mx: None,
         egress: None,

@@ -22,6 +22,7 @@ prop_compose! {
         address in proptest::option::of(any::<std::net::IpAddr>()),
         replied in any::<bool>(),
         enhanced in proptest::option::of((2..6_u8, 0..1000_u16, 0..1000_u16)),
+        status in proptest::option::of((2..6_u8, 0..1000_u16, 0..1000_u16)),
     ) -> Outcome {
         let reply = Reply {
             code: ReplyCode::new(code).unwrap(),
@@ -33,6 +34,7 @@ prop_compose! {
             class: Class::stored(texts[0].as_deref().unwrap_or("unknown")),
             reply: replied.then_some(reply),
             trouble: texts[1].clone(),
+            status: status.map(|(class, subject, detail)| EnhancedStatus::new(class, subject, detail)),
             rule: texts[2].as_deref().map(Into::into),
             mx: texts[3].clone(),
             egress: address,

@@ -6,7 +6,7 @@ use crate::record::{Accepted, Attempted, RecipientRecord, Settled, Settlement};
 use mail::{
     ApiKeyId, BodyKind, Class, ClassKind, CredentialId, DomainId, DsnReturn, EnhancedStatus, ForwardPath,
     MessageId, Notify, Outcome, PoolId, Reply, ReplyCode, ReversePath, Scope, SiteName, SourceName, StreamId,
-    TenantId, Timestamp, Verdict,
+    TenantId, Timestamp, Verdict, stage_named,
 };
 use std::sync::Arc;
 
@@ -145,9 +145,10 @@ fn outcome(wire: OutcomeWire) -> Option<Outcome> {
             5 => Scope::Site,
             _ => return None,
         },
-        stage: stage(&wire.stage),
+        stage: stage_named(&wire.stage),
         reply: wire.reply.map(reply).map_or(Some(None), |reply| reply.map(Some))?,
         trouble: wire.trouble,
+        status: status(&wire.status)?,
         rule: wire.rule.map(Arc::from),
         mx: wire.mx,
         egress: wire.egress.map(|text| text.parse().ok()).map_or(Some(None), |address| address.map(Some))?,
@@ -157,36 +158,19 @@ fn outcome(wire: OutcomeWire) -> Option<Outcome> {
 }
 
 fn reply(wire: ReplyWire) -> Option<Reply> {
-    let enhanced = match wire.enhanced[..] {
-        [] => None,
-        [class, subject, detail] => Some(EnhancedStatus::new(
-            class.try_into().ok()?,
-            subject.try_into().ok()?,
-            detail.try_into().ok()?,
-        )),
-        _ => return None,
-    };
+    let enhanced = status(&wire.enhanced)?;
     Some(Reply { code: ReplyCode::new(wire.code.try_into().ok()?)?, enhanced, lines: wire.lines })
 }
 
-/// Stages are names in the program; one from a newer program has no name here.
-fn stage(text: &str) -> &'static str {
-    const STAGES: [&str; 13] = [
-        "connect",
-        "greeting",
-        "ehlo",
-        "starttls",
-        "auth",
-        "mail",
-        "rcpt",
-        "data",
-        "final-dot",
-        "resolve",
-        "queue",
-        "rset",
-        "quit",
-    ];
-    STAGES.into_iter().find(|known| *known == text).unwrap_or("unknown")
+/// The outer none is damage; the inner one says that there was no code.
+fn status(numbers: &[u32]) -> Option<Option<EnhancedStatus>> {
+    let (class, subject, detail) = match *numbers {
+        [] => return Some(None),
+        [class, subject, detail] => (class, subject, detail),
+        _ => return None,
+    };
+    let (subject, detail) = (subject.try_into().ok()?, detail.try_into().ok()?);
+    Some(Some(EnhancedStatus::new(class.try_into().ok()?, subject, detail)))
 }
 
 fn uuid(octets: &[u8]) -> Option<uuid::Uuid> {

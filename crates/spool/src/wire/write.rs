@@ -3,7 +3,7 @@
 use super::{AcceptedWire, AttemptWire, OpenWire, OutcomeWire, PairWire, RecipientWire, ReplyWire};
 use crate::RecipientState;
 use crate::record::{Accepted, Attempted, RecipientRecord, Settled, Settlement};
-use mail::{BodyKind, ClassKind, DsnReturn, Notify, Outcome, Scope, Timestamp, Verdict};
+use mail::{BodyKind, ClassKind, DsnReturn, EnhancedStatus, Notify, Outcome, Scope, Timestamp, Verdict};
 
 impl From<&Accepted> for AcceptedWire {
     fn from(accepted: &Accepted) -> AcceptedWire {
@@ -135,9 +135,7 @@ impl From<&Outcome> for OutcomeWire {
             stage: outcome.stage.to_owned(),
             reply: outcome.reply.as_ref().map(|reply| ReplyWire {
                 code: u32::from(reply.code.as_u16()),
-                enhanced: reply.enhanced.map_or(Vec::new(), |status| {
-                    vec![u32::from(status.class()), u32::from(status.subject()), u32::from(status.detail())]
-                }),
+                enhanced: numbers(reply.enhanced),
                 lines: reply.lines.clone(),
             }),
             trouble: outcome.trouble.clone(),
@@ -146,6 +144,7 @@ impl From<&Outcome> for OutcomeWire {
             egress: outcome.egress.map(|address| address.to_string()),
             tls: outcome.tls.clone(),
             provider: outcome.provider.as_ref().to_owned(),
+            status: numbers(outcome.status),
         }
     }
 }
@@ -155,6 +154,12 @@ impl From<&RecipientState> for OpenWire {
         let next_at = state.next_at.map(Timestamp::as_millis);
         OpenWire { recipient: state.recipient, attempt: state.attempt, next_at }
     }
+}
+
+fn numbers(status: Option<EnhancedStatus>) -> Vec<u32> {
+    status.map_or(Vec::new(), |status| {
+        vec![u32::from(status.class()), u32::from(status.subject()), u32::from(status.detail())]
+    })
 }
 
 fn octets(uuid: uuid::Uuid) -> Vec<u8> {
