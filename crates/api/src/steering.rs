@@ -111,6 +111,7 @@ impl Asked {
             | RefusalKind::MessageMalformed
             | RefusalKind::MailLoop
             | RefusalKind::LocalTrouble
+            | RefusalKind::ShareUsedUp
             | RefusalKind::StorageFull
             | RefusalKind::DiskStalled
             | RefusalKind::ShuttingDown
