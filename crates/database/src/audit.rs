@@ -7,7 +7,7 @@
 
 use crate::connect::Database;
 use crate::error::Fault;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, number_cursor};
 use crate::scope::{Intent, Scoped, column, corrupt};
 use aws_lc_rs::digest::{SHA256, digest};
 use mail::{AuditId, TenantId, Timestamp};
@@ -133,10 +133,10 @@ impl Database {
             .rows(
                 "SELECT * FROM audit WHERE ($1::uuid IS NULL OR tenant_id = $1) AND generation < $2
                  ORDER BY generation DESC LIMIT $3",
-                &[&access.tenant().map(TenantId::uuid), &page.before_number(), &page.fetch()],
+                &[&access.tenant().map(TenantId::uuid), &page.before_number(List::Audit)?, &page.fetch()],
             )
             .await?;
-        page.finish(rows, entry_from, |entry| page.number_cursor(entry.generation))
+        page.finish(rows, entry_from, |entry| number_cursor(List::Audit, entry.generation))
     }
 
     /// Walks the whole chain. The house's only: a tenant sees too little of it to check it.

@@ -7,7 +7,7 @@ use crate::connect::Database;
 use crate::error::Fault;
 use crate::kept::Made;
 use crate::narrow::Bounds;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use ipnet::IpNet;
 use mail::{CredentialId, Domain, EventKind, StreamId, TenantId, Timestamp};
@@ -128,7 +128,9 @@ impl Database {
     ) -> Result<Page<CredentialRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list credentials").await?;
-        scoped.newest("credentials", tenant, page, credential_from, |row| row.id.uuid()).await
+        scoped
+            .newest((List::Credentials, "credentials"), tenant, page, credential_from, |row| row.id.uuid())
+            .await
     }
 
     /// A new password; the old one ends with the next snapshot.

@@ -11,7 +11,7 @@ use crate::connect::Database;
 use crate::error::Fault;
 use crate::event::event_insert;
 use crate::kept::Made;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, id_cursor};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use mail::{EventKind, TenantId, Timestamp};
 use registry::{Access, DisplayName, Plan, Tenant, TenantStatus};
@@ -65,10 +65,10 @@ impl Database {
         let rows = scoped
             .rows(
                 "SELECT * FROM tenants WHERE ($1::uuid IS NULL OR id = $1) AND id < $2 ORDER BY id DESC LIMIT $3",
-                &[&access.tenant().map(TenantId::uuid), &page.before_id(), &page.fetch()],
+                &[&access.tenant().map(TenantId::uuid), &page.before_id(List::Tenants)?, &page.fetch()],
             )
             .await?;
-        page.finish(rows, tenant_from, |tenant| page.id_cursor(tenant.id.uuid()))
+        page.finish(rows, tenant_from, |tenant| id_cursor(List::Tenants, tenant.id.uuid()))
     }
 
     /// Name and plan. A tenant may rename itself; its plan is the house's.
