@@ -99,6 +99,7 @@ impl Database {
             self.scope(&mut client, access, Some(tenant), Intent::Change, "create a credential").await?;
         let bounds = Bounds { stream: new.stream, networks: &new.networks, expires_at: new.expires_at };
         scoped.expect_within_own(bounds).await?;
+        expect_own_domains(&scoped, tenant, &new.domains).await?;
         let (row, password) = credential_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("credential.create", &row)).await?;
         scoped.commit_made(Made::Credential(&row, &password)).await?;
@@ -181,6 +182,24 @@ impl Database {
         scoped.record(self, change_of("credential.revoke", &row)).await?;
         scoped.commit().await?;
         Ok(row)
+    }
+}
+
+/// Proved or not: a credential may be made before the records are published, but for nobody else's domain.
+async fn expect_own_domains(scoped: &Scoped<'_>, tenant: TenantId, domains: &[Domain]) -> Result<(), Fault> {
+    if domains.is_empty() {
+        return Ok(());
+    }
+    let asked: Vec<&str> = domains.iter().map(Domain::as_str).collect();
+    let sql = "SELECT name FROM domains WHERE tenant_id = $1 AND name = ANY ($2)";
+    let rows = scoped.rows(sql, &[&tenant.uuid(), &asked]).await?;
+    let own = rows.iter().map(|row| column(row, "name")).collect::<Result<Vec<String>, Fault>>()?;
+    match domains.iter().find(|domain| !own.iter().any(|own| own == domain.as_str())) {
+        None => Ok(()),
+        Some(domain) => Err(Fault::Invalid {
+            field: "domains",
+            reason: format!("{domain} is not a domain of this account; add it there first"),
+        }),
     }
 }
 
