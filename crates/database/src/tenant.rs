@@ -130,17 +130,21 @@ impl Database {
         if before.status == status {
             return Ok(before);
         }
+        // The row says why a tenant is not active; why it is so again, the event and the audit say.
+        let kept = reason.filter(|_| status != TenantStatus::Active);
         let row = scoped
             .one(
                 "tenant",
                 "UPDATE tenants SET status = $2, status_reason = $3, updated_at = $4 WHERE id = $1 RETURNING *",
-                &[&tenant.uuid(), &status.as_str(), &reason, &self.now().to_jiff()],
+                &[&tenant.uuid(), &status.as_str(), &kept, &self.now().to_jiff()],
             )
             .await?;
         let tenant = tenant_from(&row)?;
-        let data = json!({ "status": tenant.status, "reason": tenant.status_reason });
+        let data = json!({ "status": tenant.status, "reason": reason });
         event_insert(self, &scoped, tenant.id, EventKind::TenantStatusChanged, data).await?;
-        scoped.record(self, change_of("tenant.status", &tenant)).await?;
+        let mut change = change_of("tenant.status", &tenant);
+        change.detail["reason"] = json!(reason);
+        scoped.record(self, change).await?;
         scoped.commit_made(Made::Tenant(&tenant)).await?;
         Ok(tenant)
     }
