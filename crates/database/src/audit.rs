@@ -116,12 +116,28 @@ impl Database {
         object: String,
         detail: Value,
     ) -> Result<(), Fault> {
+        self.audit_write(access, Change { action, tenant: None, object, detail }).await
+    }
+
+    /// The same of something within a tenant, whose own entry it is.
+    pub async fn audit_note_within(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        action: &'static str,
+        object: String,
+        detail: Value,
+    ) -> Result<(), Fault> {
+        self.audit_write(access, Change { action, tenant: Some(tenant), object, detail }).await
+    }
+
+    async fn audit_write(&self, access: &Access, change: Change) -> Result<(), Fault> {
         if !access.is_house() {
             return Err(Fault::Forbidden);
         }
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "write the audit").await?;
-        scoped.record(self, Change { action, tenant: None, object, detail }).await?;
+        scoped.record(self, change).await?;
         scoped.commit().await
     }
 
