@@ -226,6 +226,7 @@ const REFUSALS: &[RefusalKind] = &[
     RefusalKind::MessageMalformed,
     RefusalKind::MailLoop,
     RefusalKind::LocalTrouble,
+    RefusalKind::ShareUsedUp,
     RefusalKind::StorageFull,
     RefusalKind::DiskStalled,
     RefusalKind::ShuttingDown,
@@ -263,6 +264,7 @@ const fn refusal_meaning(kind: RefusalKind) -> &'static str {
         RefusalKind::MessageMalformed => "The message is outside the limits of a message.",
         RefusalKind::MailLoop => "The message has passed too many hosts.",
         RefusalKind::LocalTrouble => "Our surroundings are in trouble; nothing was accepted. Try again.",
+        RefusalKind::ShareUsedUp => "Too much mail of your account is arriving at once; wait for answers.",
         RefusalKind::StorageFull => {
             "No room is left for mail; nothing was accepted. Retry-After says when to try again."
         }

@@ -4,6 +4,7 @@
 //! The rest is our trouble: logged here, once, and answered without its cause. Trouble that passes by itself is 503 with
 //! a time to come back; what would fail again is 500, so that no client tries for ever.
 
+use crate::page::not_its_cursor;
 use crate::problem::{FieldError, Kind, Problem};
 use database::Fault;
 
@@ -31,6 +32,8 @@ impl From<Fault> for Problem {
                 Problem::new(Kind::StateConflict, format!("the {what} has to stay; make another one first"))
             }
             Fault::InUse { what } => Problem::new(Kind::StateConflict, format!("the {what} is still in use")),
+            // It came in the query.
+            Fault::Invalid { field: "cursor", .. } => not_its_cursor(),
             Fault::Invalid { field, reason } => {
                 Problem::invalid_field(&format!("/{field}"), "invalid", reason)
             }

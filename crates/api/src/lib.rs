@@ -15,6 +15,7 @@ mod dns;
 mod docs;
 mod draft;
 mod error;
+mod expected;
 mod fault;
 mod flood;
 mod header_fields;

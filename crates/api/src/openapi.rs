@@ -5,6 +5,7 @@
 //! names, and bodies are checked against it (`schema.rs`), so it cannot disagree with the code.
 
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Operations without a credential: paths that anybody may call.
 pub const OPEN_PATHS: &[&str] = &[
@@ -20,7 +21,7 @@ pub const OPEN_PATHS: &[&str] = &[
 ];
 
 const DESCRIPTION: &str = "Onboard tenants, verify their domains, send their mail and hear what became of it.\n\n\
-    JSON in UTF-8, times as RFC 3339 in UTC, ids with a prefix. Unknown fields are refused. Lists answer \
+    JSON in UTF-8, times as RFC 3339 in UTC, ids with a prefix. Unknown fields and query parameters are refused, and so is a body where there is none. Lists answer \
     `{\"data\": […], \"next_cursor\": …}` and take `limit` and `cursor`. Every POST that needs a \
     credential takes an `Idempotency-Key`; `/v1/auth/…` does not. \
     Errors are `application/problem+json` with a stable `code` and a JSON pointer per wrong field. Every answer has a \
@@ -41,6 +42,19 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("user", "Id of a user, `usr_…`"),
 ];
 
+/// Headers of answers that are ours.
+const HEADERS: &[(&str, &str)] = &[
+    ("Request-Id", "Id of the request, `req_…`: what to quote to the operator"),
+    ("RateLimit", "`\"requests\";r=…;t=…`: requests that are left, and the seconds until all are back"),
+    (
+        "RateLimit-Policy",
+        "`\"requests\";q=…;w=…`: requests that may be asked at once, and in how many seconds they come back",
+    ),
+    ("Retry-After", "Seconds to wait before the same makes sense again; where a time is known"),
+    ("Location", "Path of what was made"),
+    ("ETag", "The state, to be given as `If-Match`"),
+];
+
 /// Completes the document and returns it as JSON.
 pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
     let mut document = serde_json::to_value(document)
@@ -49,14 +63,59 @@ pub fn complete(document: &utoipa::openapi::OpenApi) -> Value {
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}});
     document["components"]["securitySchemes"] = json!({"bearer": {"type": "http", "scheme": "bearer",
         "description": "An API key (`ph_live_…`) or a token from `POST /v1/auth/token`"}});
+    document["components"]["headers"] =
+        HEADERS.iter().map(|(name, description)| ((*name).to_owned(), header(description))).collect();
     if let Some(paths) = document["paths"].as_object_mut() {
+        let shown = shown(paths);
         for (path, item) in paths {
             for (method, operation) in item.as_object_mut().into_iter().flatten() {
                 complete_operation(path, method, operation);
+                let made = method == "post" && shown.contains(path);
+                add_headers(path, if made { &["Location"] } else { &[] }, operation);
             }
         }
     }
     document
+}
+
+/// Collections that show what is made in them.
+fn shown(paths: &Map<String, Value>) -> BTreeSet<String> {
+    let with_get = paths.iter().filter(|(_, item)| item.get("get").is_some());
+    let parents =
+        with_get.filter_map(|(path, _)| path.rsplit_once('/').filter(|(_, last)| last.starts_with('{')));
+    parents.map(|(collection, _)| collection.to_owned()).collect()
+}
+
+/// Headers of answers that somebody can go by. That of a problem with `Request-Id` stands in its body too, and a rate is of
+/// use to whoever was served or asks too much: the document is long enough without the rest.
+fn add_headers(path: &str, of_created: &[&str], operation: &mut Value) {
+    let open = OPEN_PATHS.contains(&path);
+    for (status, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+        let mut names = Vec::new();
+        if status.starts_with('2') {
+            names.push("Request-Id");
+        }
+        if !open && (status.starts_with('2') || status == "429") {
+            names.extend(["RateLimit", "RateLimit-Policy"]);
+        }
+        if matches!(status.as_str(), "429" | "503" | "507") {
+            names.push("Retry-After");
+        }
+        if status == "201" {
+            names.extend(of_created);
+        }
+        // Declared by its handler.
+        if response["headers"].get("ETag").is_some() {
+            names.push("ETag");
+        }
+        for name in names {
+            response["headers"][name] = json!({"$ref": format!("#/components/headers/{name}")});
+        }
+    }
+}
+
+fn header(description: &str) -> Value {
+    json!({"description": description, "schema": {"type": "string"}})
 }
 
 fn complete_operation(path: &str, method: &str, operation: &mut Value) {
@@ -65,23 +124,21 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     operation["security"] = if open { json!([]) } else { json!([{"bearer": []}]) };
     let mut problems = Vec::new();
     if !open {
-        problems.extend([401, 403, 408, 429, 503]);
+        // 400: a query parameter that is unknown or cannot be used.
+        problems.extend([400, 401, 403, 408, 429, 503]);
     }
     if path.contains('{') {
         problems.push(404);
     }
     if operation.get("requestBody").is_some() {
         problems.extend([400, 413, 415, 422]);
-    }
-    let has_query = operation["parameters"]
-        .as_array()
-        .is_some_and(|parameters| parameters.iter().any(|parameter| parameter["in"] == "query"));
-    if has_query {
-        problems.push(400);
+    } else if method != "get" && !open {
+        // A body where there should be none.
+        problems.extend([413, 422]);
     }
     if method == "post" && !open {
         // 400: an Idempotency-Key that cannot be used.
-        problems.extend([400, 409, 422]);
+        problems.extend([409, 422]);
     }
     if operation["operationId"] == "message_send" {
         problems.push(507);

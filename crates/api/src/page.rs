@@ -51,8 +51,11 @@ pub fn request(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, 
         return Err(Problem::new(Kind::InvalidParameter, format!("limit must be from 1 to {PAGE_ROWS_MAX}")));
     }
     // Some clients send what they do not have yet as nothing.
-    PageRequest::new(limit, cursor.filter(|cursor| !cursor.is_empty()))
-        .map_err(|_| Problem::new(Kind::InvalidParameter, "cursor is not one that this list gave"))
+    PageRequest::new(limit, cursor.filter(|cursor| !cursor.is_empty())).map_err(|_| not_its_cursor())
+}
+
+pub fn not_its_cursor() -> Problem {
+    Problem::new(Kind::InvalidParameter, "cursor is not one that this list gave")
 }
 
 /// The query string as a type; an unknown or unusable parameter is a problem, never ignored.
@@ -84,12 +87,15 @@ fn read_query<T: DeserializeOwned>(query: &str) -> Option<T> {
     axum::extract::Query::<T>::try_from_uri(&uri).ok().map(|axum::extract::Query(query)| query)
 }
 
+/// The names of a query, decoded, in their order. None if it cannot be read.
+pub fn names(query: &str) -> Option<Vec<String>> {
+    let pairs: Vec<(String, String)> = read_query(query)?;
+    Some(pairs.into_iter().map(|(name, _)| name).collect())
+}
+
 /// No parameter needs another one, so the wrong one is wrong alone.
 fn fault_of<T: DeserializeOwned>(query: &str) -> String {
-    let name_of = |pair: &str| {
-        let name: Option<Vec<(String, String)>> = read_query(pair);
-        name.and_then(|mut pairs| pairs.pop()).map(|(name, _)| name).unwrap_or_default()
-    };
+    let name_of = |pair: &str| names(pair).and_then(|mut names| names.pop()).unwrap_or_default();
     let pairs = || query.split('&').filter(|pair| !pair.is_empty());
     if let Some(wrong) = pairs().find(|pair| read_query::<T>(pair).is_none()) {
         let name = name_of(wrong);

@@ -62,7 +62,7 @@ kinds! {
     UnsupportedMediaType 415 "unsupported_media_type" "Send the content type that the operation documents.";
     InvalidFields 422 "invalid_fields" "Fields are missing, unknown or unusable; the errors name every one of them.";
     IdempotencyMismatch 422 "idempotency_mismatch" "This Idempotency-Key was used before for a different request.";
-    TooManyRequests 429 "too_many_requests" "Too many API requests; Retry-After says when to go on.";
+    TooManyRequests 429 "too_many_requests" "Too many API requests, or too much mail of your account at once; Retry-After says when to go on.";
     TooManyLogins 429 "too_many_logins" "Too many failed logins; Retry-After says when to try again.";
     Internal 500 "internal" "A bug of ours; quote the Request-Id.";
     TryAgainLater 503 "try_again_later" "Our surroundings are in trouble; nothing was changed. Retry-After says when to try again.";

@@ -1,11 +1,12 @@
 //! Every route on one page.
 //!
 //! Three parts: what anybody may call, the three calls that make and end a login, and `/v1`, where every request is
-//! identified first, done once per `Idempotency-Key`, and in force before it is answered. A handler's path and method
+//! identified first, refused what its operation does not have, done once per `Idempotency-Key`, and in force before it is answered. A handler's path and method
 //! stand above the handler; they become the document, the reference and this router.
 
 use crate::auth::authenticate;
 use crate::calls::Calls;
+use crate::expected::{Operations, expected};
 use crate::idempotency::once;
 use crate::in_force::settle;
 use crate::openapi;
@@ -114,6 +115,7 @@ pub fn assemble(state: AppState) -> (Router, Calls) {
     let document = document();
     let published = Published {
         schemas: Schemas::from_document(&document),
+        operations: Operations::from_document(&document),
         docs: crate::docs::page(&document).into(),
         document: document.to_string().into(),
     };
@@ -124,6 +126,7 @@ pub fn assemble(state: AppState) -> (Router, Calls) {
     let v1 = v1
         .route_layer(from_fn_with_state(api.clone(), settle))
         .route_layer(from_fn_with_state(api.clone(), once))
+        .route_layer(from_fn_with_state(api.clone(), expected))
         .route_layer(from_fn_with_state(api.clone(), authenticate));
     let calls = api.calls().clone();
     let router = open

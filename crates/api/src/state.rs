@@ -7,6 +7,7 @@ use crate::calls::Calls;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::dns::DnsChecker;
+use crate::expected::Operations;
 use crate::in_flight::InFlight;
 use crate::limit::RequestRate;
 use crate::problem::Problem;
@@ -114,6 +115,7 @@ struct Inner {
     requests: InFlight,
     calls: Calls,
     schemas: Schemas,
+    operations: Operations,
     document: Bytes,
     docs: Bytes,
 }
@@ -124,6 +126,7 @@ pub struct Published {
     pub document: Bytes,
     pub docs: Bytes,
     pub schemas: Schemas,
+    pub operations: Operations,
 }
 
 impl Api {
@@ -143,6 +146,7 @@ impl Api {
             requests: InFlight::new(app.config.requests_in_flight_max),
             calls: Calls::new(app.config.idempotent_calls_max),
             schemas: published.schemas,
+            operations: published.operations,
             document: published.document,
             docs: published.docs,
             app,
@@ -222,6 +226,10 @@ impl Api {
     /// Calls that go on although their client may be gone.
     pub fn calls(&self) -> &Calls {
         &self.0.calls
+    }
+
+    pub fn operations(&self) -> &Operations {
+        &self.0.operations
     }
 
     pub fn schemas(&self) -> &Schemas {

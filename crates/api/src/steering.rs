@@ -9,7 +9,7 @@ use crate::schema::mailbox_of;
 use crate::send_body::SendMessage;
 use mail::message::AgentField;
 use mail::{PoolId, Refusal, RefusalKind, StreamId, TenantId, Timestamp};
-use registry::{Sender, Snapshot, Stream};
+use registry::{Sender, Slug, Snapshot, Stream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +111,7 @@ impl Asked {
             | RefusalKind::MessageMalformed
             | RefusalKind::MailLoop
             | RefusalKind::LocalTrouble
+            | RefusalKind::ShareUsedUp
             | RefusalKind::StorageFull
             | RefusalKind::DiskStalled
             | RefusalKind::ShuttingDown
@@ -130,6 +131,33 @@ fn is_agent(name: &str) -> bool {
 pub fn stream_named<'a>(snapshot: &'a Snapshot, tenant: TenantId, text: &str) -> Option<&'a Arc<Stream>> {
     let by_id = StreamId::parse(text).ok().and_then(|id| snapshot.stream(id));
     by_id.filter(|stream| stream.tenant == tenant).or_else(|| snapshot.stream_by_name(tenant, text))
+}
+
+/// The stream that a body names by name or id. An id is for the database to judge, which is never behind.
+pub fn stream_of(
+    snapshot: &Snapshot,
+    tenant: TenantId,
+    asked: Option<&Slug>,
+) -> Result<Option<StreamId>, Problem> {
+    let Some(text) = asked.map(Slug::as_str) else { return Ok(None) };
+    if let Ok(id) = StreamId::parse(text) {
+        return Ok(Some(id));
+    }
+    match snapshot.stream_by_name(tenant, text) {
+        Some(stream) => Ok(Some(stream.id)),
+        None => {
+            Err(Problem::invalid_field("/stream", "unknown_reference", format!("there is no stream {text}")))
+        }
+    }
+}
+
+/// The pool of this name or id: of pools of one name the tenant's own. None if there is none that it may ever use.
+pub fn pool_of(snapshot: &Snapshot, tenant: TenantId, asked: &Slug) -> Option<PoolId> {
+    if let Ok(id) = PoolId::parse(asked.as_str()) {
+        return Some(id);
+    }
+    let named = snapshot.pools().filter(|pool| pool.name == *asked && pool.is_open_to(tenant));
+    named.max_by_key(|pool| (pool.tenant, pool.id)).map(|pool| pool.id)
 }
 
 fn unknown_stream(text: &str) -> Problem {

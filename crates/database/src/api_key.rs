@@ -6,7 +6,7 @@ use crate::credential::{mac_from, networks_from, time_from};
 use crate::error::Fault;
 use crate::kept::Made;
 use crate::narrow::Bounds;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, id_cursor};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use ipnet::IpNet;
 use mail::{ApiKeyId, StreamId, TenantId, Timestamp};
@@ -122,8 +122,10 @@ impl Database {
         let scoped = self.scope(&mut client, access, tenant, Intent::Read, "list API keys").await?;
         let sql = "SELECT * FROM api_keys WHERE tenant_id IS NOT DISTINCT FROM $1 AND id < $2
                    ORDER BY id DESC LIMIT $3";
-        let rows = scoped.rows(sql, &[&tenant.map(TenantId::uuid), &page.before_id(), &page.fetch()]).await?;
-        page.finish(rows, api_key_from, |row| page.id_cursor(row.id.uuid()))
+        let rows = scoped
+            .rows(sql, &[&tenant.map(TenantId::uuid), &page.before_id(List::ApiKeys)?, &page.fetch()])
+            .await?;
+        page.finish(rows, api_key_from, |row| id_cursor(List::ApiKeys, row.id.uuid()))
     }
 
     /// A new text; the old one ends with the next snapshot, or a while later if the key rotates itself. `InUse` if it does

@@ -7,7 +7,7 @@
 
 use crate::connect::Database;
 use crate::error::Fault;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, number_cursor};
 use crate::scope::{Intent, Scoped, column, corrupt};
 use aws_lc_rs::digest::{SHA256, digest};
 use mail::{AuditId, TenantId, Timestamp};
@@ -122,12 +122,28 @@ impl Database {
         object: String,
         detail: Value,
     ) -> Result<(), Fault> {
+        self.audit_write(access, Change { action, tenant: None, object, detail }).await
+    }
+
+    /// The same of something within a tenant, whose own entry it is.
+    pub async fn audit_note_within(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        action: &'static str,
+        object: String,
+        detail: Value,
+    ) -> Result<(), Fault> {
+        self.audit_write(access, Change { action, tenant: Some(tenant), object, detail }).await
+    }
+
+    async fn audit_write(&self, access: &Access, change: Change) -> Result<(), Fault> {
         if !access.is_house() {
             return Err(Fault::Forbidden);
         }
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "write the audit").await?;
-        scoped.record(self, Change { action, tenant: None, object, detail }).await?;
+        scoped.record(self, change).await?;
         scoped.commit().await
     }
 
@@ -139,10 +155,10 @@ impl Database {
             .rows(
                 "SELECT * FROM audit WHERE ($1::uuid IS NULL OR tenant_id = $1) AND generation < $2
                  ORDER BY generation DESC LIMIT $3",
-                &[&access.tenant().map(TenantId::uuid), &page.before_number(), &page.fetch()],
+                &[&access.tenant().map(TenantId::uuid), &page.before_number(List::Audit)?, &page.fetch()],
             )
             .await?;
-        page.finish(rows, entry_from, |entry| page.number_cursor(entry.generation))
+        page.finish(rows, entry_from, |entry| number_cursor(List::Audit, entry.generation))
     }
 
     /// Walks the whole chain. The house's only: a tenant sees too little of it to check it.

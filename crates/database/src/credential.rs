@@ -7,7 +7,7 @@ use crate::connect::Database;
 use crate::error::Fault;
 use crate::kept::Made;
 use crate::narrow::Bounds;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use ipnet::IpNet;
 use mail::{CredentialId, Domain, EventKind, StreamId, TenantId, Timestamp};
@@ -99,6 +99,7 @@ impl Database {
             self.scope(&mut client, access, Some(tenant), Intent::Change, "create a credential").await?;
         let bounds = Bounds { stream: new.stream, networks: &new.networks, expires_at: new.expires_at };
         scoped.expect_within_own(bounds).await?;
+        expect_own_domains(&scoped, tenant, &new.domains).await?;
         let (row, password) = credential_insert(self, &scoped, tenant, new).await?;
         scoped.record(self, change_of("credential.create", &row)).await?;
         scoped.commit_made(Made::Credential(&row, &password)).await?;
@@ -128,7 +129,9 @@ impl Database {
     ) -> Result<Page<CredentialRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list credentials").await?;
-        scoped.newest("credentials", tenant, page, credential_from, |row| row.id.uuid()).await
+        scoped
+            .newest((List::Credentials, "credentials"), tenant, page, credential_from, |row| row.id.uuid())
+            .await
     }
 
     /// A new password; the old one ends with the next snapshot.
@@ -179,6 +182,24 @@ impl Database {
         scoped.record(self, change_of("credential.revoke", &row)).await?;
         scoped.commit().await?;
         Ok(row)
+    }
+}
+
+/// Proved or not: a credential may be made before the records are published, but for nobody else's domain.
+async fn expect_own_domains(scoped: &Scoped<'_>, tenant: TenantId, domains: &[Domain]) -> Result<(), Fault> {
+    if domains.is_empty() {
+        return Ok(());
+    }
+    let asked: Vec<&str> = domains.iter().map(Domain::as_str).collect();
+    let sql = "SELECT name FROM domains WHERE tenant_id = $1 AND name = ANY ($2)";
+    let rows = scoped.rows(sql, &[&tenant.uuid(), &asked]).await?;
+    let own = rows.iter().map(|row| column(row, "name")).collect::<Result<Vec<String>, Fault>>()?;
+    match domains.iter().find(|domain| !own.iter().any(|own| own == domain.as_str())) {
+        None => Ok(()),
+        Some(domain) => Err(Fault::Invalid {
+            field: "domains",
+            reason: format!("{domain} is not a domain of this account; add it there first"),
+        }),
     }
 }
 

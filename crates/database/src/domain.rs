@@ -10,7 +10,7 @@ use crate::dkim_key::{DkimKeyRow, dkim_keys_insert, dkim_keys_of, new_keys, sile
 use crate::error::Fault;
 use crate::event::event_insert;
 use crate::kept::Made;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use mail::{Domain, DomainId, EventKind, Random, TenantId, Timestamp};
 use registry::{
@@ -126,7 +126,9 @@ impl Database {
     ) -> Result<Page<DomainRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list domains").await?;
-        let mut page = scoped.newest("domains", tenant, page, domain_from, |domain| domain.id.uuid()).await?;
+        let mut page = scoped
+            .newest((List::Domains, "domains"), tenant, page, domain_from, |domain| domain.id.uuid())
+            .await?;
         for domain in &mut page.rows {
             complete(&scoped, domain).await?;
         }

@@ -14,16 +14,17 @@ use registry::Access;
 use serde_json::json;
 
 impl Database {
-    /// Stops the mail of a domain. Repeating it changes nothing.
+    /// Stops the mail of a domain; the reason stands in the audit. Repeating it changes nothing.
     pub async fn domain_suspend(
         &self,
         access: &Access,
         tenant: TenantId,
         domain: DomainId,
+        reason: Option<&str>,
     ) -> Result<DomainRow, Fault> {
         let sql = "UPDATE domains SET state = 'suspended', degraded_at = NULL
                    WHERE tenant_id = $1 AND id = $2 AND state <> 'suspended'";
-        self.domain_stop(access, (tenant, domain), "domain.suspend", sql).await
+        self.domain_stop(access, (tenant, domain), ("domain.suspend", reason), sql).await
     }
 
     /// Ends the stop. A domain that is not suspended stays as it is.
@@ -32,17 +33,18 @@ impl Database {
         access: &Access,
         tenant: TenantId,
         domain: DomainId,
+        reason: Option<&str>,
     ) -> Result<DomainRow, Fault> {
         let sql = "UPDATE domains SET state = 'pending', checked_at = NULL
                    WHERE tenant_id = $1 AND id = $2 AND state = 'suspended'";
-        self.domain_stop(access, (tenant, domain), "domain.release", sql).await
+        self.domain_stop(access, (tenant, domain), ("domain.release", reason), sql).await
     }
 
     async fn domain_stop(
         &self,
         access: &Access,
         (tenant, domain): (TenantId, DomainId),
-        action: &'static str,
+        (action, reason): (&'static str, Option<&str>),
         sql: &str,
     ) -> Result<DomainRow, Fault> {
         if !access.is_house() {
@@ -53,7 +55,7 @@ impl Database {
         let changed = scoped.execute(sql, &[&tenant.uuid(), &domain.uuid()]).await?;
         let row = domain_of(&scoped, tenant, domain).await?;
         if changed > 0 {
-            let detail = json!({ "name": row.name.as_str(), "state": row.state });
+            let detail = json!({ "name": row.name.as_str(), "state": row.state, "reason": reason });
             scoped
                 .record(self, Change { action, tenant: Some(tenant), object: domain.to_string(), detail })
                 .await?;

@@ -9,7 +9,7 @@ use crate::connect::Database;
 use crate::error::Fault;
 use crate::kept::Made;
 use crate::left_out::LeftOut;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use crate::seal::Binding;
 use base64::Engine;
@@ -101,7 +101,7 @@ impl Database {
     ) -> Result<Page<EndpointRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list endpoints").await?;
-        scoped.newest("endpoints", tenant, page, endpoint_from, |row| row.id.uuid()).await
+        scoped.newest((List::Endpoints, "endpoints"), tenant, page, endpoint_from, |row| row.id.uuid()).await
     }
 
     /// Changes what is given. Errs with `Fault::NotFound` for an endpoint of another tenant as for none.

@@ -5,7 +5,7 @@
 
 use crate::connect::Database;
 use crate::error::Fault;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, number_cursor};
 use crate::scope::{Intent, Scoped, column, parsed};
 use mail::{Event, EventId, EventKind, TenantId, Timestamp};
 use registry::Access;
@@ -51,13 +51,13 @@ impl Database {
     ) -> Result<Page<EventRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list events").await?;
-        let (tenant, after, fetch) = (tenant.uuid(), page.after_number(), page.fetch());
+        let (tenant, after, fetch) = (tenant.uuid(), page.after_number(List::Events)?, page.fetch());
         let rows = match since.map(Timestamp::to_jiff) {
             None => scoped.rows(LIST, &[&tenant, &after, &fetch]).await?,
             Some(since) => scoped.rows(LIST_SINCE, &[&tenant, &after, &fetch, &since]).await?,
         };
-        let mut found = page.finish(rows, event_from, |row| page.number_cursor(row.seq))?;
-        found.next = found.rows.last().map(|row| page.number_cursor(row.seq));
+        let mut found = page.finish(rows, event_from, |row| number_cursor(List::Events, row.seq))?;
+        found.next = found.rows.last().map(|row| number_cursor(List::Events, row.seq));
         Ok(found)
     }
 }

@@ -3,7 +3,7 @@
 use crate::connect::Database;
 use crate::credential::time_from;
 use crate::error::Fault;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, id_cursor};
 use crate::projection::RecipientState;
 use crate::scope::{Intent, Scoped, column, corrupt, parsed};
 use mail::{ApiKeyId, CredentialId, DomainId, MessageId, StreamId, TenantId, Timestamp};
@@ -179,7 +179,7 @@ impl Database {
                  ORDER BY m.id DESC LIMIT $3",
                 &[
                     &tenant.uuid(),
-                    &page.before_id(),
+                    &page.before_id(List::Messages)?,
                     &page.fetch(),
                     &filter.recipient,
                     &filter.state.map(RecipientState::as_str),
@@ -191,7 +191,8 @@ impl Database {
                 ],
             )
             .await?;
-        let mut page = page.finish(rows, message_from, |message| page.id_cursor(message.id.uuid()))?;
+        let mut page =
+            page.finish(rows, message_from, |message| id_cursor(List::Messages, message.id.uuid()))?;
         recipients_fill(&scoped, &mut page.rows).await?;
         Ok(page)
     }

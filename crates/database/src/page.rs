@@ -1,6 +1,7 @@
 //! Pages: a limit and a cursor that names the last row seen, so that new rows never shift a page.
 //!
-//! A cursor is opaque text (base64url of an id or a number). It is not a secret and carries no rights: every page is
+//! A cursor is opaque text (base64url of the letter of its list, and an id or a number): what one list gave, another does
+//! not take, for it would begin anywhere. It is not a secret and carries no rights: every page is
 //! read within the scope of whoever asks. One row more than asked for tells whether there is a next page.
 
 use crate::error::Fault;
@@ -21,6 +22,44 @@ pub struct PageRequest {
     last: Option<Vec<u8>>,
 }
 
+/// Which list a cursor belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum List {
+    ApiKeys,
+    Audit,
+    Credentials,
+    Deliveries,
+    Domains,
+    Endpoints,
+    Events,
+    Messages,
+    Pools,
+    Sources,
+    Streams,
+    Tenants,
+    Users,
+}
+
+impl List {
+    const fn letter(self) -> u8 {
+        match self {
+            List::ApiKeys => b'k',
+            List::Audit => b'a',
+            List::Credentials => b'c',
+            List::Deliveries => b'v',
+            List::Domains => b'd',
+            List::Endpoints => b'w',
+            List::Events => b'e',
+            List::Messages => b'm',
+            List::Pools => b'p',
+            List::Sources => b'o',
+            List::Streams => b's',
+            List::Tenants => b't',
+            List::Users => b'u',
+        }
+    }
+}
+
 /// A part of a list, and where it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
@@ -31,16 +70,15 @@ pub struct Page<T> {
 }
 
 impl PageRequest {
-    /// `limit` is cut to `PAGE_ROWS_MAX`; a cursor that we did not make is `Fault::Invalid`.
+    /// `limit` is cut to `PAGE_ROWS_MAX`; a cursor that we did not make is `Fault::Invalid`, here or, if another list did,
+    /// where the list is read.
     pub fn new(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, Fault> {
-        let invalid =
-            || Fault::Invalid { field: "cursor", reason: "use next_cursor of the page before".to_owned() };
         let last = match cursor {
             None => None,
             Some(text) => {
-                let octets = URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid())?;
-                if octets.len() != 8 && octets.len() != 16 {
-                    return Err(invalid());
+                let octets = URL_SAFE_NO_PAD.decode(text).map_err(|_| not_ours())?;
+                if octets.len() != 1 + 8 && octets.len() != 1 + 16 {
+                    return Err(not_ours());
                 }
                 Some(octets)
             }
@@ -58,26 +96,19 @@ impl PageRequest {
     }
 
     /// For lists by id, newest first: `id < this`.
-    pub(crate) fn before_id(&self) -> Uuid {
-        self.last.as_deref().and_then(|octets| Uuid::from_slice(octets).ok()).unwrap_or(Uuid::max())
+    pub(crate) fn before_id(&self, list: List) -> Result<Uuid, Fault> {
+        let id = self.last::<16>(list)?.map(Uuid::from_bytes);
+        Ok(id.unwrap_or(Uuid::max()))
     }
 
     /// For lists by number, newest first: `n < this`.
-    pub(crate) fn before_number(&self) -> i64 {
-        self.number().unwrap_or(i64::MAX)
+    pub(crate) fn before_number(&self, list: List) -> Result<i64, Fault> {
+        Ok(self.last(list)?.map_or(i64::MAX, i64::from_be_bytes))
     }
 
     /// For lists by number, oldest first: `n > this`.
-    pub(crate) fn after_number(&self) -> i64 {
-        self.number().unwrap_or(0)
-    }
-
-    pub(crate) fn id_cursor(&self, id: Uuid) -> String {
-        URL_SAFE_NO_PAD.encode(id.as_bytes())
-    }
-
-    pub(crate) fn number_cursor(&self, number: i64) -> String {
-        URL_SAFE_NO_PAD.encode(number.to_be_bytes())
+    pub(crate) fn after_number(&self, list: List) -> Result<i64, Fault> {
+        Ok(self.last(list)?.map_or(0, i64::from_be_bytes))
     }
 
     /// Turns the rows into a page; `cursor` names the last row of it.
@@ -94,9 +125,29 @@ impl PageRequest {
         Ok(Page { rows, next })
     }
 
-    fn number(&self) -> Option<i64> {
-        Some(i64::from_be_bytes(self.last.as_deref()?.try_into().ok()?))
+    /// What this list has put into its cursor.
+    fn last<const OCTETS: usize>(&self, list: List) -> Result<Option<[u8; OCTETS]>, Fault> {
+        let Some(last) = &self.last else { return Ok(None) };
+        let own = last.split_first().filter(|(letter, _)| **letter == list.letter());
+        let octets = own.and_then(|(_, octets)| octets.try_into().ok());
+        octets.map(Some).ok_or_else(not_ours)
     }
+}
+
+pub(crate) fn id_cursor(list: List, id: Uuid) -> String {
+    cursor(list, id.as_bytes())
+}
+
+pub(crate) fn number_cursor(list: List, number: i64) -> String {
+    cursor(list, &number.to_be_bytes())
+}
+
+fn cursor(list: List, octets: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode([&[list.letter()], octets].concat())
+}
+
+fn not_ours() -> Fault {
+    Fault::Invalid { field: "cursor", reason: "use next_cursor of the page before".to_owned() }
 }
 
 #[cfg(test)]
@@ -110,6 +161,36 @@ mod tests {
                 matches!(PageRequest::new(None, Some(text)), Err(Fault::Invalid { field: "cursor", .. })),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_one_list_is_refused_by_every_other() {
+        use List::*;
+        let lists = [
+            ApiKeys,
+            Audit,
+            Credentials,
+            Deliveries,
+            Domains,
+            Endpoints,
+            Events,
+            Messages,
+            Pools,
+            Sources,
+            Streams,
+            Tenants,
+            Users,
+        ];
+        for given in lists {
+            let page = |cursor: &str| PageRequest::new(None, Some(cursor)).ok();
+            let (id, number) = (page(&id_cursor(given, Uuid::max())), page(&number_cursor(given, 7)));
+            let (Some(id), Some(number)) = (id, number) else { panic!("{given:?} does not take its own") };
+            for taken in lists {
+                assert_eq!(id.before_id(taken).is_ok(), given == taken, "{given:?} {taken:?}");
+                assert_eq!(number.after_number(taken).is_ok(), given == taken, "{given:?} {taken:?}");
+                assert!(id.before_number(taken).is_err() && number.before_id(taken).is_err());
+            }
         }
     }
 

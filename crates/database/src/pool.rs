@@ -8,7 +8,7 @@ use crate::connect::Database;
 use crate::dkim_key::{NewKey, new_key};
 use crate::error::Fault;
 use crate::kept::Made;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, id_cursor};
 use crate::scope::{Intent, Scoped, column, corrupt, parsed};
 use crate::seal::Binding;
 use mail::dkim::KeyAlgorithm;
@@ -123,8 +123,8 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list pools").await?;
         let sql = format!("{SELECT} WHERE p.id < $1 ORDER BY p.id DESC LIMIT $2");
-        let rows = scoped.rows(&sql, &[&page.before_id(), &page.fetch()]).await?;
-        page.finish(rows, pool_from, |pool| page.id_cursor(pool.id.uuid()))
+        let rows = scoped.rows(&sql, &[&page.before_id(List::Pools)?, &page.fetch()]).await?;
+        page.finish(rows, pool_from, |pool| id_cursor(List::Pools, pool.id.uuid()))
     }
 
     /// Changes what is given.

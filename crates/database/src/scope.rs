@@ -9,7 +9,7 @@ use crate::connect::{Database, within};
 use crate::error::Fault;
 use crate::kept::Keeping;
 use crate::migrate::RUNTIME_ROLE;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, id_cursor};
 use crate::places::Pooled;
 use deadpool_postgres::Transaction;
 use mail::TenantId;
@@ -138,15 +138,15 @@ impl Scoped<'_> {
     /// A page of the tenant's rows of `table`, newest first.
     pub(crate) async fn newest<T>(
         &self,
-        table: &'static str,
+        (list, table): (List, &'static str),
         tenant: TenantId,
         page: &PageRequest,
         from: impl Fn(&Row) -> Result<T, Fault>,
         id: impl Fn(&T) -> Uuid,
     ) -> Result<Page<T>, Fault> {
         let sql = format!("SELECT * FROM {table} WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-        let rows = self.rows(&sql, &[&tenant.uuid(), &page.before_id(), &page.fetch()]).await?;
-        page.finish(rows, from, |row| page.id_cursor(id(row)))
+        let rows = self.rows(&sql, &[&tenant.uuid(), &page.before_id(list)?, &page.fetch()]).await?;
+        page.finish(rows, from, |row| id_cursor(list, id(row)))
     }
 
     /// Exactly one row; none means that `what` does not exist within the scope.

@@ -4,7 +4,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::kept::Made;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, id_cursor};
 use crate::scope::{Intent, Scoped, column, corrupt, parsed};
 use mail::{Domain, SourceId, SourceName};
 use registry::{Access, EgressSource, Slug, SourceState};
@@ -77,10 +77,10 @@ impl Database {
         let rows = scoped
             .rows(
                 "SELECT * FROM sources WHERE id < $1 ORDER BY id DESC LIMIT $2",
-                &[&page.before_id(), &page.fetch()],
+                &[&page.before_id(List::Sources)?, &page.fetch()],
             )
             .await?;
-        page.finish(rows, source_from, |source| page.id_cursor(source.id.uuid()))
+        page.finish(rows, source_from, |source| id_cursor(List::Sources, source.id.uuid()))
     }
 
     /// Changes what is given.

@@ -4,7 +4,7 @@ use crate::audit::Change;
 use crate::connect::Database;
 use crate::error::Fault;
 use crate::kept::Made;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest};
 use crate::pool::pool_must_be_open;
 use crate::scope::{Intent, Scoped, Whose, column, parsed};
 use mail::{PoolId, StreamId, TenantId, Timestamp};
@@ -79,7 +79,7 @@ impl Database {
     ) -> Result<Page<Stream>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list streams").await?;
-        scoped.newest("streams", tenant, page, stream_from, |stream| stream.id.uuid()).await
+        scoped.newest((List::Streams, "streams"), tenant, page, stream_from, |stream| stream.id.uuid()).await
     }
 
     /// Changes what is given.

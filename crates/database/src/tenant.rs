@@ -11,7 +11,7 @@ use crate::connect::Database;
 use crate::error::Fault;
 use crate::event::event_insert;
 use crate::kept::Made;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, id_cursor};
 use crate::scope::{Intent, Scoped, Whose, column, corrupt, parsed};
 use mail::{EventKind, TenantId, Timestamp};
 use registry::{Access, DisplayName, Plan, Tenant, TenantStatus};
@@ -65,10 +65,10 @@ impl Database {
         let rows = scoped
             .rows(
                 "SELECT * FROM tenants WHERE ($1::uuid IS NULL OR id = $1) AND id < $2 ORDER BY id DESC LIMIT $3",
-                &[&access.tenant().map(TenantId::uuid), &page.before_id(), &page.fetch()],
+                &[&access.tenant().map(TenantId::uuid), &page.before_id(List::Tenants)?, &page.fetch()],
             )
             .await?;
-        page.finish(rows, tenant_from, |tenant| page.id_cursor(tenant.id.uuid()))
+        page.finish(rows, tenant_from, |tenant| id_cursor(List::Tenants, tenant.id.uuid()))
     }
 
     /// Name and plan. A tenant may rename itself; its plan is the house's.
@@ -130,17 +130,21 @@ impl Database {
         if before.status == status {
             return Ok(before);
         }
+        // The row says why a tenant is not active; why it is so again, the event and the audit say.
+        let kept = reason.filter(|_| status != TenantStatus::Active);
         let row = scoped
             .one(
                 "tenant",
                 "UPDATE tenants SET status = $2, status_reason = $3, updated_at = $4 WHERE id = $1 RETURNING *",
-                &[&tenant.uuid(), &status.as_str(), &reason, &self.now().to_jiff()],
+                &[&tenant.uuid(), &status.as_str(), &kept, &self.now().to_jiff()],
             )
             .await?;
         let tenant = tenant_from(&row)?;
-        let data = json!({ "status": tenant.status, "reason": tenant.status_reason });
+        let data = json!({ "status": tenant.status, "reason": reason });
         event_insert(self, &scoped, tenant.id, EventKind::TenantStatusChanged, data).await?;
-        scoped.record(self, change_of("tenant.status", &tenant)).await?;
+        let mut change = change_of("tenant.status", &tenant);
+        change.detail["reason"] = json!(reason);
+        scoped.record(self, change).await?;
         scoped.commit_made(Made::Tenant(&tenant)).await?;
         Ok(tenant)
     }

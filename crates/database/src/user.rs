@@ -8,7 +8,7 @@ use crate::connect::Database;
 use crate::credential::time_from;
 use crate::error::Fault;
 use crate::kept::Made;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, id_cursor};
 use crate::scope::{Intent, Scoped, Whose, column, parsed};
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
@@ -130,8 +130,8 @@ impl Database {
         let sql = "SELECT * FROM users WHERE ($1::uuid IS NULL OR tenant_id = $1) AND id < $2
                    ORDER BY id DESC LIMIT $3";
         let owner = access.tenant().map(TenantId::uuid);
-        let rows = scoped.rows(sql, &[&owner, &page.before_id(), &page.fetch()]).await?;
-        page.finish(rows, user_from, |user| page.id_cursor(user.id.uuid()))
+        let rows = scoped.rows(sql, &[&owner, &page.before_id(List::Users)?, &page.fetch()]).await?;
+        page.finish(rows, user_from, |user| id_cursor(List::Users, user.id.uuid()))
     }
 
     /// Ends every login of the person.

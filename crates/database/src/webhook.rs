@@ -11,7 +11,7 @@ use crate::error::Fault;
 use crate::event::events_lock;
 use crate::event::{EventRow, event_from};
 use crate::kept::Made;
-use crate::page::{Page, PageRequest};
+use crate::page::{List, Page, PageRequest, id_cursor};
 use crate::scope::{Intent, column};
 use mail::{EndpointId, EventId, EventKind, TenantId, Timestamp};
 use registry::Access;
@@ -266,9 +266,10 @@ impl Database {
         let sql = "SELECT d.*, e.kind FROM webhook_deliveries d JOIN events e ON e.id = d.event_id
                    WHERE d.tenant_id = $1 AND d.endpoint_id = $2 AND d.event_id < $3
                    ORDER BY d.event_id DESC LIMIT $4";
-        let rows =
-            scoped.rows(sql, &[&tenant.uuid(), &endpoint.uuid(), &page.before_id(), &page.fetch()]).await?;
-        page.finish(rows, delivery_from, |row| page.id_cursor(row.event.uuid()))
+        let rows = scoped
+            .rows(sql, &[&tenant.uuid(), &endpoint.uuid(), &page.before_id(List::Deliveries)?, &page.fetch()])
+            .await?;
+        page.finish(rows, delivery_from, |row| id_cursor(List::Deliveries, row.event.uuid()))
     }
 
     /// Makes calls due again that have failed, or all that were made since a time. Returns how many.

@@ -5,6 +5,7 @@
 //! database and no way out.
 
 mod config;
+mod denied;
 mod entrance;
 mod error;
 mod limits;
@@ -24,6 +25,7 @@ mod trace;
 mod unheard;
 
 pub use config::{Config, HeaderConfig, HttpsUrl, Limits, TlsConfig};
+pub use denied::Denied;
 pub use error::{Denial, Fault};
 pub use listener::{Addresses, Ingress, IngressHandle, IngressParts, Listeners};
 pub use octets::{Arrival, Held};

@@ -249,9 +249,10 @@ impl Drop for Held {
 }
 
 fn refusal(crowded: Crowded, arrival: Arrival) -> Refusal {
-    let kind = match arrival {
-        Arrival::Announced => RefusalKind::StorageFull,
-        Arrival::Here => RefusalKind::LocalTrouble,
+    let kind = match (arrival, crowded) {
+        (Arrival::Announced, _) => RefusalKind::StorageFull,
+        (Arrival::Here, Crowded::OwnShare) => RefusalKind::ShareUsedUp,
+        (Arrival::Here, Crowded::Everything) => RefusalKind::LocalTrouble,
     };
     let public = match crowded {
         Crowded::OwnShare => "too much mail of your account is arriving at once",
@@ -281,7 +282,7 @@ mod tests {
         let (mut a, mut b) = (octets.hold(tenant(1)), octets.hold(Party::Strangers));
         a.hold(50, Here).unwrap();
         let refusal = a.hold(60, Here).unwrap_err();
-        assert_eq!((refusal.kind, refusal.retry_after_seconds()), (RefusalKind::LocalTrouble, Some(5)));
+        assert_eq!((refusal.kind, refusal.retry_after_seconds()), (RefusalKind::ShareUsedUp, Some(5)));
         assert!(refusal.public().contains("your account"));
         assert_eq!(octets.held(), 0, "a message that is refused is not kept");
         a.hold(50, Here).unwrap();
@@ -323,7 +324,7 @@ mod tests {
         a.hold(45, Here).unwrap();
         let gone = |held: &Held| held.message.as_ref().is_some_and(|message| message.leave.is_cancelled());
         assert_eq!([&a, &b, &c, &sure, &done, &http].map(gone), [false, false, true, false, false, false]);
-        assert_eq!(c.hold(10, Here).unwrap_err().kind, RefusalKind::LocalTrouble);
+        assert_eq!(c.hold(10, Here).unwrap_err().kind, RefusalKind::ShareUsedUp);
         // Whoever comes now is younger than all, and pushes nobody out.
         c.hold(5, Here).unwrap();
         assert!(c.hold(30, Here).is_err() && !gone(&b));

@@ -10,6 +10,7 @@
 //! back would let a failing disk be hammered without limit.
 
 use crate::config::Config;
+use crate::denied::{Denials, Denied};
 use crate::error::{Denial, Fault};
 use crate::metrics::{self, Stage};
 use crate::octets::{Held, Octets};
@@ -67,6 +68,7 @@ pub struct Submission {
     outgoing_limits: HeaderLimits,
     signers: Signers,
     octets: Arc<Octets>,
+    denials: Mutex<Denials>,
 }
 
 /// A message at the door. Lines end with CRLF.
@@ -161,6 +163,7 @@ impl Submission {
             header_limits,
             outgoing_limits,
             signers,
+            denials: Mutex::default(),
         })
     }
 
@@ -174,7 +177,8 @@ impl Submission {
     /// The same for a message whose id was chosen before, so that it is taken once however often it is offered. What waits
     /// in the journal under this id is not written again; whether it was there and is gone, the caller has to know.
     pub async fn accept_as(self: &Arc<Submission>, id: MessageId, offer: Offer) -> Result<Accepted, Denial> {
-        let (began, door, tenant) = (self.clock.instant(), offer.door.as_str(), offer.sender.tenant());
+        let (began, door, sender) = (self.clock.instant(), offer.door.as_str(), offer.sender);
+        let tenant = sender.tenant();
         let result = self.take_in(id, offer).await;
         let took = self.clock.instant().saturating_since(began);
         metrics::submitted(door, &result, took);
@@ -184,6 +188,7 @@ impl Submission {
                 tracing::debug!(tenant.id = %tenant, message.id = %message, door, duration_ms, "message accepted");
             }
             Err(Denial::Refusal(refusal)) => {
+                self.note_refusal(sender, refusal);
                 let code = refusal.problem_code();
                 tracing::debug!(tenant.id = %tenant, door, code, duration_ms, "message refused");
             }
@@ -200,6 +205,19 @@ impl Submission {
     pub fn tidy(&self) {
         let now = self.clock.timestamp();
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).forget_idle(now);
+    }
+
+    /// Counts it, if somebody tried to send as somebody else.
+    pub(crate) fn note_refusal(&self, sender: Sender, refusal: &Refusal) {
+        if refusal.kind == RefusalKind::SenderNotAllowed {
+            self.denials.lock().unwrap_or_else(PoisonError::into_inner).note(sender, refusal.public());
+        }
+    }
+
+    /// What the audit should know by now of who tried to send as somebody else. Each is given out once.
+    pub fn denied(&self) -> Vec<Denied> {
+        let now = self.clock.timestamp();
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
 
     async fn take_in(self: &Arc<Submission>, id: MessageId, offer: Offer) -> Result<Accepted, Denial> {

@@ -44,6 +44,8 @@ pub enum RefusalKind {
     MailLoop,
     /// The disk, the journal or the registry is not ready.
     LocalTrouble,
+    /// The tenant holds its share of all mail in flight; there is room for others.
+    ShareUsedUp,
     /// No room is left for mail (RFC 5321 §4.2.2, RFC 3463 X.3.1).
     StorageFull,
     /// The disk does not come back; nothing is taken until it does.
@@ -165,6 +167,7 @@ const fn row(kind: RefusalKind) -> Row {
         RefusalKind::MessageMalformed => r(554, (5, 6, 0), 422, "message_malformed"),
         RefusalKind::MailLoop => r(554, (5, 4, 6), 422, "mail_loop"),
         RefusalKind::LocalTrouble => r(451, (4, 3, 0), 503, "try_again_later"),
+        RefusalKind::ShareUsedUp => r(451, (4, 3, 0), 429, "too_many_requests"),
         RefusalKind::StorageFull => r(452, (4, 3, 1), 507, "storage_full"),
         RefusalKind::DiskStalled => r(421, (4, 3, 0), 503, "try_again_later"),
         RefusalKind::ShuttingDown => r(421, (4, 3, 2), 503, "shutting_down"),
@@ -186,6 +189,7 @@ mod tests {
             QuotaExhausted,
             TenantPaused,
             LocalTrouble,
+            ShareUsedUp,
             StorageFull,
             DiskStalled,
             ShuttingDown,

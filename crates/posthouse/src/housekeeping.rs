@@ -77,6 +77,13 @@ struct Memory {
 
 impl Housekeeping {
     pub async fn run(self: Arc<Housekeeping>, stop: CancellationToken) {
+        tokio::join!(
+            self.passes(&stop),
+            crate::denied::keep_writing(&self.database, &self.submission, &stop)
+        );
+    }
+
+    async fn passes(&self, stop: &CancellationToken) {
         let every = Duration::from_secs(self.config.every_seconds.max(1));
         let mut memory = Memory::default();
         while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {

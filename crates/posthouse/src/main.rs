@@ -12,6 +12,7 @@ mod cores;
 mod data;
 mod delivery;
 mod demo;
+mod denied;
 mod doctor;
 mod exit;
 mod figures;

@@ -8,11 +8,12 @@ use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::routes::credentials::{NetworkText, expect_future, networks};
 use crate::state::Api;
+use crate::steering::stream_of;
 use axum::extract::State;
 use database::{ApiKeyNew, ApiKeyRow};
 use ipnet::IpNet;
 use mail::{ApiKeyId, StreamId, Timestamp};
-use registry::{DisplayName, Right, Rights, Role};
+use registry::{DisplayName, Right, Rights, Role, Slug};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -59,8 +60,9 @@ pub struct CreateApiKey {
     /// At least one.
     #[schema(value_type = Vec<RightShape>, min_items = 1, max_items = 3)]
     scopes: Vec<Right>,
-    #[schema(value_type = Option<String>, format = "stream-id")]
-    stream: Option<StreamId>,
+    /// Name or id.
+    #[schema(value_type = Option<String>, format = "slug")]
+    stream: Option<Slug>,
     #[serde(default)]
     #[schema(max_items = 100)]
     networks: Vec<NetworkText>,
@@ -93,7 +95,7 @@ pub async fn create(
         name: body.name,
         role: Role::Admin,
         rights: body.scopes.into_iter().fold(Rights::NONE, Rights::with),
-        stream: body.stream,
+        stream: stream_of(&api.snapshot(), scope.tenant, body.stream.as_ref())?,
         networks: networks(&body.networks),
         expires_at: body.expires_at,
     };

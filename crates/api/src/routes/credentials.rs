@@ -7,11 +7,12 @@ use crate::page::{Page, PageQuery, Query};
 use crate::problem::Problem;
 use crate::schema::network_of;
 use crate::state::Api;
+use crate::steering::stream_of;
 use axum::extract::State;
 use database::{CredentialNew, CredentialRow};
 use ipnet::IpNet;
 use mail::{CredentialId, Domain, StreamId, Timestamp};
-use registry::{DisplayName, Limits};
+use registry::{DisplayName, Limits, Slug};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -77,8 +78,9 @@ pub struct CreateCredential {
     /// For people.
     #[schema(value_type = String, format = "display-name", example = "shop backend")]
     name: DisplayName,
-    #[schema(value_type = Option<String>, format = "stream-id")]
-    stream: Option<StreamId>,
+    /// Name or id.
+    #[schema(value_type = Option<String>, format = "slug")]
+    stream: Option<Slug>,
     #[serde(default)]
     #[schema(value_type = Vec<DomainText>, required = false, max_items = 100)]
     domains: Vec<Domain>,
@@ -128,7 +130,7 @@ pub async fn create(
     let LimitsShape { per_second, per_day, connections } = body.limits;
     let new = CredentialNew {
         name: body.name,
-        stream: body.stream,
+        stream: stream_of(&api.snapshot(), scope.tenant, body.stream.as_ref())?,
         domains: body.domains,
         networks: networks(&body.networks),
         limits: Limits { per_second, per_day, connections },

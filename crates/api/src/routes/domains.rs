@@ -7,7 +7,8 @@ use crate::auth::{House, Manage, Named, Read, Within};
 use crate::body::{Answer, Body, Result};
 use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
+use crate::routes::tenants::{OptionalReason, taken};
 use crate::state::Api;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -148,8 +149,12 @@ pub async fn create(
     let new = DomainNew { name: body.name, return_path_target: api.config().return_path_target.clone() };
     let created = once.created().domain_create(&scope.access, scope.tenant, &new).await;
     let domain = created.map_err(|fault| match fault {
-        // Another account has proved it; in this body the domain is called `name`.
-        Fault::Conflict { .. } => Problem::from(Fault::Conflict { field: "name" }),
+        // Which of the two it is, nobody is told who cannot see it in its own list.
+        Fault::Conflict { .. } => taken(
+            "/name",
+            "name is taken: this account has added it before (see its list of domains), or another one has proved it; \
+             if the domain is yours, ask the operator",
+        ),
         other => Problem::from(other),
     })?;
     Ok(Answer::created(domain.into()))
@@ -203,7 +208,15 @@ pub async fn verify(
 ) -> Result<Answer<DomainShape>> {
     let row = api.database().domain_fetch(&scope.access, scope.tenant, domain).await?;
     let records = api.dns().check(row.expected()).await;
-    let row = api.database().domain_check(&scope.access, scope.tenant, domain, &records).await?;
+    let row = api.database().domain_check(&scope.access, scope.tenant, domain, &records).await;
+    let row = row.map_err(|fault| match fault {
+        Fault::Conflict { .. } => Problem::new(
+            Kind::Conflict,
+            "the records are right, but another account has proved this domain before; \
+             it has to give the domain up first: if the domain is yours, ask the operator",
+        ),
+        other => Problem::from(other),
+    })?;
     Ok(Answer::ok(row.into()))
 }
 
@@ -211,14 +224,16 @@ pub async fn verify(
 ///
 /// Nothing is sent as it, whatever its records say, and its name stays taken. Operators only.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/domains/{domain}/suspend", tag = "domains", operation_id = "domain_suspend",
-    responses((status = 200, body = DomainShape, description = "the domain, suspended")))]
+    request_body = OptionalReason, responses((status = 200, body = DomainShape, description = "the domain, suspended")))]
 pub async fn suspend(
     once: Once,
     house: House<Manage>,
     scope: Within<Manage>,
     Named(domain): Named<DomainId>,
+    Body(body): Body<OptionalReason>,
 ) -> Result<Answer<DomainShape>> {
-    let row = once.ok().domain_suspend(&house.access, scope.tenant, domain).await?;
+    let (tables, reason) = (once.ok(), body.reason.as_deref());
+    let row = tables.domain_suspend(&house.access, scope.tenant, domain, reason).await?;
     Ok(Answer::ok(row.into()))
 }
 
@@ -226,14 +241,16 @@ pub async fn suspend(
 ///
 /// It is pending until the next check finds its records. Operators only.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/domains/{domain}/release", tag = "domains", operation_id = "domain_release",
-    responses((status = 200, body = DomainShape, description = "the domain, pending")))]
+    request_body = OptionalReason, responses((status = 200, body = DomainShape, description = "the domain, pending")))]
 pub async fn release(
     once: Once,
     house: House<Manage>,
     scope: Within<Manage>,
     Named(domain): Named<DomainId>,
+    Body(body): Body<OptionalReason>,
 ) -> Result<Answer<DomainShape>> {
-    let row = once.ok().domain_release(&house.access, scope.tenant, domain).await?;
+    let (tables, reason) = (once.ok(), body.reason.as_deref());
+    let row = tables.domain_release(&house.access, scope.tenant, domain, reason).await?;
     Ok(Answer::ok(row.into()))
 }
 
@@ -259,7 +276,15 @@ pub async fn rotate(
     scope: Within<Manage>,
     Named(domain): Named<DomainId>,
 ) -> Result<Answer<DkimKeys>> {
-    let keys = once.created().dkim_key_rotate(&scope.access, scope.tenant, domain).await?;
+    let keys = once.created().dkim_key_rotate(&scope.access, scope.tenant, domain).await;
+    let keys = keys.map_err(|fault| match fault {
+        Fault::Conflict { field: "dkim_keys" } => Problem::new(
+            Kind::Conflict,
+            "the keys of the last rotation still wait for their DNS records (those with state next): \
+             publish them, then verify the domain; from then on the next can be made",
+        ),
+        other => Problem::from(other),
+    })?;
     Ok(Answer::created(keys.into()))
 }
 

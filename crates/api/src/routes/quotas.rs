@@ -53,7 +53,7 @@ pub struct UsageDay {
 
 /// Show the quotas of a tenant
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/quotas", tag = "quotas", operation_id = "quota_fetch",
-    responses((status = 200, body = PlanShape, description = "the limits in force; their state is the ETag")))]
+    responses((status = 200, body = PlanShape, headers(("ETag" = String)), description = "the limits in force; their state is the ETag")))]
 pub async fn fetch(State(api): State<Api>, scope: Within<Read>) -> Result<Tagged> {
     Ok(tagged(api.database().tenant_fetch(&scope.access, scope.tenant).await?.plan))
 }
@@ -63,7 +63,7 @@ pub async fn fetch(State(api): State<Api>, scope: Within<Read>) -> Result<Tagged
 /// All of them; what is left out gets its default. With `If-Match` only if they are still as they were read. Operators only.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/quotas", tag = "quotas", operation_id = "quota_update",
     params(("If-Match" = Option<String>, Header, description = "the ETag of the quotas as they were read")),
-    request_body = PlanShape, responses((status = 200, body = PlanShape, description = "the limits now in force")))]
+    request_body = PlanShape, responses((status = 200, body = PlanShape, headers(("ETag" = String)), description = "the limits now in force")))]
 pub async fn update(
     State(api): State<Api>,
     house: House<Manage>,

@@ -6,6 +6,7 @@ use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::problem::Problem;
 use crate::state::Api;
+use crate::steering::pool_of;
 use axum::extract::State;
 use axum::http::StatusCode;
 use database::{StreamChange, StreamNew};
@@ -52,11 +53,12 @@ pub struct CreateStream {
     name: Slug,
     #[schema(value_type = KindShape)]
     kind: StreamKind,
-    /// The pool of the tenant's first stream if absent.
-    #[schema(value_type = Option<String>, format = "pool-id")]
-    pool: Option<PoolId>,
-    #[schema(value_type = Option<String>, format = "pool-id")]
-    overflow_pool: Option<PoolId>,
+    /// Name or id; the pool of the tenant's first stream if absent.
+    #[schema(value_type = Option<String>, format = "slug")]
+    pool: Option<Slug>,
+    /// Name or id.
+    #[schema(value_type = Option<String>, format = "slug")]
+    overflow_pool: Option<Slug>,
     /// A day for transactional and three for marketing mail if absent.
     #[schema(minimum = 60, maximum = 1209600)]
     expires_seconds: Option<u64>,
@@ -68,12 +70,13 @@ pub struct CreateStream {
 pub struct UpdateStream {
     #[schema(value_type = Option<String>, format = "slug")]
     name: Option<Slug>,
-    #[schema(value_type = Option<String>, format = "pool-id")]
-    pool: Option<PoolId>,
-    /// Null takes it away.
+    /// Name or id.
+    #[schema(value_type = Option<String>, format = "slug")]
+    pool: Option<Slug>,
+    /// Name or id; null takes it away.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>, format = "pool-id")]
-    overflow_pool: Option<Option<PoolId>>,
+    #[schema(value_type = Option<String>, format = "slug")]
+    overflow_pool: Option<Option<Slug>>,
     #[schema(minimum = 60, maximum = 1209600)]
     expires_seconds: Option<u64>,
 }
@@ -87,12 +90,13 @@ pub async fn create(
     scope: Within<Manage>,
     Body(body): Body<CreateStream>,
 ) -> Result<Answer<StreamShape>> {
-    expect_assigned(&api, &scope, body.pool, body.overflow_pool)?;
+    let pool = assigned(&api, &scope, "/pool", body.pool.as_ref())?;
+    let overflow_pool = assigned(&api, &scope, "/overflow_pool", body.overflow_pool.as_ref())?;
     let new = StreamNew {
         name: body.name,
         kind: body.kind,
-        pool: usual_pool(&api, scope.tenant, body.pool)?,
-        overflow_pool: body.overflow_pool,
+        pool: usual_pool(&api, scope.tenant, pool)?,
+        overflow_pool,
         expires_after: body.expires_seconds.map_or(body.kind.expires_after_default(), Duration::from_secs),
     };
     let stream = once.created().stream_create(&scope.access, scope.tenant, &new).await?;
@@ -132,11 +136,14 @@ pub async fn update(
     Named(stream): Named<StreamId>,
     Body(body): Body<UpdateStream>,
 ) -> Result<Answer<StreamShape>> {
-    expect_assigned(&api, &scope, body.pool, body.overflow_pool.flatten())?;
+    let overflow_pool = match &body.overflow_pool {
+        None => None,
+        Some(asked) => Some(assigned(&api, &scope, "/overflow_pool", asked.as_ref())?),
+    };
     let change = StreamChange {
         name: body.name,
-        pool: body.pool,
-        overflow_pool: body.overflow_pool,
+        pool: assigned(&api, &scope, "/pool", body.pool.as_ref())?,
+        overflow_pool,
         expires_after: body.expires_seconds.map(Duration::from_secs),
     };
     let stream = api.database().stream_update(&scope.access, scope.tenant, stream, &change).await?;
@@ -157,28 +164,31 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which addresses a tenant leaves from is the operator's decision: others choose among what they were given.
-fn expect_assigned(
+/// The pool of this name or id. Which addresses a tenant leaves from is the operator's decision: others choose among what they
+/// were given, and learn nothing of the rest.
+fn assigned(
     api: &Api,
     scope: &Within<Manage>,
-    pool: Option<PoolId>,
-    overflow_pool: Option<PoolId>,
-) -> Result<()> {
-    if scope.caller.access.is_house() {
-        return Ok(());
-    }
+    pointer: &str,
+    asked: Option<&Slug>,
+) -> Result<Option<PoolId>> {
+    let Some(asked) = asked else { return Ok(None) };
     let snapshot = api.snapshot();
+    let pool = pool_of(&snapshot, scope.tenant, asked);
+    if scope.caller.access.is_house() {
+        let unknown =
+            || Problem::invalid_field(pointer, "unknown_reference", format!("there is no pool {asked}"));
+        return pool.map(Some).ok_or_else(unknown);
+    }
     let is_assigned =
         |id: &PoolId| snapshot.pool(*id).is_some_and(|pool| snapshot.is_assigned(pool, scope.tenant));
-    let asked = [("/pool", pool), ("/overflow_pool", overflow_pool)];
-    match asked.into_iter().find(|(_, id)| id.as_ref().is_some_and(|id| !is_assigned(id))) {
-        None => Ok(()),
-        Some((pointer, _)) => Err(Problem::invalid_field(
+    pool.filter(is_assigned).map(Some).ok_or_else(|| {
+        Problem::invalid_field(
             pointer,
             "unknown",
             "this account has no such pool; it may use its own and those of its streams, and the operator gives others",
-        )),
-    }
+        )
+    })
 }
 
 /// The pool that was asked for, or the one that the tenant's mail already leaves from.

@@ -159,6 +159,15 @@ pub struct StatusReason {
     reason: String,
 }
 
+/// What may be said, and need not be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OptionalReason {
+    /// Why, in words that the tenant may read.
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+}
+
 /// Onboard a tenant
 ///
 /// Makes the tenant, its domain with the DNS records to publish, a transactional and a marketing stream, an API key and
@@ -180,7 +189,8 @@ pub async fn onboard(once: Once, house: House<Manage>, request: Request) -> Resu
         return_path_target: api.config().return_path_target.clone(),
         pool: api.config().default_pool.clone(),
     };
-    let onboarded = once.created().tenant_onboard(&house.access, &onboarding, &defaults).await?;
+    let onboarded = once.created().tenant_onboard(&house.access, &onboarding, &defaults).await;
+    let onboarded = onboarded.map_err(|fault| not_onboarded(fault, &onboarding, &defaults))?;
     Ok(Answer::created((&onboarded).into()))
 }
 
@@ -254,10 +264,15 @@ pub async fn pause(
 ///
 /// Of a paused tenant only; a quarantine ends with `release`. Operators only.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/resume", tag = "tenants", operation_id = "tenant_resume",
-    responses((status = 200, body = TenantShape, description = "active again")))]
-pub async fn resume(once: Once, _house: House<Manage>, scope: Within<Manage>) -> Result<Answer<TenantShape>> {
+    request_body = OptionalReason, responses((status = 200, body = TenantShape, description = "active again")))]
+pub async fn resume(
+    once: Once,
+    _house: House<Manage>,
+    scope: Within<Manage>,
+    Body(body): Body<OptionalReason>,
+) -> Result<Answer<TenantShape>> {
     expect_status(once.api(), &scope, &[TenantStatus::Paused]).await?;
-    set_status(&once.ok(), &scope, TenantStatus::Active, None).await
+    set_status(&once.ok(), &scope, TenantStatus::Active, body.reason).await
 }
 
 /// Put a tenant into quarantine
@@ -279,14 +294,15 @@ pub async fn quarantine(
 ///
 /// Operators only.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/release", tag = "tenants", operation_id = "tenant_release",
-    responses((status = 200, body = TenantShape, description = "active again")))]
+    request_body = OptionalReason, responses((status = 200, body = TenantShape, description = "active again")))]
 pub async fn release(
     once: Once,
     _house: House<Manage>,
     scope: Within<Manage>,
+    Body(body): Body<OptionalReason>,
 ) -> Result<Answer<TenantShape>> {
     expect_status(once.api(), &scope, &[TenantStatus::Quarantined]).await?;
-    set_status(&once.ok(), &scope, TenantStatus::Active, None).await
+    set_status(&once.ok(), &scope, TenantStatus::Active, body.reason).await
 }
 
 /// Two operators at a time may both pass; coming back from closing is refused under the row's lock as well.
@@ -319,6 +335,35 @@ async fn set_status(
         other => Problem::from(other),
     })?;
     Ok(Answer::ok(tenant.into()))
+}
+
+/// What the database says of an onboarding, in its words.
+fn not_onboarded(fault: Fault, asked: &Onboarding, defaults: &OnboardingDefaults) -> Problem {
+    match fault {
+        Fault::Missing { field: "pool" } if asked.pool.is_none() => Problem::invalid_field(
+            "/pool",
+            "missing",
+            format!(
+                "the default pool {} (api.default_pool) is not there yet: make a source and then this pool \
+                 (POST /v1/sources, POST /v1/pools), or name another pool here",
+                defaults.pool
+            ),
+        ),
+        Fault::Missing { field: "pool" } => {
+            Problem::invalid_field("/pool", "unknown_reference", "there is no shared pool of this name or id")
+        }
+        Fault::Conflict { field: "domain" } => taken(
+            "/domain",
+            "domain is taken: another tenant has proved it; it may give it up, or be suspended",
+        ),
+        other => Problem::from(other),
+    }
+}
+
+/// A clash with what exists, in words that help.
+pub fn taken(pointer: &str, detail: &str) -> Problem {
+    let error = FieldError::new(pointer, "taken", detail);
+    Problem::new(Kind::Conflict, detail).with_errors(vec![error])
 }
 
 /// What only the registry knows of the fields of an onboarding.

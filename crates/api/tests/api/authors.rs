@@ -126,3 +126,28 @@ async fn nobody_else_is_named_as_who_sent_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_tries_to_send_as_somebody_else_stands_in_the_audit_of_its_tenant() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let operator = house.operator().await;
+    for _ in 0..2 {
+        post(&house, &client, &letter("From: a@other.example")).await.expect(403);
+    }
+    let denied = house.denied();
+    let (sender, sentences) = (denied[0].sender, denied[0].sentences.clone());
+    assert_eq!((denied.len(), sender.tenant(), sentences[0].1), (1, client.id(), 2));
+    let database = &house.database.database;
+    let (access, detail) = (registry::Access::house("test"), serde_json::json!({"refused": sentences[0].0}));
+    let object = sender.api_key().unwrap().to_string();
+    database.audit_note_within(&access, client.id(), "message.refuse", object.clone(), detail).await.unwrap();
+    let entry = house.call("GET", "/v1/audit?limit=1", &operator, None).await.expect(200)["data"][0].clone();
+    assert_eq!(
+        (&entry["tenant"], &entry["action"]),
+        (&client.tenant.clone().into(), &"message.refuse".into())
+    );
+    assert_eq!(entry["object"], object);
+    assert!(entry["detail"]["refused"].as_str().unwrap().contains("other.example"), "{entry}");
+    assert_eq!(database.audit_verify(&access).await.unwrap().broken_at, None);
+}

@@ -88,7 +88,7 @@ async fn bodies_of_one_tenant_that_arrive_slowly_take_its_share_and_no_more() {
     until("both are held", async || house.octets_held() == 4_000_000).await;
     let (_sender, refused) = begin(&greedy, 2_000_000);
     let refused = refused.await.unwrap();
-    assert_eq!(refused.problem(503), "try_again_later");
+    assert_eq!(refused.problem(429), "too_many_requests");
     assert!(refused.json()["detail"].as_str().unwrap().contains("your account"));
     assert_eq!(refused.headers["retry-after"], "5");
     house.call("POST", &other.path("/messages"), &other.key, Some(message())).await.expect(202);
@@ -96,7 +96,7 @@ async fn bodies_of_one_tenant_that_arrive_slowly_take_its_share_and_no_more() {
     let path = greedy.path("/messages");
     let large = json!({"text": "x".repeat(2_000_000)});
     let refused = house.call_with("POST", &path, &greedy.key, Some(large), &keyed).await;
-    assert_eq!(refused.problem(503), "try_again_later");
+    assert_eq!(refused.problem(429), "too_many_requests");
     for (sender, call) in slow {
         drop(sender);
         call.await.unwrap();

@@ -98,6 +98,7 @@ async fn a_domain_that_another_tenant_has_proved_cannot_be_taken() {
     let twice =
         house.call("POST", &first.path("/domains"), &first.key, Some(json!({"name": "a.example"}))).await;
     assert_eq!(twice.problem(409), "conflict");
+    assert_eq!(twice.said(), reply.said());
     house
         .call("DELETE", &first.path(&format!("/domains/{}", first.domain)), &first.key, None)
         .await
@@ -155,6 +156,7 @@ async fn a_claim_on_a_domain_of_another_tenant_stays_pending_and_says_why() {
     let verify = second.path(&format!("/domains/{}/verify", rival.domain));
     let reply = house.call("POST", &verify, &second.key, None).await;
     assert_eq!(reply.problem(409), "conflict");
+    assert!(reply.json()["detail"].as_str().unwrap().contains("ask the operator"));
     let config = api::Config { dns_servers: vec![house.dns.address], ..Default::default() };
     let dns = api::DnsChecker::new(&config).unwrap();
     let watch = api::DomainWatch::new(house.database.database.clone(), dns, house.clock.clone(), &config);

@@ -111,6 +111,11 @@ impl House {
         self.submission.octets_held()
     }
 
+    /// Who tried to send as somebody else.
+    pub fn denied(&self) -> Vec<ingress::Denied> {
+        self.submission.denied()
+    }
+
     /// From now on the snapshot stays as it is.
     pub fn stop_following(&self) {
         self.follower.abort();

@@ -131,7 +131,11 @@ async fn what_is_the_operators_is_refused_to_every_tenant_whatever_the_body_says
         }
         for bearer in [&world.other.key, &admin] {
             let path = operation.path(&world.other.tenant, &world.own);
-            let bodies = [world.document.body(&operation, 400), Some(json!({})), Some(json!({"x": 1}))];
+            let mut bodies = vec![world.document.body(&operation, 400), Some(json!({}))];
+            // Where there is no body, one is refused to everybody (`expected.rs`).
+            if operation.schema.is_some() || operation.method == "GET" {
+                bodies.push(Some(json!({"x": 1})));
+            }
             let mut said = Vec::new();
             for body in bodies {
                 let reply = world.house.call(&operation.method, &path, bearer, body).await;

@@ -10,6 +10,7 @@ mod crowd;
 mod dns;
 mod document;
 mod domains;
+mod expected;
 mod fields;
 mod forgeries;
 mod harness;

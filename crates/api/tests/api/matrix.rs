@@ -128,7 +128,7 @@ async fn a_reference_in_a_body_or_query_to_something_of_another_tenant_is_one_to
             let format = schema["format"].as_str().unwrap_or_default();
             let named = format
                 .strip_suffix("-id")
-                .or((format == "slug" && field != "name").then_some(field.as_str()));
+                .or((format == "slug" && field != "name").then_some(field.trim_start_matches("overflow_")));
             if let Some(name) = named {
                 asked.push((field.clone(), name.to_owned(), true));
             }

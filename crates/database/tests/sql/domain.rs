@@ -144,17 +144,17 @@ async fn a_suspended_domain_keeps_its_name_and_is_checked_again_when_it_is_relea
     let (test, one) = with_tenant().await;
     let (database, house, id, domain) = (&test.database, house(), one.tenant.id, one.domain.id);
     database.domain_check(&house, id, domain, &published(&one.domain, &[])).await.unwrap();
-    let mine = database.domain_suspend(&admin_of(id), id, domain).await;
+    let mine = database.domain_suspend(&admin_of(id), id, domain, None).await;
     assert!(matches!(mine, Err(Fault::Forbidden)));
-    let stopped = database.domain_suspend(&house, id, domain).await.unwrap();
+    let stopped = database.domain_suspend(&house, id, domain, None).await.unwrap();
     assert_eq!(stopped.state, DomainState::Suspended);
     let checked = database.domain_check(&house, id, domain, &published(&one.domain, &[])).await.unwrap();
     assert_eq!(checked.state, DomainState::Suspended);
     assert!(matches!(database.domain_delete(&admin_of(id), id, domain).await, Err(Fault::Forbidden)));
     let entries = database.audit_verify(&house).await.unwrap().entries;
-    database.domain_suspend(&house, id, domain).await.unwrap();
+    database.domain_suspend(&house, id, domain, None).await.unwrap();
     assert_eq!(database.audit_verify(&house).await.unwrap().entries, entries);
-    assert_eq!(database.domain_release(&house, id, domain).await.unwrap().state, DomainState::Pending);
+    assert_eq!(database.domain_release(&house, id, domain, None).await.unwrap().state, DomainState::Pending);
     let checked = database.domain_check(&house, id, domain, &published(&one.domain, &[])).await.unwrap();
     assert_eq!(checked.state, DomainState::Verified);
 }

@@ -116,6 +116,25 @@ async fn a_reverse_path_of_another_domain_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn who_tries_to_send_as_somebody_else_is_noted_for_the_audit_once_with_counts() {
+    let world = World::new().await;
+    // In the envelope, and in the message.
+    for _ in 0..3 {
+        refused(&world, "a@other.example", &message("a@client.example")).await;
+    }
+    refused(&world, "a@client.example", &message("a@another.example")).await;
+    refused(&world, "", &message("a@client.example")).await;
+    let denied = world.submission.denied();
+    assert_eq!(denied.len(), 1, "{denied:?}");
+    let of = |domain: &str| {
+        let of_it = denied[0].sentences.iter().filter(|(sentence, _)| sentence.contains(domain));
+        of_it.map(|(_, count)| count).sum::<u64>()
+    };
+    assert_eq!((of("other.example"), of("another.example"), denied[0].others), (3 + 1, 1, 0), "{denied:?}");
+    assert_eq!(world.submission.denied(), []);
+}
+
+#[tokio::test]
 async fn the_null_reverse_path_is_refused_by_its_rule() {
     let world = World::new().await;
     let reply = refused(&world, "", &message("a@client.example")).await;

@@ -2,12 +2,12 @@
 
 use super::Noun;
 use crate::remote::action::{Action, Rows, Yes};
-use crate::remote::call::{Call, Kind, Step, of_tenant, thing, word};
+use crate::remote::call::{Call, Kind, Step, fields, of_tenant, thing, word};
 use crate::remote::options::Whose;
 use crate::remote::view::{Column, View, column};
 use clap::Subcommand;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[derive(Debug, clap::Args)]
 pub struct Domain {
@@ -35,9 +35,9 @@ enum Command {
     /// Begin to sign with new DKIM keys; the old ones stay published until their mail has gone
     RotateKeys(One),
     /// Take no more mail from it until `release`
-    Suspend(One),
+    Suspend(Explained),
     /// End the suspension
-    Release(One),
+    Release(Explained),
     /// Delete a domain; mail from it is refused from now on
     Delete {
         #[command(flatten)]
@@ -52,6 +52,15 @@ struct One {
     /// Name or id
     #[arg(value_name = "DOMAIN")]
     domain: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Explained {
+    #[command(flatten)]
+    one: One,
+    /// Why: the audit keeps it
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 const LIST: &[Column] = &[
@@ -77,8 +86,8 @@ impl Noun for Domain {
             Command::Add { name } => Action::once(Call::post(all(), json!({ "name": name })), View::Domain),
             Command::Show(one) => Action::once(Call::get(self.at(one, [])), View::Domain),
             Command::Verify(one) => Action::once(Call::order(self.at(one, [word("verify")])), View::Domain),
-            Command::Suspend(one) => Action::once(Call::order(self.at(one, [word("suspend")])), View::Domain),
-            Command::Release(one) => Action::once(Call::order(self.at(one, [word("release")])), View::Domain),
+            Command::Suspend(stop) => Action::once(self.stop(stop, "suspend"), View::Domain),
+            Command::Release(stop) => Action::once(self.stop(stop, "release"), View::Domain),
             Command::Keys(one) => {
                 Action::once(Call::get(self.at(one, [word("dkim-keys")])), View::Table(KEYS))
             }
@@ -94,6 +103,11 @@ impl Noun for Domain {
 }
 
 impl Domain {
+    fn stop(&self, Explained { one, reason }: &Explained, verb: &'static str) -> Call {
+        let reason = reason.as_deref().map(Value::from);
+        Call::post(self.at(one, [word(verb)]), fields([("reason", reason)]))
+    }
+
     fn at(&self, one: &One, further: impl IntoIterator<Item = Step>) -> Vec<Step> {
         let domain = [word("domains"), thing(Kind::Domain, &one.domain)];
         of_tenant(&self.whose.tenant, domain.into_iter().chain(further))

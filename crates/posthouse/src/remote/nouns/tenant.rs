@@ -36,11 +36,11 @@ enum Command {
     /// Stop taking and sending its mail until `resume`; what is queued waits
     Pause(Reasoned),
     /// Go on after `pause`
-    Resume(One),
+    Resume(Explained),
     /// Stop sending while somebody looks into it, for abuse
     Quarantine(Reasoned),
     /// End the quarantine
-    Release(One),
+    Release(Explained),
     /// Show its limits
     Quota(One),
     /// Change its limits; those that are not named stay as they are
@@ -79,6 +79,15 @@ struct Reasoned {
     /// Why: the tenant reads it
     #[arg(long)]
     reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Explained {
+    #[command(flatten)]
+    one: One,
+    /// Why: the audit keeps it, and the tenant may read it
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -195,8 +204,12 @@ impl Noun for Tenant {
             Command::Quarantine(Reasoned { one, reason }) => {
                 Action::once(Call::post(at(one, "quarantine"), json!({ "reason": reason })), View::Card(CARD))
             }
-            Command::Resume(one) => Action::once(Call::order(at(one, "resume")), View::Card(CARD)),
-            Command::Release(one) => Action::once(Call::order(at(one, "release")), View::Card(CARD)),
+            Command::Resume(Explained { one, reason }) => {
+                Action::once(Call::post(at(one, "resume"), why(reason.as_deref())), View::Card(CARD))
+            }
+            Command::Release(Explained { one, reason }) => {
+                Action::once(Call::post(at(one, "release"), why(reason.as_deref())), View::Card(CARD))
+            }
             Command::Quota(one) => Action::once(Call::get(at(one, "quotas")), View::Card(QUOTA)),
             Command::SetQuota(SetQuota { one, plan }) => {
                 let changes = plan
@@ -215,6 +228,10 @@ impl Noun for Tenant {
             }
         })
     }
+}
+
+fn why(reason: Option<&str>) -> Value {
+    fields([("reason", reason.map(Value::from))])
 }
 
 impl Onboard {

@@ -1,0 +1,44 @@
+//! Writes into the audit who tried to send as somebody else.
+//!
+//! The doors count (`ingress::Denied`), and here the counts become entries: at once for the first try of a sender, then once
+//! in ten minutes. It is outside of the path of mail, which knows no database; while PostgreSQL is away the counts of that
+//! time are lost, and the log says so. Run by housekeeping.
+
+use database::Database;
+use ingress::{Denied, Submission};
+use registry::{Access, SenderKey};
+use serde_json::json;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const HOUSE: Access = Access::house("refused sender");
+/// How long a first try is not in the audit yet.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Until `stop` fires.
+pub async fn keep_writing(database: &Database, submission: &Submission, stop: &CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        for denied in submission.denied() {
+            if let Err(fault) = write(database, denied).await {
+                let error = &fault as &dyn std::error::Error;
+                tracing::warn!(error, "the audit lacks who tried to send as somebody else");
+            }
+        }
+    }
+}
+
+async fn write(
+    database: &Database,
+    Denied { sender, sentences, others }: Denied,
+) -> Result<(), database::Fault> {
+    let key = match sender.key() {
+        SenderKey::Credential(id) => id.to_string(),
+        SenderKey::ApiKey(id) => id.to_string(),
+        SenderKey::User(id) => id.to_string(),
+    };
+    let count = others + sentences.iter().map(|(_, count)| count).sum::<u64>();
+    let refused: Vec<_> =
+        sentences.iter().map(|(text, count)| json!({"reason": text, "count": count})).collect();
+    let detail = json!({"code": "sender_not_allowed", "count": count, "refused": refused});
+    database.audit_note_within(&HOUSE, sender.tenant(), "message.refuse", key, detail).await
+}
