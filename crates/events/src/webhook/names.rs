@@ -35,6 +35,8 @@ impl Names {
         let mut options = ResolverOpts::default();
         options.timeout = QUESTION_MAX;
         options.attempts = 2;
+        // Counted in answers and not in octets: a tenant with a name server of its own could fill gigabytes.
+        options.cache_size = 0;
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         options.use_hosts_file = ResolveHosts::Never;
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
