@@ -13,8 +13,6 @@ use std::process::{Command, Stdio};
 
 /// Where the tests write; they know it by the variable of the same name in `tests/skipped.rs`.
 const VARIABLE: &str = "POSTHOUSE_TEST_SKIPPED";
-/// How the line begins that nextest ends with; failures are named again behind it.
-const COUNTS: &str = "Summary [";
 
 /// Runs the tests, then lists what was not run here; nothing if that is nothing. They write into `file`, which is emptied.
 pub fn run_and_tell(command: &mut Command, file: &Path) -> Outcome {
@@ -37,7 +35,7 @@ fn counts_last(command: &mut Command, file: &Path) -> Outcome {
     // Whatever is not text is passed on as well as it can be: it is only looked at.
     for line in child.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).split(b'\n')) {
         let line = String::from_utf8_lossy(&line.map_err(cannot)?).into_owned();
-        if counts.is_empty() && !line.trim_start().starts_with(COUNTS) {
+        if counts.is_empty() && !is_counts(&line) {
             eprintln!("{line}");
         } else {
             counts.push_str(&line);
@@ -47,6 +45,11 @@ fn counts_last(command: &mut Command, file: &Path) -> Outcome {
     let status = child.wait().map_err(cannot)?;
     eprint!("{}{counts}", list_of(file));
     if status.success() { Ok(()) } else { Err(format!("`{shown}` ended with {status}")) }
+}
+
+/// The line that nextest ends with, in colours or not; failures are named again behind it.
+fn is_counts(line: &str) -> bool {
+    line.contains("Summary") && line.contains("run:")
 }
 
 fn list_of(file: &Path) -> String {
@@ -77,6 +80,13 @@ mod tests {
         let told = list("S7: no control group\nS1: no root\nS7: no control group\n");
         let lines: Vec<&str> = told.lines().skip(1).collect();
         assert_eq!(lines, ["  S1: no root", "  S7: no control group (2 tests)"]);
+    }
+
+    #[test]
+    fn the_counts_are_known_in_colours_too() {
+        assert!(is_counts("     Summary [  16.452s] 9 tests run: 9 passed, 47 skipped"));
+        assert!(is_counts("\u{1b}[32;1m     Summary\u{1b}[0m [ 1s] \u{1b}[1m1\u{1b}[0m test run: 1 passed"));
+        assert!(!is_counts("        PASS [   0.026s] (2/3) posthouse-tests::whole tour::a_summary"));
     }
 
     /// The command stands for nextest and the tests in it.
