@@ -48,7 +48,7 @@ fn cpu_seconds(house: &House) -> f64 {
 /// Descriptors that the process has open, seen from outside: it may have none left to be asked with.
 fn descriptors(house: &House) -> usize {
     let folder = format!("/proc/{}/fd", house.pid().as_raw_nonzero());
-    std::fs::read_dir(folder).map_or(0, Iterator::count)
+    std::fs::read_dir(folder).unwrap().count()
 }
 
 /// The most that were open at one time, over so many milliseconds.

@@ -33,5 +33,14 @@ fn an_attempt_to_send_as_somebody_else_is_in_the_audit_once_for_each_key() {
         assert!(entry["detail"]["refused"][0]["reason"].as_str().unwrap().contains("two.example"), "{entry}");
     }
     assert_eq!(entries.len(), 2, "{entries:?}");
+    // A second try within the ten minutes is written when the house stops.
+    assert_eq!(door.post(&to, raw).unwrap().status, 403);
+    assert_eq!(house.stop().code(), Some(0));
+    let house = plot.start_in(&lab);
+    let (_, audit) = house.api("GET", "/v1/audit?limit=200", &house.operator(), None);
+    let entries =
+        audit["data"].as_array().unwrap().iter().filter(|entry| entry["action"] == "message.refuse");
+    let counted: u64 = entries.map(|entry| entry["detail"]["count"].as_u64().unwrap()).sum();
+    assert_eq!(counted, 6, "{audit}");
     assert_eq!(house.stop().code(), Some(0));
 }

@@ -82,6 +82,7 @@ fn a_crash_leaves_no_core_file_unless_it_was_asked_for() {
         core.split_whitespace().nth(4).unwrap() != "0"
     };
     let mut plot = Plot::new();
+    plot.set("node.core_files", "false");
     let house = plot.start();
     assert!(!may_dump(&house));
     assert_eq!(house.stop().code(), Some(0));

@@ -25,12 +25,13 @@ pub struct Calls {
 /// Owner, key and fingerprint: what makes two calls twins.
 type Name = (String, String, [u8; 32]);
 type Line = Arc<tokio::sync::Mutex<()>>;
-type Lines = HashMap<Name, Line>;
+/// Each with how many are in it.
+type Lines = HashMap<Name, (Line, usize)>;
 
 /// A call at work: none of its twins is at work in this process meanwhile, whatever became of its lease.
 #[derive(Debug)]
 pub struct Running {
-    // Given back first, so that whoever leaves the line last finds nobody in it.
+    // Given back first, so that whoever comes when the line is gone finds nobody at work.
     _turn: OwnedMutexGuard<()>,
     _place: Place,
 }
@@ -45,17 +46,21 @@ struct Place {
 
 impl Place {
     fn take(all: &Arc<Mutex<Lines>>, name: Name) -> Place {
-        let line = Arc::clone(lines(all).entry(name.clone()).or_default());
-        Place { name, line, all: Arc::clone(all) }
+        let mut lines = lines(all);
+        let (line, count) = lines.entry(name.clone()).or_default();
+        *count += 1;
+        Place { name, line: Arc::clone(line), all: Arc::clone(all) }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut all = lines(&self.all);
-        // The table's and ours.
-        if Arc::strong_count(&self.line) == 2 {
-            all.remove(&self.name);
+        if let Some((_, count)) = all.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.name);
+            }
         }
     }
 }

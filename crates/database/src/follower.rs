@@ -97,8 +97,8 @@ impl SnapshotHandle {
         self.changed.subscribe()
     }
 
-    /// Wakes at every notice and at every new generation, once the snapshot is as new as what it was about: there may be
-    /// something for those who work from the tables.
+    /// Wakes at every notice and at every new generation, once the snapshot is as new as what it was about, or could not
+    /// be read: there may be something for those who work from the tables.
     pub fn noticed(&self) -> watch::Receiver<u64> {
         self.noticed.subscribe()
     }

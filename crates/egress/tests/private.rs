@@ -80,8 +80,14 @@ fn own_address() -> Option<IpAddr> {
 /// Which of these addresses lead to a listener, as the kernel sees it. The control for a count of nothing.
 fn reachable(addresses: &[IpAddr], port: u16, watch: &Watch) -> usize {
     let patience = Duration::from_millis(300);
-    let is_here =
-        |address: &&IpAddr| TcpStream::connect_timeout(&SocketAddr::new(**address, port), patience).is_ok();
+    // Nobody knocks at the neighbours of whoever runs this.
+    let is_ours = |address: &IpAddr| {
+        let address = address.to_canonical();
+        address.is_loopback() || address.is_unspecified() || Some(address) == own_address()
+    };
+    let is_here = |address: &&IpAddr| {
+        is_ours(address) && TcpStream::connect_timeout(&SocketAddr::new(**address, port), patience).is_ok()
+    };
     let here: Vec<&IpAddr> = addresses.iter().filter(is_here).collect();
     println!("T7: {} of {} addresses lead to a listener: {here:?}", here.len(), addresses.len());
     assert_eq!(watch.connections(), here.len(), "a listener does not count");

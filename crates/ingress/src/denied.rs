@@ -14,6 +14,8 @@ use std::time::Duration;
 const TOLD_EVERY: Duration = Duration::from_secs(600);
 /// Senders that are remembered.
 const SENDERS_MAX: usize = 1_000;
+/// Of one tenant, which may have any number of keys; what the others try is counted with one of these.
+const OF_TENANT_MAX: usize = 20;
 /// Sentences of one sender; the rest is a number.
 const SENTENCES_MAX: usize = 10;
 
@@ -39,10 +41,16 @@ struct Row {
     others: u64,
 }
 
+impl Row {
+    fn is_quiet(&self) -> bool {
+        self.sentences.is_empty() && self.others == 0
+    }
+}
+
 impl Denials {
     /// One more refusal, in the words that the client was told.
     pub fn note(&mut self, sender: Sender, sentence: &str) {
-        if self.0.len() >= SENDERS_MAX && !self.0.contains_key(&sender) {
+        if !self.0.contains_key(&sender) && !self.has_room_for(sender) {
             return;
         }
         let row = self.0.entry(sender).or_default();
@@ -54,11 +62,32 @@ impl Denials {
         }
     }
 
+    /// Counts it with another key of its tenant if that has enough of them.
+    fn has_room_for(&mut self, sender: Sender) -> bool {
+        let is_of_tenant = |other: &Sender| other.tenant() == sender.tenant();
+        if self.0.keys().filter(|other| is_of_tenant(other)).count() >= OF_TENANT_MAX {
+            let other = self.0.iter_mut().find(|(other, _)| is_of_tenant(other));
+            other.into_iter().for_each(|(_, row)| row.others += 1);
+            return false;
+        }
+        if self.0.len() >= SENDERS_MAX {
+            // Those that would only be told too early again.
+            self.0.retain(|_, row| !row.is_quiet());
+        }
+        self.0.len() < SENDERS_MAX
+    }
+
+    /// What was not told yet, whenever its sender was told of last.
+    pub fn take_all(&mut self) -> Vec<Denied> {
+        let rows = self.0.drain().filter(|(_, row)| !row.is_quiet());
+        rows.map(|(sender, Row { sentences, others, .. })| Denied { sender, sentences, others }).collect()
+    }
+
     /// What is to be told now. Senders that were quiet since they were told are forgotten.
     pub fn take(&mut self, now: Timestamp) -> Vec<Denied> {
         let is_due = |row: &Row| row.told_at.is_none_or(|at| now.saturating_since(at) >= TOLD_EVERY);
-        self.0.retain(|_, row| !row.sentences.is_empty() || !is_due(row));
-        let due = self.0.iter_mut().filter(|(_, row)| !row.sentences.is_empty() && is_due(row));
+        self.0.retain(|_, row| !row.is_quiet() || !is_due(row));
+        let due = self.0.iter_mut().filter(|(_, row)| !row.is_quiet() && is_due(row));
         due.map(|(sender, row)| {
             let Row { sentences, others, .. } =
                 std::mem::replace(row, Row { told_at: Some(now), ..Row::default() });
@@ -103,6 +132,42 @@ mod tests {
         assert_eq!(denials.0.len(), 1, "it may be told again too early if it is forgotten");
         assert_eq!(denials.take(at(1200)), []);
         assert!(denials.0.is_empty());
+    }
+
+    #[test]
+    fn one_tenant_with_many_keys_leaves_room_for_the_others_and_nothing_is_kept_back_at_a_stop() {
+        let tenant = TenantId::mint(Timestamp::UNIX_EPOCH, &mut Random::from_number(7));
+        let key = |number: u64| {
+            let user = UserId::mint(Timestamp::UNIX_EPOCH, &mut Random::from_number(number));
+            let access = Access::of_user(user, Role::Admin, Some(tenant)).unwrap();
+            Sender::of_access(&access, tenant).unwrap()
+        };
+        let mut denials = Denials::default();
+        (0..5_000).for_each(|number| denials.note(key(number), "x"));
+        denials.note(sender(1), "y");
+        let told = denials.take(at(0));
+        assert_eq!(told.len(), OF_TENANT_MAX + 1);
+        let count = |told: &[Denied]| -> u64 {
+            told.iter()
+                .map(|one| one.others + one.sentences.iter().map(|(_, count)| count).sum::<u64>())
+                .sum()
+        };
+        assert_eq!(count(&told), 5_001);
+        // Told a moment ago: not before its time, but there is none after a stop.
+        denials.note(sender(1), "y");
+        assert_eq!(denials.take(at(1)), []);
+        assert_eq!(count(&denials.take_all()), 1);
+        assert!(denials.0.is_empty());
+    }
+
+    #[test]
+    fn senders_that_are_quiet_make_room() {
+        let mut denials = Denials::default();
+        (0..1_000).for_each(|number| denials.note(sender(number), "x"));
+        denials.note(sender(1_000), "x");
+        assert_eq!(denials.take(at(0)).len(), SENDERS_MAX);
+        denials.note(sender(1_000), "x");
+        assert_eq!(denials.take(at(1)).len(), 1);
     }
 
     #[test]

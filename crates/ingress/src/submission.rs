@@ -220,6 +220,11 @@ impl Submission {
         self.denials.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
 
+    /// All of it that was not told yet, for a stop: there is no later.
+    pub fn denied_since(&self) -> Vec<Denied> {
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner).take_all()
+    }
+
     async fn take_in(self: &Arc<Submission>, id: MessageId, offer: Offer) -> Result<Accepted, Denial> {
         let this = Arc::clone(self);
         let party = Party::Tenant(offer.sender.tenant());

@@ -130,16 +130,17 @@ impl Config {
         // A file with mistakes is looked through to its end: what could be read of it may not work either.
         let mut mistakes = read.mistakes;
         let Some(config) = read.config else { return Err(Mistakes(mistakes)) };
-        let config = match override_by_environment(config, environment()) {
+        let variables = environment();
+        let config = match override_by_environment(config, variables.clone()) {
             Ok(config) => config,
             Err(Mistakes(more)) => return Err(Mistakes([mistakes, more].concat())),
         };
         mistakes.extend(config.mistakes().into_iter().map(|sentence| {
-            // Where a key has its default, or its value from the environment, no line is to blame.
-            match config_text::line_of(&text, &sentence) {
-                Some(line) => format!("{name}:{line}: {sentence}"),
-                None => sentence,
-            }
+            let from_environment = variable_of(&sentence, &variables);
+            let place = from_environment.map(str::to_owned);
+            // Where a key has its default no line is to blame.
+            let line = || config_text::line_of(&text, &sentence).map(|line| format!("{name}:{line}"));
+            place.or_else(line).map_or_else(|| sentence.clone(), |place| format!("{place}: {sentence}"))
         }));
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
@@ -169,6 +170,13 @@ impl Config {
         mistakes.extend(memory::check(self).err());
         mistakes
     }
+}
+
+/// The variable that has set the key with which this sentence begins.
+fn variable_of<'a>(sentence: &str, variables: &'a [(String, String)]) -> Option<&'a str> {
+    let (path, _) = sentence.split_once(' ')?;
+    let wanted = format!("{ENVIRONMENT_PREFIX}{}", path.replace('.', "__").to_ascii_uppercase());
+    variables.iter().map(|(name, _)| name.as_str()).find(|name| name.eq_ignore_ascii_case(&wanted))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads configuration from the environment")]
@@ -237,6 +245,14 @@ mod tests {
         for (mistake, line) in mistakes.iter().zip(lines) {
             assert!(mistake.contains(&format!("posthouse.toml:{line}: ")), "{line}: {mistake}");
         }
+    }
+
+    #[test]
+    fn what_the_environment_has_set_is_not_blamed_on_a_line() {
+        let variables = [("POSTHOUSE__LISTEN__HTTP".to_owned(), "nowhere".to_owned())];
+        let found = variable_of("listen.http = \"nowhere\" is not an address", &variables);
+        assert_eq!(found, Some("POSTHOUSE__LISTEN__HTTP"));
+        assert_eq!(variable_of("listen.submission = \"x\" is not an address", &variables), None);
     }
 
     #[test]

@@ -115,13 +115,13 @@ impl Node {
         let doors =
             Ingress::start(door_parts, listeners, stop.doors.clone()).context("cannot open the doors")?;
         let housekeeping = housekeeping(&parts, (&database, &spool), &submission, &egress);
+        let sources = sources(&spool, &snapshots, &stop);
+        drop(tokio::spawn(readiness::keep_telling(Arc::clone(&sources), stop.doors.clone())));
         let (mut api, mut watch) = (None, None);
         if let (Some(Counter { config, dns: [dns, watch_dns], tokens }), Some(listener)) = (counter, listener)
         {
             let watcher = api::DomainWatch::new(database.clone(), watch_dns, parts.clock.clone(), &config);
             watch = Some(kept_watch(watcher, &stop.doors));
-            let sources = sources(&spool, &snapshots, &stop);
-            drop(tokio::spawn(readiness::keep_telling(Arc::clone(&sources), stop.doors.clone())));
             let told = told_source(database.clone(), spool.clone());
             let way = (submission, egress);
             let state = api_state(&mut parts, (config, dns, tokens), (&database, told), sources, way);

@@ -49,6 +49,11 @@ fn bound(config: &mut Config, limit: u64) -> bool {
         let part = u128::from(room) * *user as u128 / u128::from(wanted);
         *user = (*user).min((part as u64).max(LEAST) as usize);
     }
+    // What one party may have of it, or the first one has it all.
+    let of_one = &mut config.egress.deliveries_per_tenant_max;
+    *of_one = (*of_one).min(config.egress.connections_max / 2);
+    let of_one = &mut config.api.connections_per_address_max;
+    *of_one = (*of_one).min(config.api.connections_max / 2);
     true
 }
 
@@ -92,6 +97,8 @@ mod tests {
             assert!(bound(&mut config, limit));
             let sum: usize = all(&config).iter().sum();
             assert!(sum as u64 <= limit - RESERVED + 2 * LEAST, "{sum} of {limit}");
+            assert!(config.egress.deliveries_per_tenant_max * 2 <= config.egress.connections_max);
+            assert!(config.api.connections_per_address_max * 2 <= config.api.connections_max);
             let lowered = all(&config);
             assert!(lowered.iter().zip(all(&Config::default())).all(|(now, was)| *now >= 8 && *now <= was));
         }

@@ -102,7 +102,9 @@ impl Follower {
     /// Reads on from `to`, where it was before. What is owed of there is passed over at once when it is met again: it was
     /// waited for, and is looked at by whoever it is owed to.
     pub fn go_back(&mut self, to: Position) {
-        (self.scan, self.begun, self.retry_at, self.missed) = (None, None, None, None);
+        // What cannot be read again after all is waited for like anything else.
+        self.patience = Patience::new(Duration::from_secs(self.shared.config.read_retry_seconds_max));
+        (self.scan, self.begun, self.retry_at) = (None, None, None);
         self.go_to(to);
     }
 

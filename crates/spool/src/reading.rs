@@ -77,8 +77,10 @@ impl Reading {
         while let Some(found) = scan.next()? {
             self.take(file, found);
         }
+        if !scan.met_read_errors() {
+            return Ok(());
+        }
         match part {
-            _ if !scan.met_read_errors() => Ok(()),
             Part::Sealed => {
                 self.keep_for_the_next_start(scan.position().segment());
                 Ok(())

@@ -87,7 +87,7 @@ impl Deliverer {
                 Some(ended) = calls.tasks.join_next_with_id() => { calls.ended(ended, &mut turns, &mut looks); false }
             };
             if over {
-                looks.forget();
+                looks.forget(self.clock.timestamp());
                 turns.told();
             }
             while let Some(ended) = calls.tasks.try_join_next_with_id() {

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// After a fault of the database.
 const AWAY_PAUSE: Duration = Duration::from_secs(1);
 
+/// Between two looks: a receiver that fails quickly has retries due all the time.
+const REST: Duration = Duration::from_millis(100);
+
 /// What is known of the time until the next call is due.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Looks {
@@ -17,12 +20,14 @@ pub(crate) struct Looks {
     due: Option<Timestamp>,
     /// Nothing in the table is due earlier that was not claimed.
     is_known: bool,
+    /// When the table was looked at last because something was due.
+    looked_at: Option<Timestamp>,
 }
 
 impl Looks {
-    /// What was known is over, or may be.
-    pub(crate) fn forget(&mut self) {
-        *self = Looks::default();
+    /// What was known is over, or may be: the table is looked at now.
+    pub(crate) fn forget(&mut self, now: Timestamp) {
+        *self = Looks { looked_at: Some(now), ..Looks::default() };
     }
 
     /// Whether to ask the table, once it has given all that is due.
@@ -32,7 +37,7 @@ impl Looks {
 
     /// The table said when the next is due.
     pub(crate) fn asked(&mut self, next: Option<Timestamp>) {
-        *self = Looks { due: next, is_known: true };
+        (self.due, self.is_known) = (next, true);
     }
 
     /// The database is away: again in a moment.
@@ -45,9 +50,11 @@ impl Looks {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
-    /// Until the next look; none while there is nothing to look for.
+    /// Until the next look, with a rest behind the last one; none while there is nothing to look for.
     pub(crate) fn wait(&self, now: Timestamp) -> Option<Duration> {
-        self.due.map(|due| due.saturating_since(now))
+        // Since then less than no time has passed if the clock was set back.
+        let rested = self.looked_at.map_or(REST, |at| now.saturating_since(at));
+        self.due.map(|due| due.saturating_since(now).max(REST.saturating_sub(rested)))
     }
 
     /// Returns when the next look is due, by a clock that may be set meanwhile.
@@ -100,8 +107,14 @@ mod tests {
         looks.later(at(5));
         assert_eq!(looks.wait(at(1)), Some(Duration::from_secs(4)));
         assert_eq!(looks.wait(at(9)), Some(Duration::ZERO));
-        looks.forget();
+        looks.forget(at(9));
         assert_eq!((looks.is_known(), looks.wait(at(9))), (false, None));
+        looks.later(at(8));
+        assert_eq!(looks.wait(at(9)), Some(REST), "retries that are due all the time");
+        assert_eq!(
+            (looks.wait(at(10)), looks.wait(at(2))),
+            (Some(Duration::ZERO), Some(Duration::from_secs(6)))
+        );
     }
 
     #[test]
