@@ -152,7 +152,9 @@ fn s5_a_message_that_cannot_be_read_waits_and_the_others_flow() {
         told.len()
     );
     // Whoever reads to follow the journal may have met one or the other, and no message was deferred for that.
-    assert!((1..=hits).contains(&logged) && told.len() == logged, "{hits} {logged} {told:?}");
+    assert!((1..=hits).contains(&told.len()), "{hits} {told:?}");
+    // The first is told at once, the others with the next line, ten minutes later.
+    assert_eq!(logged, 1, "lines for {hits} failures");
     assert_eq!(house.stop().code(), Some(0));
 }
 
