@@ -40,9 +40,9 @@ pub(crate) const ACCESS: Access = Access::house("projection of the journal");
 const ROWS_MAX: usize = 5_000;
 /// How many more may be in a transaction after one that went through.
 const ROWS_STEP: usize = 100;
-/// First pause after a failure; doubled up to the configured limit.
 /// Recipients whose last attempts one statement asks for: a cold disk must not make it too slow for ever.
 const EXPLAINED_AT_ONCE: usize = 100;
+/// First pause after a failure; doubled up to the configured limit.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 
 pub(crate) struct Projector {
