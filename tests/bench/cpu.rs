@@ -1,4 +1,4 @@
-//! CPU time, memory and wake-ups of processes, as the kernel counts them.
+//! CPU time, memory, octets written and wake-ups of processes, as the kernel counts them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,6 +34,13 @@ pub fn resident(pid: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
     let pages: f64 = text.split(' ').nth(1).unwrap().parse().unwrap();
     pages * rustix::param::page_size() as f64
+}
+
+/// Octets that a process sent to the disk (proc(5), `write_bytes`).
+pub fn written(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    line.and_then(|text| text.trim().parse().ok()).unwrap_or(0.0)
 }
 
 /// How often its threads went to sleep by themselves, by name of the thread: each time something woke them.

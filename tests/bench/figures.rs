@@ -34,7 +34,21 @@ impl fmt::Display for Series {
 #[derive(Debug, Clone, Default)]
 pub struct Histogram(pub Vec<(f64, f64)>);
 
+/// Bounds as the node has them where times are short.
+const BOUNDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, f64::INFINITY];
+
 impl Histogram {
+    /// Of single values, in seconds.
+    pub fn of(values: impl Iterator<Item = f64>) -> Histogram {
+        let mut counts = BOUNDS.map(|bound| (bound, 0.0));
+        for value in values {
+            for (_, count) in counts.iter_mut().filter(|(bound, _)| value <= *bound) {
+                *count += 1.0;
+            }
+        }
+        Histogram(counts.to_vec())
+    }
+
     /// What came after `before`.
     pub fn since(&self, before: &Histogram) -> Histogram {
         let earlier =

@@ -1,5 +1,6 @@
 //! What is measured: somebody who takes mail by SMTP and brings it to the sink.
 
+use crate::figures::Histogram;
 use std::time::Duration;
 
 /// Whether the mailer signs what it sends.
@@ -26,4 +27,8 @@ pub trait Mailer {
     fn cpu(&self) -> Duration;
     /// Syncs so far, if it tells.
     fn syncs(&self) -> Option<f64>;
+    /// Octets that its processes sent to the disk so far, if it tells.
+    fn written(&self) -> Option<f64>;
+    /// Seconds that mail waited in the queue before its first attempt, as the mailer itself tells them.
+    fn queued(&self) -> Histogram;
 }

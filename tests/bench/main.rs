@@ -5,7 +5,7 @@
 //! ratios. Nothing here decides whether a change is good: docs/BENCHMARKS.md holds what was measured and on what.
 //!
 //! Usage: `cargo xtask bench [--rounds N] [--count N] [--waiting N] [--skip-postfix] [ROW…]` with the rows `idle`,
-//! `road`, `latency`, `waiting`.
+//! `road`, `sizes`, `latency`, `waiting`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for the person at the terminal")]
 
@@ -35,7 +35,7 @@ pub struct Options {
     pub rows: Vec<String>,
 }
 
-const ROWS: [&str; 4] = ["idle", "road", "latency", "waiting"];
+const ROWS: [&str; 5] = ["idle", "road", "sizes", "latency", "waiting"];
 
 fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {

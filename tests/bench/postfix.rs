@@ -4,6 +4,7 @@
 //! certificate as at our own door. All domains go to the one sink, by one next hop, which is the easier case for it.
 
 use crate::cpu;
+use crate::figures::Histogram;
 use crate::mailer::{Door, Mailer, Signing};
 use crate::stage::{Stage, free_port};
 use std::fs;
@@ -59,6 +60,7 @@ fn main_cf(home: &Path, sink: u16) -> String {
          inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmyhostname = peer.bench.example\nmydestination =\n\
          mynetworks = 127.0.0.0/8\nsmtpd_relay_restrictions = permit_mynetworks, reject\n\
          default_transport = smtp:[127.0.0.1]:{sink}\n\
+         transport_maps = inline:{{ .dead.example=smtp:[127.9.9.9]:{sink} }}\n\
          smtpd_tls_security_level = may\nsmtpd_tls_chain_files = {home}/tls.pem\nsmtpd_client_connection_count_limit = 0\n"
     )
 }
@@ -133,6 +135,18 @@ impl Mailer for Postfix {
 
     fn syncs(&self) -> Option<f64> {
         None
+    }
+
+    fn written(&self) -> Option<f64> {
+        None
+    }
+
+    /// From the entry into the active queue to the connection: the second of its four delays (postconf(5),
+    /// delay_logging_resolution_limit).
+    fn queued(&self) -> Histogram {
+        let log = fs::read_to_string(self.config.with_file_name("spool").join("maillog")).unwrap_or_default();
+        let delay = |line: &str| line.split_once("delays=")?.1.split('/').nth(1)?.parse().ok();
+        Histogram::of(log.lines().filter_map(delay))
     }
 }
 

@@ -101,7 +101,7 @@ impl Posthouse {
         stage.publish(&tenant["domain"]["records"]);
         let text = |pointer: &str| tenant.pointer(pointer).and_then(Value::as_str).unwrap();
         let verify = format!("/v1/tenants/{}/domains/{}/verify", text("/tenant/id"), text("/domain/id"));
-        assert_eq!(self.call(&verify, operator, &Value::Null)["state"], "verified");
+        assert_eq!(self.call(&verify, operator, &json!({}))["state"], "verified");
         Door {
             address: self.text("/smtp/submission").to_owned(),
             credential: Some(format!(
@@ -223,6 +223,15 @@ impl Mailer for Posthouse {
 
     fn syncs(&self) -> Option<f64> {
         Some(self.metric("posthouse_spool_syncs_total"))
+    }
+
+    fn written(&self) -> Option<f64> {
+        Some(cpu::written(self.pid()))
+    }
+
+    /// From being due to the first attempt.
+    fn queued(&self) -> Histogram {
+        self.histogram("posthouse_queued_seconds")
     }
 }
 

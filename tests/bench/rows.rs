@@ -1,6 +1,6 @@
 //! The rows: what is measured, and how it is told.
 
-use crate::figures::Series;
+use crate::figures::{Histogram, Series};
 use crate::mailer::{Mailer, Signing};
 use crate::postfix::Postfix;
 use crate::posthouse::Posthouse;
@@ -11,8 +11,30 @@ use std::collections::BTreeMap;
 /// Size of workload W.
 pub const SIZE: usize = 5 * 1024;
 
-/// From being due to the first attempt, as the node itself measures it.
-const QUEUED: &str = "posthouse_queued_seconds";
+/// A load by its name. Of posthouse `--count` by `share` messages, of the slower peer a quarter of that.
+struct Kind {
+    name: &'static str,
+    domains: usize,
+    size: usize,
+    signing: Signing,
+    share: u64,
+}
+
+const ROAD: [Kind; 4] = [
+    Kind { name: "W1", domains: 1, size: SIZE, signing: Signing::None, share: 1 },
+    Kind { name: "W200", domains: 200, size: SIZE, signing: Signing::None, share: 1 },
+    Kind { name: "W1s", domains: 1, size: SIZE, signing: Signing::Rsa, share: 1 },
+    Kind { name: "W200s", domains: 200, size: SIZE, signing: Signing::Rsa, share: 1 },
+];
+
+const SIZES: [Kind; 3] = [
+    Kind { name: "W200, 50 KB", domains: 200, size: 50 * 1024, signing: Signing::None, share: 2 },
+    Kind { name: "W200s, 50 KB", domains: 200, size: 50 * 1024, signing: Signing::Rsa, share: 2 },
+    Kind { name: "W200, 1 MB", domains: 200, size: 1024 * 1024, signing: Signing::None, share: 10 },
+];
+
+/// What a slower peer gets of a load, so that both measurements take a like time.
+pub const PEER_SHARE: u64 = 4;
 
 /// Medians of one mailer under one load.
 #[derive(Default)]
@@ -22,6 +44,7 @@ struct Row {
     p50_ms: Series,
     p99_ms: Series,
     syncs: Series,
+    written: Series,
 }
 
 impl Row {
@@ -32,6 +55,9 @@ impl Row {
         self.p99_ms.push(measured.p99_ms);
         if let Some(syncs) = measured.syncs {
             self.syncs.push(syncs);
+        }
+        if let Some(written) = measured.written {
+            self.written.push(written);
         }
     }
 }
@@ -44,40 +70,43 @@ pub fn run(options: &Options) {
     if asked("idle") {
         crate::idle::run(&house);
     }
-    let peer = (options.with_postfix && asked("road")).then(|| Postfix::start(&stage));
+    let compared = ["road", "sizes", "latency", "waiting"].into_iter().any(asked);
+    let peer = (options.with_postfix && compared).then(|| Postfix::start(&stage));
     if asked("road") {
-        road(options, &stage, &house, peer.as_ref());
+        side_by_side(options, &stage, &house, peer.as_ref(), &ROAD);
     }
-    drop(peer);
+    if asked("sizes") {
+        side_by_side(options, &stage, &house, peer.as_ref(), &SIZES);
+    }
     if asked("latency") {
-        latency(options, &stage, &house);
+        latency(options, &stage, &house, peer.as_ref());
     }
     if asked("waiting") {
-        crate::waiting::run(options, &stage, &mut house);
+        crate::waiting::run(options, &stage, &mut house, peer.as_ref());
     }
 }
 
-fn road(options: &Options, stage: &Stage, house: &Posthouse, peer: Option<&Postfix>) {
+fn both<'a>(house: &'a Posthouse, peer: Option<&'a Postfix>) -> Vec<&'a dyn Mailer> {
     let mut mailers: Vec<&dyn Mailer> = vec![house];
     mailers.extend(peer.map(|peer| peer as &dyn Mailer));
-    let loads = [
-        ("W1", 1, Signing::None),
-        ("W200", 200, Signing::None),
-        ("W1s", 1, Signing::Rsa),
-        ("W200s", 200, Signing::Rsa),
-    ];
+    mailers
+}
+
+fn side_by_side(options: &Options, stage: &Stage, house: &Posthouse, peer: Option<&Postfix>, kinds: &[Kind]) {
+    let mailers = both(house, peer);
     let mut rows: BTreeMap<(usize, usize), Row> = BTreeMap::new();
     let database = house.database_pid(stage);
     let (mut database_us, mut delivered) = (0.0, 0.0);
     // The first measurement of each is for warming up.
     for round in 0..=options.rounds {
-        for (number, (_, domains, signing)) in loads.into_iter().enumerate() {
+        for (number, kind) in kinds.iter().enumerate() {
             for (which, mailer) in mailers.iter().enumerate() {
-                let count = if which == 0 { options.count } else { options.count / 4 };
+                let count = options.count / kind.share / if which == 0 { 1 } else { PEER_SHARE };
                 let count = if round == 0 { count / 10 } else { count };
+                let load =
+                    Load { count, domains: kind.domains, size: kind.size, signing: kind.signing, rate: None };
                 let before = cpu::of_tree(database);
-                let measured =
-                    stage.measure(*mailer, Load { count, domains, size: SIZE, signing, rate: None });
+                let measured = stage.measure(*mailer, load);
                 if round == 0 {
                     continue;
                 }
@@ -90,41 +119,66 @@ fn road(options: &Options, stage: &Stage, house: &Posthouse, peer: Option<&Postf
         }
     }
     println!(
-        "| load | mailer | msg/s at the sink | CPU µs/msg | MAIL→250 p50 ms | p99 ms | syncs/msg | ratio |"
+        "| load | mailer | msg/s at the sink | CPU µs/msg | MAIL→250 p50 ms | p99 ms | syncs/msg | written | ratio |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for ((number, which), row) in &rows {
         let ratio = rows.get(&(*number, 1)).map(|peer| row.rate.median() / peer.rate.median());
+        let told = |series: &Series| if *which == 0 { series.to_string() } else { "–".to_owned() };
         println!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
-            loads[*number].0,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            kinds[*number].name,
             mailers[*which].name(),
             row.rate,
             row.cpu_us,
             row.p50_ms,
             row.p99_ms,
-            if *which == 0 { row.syncs.to_string() } else { "–".to_owned() },
+            told(&row.syncs),
+            told(&row.written),
             ratio.filter(|_| *which == 0).map_or_else(String::new, |ratio| format!("{ratio:.2} ×")),
         );
     }
     println!("\nPostgreSQL beside it: {:.0} µs of CPU a message\n", database_us / delivered);
 }
 
-/// Half of what it can take, and what happens to the answer's time.
-fn latency(options: &Options, stage: &Stage, house: &Posthouse) {
+/// Half of what each can take, and what happens to the answer's time.
+fn latency(options: &Options, stage: &Stage, house: &Posthouse, peer: Option<&Postfix>) {
+    let mailers = both(house, peer);
     let load = Load { count: options.count, domains: 1, size: SIZE, signing: Signing::None, rate: None };
-    let full = stage.measure(house, load);
-    let half = (full.rate / 2.0) as u32;
-    let mut row = Row::default();
-    let before = house.histogram(QUEUED);
-    for _ in 0..options.rounds {
-        let count = u64::from(half) * 10;
-        row.take(&stage.measure(house, Load { rate: Some(half), count, ..load }));
+    let mut full: Vec<Row> = mailers.iter().map(|_| Row::default()).collect();
+    let mut half: Vec<(Row, Histogram)> = Vec::new();
+    for round in 0..=options.rounds {
+        for (which, mailer) in mailers.iter().enumerate() {
+            let count = options.count / if which == 0 { 1 } else { PEER_SHARE };
+            let measured = stage.measure(*mailer, Load { count, ..load });
+            // The first is for warming up.
+            if round > 0 {
+                full[which].take(&measured);
+            }
+        }
     }
-    let queued = house.histogram(QUEUED).since(&before);
+    for (which, mailer) in mailers.iter().enumerate() {
+        half.push((Row::default(), mailer.queued()));
+        let rate = (full[which].rate.median() / 2.0) as u32;
+        for _ in 0..options.rounds {
+            let count = u64::from(rate) * 10;
+            half[which].0.take(&stage.measure(*mailer, Load { rate: Some(rate), count, ..load }));
+        }
+        half[which].1 = mailer.queued().since(&half[which].1);
+    }
     println!(
-        "| load | rate msg/s | MAIL→250 p50 ms | p99 ms | queued → first attempt p99 |\n|---|---|---|---|---|"
+        "| load | mailer | rate msg/s | MAIL→250 p50 ms | p99 ms | queued → first attempt p99 |\n|---|---|---|---|---|---|"
     );
-    println!("| full | {:.0} | {:.1} | {:.1} | |", full.rate, full.p50_ms, full.p99_ms);
-    println!("| half | {half} | {} | {} | {} |\n", row.p50_ms, row.p99_ms, queued.quantile(0.99));
+    for ((mailer, full), (half, queued)) in mailers.iter().zip(&full).zip(&half) {
+        println!("| full | {} | {} | {} | {} | |", mailer.name(), full.rate, full.p50_ms, full.p99_ms);
+        let queued = queued.quantile(0.99);
+        println!(
+            "| half | {} | {} | {} | {} | {queued} |",
+            mailer.name(),
+            half.rate,
+            half.p50_ms,
+            half.p99_ms
+        );
+    }
+    println!();
 }

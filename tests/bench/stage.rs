@@ -40,6 +40,8 @@ pub struct Measured {
     pub p50_ms: f64,
     pub p99_ms: f64,
     pub syncs: Option<f64>,
+    /// Octets written to the disk for each octet of the messages.
+    pub written: Option<f64>,
 }
 
 pub fn binary() -> PathBuf {
@@ -110,7 +112,7 @@ impl Stage {
     /// Sends through `mailer` to the sink and waits until all of it is there.
     pub fn measure(&self, mailer: &dyn Mailer, load: Load) -> Measured {
         let sink = self.sink(load.count);
-        let (cpu, syncs) = (mailer.cpu(), mailer.syncs());
+        let (cpu, syncs, written) = (mailer.cpu(), mailer.syncs(), mailer.written());
         let sent = self.load(&mailer.door(load.signing), load, &domains(load.domains));
         assert_eq!(sent["accepted"], load.count, "{}: {sent}", mailer.name());
         let taken = sink.wait_with_output().unwrap();
@@ -125,6 +127,10 @@ impl Stage {
             p50_ms: number("/latency_ms/p50"),
             p99_ms: number("/latency_ms/p99"),
             syncs: mailer.syncs().zip(syncs).map(|(after, before)| (after - before) / count),
+            written: mailer
+                .written()
+                .zip(written)
+                .map(|(after, before)| (after - before) / count / load.size as f64),
         }
     }
 

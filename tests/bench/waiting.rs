@@ -7,8 +7,9 @@ use crate::Options;
 use crate::cpu;
 use crate::figures::Series;
 use crate::mailer::{Mailer, Signing};
+use crate::postfix::Postfix;
 use crate::posthouse::Posthouse;
-use crate::rows::SIZE;
+use crate::rows::{PEER_SHARE, SIZE};
 use crate::stage::{Load, Stage};
 use std::io::BufRead;
 use std::net::TcpStream;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 /// Recipients a domain, and a tenant.
 const IN_A_DOMAIN: u64 = 20;
 const OF_A_TENANT: u64 = 2_000;
+/// The peer takes them so much more slowly that it gets one of so many.
+const OF_THE_PEER: u64 = 20;
 /// Senders of one load: two connections each.
 const SENDERS: usize = 50;
 /// Octets of a message that waits.
@@ -25,35 +28,65 @@ const WAITING_SIZE: usize = 1024;
 const SETTLED_WAIT_MAX: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(20);
 
-pub fn run(options: &Options, stage: &Stage, house: &mut Posthouse) {
+pub fn run(options: &Options, stage: &Stage, house: &mut Posthouse, peer: Option<&Postfix>) {
     let idle = cpu::resident(house.pid());
     let load = Load { count: options.count, domains: 1, size: SIZE, signing: Signing::None, rate: None };
+    let peer_load = Load { count: options.count / PEER_SHARE, ..load };
     let (mut none, mut many) = (Series::default(), Series::default());
-    stage.measure(house, load);
+    let (mut peer_none, mut peer_many) = (Series::default(), Series::default());
+    let measure = |house: &Posthouse, own: &mut Series, other: &mut Series| {
+        own.push(stage.measure(house, load).accepted);
+        if let Some(peer) = peer {
+            other.push(stage.measure(peer, peer_load).accepted);
+        }
+    };
+    // The first is for warming up.
+    measure(house, &mut Series::default(), &mut Series::default());
     for _ in 0..options.rounds {
-        none.push(stage.measure(house, load).accepted);
+        measure(house, &mut none, &mut peer_none);
     }
     let before = cpu::resident(house.pid());
     fill(options, stage, house);
     let at_rest = until_calm(house);
     let with = cpu::resident(house.pid());
+    if let Some(peer) = peer {
+        fill_peer(options, stage, peer);
+    }
     for _ in 0..options.rounds {
-        many.push(stage.measure(house, load).accepted);
+        measure(house, &mut many, &mut peer_many);
     }
     let each = |resident: f64, from: f64| (resident - from) / options.waiting as f64;
-    println!("| waiting | accepted msg/s | ratio | RSS MB | a recipient, above idle | above a busy node |");
-    println!("|---|---|---|---|---|---|");
-    println!("| 0 | {none} | | {:.0} idle, {:.0} after load | | |", idle / 1e6, before / 1e6);
     println!(
-        "| {} | {many} | {:.3} | {:.0} | {:.0} B | {:.0} B |\n",
+        "| waiting | mailer | accepted msg/s | ratio | RSS MB | a recipient, above idle | above a busy node |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    println!("| 0 | posthouse | {none} | | {:.0} idle, {:.0} after load | | |", idle / 1e6, before / 1e6);
+    println!(
+        "| {} | posthouse | {many} | {:.3} | {:.0} | {:.0} B | {:.0} B |",
         options.waiting,
         many.median() / none.median(),
         with / 1e6,
         each(with, idle),
         each(with, before),
     );
-    println!("CPU of the node while it waits: {:.0} % of a core\n", at_rest * 100.0);
+    if peer.is_some() {
+        println!("| 0 | Postfix | {peer_none} | | | | |");
+        let ratio = peer_many.median() / peer_none.median();
+        println!("| {} | Postfix | {peer_many} | {ratio:.3} | | | |", options.waiting / OF_THE_PEER);
+    }
+    println!("\nCPU of the node while it waits: {:.0} % of a core\n", at_rest * 100.0);
     restart(options, stage, house, &each, idle);
+}
+
+/// One domain of the dead ones for every 20 messages, all by the next hop at which nobody listens.
+fn fill_peer(options: &Options, stage: &Stage, peer: &Postfix) {
+    let count = options.waiting / OF_THE_PEER;
+    let domains: Vec<String> =
+        (0..count / IN_A_DOMAIN).map(|number| format!("w{number}.dead.example")).collect();
+    let fill = Load { count, domains: 1, size: WAITING_SIZE, signing: Signing::None, rate: None };
+    let sent = stage.load(&peer.door(Signing::None), fill, &domains);
+    assert_eq!(sent["accepted"], count, "{sent}");
+    until_calm(peer);
 }
 
 fn fill(options: &Options, stage: &Stage, house: &Posthouse) {
@@ -74,13 +107,13 @@ fn fill(options: &Options, stage: &Stage, house: &Posthouse) {
     }
 }
 
-/// Waits until the node has little to do. Says how much of a core it still uses.
-fn until_calm(house: &Posthouse) -> f64 {
+/// Waits until the mailer has little to do. Says how much of a core it still uses.
+fn until_calm(mailer: &dyn Mailer) -> f64 {
     let (started, window) = (now(), Duration::from_secs(5));
     loop {
-        let used = cpu::of_process(house.pid());
+        let used = mailer.cpu();
         pause(window);
-        let share = (cpu::of_process(house.pid()) - used).as_secs_f64() / window.as_secs_f64();
+        let share = mailer.cpu().saturating_sub(used).as_secs_f64() / window.as_secs_f64();
         if share < 0.05 || started.elapsed() > SETTLED_WAIT_MAX {
             return share;
         }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use std::fmt;
 use std::io::{ErrorKind, Result};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 const LINE_OCTETS_MAX: usize = 4_096;
-/// When enough has come, sessions have this long to end by themselves.
+/// When enough has come, sessions that are amid a message have this long to end it; those between two end at once.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Where to listen, and when it is enough.
@@ -154,9 +155,19 @@ impl Sink {
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
         let mut wire = Wire::new(Stream::Plain(stream));
         let (mut encrypted, mut recipients, mut chunks) = (false, 0, 0);
+        let mut full = pin!(self.full.cancelled());
         wire.say("220 sink.lab.test ESMTP");
         loop {
-            let line = wire.line(LINE_OCTETS_MAX).await?;
+            let line = tokio::select! {
+                // Waiting for a line sends what was said, so whoever was counted has its answer.
+                biased;
+                line = wire.line(LINE_OCTETS_MAX) => line?,
+                () = &mut full => {
+                    wire.say("421 4.3.2 Enough has come");
+                    wire.close().await;
+                    return Ok(());
+                }
+            };
             match Command::parse(&line) {
                 Command::Ehlo(_) => self.offer(&mut wire, encrypted),
                 Command::Helo(_) => wire.say("250 sink.lab.test"),

@@ -4,6 +4,7 @@ use crate::running::{clock, start};
 use lab::load::{LoadTls, Sender};
 use lab::{LoadFigures, LoadOptions, SinkFigures, SinkOptions, sink};
 use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +76,20 @@ async fn everything_sent_is_counted_on_both_sides() {
     assert!(figures.latency_ms.p50 > 0.0 && figures.latency_ms.p50 <= figures.latency_ms.max);
     let taken = sink.await.unwrap();
     assert_eq!((taken.messages, taken.recipients, taken.tls_sessions), (300, 600, 4), "{taken}");
+}
+
+#[tokio::test]
+async fn a_full_sink_ends_although_a_client_keeps_its_connection() {
+    let (to, sink, _shutdown) = sink_for(1).await;
+    let mut stream = tokio::net::TcpStream::connect(to).await.unwrap();
+    let message = b"EHLO x\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nBDAT 2 LAST\r\n\r\n";
+    stream.write_all(message).await.unwrap();
+    let mut said = String::new();
+    // Until the sink closes: its last answer but one is for the message.
+    stream.read_to_string(&mut said).await.unwrap();
+    let last: Vec<&str> = said.lines().rev().take(2).map(|line| &line[..3]).collect();
+    assert_eq!(last, ["421", "250"], "{said}");
+    assert_eq!(sink.await.unwrap().messages, 1);
 }
 
 #[tokio::test]
