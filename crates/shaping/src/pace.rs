@@ -16,6 +16,14 @@ pub struct Rate {
     pub per: Duration,
 }
 
+/// An event that was counted, in case that it does not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    at: Instant,
+    /// What it took by the rate of that time.
+    interval_ns: u128,
+}
+
 /// When the next event may come. Time goes in with each question.
 #[derive(Debug, Clone)]
 pub struct Pace {
@@ -56,15 +64,17 @@ impl Pace {
     }
 
     /// Counts an event, whether it was allowed or not.
-    pub fn count(&mut self, now: Instant) {
-        self.due_ns = self.due_ns.max(nanos(now)) + self.rate.interval_ns();
+    pub fn count(&mut self, now: Instant) -> Counted {
+        let interval_ns = self.rate.interval_ns();
+        self.due_ns = self.due_ns.max(nanos(now)) + interval_ns;
+        Counted { at: now, interval_ns }
     }
 
-    /// What was counted at `counted` did not happen. Of its interval only that part is given back which time has not:
-    /// all of it would let one more happen than without it.
-    pub fn give_back(&mut self, counted: Instant, now: Instant) {
-        let passed_ns = nanos(now).saturating_sub(nanos(counted));
-        self.due_ns = self.due_ns.saturating_sub(self.rate.interval_ns().saturating_sub(passed_ns));
+    /// What was counted did not happen. Of its interval, whatever the rate is by now, only that part is given back which
+    /// time has not: all of it would let one more happen than without it.
+    pub fn give_back(&mut self, counted: Counted, now: Instant) {
+        let passed_ns = nanos(now).saturating_sub(nanos(counted.at));
+        self.due_ns = self.due_ns.saturating_sub(counted.interval_ns.saturating_sub(passed_ns));
     }
 
     /// From now on at this rate. What was sent already still counts.
@@ -142,23 +152,41 @@ mod tests {
         let new = || Pace::new(Rate::new(1, second).unwrap(), 3);
         let mut pace = new();
         for _ in 0..100 {
-            pace.count(start);
-            pace.give_back(start, start);
+            let counted = pace.count(start);
+            pace.give_back(counted, start);
         }
         assert_eq!(greedy(&mut pace, start, start + Duration::from_micros(1)).len(), 3);
         // However late it is given back, no more happens than if it had never been counted, up to any time.
         for late_ms in (0..5_000).step_by(100) {
             let (mut pace, mut without) = (new(), new());
             let now = start + Duration::from_millis(late_ms);
-            pace.count(start);
+            let counted = pace.count(start);
             let mut taken = greedy(&mut pace, start, now);
-            pace.give_back(start, now);
+            pace.give_back(counted, now);
             taken.extend(greedy(&mut pace, now, start + 10 * second));
             let expected = greedy(&mut without, start, start + 10 * second);
             assert!(taken.len() <= expected.len(), "{late_ms} ms late");
             assert!(
                 taken.iter().zip(&expected).all(|(taken, expected)| taken >= expected),
                 "{late_ms} ms late"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_counted_at_another_rate_gives_back_what_it_took() {
+        let start = Instant::ZERO + Duration::from_secs(86_400);
+        let rate = |seconds| Rate::new(1, Duration::from_secs(seconds)).unwrap();
+        for (before, after) in [(1, 60), (60, 1)] {
+            let mut pace = Pace::new(rate(before), 1);
+            pace.count(start);
+            let counted = pace.count(start);
+            pace.set_rate(rate(after), 1);
+            pace.give_back(counted, start);
+            assert_eq!(
+                pace.check(start),
+                Err(start + Duration::from_secs(before)),
+                "{before} s to {after} s"
             );
         }
     }

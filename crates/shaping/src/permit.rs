@@ -1,5 +1,6 @@
 //! Leave to have one connection open on a path, and the answer when there is none to give.
 
+use crate::pace::Counted;
 use mail::{EgressPath, Instant};
 
 /// One connection of the window. Only the shaper makes one and it wants it back: `Shaper::release`, or
@@ -11,7 +12,8 @@ pub struct Permit {
     /// The family whose connections it counts among.
     pub(crate) family: Option<u32>,
     pub(crate) messages: u32,
-    pub(crate) admitted: Instant,
+    /// Of the rates of connections and of messages, where there is one.
+    pub(crate) counted: [Option<Counted>; 2],
 }
 
 impl Permit {

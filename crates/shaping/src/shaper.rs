@@ -131,9 +131,8 @@ impl Shaper {
         }
         check(&state.connections, Barrier::ConnectionRate, now)?;
         check(&state.messages, Barrier::MessageRate, now)?;
-        for pace in [&mut state.connections, &mut state.messages].into_iter().flatten() {
-            pace.count(now);
-        }
+        let counted = [&mut state.connections, &mut state.messages]
+            .map(|pace| pace.as_mut().map(|pace| pace.count(now)));
         state.open += 1;
         let messages = state.messages_per_connection(now);
         *self.sites.entry(path.site.clone()).or_default() += 1;
@@ -141,7 +140,7 @@ impl Shaper {
             *self.families.entry(key).or_default() += 1;
         }
         let family = limits.family.map(|family| family.number);
-        Ok(Permit { path: path.clone(), family, messages, admitted: now })
+        Ok(Permit { path: path.clone(), family, messages, counted })
     }
 
     /// One more message over a connection that is open already. Errs with what stands in the way: a hold, or the rate
@@ -213,8 +212,11 @@ impl Shaper {
     /// was spoken to, or called, has had its turn.
     pub fn give_back(&mut self, permit: Permit, now: Instant) {
         if let Some(state) = self.paths.get_mut(&permit.path) {
-            for pace in [&mut state.connections, &mut state.messages].into_iter().flatten() {
-                pace.give_back(permit.admitted, now);
+            let paces = [&mut state.connections, &mut state.messages];
+            for (pace, counted) in paces.into_iter().zip(permit.counted) {
+                if let (Some(pace), Some(counted)) = (pace, counted) {
+                    pace.give_back(counted, now);
+                }
             }
         }
         self.release(permit, now);
