@@ -70,7 +70,8 @@ async fn a_later_statement_has_what_the_ones_before_have_left() {
     // Told by PostgreSQL: nothing of it goes on there when the caller has gone.
     assert!(fault.is_passing() && fault.is_too_slow(), "{fault:?}");
     let sql = "SELECT count(*) FROM pg_stat_activity
-               WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'";
+               WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'
+                 AND backend_type = 'client backend'";
     assert_eq!(admin.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
     assert_eq!(read(&callers, &one).await.unwrap(), 0);
 }
