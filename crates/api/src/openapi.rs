@@ -132,9 +132,13 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     }
     if operation.get("requestBody").is_some() {
         problems.extend([400, 413, 415, 422]);
-    } else if method != "get" && !open {
-        // A body where there should be none.
-        problems.extend([413, 422]);
+    } else if method != "get" {
+        // A body where there should be none, or a query parameter.
+        problems.extend([400, 413, 422]);
+    }
+    if method != "get" {
+        // A body that does not come.
+        problems.push(408);
     }
     if method == "post" && !open {
         // 400: an Idempotency-Key that cannot be used.

@@ -1,8 +1,9 @@
 //! Every route on one page.
 //!
 //! Three parts: what anybody may call, the three calls that make and end a login, and `/v1`, where every request is
-//! identified first, refused what its operation does not have, done once per `Idempotency-Key`, and in force before it is answered. A handler's path and method
-//! stand above the handler; they become the document, the reference and this router.
+//! identified first, done once per `Idempotency-Key`, and in force before it is answered. Of the last two parts a request is
+//! refused what its operation does not have. A handler's path and method stand above the handler; they become the document,
+//! the reference and this router.
 
 use crate::auth::authenticate;
 use crate::calls::Calls;
@@ -41,6 +42,11 @@ fn open() -> OpenApiRouter<Api> {
         .routes(routes!(meta::openapi_json))
         .routes(routes!(meta::docs))
         .routes(routes!(meta::console))
+}
+
+/// Operations of somebody who is about to be known, or no more.
+fn login() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
         .routes(routes!(auth::token))
         .routes(routes!(auth::refresh))
         .routes(routes!(auth::logout))
@@ -100,8 +106,11 @@ fn v1() -> OpenApiRouter<Api> {
 
 /// The published document, as `/openapi.json` serves it.
 pub fn document() -> serde_json::Value {
-    let (_, document) =
-        OpenApiRouter::with_openapi(Base::openapi()).merge(open()).merge(v1()).split_for_parts();
+    let (_, document) = OpenApiRouter::with_openapi(Base::openapi())
+        .merge(open())
+        .merge(login())
+        .merge(v1())
+        .split_for_parts();
     openapi::complete(&document)
 }
 
@@ -121,7 +130,9 @@ pub fn assemble(state: AppState) -> (Router, Calls) {
     };
     let api = Api::new(state, published);
     let (open, _) = open().split_for_parts();
+    let (login, _) = login().split_for_parts();
     let (v1, _) = v1().split_for_parts();
+    let login = login.route_layer(from_fn_with_state(api.clone(), expected));
     // The last layer is the outermost.
     let v1 = v1
         .route_layer(from_fn_with_state(api.clone(), settle))
@@ -130,6 +141,7 @@ pub fn assemble(state: AppState) -> (Router, Calls) {
         .route_layer(from_fn_with_state(api.clone(), authenticate));
     let calls = api.calls().clone();
     let router = open
+        .merge(login)
         .merge(v1)
         .route("/", get(|| async { Redirect::temporary("/console/") }))
         .route("/console", get(|| async { Redirect::permanent("/console/") }))

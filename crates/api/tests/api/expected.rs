@@ -16,7 +16,9 @@ fn bearer<'w>(world: &'w World, operation: &Operation) -> &'w str {
 async fn a_query_parameter_that_an_operation_does_not_have_is_refused_by_name() {
     let world = World::open().await;
     let mut cases = 0;
-    for operation in world.document.operations().iter().filter(|operation| !operation.is_open) {
+    // Whoever looks after a node may add what keeps a proxy from answering; a login has nothing of the kind.
+    let is_asked = |operation: &&Operation| !operation.is_open || operation.method == "POST";
+    for operation in world.document.operations().iter().filter(is_asked) {
         let path = operation.path(&world.other.tenant, &world.own);
         let (bearer, body) = (bearer(&world, operation), world.document.body(operation, 400));
         for uri in [format!("{path}?zzz=1"), format!("{path}?%7Azz")] {
