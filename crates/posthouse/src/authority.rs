@@ -4,6 +4,7 @@
 //! The authority is kept for ten years so that a client that trusted it once goes on trusting it; the server
 //! certificate is made anew at every start, because its key need not outlive the process.
 
+use crate::exit::Failure;
 use anyhow::Context;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -82,7 +83,13 @@ pub fn write(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
         file.sync_all()?;
         fs::rename(&temporary, path)
     };
-    attempt().with_context(|| format!("cannot write {}", path.display()))
+    attempt().map_err(|error| {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::StorageFull => "; make room on that disk, then try again",
+            _ => "",
+        };
+        Failure::CannotCreate(format!("cannot write {}: {error}{remedy}", path.display())).into()
+    })
 }
 
 #[cfg(test)]
