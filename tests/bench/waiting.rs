@@ -32,16 +32,21 @@ pub fn run(options: &Options, stage: &Stage, house: &mut Posthouse, peer: Option
     let idle = cpu::resident(house.pid());
     let load = Load { count: options.count, domains: 1, size: SIZE, signing: Signing::None, rate: None };
     let peer_load = Load { count: options.count / PEER_SHARE, ..load };
-    let (mut none, mut many) = (Series::default(), Series::default());
+    let (mut none, mut many) = (Taken::default(), Taken::default());
     let (mut peer_none, mut peer_many) = (Series::default(), Series::default());
-    let measure = |house: &Posthouse, own: &mut Series, other: &mut Series| {
-        own.push(stage.measure(house, load).accepted);
+    let measure = |house: &Posthouse, own: &mut Taken, other: &mut Series| {
+        let database = house.database_pid(stage);
+        let before = cpu::of_tree(database);
+        let measured = stage.measure(house, load);
+        own.database_us.push((cpu::of_tree(database) - before).as_micros() as f64 / load.count as f64);
+        own.cpu_us.push(measured.cpu_us);
+        own.accepted.push(measured.accepted);
         if let Some(peer) = peer {
             other.push(stage.measure(peer, peer_load).accepted);
         }
     };
     // The first is for warming up.
-    measure(house, &mut Series::default(), &mut Series::default());
+    measure(house, &mut Taken::default(), &mut Series::default());
     for _ in 0..options.rounds {
         measure(house, &mut none, &mut peer_none);
     }
@@ -57,25 +62,39 @@ pub fn run(options: &Options, stage: &Stage, house: &mut Posthouse, peer: Option
     }
     let each = |resident: f64, from: f64| (resident - from) / options.waiting as f64;
     println!(
-        "| waiting | mailer | accepted msg/s | ratio | RSS MB | a recipient, above idle | above a busy node |"
+        "| waiting | mailer | accepted msg/s | ratio | CPU µs/msg | PostgreSQL µs/msg | RSS MB | a recipient, above idle |"
     );
-    println!("|---|---|---|---|---|---|---|");
-    println!("| 0 | posthouse | {none} | | {:.0} idle, {:.0} after load | | |", idle / 1e6, before / 1e6);
+    println!("|---|---|---|---|---|---|---|---|");
+    let megabytes = format!("{:.0} idle, {:.0} after load", idle / 1e6, before / 1e6);
     println!(
-        "| {} | posthouse | {many} | {:.3} | {:.0} | {:.0} B | {:.0} B |",
+        "| 0 | posthouse | {} | | {} | {} | {megabytes} | |",
+        none.accepted, none.cpu_us, none.database_us
+    );
+    println!(
+        "| {} | posthouse | {} | {:.3} | {} | {} | {:.0} | {:.0} B |",
         options.waiting,
-        many.median() / none.median(),
+        many.accepted,
+        many.accepted.median() / none.accepted.median(),
+        many.cpu_us,
+        many.database_us,
         with / 1e6,
         each(with, idle),
-        each(with, before),
     );
     if peer.is_some() {
-        println!("| 0 | Postfix | {peer_none} | | | | |");
+        println!("| 0 | Postfix | {peer_none} | | | | | |");
         let ratio = peer_many.median() / peer_none.median();
-        println!("| {} | Postfix | {peer_many} | {ratio:.3} | | | |", options.waiting / OF_THE_PEER);
+        println!("| {} | Postfix | {peer_many} | {ratio:.3} | | | | |", options.waiting / OF_THE_PEER);
     }
     println!("\nCPU of the node while it waits: {:.0} % of a core\n", at_rest * 100.0);
     restart(options, stage, house, &each, idle);
+}
+
+/// What was taken in, and what it cost.
+#[derive(Default)]
+struct Taken {
+    accepted: Series,
+    cpu_us: Series,
+    database_us: Series,
 }
 
 /// One domain of the dead ones for every 20 messages, all by the next hop at which nobody listens.
