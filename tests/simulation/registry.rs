@@ -95,7 +95,8 @@ impl Registry {
         let status = if self.paused[number] { TenantStatus::Paused } else { TenantStatus::Active };
         let key_id = DkimKeyId::mint(START, &mut Random::from_number(number as u64));
         let keys = vec![sample::key(key_id, "ph1", Arc::clone(&KEY))];
-        let (username, secret) = (format!("tenant-{number}"), SECRETS.password_mac(PASSWORD));
+        let (username, secret) =
+            (format!("tenant-{number}"), SECRETS.password_mac(PASSWORD, mail::Timestamp::UNIX_EPOCH));
         builder
             .tenant(Tenant { status, ..sample::tenant(tenant, START) })
             .stream(Stream {

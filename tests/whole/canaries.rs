@@ -45,6 +45,12 @@ fn login(house: &House, email: &str, password: &str) -> (String, String) {
     (token["access_token"].as_str().unwrap().to_owned(), value)
 }
 
+/// The octets of the key in a key file.
+fn key_of(file: &[u8]) -> Vec<u8> {
+    let word = std::str::from_utf8(file).unwrap().split_ascii_whitespace().nth(1).unwrap();
+    STANDARD.decode(word).unwrap()
+}
+
 fn canaries(house: &House, tenant: &Tenant, (token, cookie): &(String, String)) -> Canaries {
     let given =
         |pointer: &str| tenant.onboarding.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
@@ -76,8 +82,8 @@ fn canaries(house: &House, tenant: &Tenant, (token, cookie): &(String, String)) 
         ("database password", database.into_bytes()),
         ("refresh cookie", cookie.clone().into_bytes()),
         ("token", signature.into_bytes()),
-        ("master key", master.trim_ascii().to_vec()),
-        ("session key", session.trim_ascii().to_vec()),
+        ("master key", key_of(&master)),
+        ("session key", key_of(&session)),
         // RFC 8410: how every private Ed25519 key begins, and RFC 5208 with RSA.
         (
             "Ed25519 private key",

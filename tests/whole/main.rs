@@ -10,6 +10,7 @@ mod canaries;
 mod commands;
 mod fairness;
 mod international;
+mod keys;
 mod mistakes;
 mod nouns;
 mod rates;

@@ -187,7 +187,8 @@ async fn finish(
     let body = axum::body::to_bytes(body, ANSWER_OCTETS_MAX).await.map_err(|_| Problem::internal())?;
     // The work is done; a lost answer must not turn into a failure that makes the client do it again.
     let owner = access.actor().to_string();
-    let sealed = api.tokens().kept().seal(&owner, held.0, &body).map_err(|fault| trouble("seal", &fault))?;
+    let sealed = api.tokens().seal_answer(&owner, held.0, &body, api.now());
+    let sealed = sealed.map_err(|fault| trouble("seal", &fault))?;
     keep(api, access, held, (status, &sealed)).await;
     Ok(Response::from_parts(parts, Body::from(body)))
 }
@@ -223,7 +224,7 @@ fn kept_answer(
     sealed: &[u8],
 ) -> Result<Response, Problem> {
     let owner = access.actor().to_string();
-    match api.tokens().kept().open(&owner, key, sealed) {
+    match api.tokens().open_answer(&owner, key, sealed) {
         Some(body) => Ok(replay(status, body)),
         // The token key was replaced since: the call was done, and its answer is gone.
         None => Err(Problem::new(

@@ -55,7 +55,7 @@ impl Once {
         let answer = move |made: Made<'_>| {
             let body = octets(made).ok()?;
             let owner = claim.access().actor().to_string();
-            let body = api.tokens().kept().seal(&owner, claim.key(), &body).ok()?;
+            let body = api.tokens().seal_answer(&owner, claim.key(), &body, api.now()).ok()?;
             claim.set_kept();
             Some(Answer { status: status.as_u16(), body })
         };

@@ -2,13 +2,16 @@
 //!
 //! It names a user, a role and, for people of a tenant, the tenant, and the version of the user's tokens: when that
 //! goes up (`database/src/user.rs`), every token that was given out before has ended, which `auth.rs` sees; so has one whose
-//! session (`sid`) ended (`database/src/session.rs`). Time is
+//! session (`sid`) ended (`database/src/session.rs`). The key that signed it stands in `kid`, which finds one of our own
+//! keys or none; keys are exchanged with an overlap: each is known before its time and signs from then on. Time is
 //! handed in: the library's own look at the clock is switched off and `exp` is checked here. Called by `auth.rs` only.
 
 use crate::error::Fault;
 use crate::kept::KeptAnswers;
-use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::{digest, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use mail::{SessionId, TenantId, Timestamp, UserId};
 use registry::{Role, User};
@@ -17,6 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const ISSUER: &str = "posthouse";
+/// Octets of the digest of a public key by which tokens name it.
+const KEY_ID_OCTETS: usize = 8;
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,27 +45,56 @@ pub struct Claims {
 /// Signs and reads tokens of this installation.
 #[derive(Clone)]
 pub struct TokenKeys {
+    first: Arc<TokenKey>,
+    /// Each from its time on, in the order of these.
+    later: Vec<(Timestamp, Arc<TokenKey>)>,
+}
+
+struct TokenKey {
+    id: String,
     signing: EncodingKey,
     reading: DecodingKey,
     /// For answers kept for their idempotency key.
-    kept: Arc<KeptAnswers>,
+    kept: KeptAnswers,
 }
 
 impl TokenKeys {
     /// From an Ed25519 key as PKCS#8 (RFC 8410), as `TokenKeys::generate` makes it.
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<TokenKeys, Fault> {
-        let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| Fault::TokenKey)?;
         // Another crate may have switched on a second backend; without a chosen one the library panics on first use.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        Ok(TokenKeys {
-            signing: EncodingKey::from_ed_der(pkcs8),
-            reading: DecodingKey::from_ed_der(pair.public_key().as_ref()),
-            kept: Arc::new(KeptAnswers::new(&derived(pkcs8, "kept answers"))?),
-        })
+        Ok(TokenKeys { first: Arc::new(TokenKey::from_pkcs8(pkcs8)?), later: Vec::new() })
     }
 
-    pub(crate) fn kept(&self) -> &KeptAnswers {
-        &self.kept
+    /// With another key that signs from that time on. What the ones before signed goes on being read.
+    pub fn followed_by(mut self, from: Timestamp, pkcs8: &[u8]) -> Result<TokenKeys, Fault> {
+        self.later.push((from, Arc::new(TokenKey::from_pkcs8(pkcs8)?)));
+        self.later.sort_by_key(|(from, _)| *from);
+        Ok(self)
+    }
+
+    fn in_force(&self, now: Timestamp) -> &TokenKey {
+        self.later.iter().rev().find(|(from, _)| *from <= now).map_or(&self.first, |(_, key)| key)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &TokenKey> {
+        self.later.iter().rev().map(|(_, key)| &**key).chain([&*self.first])
+    }
+
+    /// Keeps an answer for its idempotency key.
+    pub(crate) fn seal_answer(
+        &self,
+        owner: &str,
+        key: &str,
+        answer: &[u8],
+        now: Timestamp,
+    ) -> Result<Vec<u8>, Fault> {
+        self.in_force(now).kept.seal(owner, key, answer)
+    }
+
+    /// None if a key sealed it that is not among ours, or it was kept for another call, or changed.
+    pub(crate) fn open_answer(&self, owner: &str, key: &str, kept: &[u8]) -> Option<Vec<u8>> {
+        self.all().find_map(|own| own.kept.open(owner, key, kept))
     }
 
     /// A new key for this installation, to be kept in a file.
@@ -83,19 +117,39 @@ impl TokenKeys {
         let User { id: sub, tenant, role, token_version: ver } = *user;
         let (iss, aud, sid) = (ISSUER.into(), ISSUER.into(), Some(session));
         let claims = Claims { iss, aud, sub, role, tenant, ver, sid, iat, exp };
-        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &self.signing)
-            .map_err(|_| Fault::TokenKey)
+        let key = self.in_force(now);
+        let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, &claims, &key.signing).map_err(|_| Fault::TokenKey)
     }
 
     /// The claims of a token that we signed and that is still good; none for anything else, whatever is wrong with it.
     pub fn read(&self, token: &str, now: Timestamp) -> Option<Claims> {
+        // Tokens from before keys had names are of the first.
+        let key = match jsonwebtoken::decode_header(token).ok()?.kid {
+            None => &self.first,
+            Some(id) => self.all().find(|key| key.id == id)?,
+        };
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.validate_exp = false;
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.reading, &validation).ok()?.claims;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.reading, &validation).ok()?.claims;
         (now.as_millis() / 1000 < claims.exp).then_some(claims)
+    }
+}
+
+impl TokenKey {
+    fn from_pkcs8(pkcs8: &[u8]) -> Result<TokenKey, Fault> {
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| Fault::TokenKey)?;
+        let public = pair.public_key().as_ref();
+        let id = digest::digest(&digest::SHA256, public);
+        Ok(TokenKey {
+            id: URL_SAFE_NO_PAD.encode(&id.as_ref()[..KEY_ID_OCTETS]),
+            signing: EncodingKey::from_ed_der(pkcs8),
+            reading: DecodingKey::from_ed_der(public),
+            kept: KeptAnswers::new(&derived(pkcs8, "kept answers"))?,
+        })
     }
 }
 
@@ -118,17 +172,19 @@ impl std::fmt::Debug for TokenKeys {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use mail::Random;
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_425_249_000);
 
     fn issued(keys: &TokenKeys) -> String {
+        issued_at(keys, NOW)
+    }
+
+    fn issued_at(keys: &TokenKeys, now: Timestamp) -> String {
         let id = UserId::mint(NOW, &mut Random::from_number(1));
         let user = User { id, tenant: None, role: Role::Auditor, token_version: 3 };
         let session = SessionId::mint(NOW, &mut Random::from_number(2));
-        keys.issue(&user, session, NOW, Duration::from_secs(900)).unwrap()
+        keys.issue(&user, session, now, Duration::from_secs(900)).unwrap()
     }
 
     #[test]
@@ -154,6 +210,43 @@ mod tests {
         assert!(keys.read(&changed, NOW).is_none());
         for text in ["", ".", "..", "a.b.c"] {
             assert!(keys.read(text, NOW).is_none());
+        }
+    }
+
+    #[test]
+    fn a_key_is_exchanged_and_no_good_token_is_refused() {
+        let (old, new) = (TokenKeys::generate().unwrap(), TokenKeys::generate().unwrap());
+        let only = |pkcs8: &[u8]| TokenKeys::from_pkcs8(pkcs8).unwrap();
+        let both = only(&old).followed_by(NOW, &new).unwrap();
+        for (millis, signer, other) in [(-1, &old, &new), (0, &new, &old), (899_000, &new, &old)] {
+            let now = Timestamp::from_millis(NOW.as_millis() + millis);
+            let token = issued_at(&both, now);
+            // Nodes that were not restarted yet, that were, and that have forgotten the old one.
+            assert!(only(signer).read(&token, now).is_some(), "{millis}");
+            assert!(both.read(&token, now).is_some(), "{millis}");
+            assert!(only(other).read(&token, now).is_none(), "{millis}");
+            let answer = both.seal_answer("usr_1", "k", b"x", now).unwrap();
+            assert_eq!(both.open_answer("usr_1", "k", &answer).unwrap(), b"x");
+            assert_eq!(only(signer).open_answer("usr_1", "k", &answer).unwrap(), b"x");
+            assert_eq!(only(other).open_answer("usr_1", "k", &answer), None);
+        }
+    }
+
+    #[test]
+    fn a_name_finds_one_of_our_keys_or_none_and_a_token_without_one_is_of_the_first() {
+        let (old, new) = (TokenKeys::generate().unwrap(), TokenKeys::generate().unwrap());
+        let both = TokenKeys::from_pkcs8(&old).unwrap().followed_by(NOW, &new).unwrap();
+        let claims = both.read(&issued(&both), NOW).unwrap();
+        let signed = |pkcs8: &[u8], kid: Option<&str>| {
+            let header = Header { kid: kid.map(str::to_owned), ..Header::new(Algorithm::EdDSA) };
+            jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(pkcs8)).unwrap()
+        };
+        assert!(both.read(&signed(&old, None), NOW).is_some());
+        assert!(both.read(&signed(&new, None), NOW).is_none());
+        assert!(both.read(&signed(&new, Some(&both.later[0].1.id)), NOW).is_some());
+        assert!(both.read(&signed(&new, Some(&both.first.id)), NOW).is_none());
+        for kid in ["", "../../keys/session.key", "' OR 1=1 --", &"k".repeat(1 << 20)] {
+            assert!(both.read(&signed(&old, Some(kid)), NOW).is_none());
         }
     }
 

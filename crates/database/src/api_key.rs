@@ -147,7 +147,7 @@ impl Database {
         if by_itself && column(&found, "overlaps")? {
             return Err(Fault::InUse { what: "secret before this one" });
         }
-        let minted = self.keys().secrets.mint_api_key(key, &mut self.random());
+        let minted = self.keys().secrets.mint_api_key(key, now, &mut self.random());
         let until = by_itself.then(|| now.saturating_add(OVERLAP).to_jiff());
         let sql = "UPDATE api_keys SET secret_mac = $3, previous_until = $4,
                      previous_mac = CASE WHEN $4::timestamptz IS NOT NULL THEN secret_mac END
@@ -197,7 +197,7 @@ pub(crate) async fn api_key_insert(
 ) -> Result<(ApiKeyRow, Zeroizing<String>), Fault> {
     let (now, mut random) = (database.now(), database.random());
     let id = ApiKeyId::mint(now, &mut random);
-    let minted = database.keys().secrets.mint_api_key(id, &mut random);
+    let minted = database.keys().secrets.mint_api_key(id, now, &mut random);
     let row = scoped
         .one(
             "API key",

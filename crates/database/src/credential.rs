@@ -144,7 +144,7 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate a credential").await?;
-        let minted = self.keys().secrets.mint_password(&mut self.random());
+        let minted = self.keys().secrets.mint_password(self.now(), &mut self.random());
         let sql = "UPDATE credentials SET secret_mac = $3
                    WHERE tenant_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING *";
         let row =
@@ -211,7 +211,7 @@ pub(crate) async fn credential_insert(
 ) -> Result<(CredentialRow, Zeroizing<String>), Fault> {
     let (now, mut random) = (database.now(), database.random());
     let id = CredentialId::mint(now, &mut random);
-    let minted = database.keys().secrets.mint_password(&mut random);
+    let minted = database.keys().secrets.mint_password(now, &mut random);
     let row = scoped
         .one(
             "credential",

@@ -184,7 +184,7 @@ async fn dkim_key_insert(
 ) -> Result<DkimKeyRow, Fault> {
     let (now, mut random) = (database.now(), database.random());
     let id = DkimKeyId::mint(now, &mut random);
-    let sealed = database.keys().sealing.seal(dkim_binding(tenant, id), &key.pkcs8, &mut random)?;
+    let sealed = database.keys().sealing.seal(dkim_binding(tenant, id), &key.pkcs8, now, &mut random)?;
     let row = scoped
         .one(
             "DKIM key",

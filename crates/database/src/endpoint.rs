@@ -233,7 +233,7 @@ pub(crate) async fn endpoints_all(
     let mut endpoints = Vec::new();
     for row in &scoped.rows(sql, &[&whose]).await? {
         let EndpointRow { id, tenant, url, kinds, state, .. } = endpoint_from(row)?;
-        let opened = secrets_from(database, row, binding(tenant, id));
+        let opened = secrets_from(database, row, endpoint_binding(tenant, id));
         let Some(secrets) = left_out.keep(("endpoint", id.uuid(), Some(tenant)), opened) else { continue };
         endpoints.push(Endpoint { id, tenant, secrets, url: url.into(), kinds, state });
     }
@@ -262,11 +262,16 @@ fn new_secret(
 ) -> Result<(Zeroizing<String>, Vec<u8>), Fault> {
     let mut random: Random = database.random();
     let secret = Zeroizing::new(format!("whsec_{}", STANDARD.encode(random.bytes::<24>())));
-    let sealed = database.keys().sealing.seal(binding(tenant, endpoint), secret.as_bytes(), &mut random)?;
+    let sealed = database.keys().sealing.seal(
+        endpoint_binding(tenant, endpoint),
+        secret.as_bytes(),
+        database.now(),
+        &mut random,
+    )?;
     Ok((secret, sealed))
 }
 
-const fn binding(tenant: TenantId, endpoint: EndpointId) -> Binding {
+pub(crate) const fn endpoint_binding(tenant: TenantId, endpoint: EndpointId) -> Binding {
     Binding { purpose: "webhook-secret", tenant: tenant.uuid(), row: endpoint.uuid() }
 }
 

@@ -70,16 +70,17 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "begin a request").await?;
         let (actor, now) = (access.actor().to_string(), self.now());
-        let (holder, mac) =
-            (Uuid::from_bytes(self.random().bytes()), self.keys().secrets.request_mac(request_hash));
+        let (holder, secrets) = (Uuid::from_bytes(self.random().bytes()), &self.keys().secrets);
+        let (mac, known) = (secrets.request_mac(request_hash, now), secrets.request_macs(request_hash));
+        let known: Vec<&[u8]> = known.iter().map(|mac| &mac[..]).collect();
         // A lease that ends when it began was given back: then the key is as good as new for another request.
         let sql =
             "INSERT INTO idempotency_keys AS k (actor, key, tenant_id, request_hash, lease_until, created_at, holder)
                    VALUES ($1, $2, $3, $4, $5, $6, $7)
                    ON CONFLICT (actor, key) DO UPDATE SET lease_until = $5, request_hash = $4, holder = $7,
-                     created_at = CASE WHEN k.request_hash = $4 THEN k.created_at ELSE $6 END
+                     created_at = CASE WHEN k.request_hash = ANY ($8) THEN k.created_at ELSE $6 END
                    WHERE k.status IS NULL AND k.lease_until <= $6
-                     AND (k.request_hash = $4 OR k.lease_until <= k.created_at)
+                     AND (k.request_hash = ANY ($8) OR k.lease_until <= k.created_at)
                    RETURNING created_at, xmax <> 0 AS again";
         let taken = scoped
             .optional(
@@ -92,6 +93,7 @@ impl Database {
                     &now.saturating_add(lease).to_jiff(),
                     &now.to_jiff(),
                     &holder,
+                    &known,
                 ],
             )
             .await?;
@@ -105,7 +107,7 @@ impl Database {
         let sql = "SELECT request_hash, status, body FROM idempotency_keys WHERE actor = $1 AND key = $2";
         // Deleted between the two statements: the other request gave up.
         let Some(row) = scoped.optional(sql, &[&actor, &key]).await? else { return Ok(Begun::Running) };
-        if column::<&[u8]>(&row, "request_hash")? != mac {
+        if !known.contains(&column::<&[u8]>(&row, "request_hash")?) {
             return Ok(Begun::Mismatch);
         }
         match column::<Option<i16>>(&row, "status")? {

@@ -168,7 +168,7 @@ impl Database {
     }
 
     fn seal_platform_key(&self, pool: PoolId, key: &NewKey) -> Result<Vec<u8>, Fault> {
-        self.keys().sealing.seal(platform_binding(pool), &key.pkcs8, &mut self.random())
+        self.keys().sealing.seal(platform_binding(pool), &key.pkcs8, self.now(), &mut self.random())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::Fault;
 use crate::scope::{Intent, Scoped, column};
 use crate::user::{UserRow, user_from, user_of};
 use mail::{SessionId, Timestamp, UserId};
-use registry::Access;
+use registry::{Access, Macs};
 use serde_json::json;
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -74,8 +74,8 @@ impl Database {
     ) -> Result<Refreshed, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "renew a refresh token").await?;
-        let mac = self.keys().secrets.token_mac(token);
-        let Some(row) = token_of(&scoped, &mac).await? else { return Ok(Refreshed::Refused) };
+        let shown = self.keys().secrets.token_macs(token);
+        let Some(row) = token_of(&scoped, &shown).await? else { return Ok(Refreshed::Refused) };
         let session = SessionId::from_uuid(column(&row, "family")?);
         let user = user_from(&user_of(&scoped, UserId::from_uuid(column(&row, "user_id")?)).await?)?;
         if column::<Option<jiff::Timestamp>>(&row, "used_at")?.is_some() {
@@ -88,7 +88,10 @@ impl Database {
             return Ok(Refreshed::Refused);
         }
         scoped
-            .execute("UPDATE refresh_tokens SET used_at = $2 WHERE mac = $1", &[&&mac[..], &now.to_jiff()])
+            .execute(
+                "UPDATE refresh_tokens SET used_at = $2 WHERE mac = $1",
+                &[&column::<&[u8]>(&row, "mac")?, &now.to_jiff()],
+            )
             .await?;
         let next = self.refresh_insert(&scoped, session, user.id, lifetimes).await?;
         scoped.commit().await?;
@@ -104,8 +107,8 @@ impl Database {
     ) -> Result<bool, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "end a session").await?;
-        let mac = self.keys().secrets.token_mac(token);
-        let Some(row) = token_of(&scoped, &mac).await? else { return Ok(false) };
+        let shown = self.keys().secrets.token_macs(token);
+        let Some(row) = token_of(&scoped, &shown).await? else { return Ok(false) };
         let user = user_from(&user_of(&scoped, UserId::from_uuid(column(&row, "user_id")?)).await?)?;
         let session = SessionId::from_uuid(column(&row, "family")?);
         self.session_end(&scoped, session, &user, lifetimes, "log-out").await?;
@@ -138,7 +141,8 @@ impl Database {
         user: UserId,
         lifetimes: Lifetimes,
     ) -> Result<Session, Fault> {
-        let (now, minted) = (self.now(), self.keys().secrets.mint_token(&mut self.random()));
+        let now = self.now();
+        let minted = self.keys().secrets.mint_token(now, &mut self.random());
         scoped
             .execute(
                 "INSERT INTO refresh_tokens (mac, family, user_id, expires_at, created_at)
@@ -157,8 +161,9 @@ impl Database {
 }
 
 /// Locked, so that a log-out waits for a renewal at the same time and sees the token that came of it.
-async fn token_of(scoped: &Scoped<'_>, mac: &[u8; 32]) -> Result<Option<Row>, Fault> {
-    scoped.optional("SELECT * FROM refresh_tokens WHERE mac = $1 FOR UPDATE", &[&&mac[..]]).await
+async fn token_of(scoped: &Scoped<'_>, shown: &Macs) -> Result<Option<Row>, Fault> {
+    let macs: Vec<&[u8]> = shown.iter().map(|mac| &mac[..]).collect();
+    scoped.optional("SELECT * FROM refresh_tokens WHERE mac = ANY ($1) FOR UPDATE", &[&macs]).await
 }
 
 /// Sessions that ended and whose access tokens may be good by the clock, for the follower. As many as people logged in

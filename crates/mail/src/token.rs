@@ -4,6 +4,7 @@
 //! nobody can invent bounces for somebody else's message. It survives sites that fold case: base 32, lower case. It
 //! is an address, not a secret; it says nothing to anybody without the key.
 
+use crate::Timestamp;
 use crate::address::{Domain, LocalPart, Mailbox};
 use crate::ids::MessageId;
 use aws_lc_rs::hmac;
@@ -15,8 +16,15 @@ const BODY_LEN: usize = 16 + 4;
 const PREFIX: &str = "b+";
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// The key of this installation for return-path tokens.
-pub struct TokenKey(hmac::Key);
+/// The keys of this installation for return-path tokens.
+///
+/// Which of them it is follows from the time in the message id, so that all nodes agree and a token of months ago is
+/// read with the key it was made with.
+pub struct TokenKey {
+    first: hmac::Key,
+    /// Each from its time on, in the order of these.
+    later: Vec<(Timestamp, hmac::Key)>,
+}
 
 /// Whom a returned mail is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +38,22 @@ pub struct TokenSubject {
 impl TokenKey {
     /// A key for HMAC-SHA-256, of any length; the binary derives it (RFC 5869).
     pub fn new(secret: &[u8]) -> TokenKey {
-        TokenKey(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        TokenKey { first: hmac::Key::new(hmac::HMAC_SHA256, secret), later: Vec::new() }
+    }
+
+    /// With another key for messages whose ids are of that time or later.
+    #[must_use]
+    pub fn followed_by(mut self, from: Timestamp, secret: &[u8]) -> TokenKey {
+        self.later.push((from, hmac::Key::new(hmac::HMAC_SHA256, secret)));
+        self.later.sort_by_key(|(from, _)| *from);
+        self
+    }
+
+    fn of(&self, message: &[u8]) -> &hmac::Key {
+        // The first six octets of a UUID of version 7 are milliseconds (RFC 9562 §5.7).
+        let millis = message.iter().take(6).fold(0, |millis, octet| millis << 8 | i64::from(*octet));
+        let made = Timestamp::from_millis(millis);
+        self.later.iter().rev().find(|(from, _)| *from <= made).map_or(&self.first, |(_, key)| key)
     }
 
     /// `b+<token>@domain`.
@@ -38,7 +61,7 @@ impl TokenKey {
         let mut bytes = [0; BODY_LEN + MAC_LEN];
         bytes[..16].copy_from_slice(subject.message.uuid().as_bytes());
         bytes[16..BODY_LEN].copy_from_slice(&subject.recipient.to_be_bytes());
-        let mac = hmac::sign(&self.0, &bytes[..BODY_LEN]);
+        let mac = hmac::sign(self.of(&bytes[..16]), &bytes[..BODY_LEN]);
         bytes[BODY_LEN..].copy_from_slice(&mac.as_ref()[..MAC_LEN]);
         let text = format!("{PREFIX}{}", encode(&bytes));
         // 2 + 48 characters of the alphabet above: always a local-part.
@@ -51,7 +74,7 @@ impl TokenKey {
         let folded = local_part.as_str().to_ascii_lowercase();
         let bytes = decode(folded.strip_prefix(PREFIX)?)?;
         let (body, mac) = bytes.split_at(BODY_LEN);
-        let wanted = hmac::sign(&self.0, body);
+        let wanted = hmac::sign(self.of(body), body);
         aws_lc_rs::constant_time::verify_slices_are_equal(&wanted.as_ref()[..MAC_LEN], mac).ok()?;
         let message = MessageId::from_uuid(Uuid::from_slice(&body[..16]).ok()?);
         Some(TokenSubject { message, recipient: u32::from_be_bytes(body[16..].try_into().ok()?) })
@@ -108,6 +131,23 @@ mod tests {
         let upper = LocalPart::parse(&mailbox.local_part().as_str().to_uppercase()).unwrap();
         assert_eq!(key.read(&upper), Some(subject()));
         assert!(mailbox.local_part().as_str().len() <= 64);
+    }
+
+    #[test]
+    fn a_message_keeps_the_key_of_its_time() {
+        let (domain, from) =
+            (Domain::parse("rp.client.example").unwrap(), Timestamp::from_millis(1_795_500_000_000));
+        let (old, new) = (TokenKey::new(b"old"), TokenKey::new(b"new"));
+        let both = TokenKey::new(b"old").followed_by(from, b"new");
+        for (millis, own, other) in [(-1, &old, &new), (0, &new, &old), (1, &new, &old)] {
+            let at = Timestamp::from_millis(from.as_millis() + millis);
+            let message = MessageId::mint(at, &mut Random::from_number(1));
+            let subject = TokenSubject { message, recipient: 3 };
+            let mailbox = both.reverse_path(subject, &domain);
+            assert_eq!(mailbox, own.reverse_path(subject, &domain));
+            assert_eq!(both.read(mailbox.local_part()), Some(subject));
+            assert_eq!(both.read(other.reverse_path(subject, &domain).local_part()), None);
+        }
     }
 
     #[test]

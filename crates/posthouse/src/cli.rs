@@ -3,6 +3,7 @@
 //! Exit codes follow sysexits(3): 64 wrong usage, 65 bad input, 69 something needed is unavailable, 73 a file cannot
 //! be made, 78 wrong configuration. Everything that prints takes `--json`.
 
+use crate::key_file::KeyKind;
 use crate::remote::{Remote, login, nouns};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -41,6 +42,12 @@ pub enum Command {
     /// changed through the API. The new password is made here and printed once.
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Keys of the installation: which there are, a new one, the end of an old one
+    ///
+    /// Works on the key files of the data directory; a node reads them when it starts. A new key is known to every node
+    /// before it is used, and an old one is read until it is retired, so nobody is locked out and no secret is lost.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Check a configuration file and print every mistake with its line
     ///
     /// `check-config FILE` and `check-config --config FILE` are the same.
@@ -166,6 +173,60 @@ pub struct OperatorPerson {
     /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// List the keys and what each is good for; no key is printed
+    Show(KeysPlace),
+    /// Make a new key, in force now or from a time on
+    ///
+    /// With several nodes say a time by which the file is on all of them and each was restarted.
+    Rotate(KeysRotate),
+    /// End an old key for good
+    ///
+    /// Refused while anything needs it. Of a master key stays what checks credentials and return paths made under it.
+    Retire(KeysRetire),
+}
+
+#[derive(Debug, Args)]
+pub struct KeysPlace {
+    /// The node's data directory, instead of node.data
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct KeysRotate {
+    /// Which key
+    pub kind: KeyKind,
+    /// In force from this time on, such as 2026-12-01T12:00:00Z; now, unless told
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    #[command(flatten)]
+    pub place: KeysPlace,
+}
+
+#[derive(Debug, Args)]
+pub struct KeysRetire {
+    /// Which key
+    pub kind: KeyKind,
+    /// Its version, as `posthouse keys show` lists it
+    pub version: u32,
+    /// Of a session key: now, although people are logged in by it; they log in again
+    #[arg(long)]
+    pub at_once: bool,
+    /// The database, instead of database.url of the configuration or that of a running `up`
+    #[arg(long, value_name = "URL")]
+    pub database: Option<String>,
+    #[command(flatten)]
+    pub place: KeysPlace,
 }
 
 /// Of the two commands that look at nothing else: a bare name can only mean this file.

@@ -118,6 +118,14 @@ impl Default for Listen {
 pub struct Mistakes(pub Vec<String>);
 
 impl Config {
+    /// The file of the master keys.
+    pub fn master_key(&self) -> PathBuf {
+        match self.keys.master.as_os_str().is_empty() {
+            true => self.node.data.join("keys/master.key"),
+            false => self.keys.master.clone(),
+        }
+    }
+
     /// The file, or nothing but defaults, with the environment on top; whatever cannot work is a mistake.
     pub fn load(file: Option<&Path>) -> Result<Config, Mistakes> {
         let text = match file {

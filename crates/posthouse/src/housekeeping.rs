@@ -1,4 +1,5 @@
-//! What has to be tidied up now and then: answers kept for repeated calls, old messages, tenants that are closing.
+//! What has to be tidied up now and then: answers kept for repeated calls, old messages, what an
+//! earlier master key sealed, tenants that are closing.
 //!
 //! A tenant that was deleted through the API is closing: its doors are shut, its mail drains. It is erased when nothing of
 //! it waits any more in the tables, when delivery here holds nothing of it, and when all that the journal had after the
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 const HOUSE: Access = Access::house("housekeeping");
 const DAY: Duration = Duration::from_secs(86_400);
+const HOUR_MILLIS: i64 = 3_600_000;
 /// Messages forgotten in one go.
 const MESSAGES_PER_PART: u32 = 10_000;
 /// Events forgotten in one transaction.
@@ -73,6 +75,8 @@ struct Memory {
     closing: HashMap<TenantId, Option<Position>>,
     /// The day on which old counts were forgotten.
     counted_day: Option<i64>,
+    /// The hour in which it was looked for what an earlier master key sealed.
+    resealed_hour: Option<i64>,
 }
 
 impl Housekeeping {
@@ -116,7 +120,25 @@ impl Housekeeping {
             database.counts_forget(&HOUSE, before).await.context("cannot forget old counts")?;
             memory.counted_day = Some(now.day());
         }
+        self.reseal(memory, now).await?;
         self.erase_closed(memory).await
+    }
+
+    /// A node that was not restarted yet may go on sealing with an earlier key, so one look is not enough.
+    async fn reseal(&self, memory: &mut Memory, now: Timestamp) -> anyhow::Result<()> {
+        let hour = now.as_millis().div_euclid(HOUR_MILLIS);
+        if memory.resealed_hour == Some(hour) || !self.database.has_earlier_keys() {
+            return Ok(());
+        }
+        let resealed = self.database.reseal(&HOUSE).await.context("cannot seal secrets anew")?;
+        if resealed.rows > 0 {
+            tracing::info!(
+                rows = resealed.rows,
+                "what earlier master keys sealed is sealed with the one in force"
+            );
+        }
+        memory.resealed_hour = Some(hour);
+        Ok(())
     }
 
     async fn erase_closed(&self, memory: &mut Memory) -> anyhow::Result<()> {

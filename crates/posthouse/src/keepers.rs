@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::node::{NodeParts, unavailable};
 use crate::sections::spool_directory;
-use database::{Database, Follower, Keys, SnapshotHandle};
+use database::{Database, Follower, SnapshotHandle};
 use mail::Clock;
 use spool::Spool;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Keepers {
 impl Keepers {
     pub async fn open(parts: &mut NodeParts) -> anyhow::Result<Keepers> {
         let clock: Arc<dyn Clock> = parts.clock.clone();
-        let keys = Keys::from_master(&parts.secrets.derive("database"));
+        let keys = parts.secrets.database();
         let database = Database::connect(&parts.config.database, keys, clock.clone(), parts.random.fork())
             .await
             .map_err(|error| unavailable("cannot use the database", error))?;

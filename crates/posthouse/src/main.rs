@@ -19,6 +19,7 @@ mod figures;
 mod front;
 mod housekeeping;
 mod keepers;
+mod key_file;
 mod lab_zone;
 mod listening;
 mod log_writer;

@@ -161,7 +161,7 @@ async fn start_submission(
         intake: keepers.spool.intake(),
         snapshot: keepers.source.clone(),
         usage,
-        token_key: Arc::new(mail::token::TokenKey::new(&parts.secrets.derive("return path"))),
+        token_key: Arc::new(parts.secrets.return_paths()),
         clock: parts.clock.clone(),
         random: parts.random.fork(),
         hostname: parts.config.node.hostname.clone(),

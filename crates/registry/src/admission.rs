@@ -9,7 +9,7 @@ use crate::access::{Access, Actor, Right};
 use crate::credential::{ApiKey, CredentialRef};
 use crate::domain::SendingDomain;
 use crate::pool::EgressPool;
-use crate::secret::{SecretKey, parse_api_key};
+use crate::secret::parse_api_key;
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
 use crate::tenant::{Tenant, TenantStatus};
@@ -167,9 +167,9 @@ impl Snapshot {
         peer: IpAddr,
         now: Timestamp,
     ) -> Result<CredentialRef, Refusal> {
-        let computed = self.secrets.password_mac(password);
+        let shown = self.secrets.password_macs(password);
         let credential = self.credential_by_username(username);
-        let matches = SecretKey::matches(credential.map(|c| &c.secret_mac), &computed);
+        let matches = shown.matches(credential.map(|c| &c.secret_mac));
         match credential {
             None => Err(bad_credential("unknown")),
             Some(_) if !matches => Err(bad_credential("wrong secret")),
@@ -194,11 +194,11 @@ impl Snapshot {
         now: Timestamp,
     ) -> Result<Arc<ApiKey>, Refusal> {
         let (id, secret) = parse_api_key(text).ok_or_else(|| bad_credential("not an API key"))?;
-        let computed = self.secrets.api_key_mac(secret);
+        let shown = self.secrets.api_key_macs(secret);
         let key = self.api_key(id);
         let matches = match key {
-            None => SecretKey::matches(None, &computed),
-            Some(key) => key.has_secret(&computed, now),
+            None => shown.matches(None),
+            Some(key) => key.has_secret(&shown, now),
         };
         match key {
             None => Err(bad_credential("unknown")),

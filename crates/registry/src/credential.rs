@@ -4,7 +4,7 @@
 //! to a time; an API key to rights. Revoked ones stay in the tables for the audit and leave the snapshot.
 
 use crate::access::{Rights, Role};
-use crate::secret::SecretKey;
+use crate::secret::Macs;
 use ipnet::IpNet;
 use mail::{ApiKeyId, CredentialId, Domain, StreamId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -103,11 +103,10 @@ impl Credential {
 }
 
 impl ApiKey {
-    /// Whether a secret with this hash is the key's. Takes the same time for every one that is not.
-    pub fn has_secret(&self, computed: &[u8; 32], now: Timestamp) -> bool {
+    /// Whether a secret with these hashes is the key's. Takes the same time for every one that is not.
+    pub fn has_secret(&self, shown: &Macs, now: Timestamp) -> bool {
         let previous = self.previous.as_ref().filter(|previous| now < previous.until);
-        SecretKey::matches(Some(&self.secret_mac), computed)
-            | SecretKey::matches(previous.map(|previous| &previous.mac), computed)
+        shown.matches(Some(&self.secret_mac)) | shown.matches(previous.map(|previous| &previous.mac))
     }
 
     /// Neither revoked nor expired, and the peer is in one of its networks.

@@ -42,7 +42,7 @@ pub use nearest::nearest;
 pub use network::{Neighbour, Network};
 pub use pool::{EgressPool, EgressSource, PlatformSigner, PoolMember, SourceState};
 pub use ring::{Line, Ring, Turn};
-pub use secret::{API_KEY_PREFIX, MintedSecret, SecretKey, parse_api_key};
+pub use secret::{API_KEY_PREFIX, Macs, MintedSecret, SecretKey, parse_api_key};
 pub use share::{Crowded, Party, Shares};
 pub use snapshot::{Generation, Snapshot, SnapshotBuilder};
 pub use stream::{Stream, StreamKind};

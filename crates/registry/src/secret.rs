@@ -7,7 +7,7 @@
 
 use crate::throttle::Guess;
 use aws_lc_rs::{constant_time, hmac};
-use mail::{ApiKeyId, Random};
+use mail::{ApiKeyId, Random, Timestamp};
 use zeroize::Zeroizing;
 
 /// What every API key begins with, so that leak scanners know one when they see it.
@@ -17,8 +17,20 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// 200 bits, 40 characters.
 const SECRET_OCTETS: usize = 25;
 
-/// The installation's key for stored secrets. Without it a stolen table opens nothing.
-pub struct SecretKey(hmac::Key);
+/// The installation's keys for stored secrets. Without them a stolen table opens nothing.
+///
+/// What is stored under an earlier key is still known: a hash cannot be made anew without the secret.
+pub struct SecretKey {
+    first: hmac::Key,
+    /// Each from its time on, in the order of these.
+    later: Vec<(Timestamp, hmac::Key)>,
+}
+
+/// What may be stored of a secret that was shown: its hash under each key.
+pub struct Macs {
+    first: [u8; 32],
+    later: Vec<[u8; 32]>,
+}
 
 /// A fresh secret, to be shown once, and what is kept of it.
 pub struct MintedSecret {
@@ -31,55 +43,84 @@ pub struct MintedSecret {
 impl SecretKey {
     /// The binary derives it from the master key (RFC 5869).
     pub fn new(key: &[u8; 32]) -> SecretKey {
-        SecretKey(hmac::Key::new(hmac::HMAC_SHA256, key))
+        SecretKey { first: hmac::Key::new(hmac::HMAC_SHA256, key), later: Vec::new() }
+    }
+
+    /// With another key for what is stored from that time on.
+    #[must_use]
+    pub fn followed_by(mut self, from: Timestamp, key: &[u8; 32]) -> SecretKey {
+        self.later.push((from, hmac::Key::new(hmac::HMAC_SHA256, key)));
+        self.later.sort_by_key(|(from, _)| *from);
+        self
     }
 
     /// A password of an SMTP credential.
-    pub fn mint_password(&self, random: &mut Random) -> MintedSecret {
+    pub fn mint_password(&self, now: Timestamp, random: &mut Random) -> MintedSecret {
         let text = mint_text(random);
-        let mac = self.password_mac(&text);
+        let mac = self.password_mac(&text, now);
         MintedSecret { text, mac }
     }
 
     /// An API key: `ph_live_<id>_<secret>`.
-    pub fn mint_api_key(&self, id: ApiKeyId, random: &mut Random) -> MintedSecret {
+    pub fn mint_api_key(&self, id: ApiKeyId, now: Timestamp, random: &mut Random) -> MintedSecret {
         let secret = mint_text(random);
-        let mac = self.api_key_mac(&secret);
+        let mac = mac(self.in_force(now), b"api\0", &*secret);
         let id = id.to_string();
         let short = id.rsplit('_').next().unwrap_or_default();
         MintedSecret { text: Zeroizing::new(format!("{API_KEY_PREFIX}{short}_{}", *secret)), mac }
     }
 
     /// An opaque token such as a refresh token: random text and its hash.
-    pub fn mint_token(&self, random: &mut Random) -> MintedSecret {
+    pub fn mint_token(&self, now: Timestamp, random: &mut Random) -> MintedSecret {
         let text = mint_text(random);
-        let mac = self.token_mac(&text);
+        let mac = mac(self.in_force(now), b"token\0", &*text);
         MintedSecret { text, mac }
     }
 
-    /// Of an SMTP password.
-    pub fn password_mac(&self, password: &str) -> [u8; 32] {
-        self.mac(b"smtp\0", password)
+    /// What is stored of an SMTP password now.
+    pub fn password_mac(&self, password: &str, now: Timestamp) -> [u8; 32] {
+        mac(self.in_force(now), b"smtp\0", password)
+    }
+
+    /// Of an SMTP password that was shown.
+    pub fn password_macs(&self, password: &str) -> Macs {
+        self.macs(b"smtp\0", password)
     }
 
     /// `secret` is the part after the id, as `parse_api_key` gives it.
-    pub fn api_key_mac(&self, secret: &str) -> [u8; 32] {
-        self.mac(b"api\0", secret)
+    pub fn api_key_macs(&self, secret: &str) -> Macs {
+        self.macs(b"api\0", secret)
     }
 
-    /// Of a refresh token.
-    pub fn token_mac(&self, token: &str) -> [u8; 32] {
-        self.mac(b"token\0", token)
+    /// Of a refresh token that was shown.
+    pub fn token_macs(&self, token: &str) -> Macs {
+        self.macs(b"token\0", token)
     }
 
-    /// Of the hash of a request, which may have a password in it: without our key nobody can try passwords against it.
-    pub fn request_mac(&self, hash: &[u8; 32]) -> [u8; 32] {
-        self.mac(b"request\0", hash)
+    /// What is stored now of the hash of a request, which may have a password in it: without our key nobody can try
+    /// passwords against it.
+    pub fn request_mac(&self, hash: &[u8; 32], now: Timestamp) -> [u8; 32] {
+        mac(self.in_force(now), b"request\0", hash)
+    }
+
+    /// Of the hash of a request that may have come before.
+    pub fn request_macs(&self, hash: &[u8; 32]) -> Macs {
+        self.macs(b"request\0", hash)
+    }
+
+    fn in_force(&self, now: Timestamp) -> &hmac::Key {
+        self.later.iter().rev().find(|(from, _)| *from <= now).map_or(&self.first, |(_, key)| key)
+    }
+
+    fn macs(&self, kind: &[u8], secret: impl AsRef<[u8]>) -> Macs {
+        let secret = secret.as_ref();
+        let later = self.later.iter().map(|(_, key)| mac(key, kind, secret)).collect();
+        Macs { first: mac(&self.first, kind, secret), later }
     }
 
     /// By which a wrong secret is known again, for a while and in memory only.
     pub fn guess(&self, name: &str, secret: &str) -> Guess {
-        let mut context = hmac::Context::with_key(&self.0);
+        let mut context = hmac::Context::with_key(&self.first);
         for part in [&b"guess\0"[..], name.as_bytes(), b"\0", secret.as_bytes()] {
             context.update(part);
         }
@@ -87,22 +128,31 @@ impl SecretKey {
         short.copy_from_slice(&context.sign().as_ref()[..16]);
         Guess(short)
     }
+}
 
-    /// Whether `computed` is what was kept. With nothing kept the work is the same and the answer is no.
-    pub fn matches(kept: Option<&[u8; 32]>, computed: &[u8; 32]) -> bool {
-        let equal = constant_time::verify_slices_are_equal(kept.unwrap_or(&[0; 32]), computed).is_ok();
+impl Macs {
+    /// Whether one of them is what was kept. With nothing kept the work is the same and the answer is no.
+    pub fn matches(&self, kept: Option<&[u8; 32]>) -> bool {
+        let wanted = kept.unwrap_or(&[0; 32]);
+        let is_equal = |mac: &[u8; 32]| constant_time::verify_slices_are_equal(wanted, mac).is_ok();
+        let equal = self.iter().fold(false, |equal, mac| equal | is_equal(mac));
         equal && kept.is_some()
     }
 
-    /// The kind keeps an API secret from ever being a password, whatever the tables say.
-    fn mac(&self, kind: &[u8], secret: impl AsRef<[u8]>) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(kind);
-        context.update(secret.as_ref());
-        let mut mac = [0; 32];
-        mac.copy_from_slice(context.sign().as_ref());
-        mac
+    /// Of the oldest key first.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8; 32]> {
+        std::iter::once(&self.first).chain(&self.later)
     }
+}
+
+/// The kind keeps an API secret from ever being a password, whatever the tables say.
+fn mac(key: &hmac::Key, kind: &[u8], secret: impl AsRef<[u8]>) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    context.update(kind);
+    context.update(secret.as_ref());
+    let mut mac = [0; 32];
+    mac.copy_from_slice(context.sign().as_ref());
+    mac
 }
 
 /// Divides `ph_live_<id>_<secret>` into id and secret.
@@ -128,6 +178,12 @@ impl std::fmt::Debug for SecretKey {
     }
 }
 
+impl std::fmt::Debug for Macs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Macs(…)")
+    }
+}
+
 impl std::fmt::Debug for MintedSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MintedSecret(…)")
@@ -138,7 +194,8 @@ impl std::fmt::Debug for MintedSecret {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use mail::Timestamp;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_425_249_000);
 
     #[test]
     fn what_is_not_an_api_key_is_not_taken_for_one() {
@@ -150,13 +207,36 @@ mod tests {
     #[test]
     fn a_secret_matches_only_under_its_key_and_kind() {
         let (key, other) = (SecretKey::new(&[1; 32]), SecretKey::new(&[2; 32]));
-        let minted = key.mint_password(&mut Random::from_number(1));
+        let minted = key.mint_password(NOW, &mut Random::from_number(1));
         assert_eq!(minted.text.len(), 40);
-        assert!(SecretKey::matches(Some(&minted.mac), &key.password_mac(&minted.text)));
-        assert!(!SecretKey::matches(Some(&minted.mac), &other.password_mac(&minted.text)));
-        assert!(!SecretKey::matches(Some(&minted.mac), &key.api_key_mac(&minted.text)));
-        assert!(!SecretKey::matches(None, &[0; 32]));
+        assert!(key.password_macs(&minted.text).matches(Some(&minted.mac)));
+        assert!(!other.password_macs(&minted.text).matches(Some(&minted.mac)));
+        assert!(!key.api_key_macs(&minted.text).matches(Some(&minted.mac)));
+        assert!(!key.password_macs(&minted.text).matches(None));
+        let nothing = Macs { first: [0; 32], later: Vec::new() };
+        assert!(!nothing.matches(None));
         assert!(!format!("{minted:?}").contains(minted.text.as_str()));
+    }
+
+    #[test]
+    fn a_later_key_is_used_from_its_time_on_and_known_before() {
+        let (old, new) = (SecretKey::new(&[1; 32]), SecretKey::new(&[2; 32]));
+        let both = || SecretKey::new(&[1; 32]).followed_by(NOW, &[2; 32]);
+        let mut random = Random::from_number(1);
+        for (millis, by) in [(-1, &old), (0, &new), (1, &new)] {
+            let at = Timestamp::from_millis(NOW.as_millis() + millis);
+            let minted = both().mint_password(at, &mut random);
+            assert!(by.password_macs(&minted.text).matches(Some(&minted.mac)));
+            // A node knows it whatever its own clock says.
+            assert!(both().password_macs(&minted.text).matches(Some(&minted.mac)));
+            let token = both().mint_token(at, &mut random);
+            assert!(both().token_macs(&token.text).iter().any(|mac| *mac == token.mac));
+            let hash = both().request_mac(&[9; 32], at);
+            assert_eq!(hash, by.request_mac(&[9; 32], at));
+            assert!(both().request_macs(&[9; 32]).matches(Some(&hash)));
+        }
+        let third = SecretKey::new(&[3; 32]).mint_password(NOW, &mut random);
+        assert!(!both().password_macs(&third.text).matches(Some(&third.mac)));
     }
 
     #[test]
@@ -174,9 +254,9 @@ mod tests {
         let mut random = Random::from_number(2);
         let id = ApiKeyId::mint(Timestamp::from_millis(1), &mut random);
         let key = SecretKey::new(&[1; 32]);
-        let minted = key.mint_api_key(id, &mut random);
+        let minted = key.mint_api_key(id, NOW, &mut random);
         let (found, secret) = parse_api_key(&minted.text).unwrap();
         assert_eq!(found, id);
-        assert_eq!(key.api_key_mac(secret), minted.mac);
+        assert!(key.api_key_macs(secret).matches(Some(&minted.mac)));
     }
 }

@@ -53,7 +53,12 @@ fn domain(number: u128, tenant: TenantId, name: &str, state: DomainState) -> Sen
 }
 
 fn credential() -> Credential {
-    sample::credential(CredentialId::from_uuid(id(50)), ONE, "anna", secrets().password_mac("secret"))
+    sample::credential(
+        CredentialId::from_uuid(id(50)),
+        ONE,
+        "anna",
+        secrets().password_mac("secret", Timestamp::UNIX_EPOCH),
+    )
 }
 
 /// Tenant one with a verified, a pending and a suspended domain; tenant two with a domain and a pool of its own.

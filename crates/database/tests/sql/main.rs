@@ -22,6 +22,7 @@ mod pooled;
 mod pooler;
 mod projection;
 mod quota;
+mod reseal;
 mod stream;
 mod tenant;
 mod user;

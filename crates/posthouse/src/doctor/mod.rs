@@ -33,10 +33,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     let running = Running::on(&config.node.data);
     let mut findings = vec![Finding::ok("configuration", "can be used")];
     findings.extend(host::check(now));
-    let master = match config.keys.master.as_os_str().is_empty() {
-        true => config.node.data.join("keys/master.key"),
-        false => config.keys.master.clone(),
-    };
+    let master = config.master_key();
     findings.extend(data::check(&config.node.data, &master, config.spool.reserve_octets, &*clock));
     findings.push(certificate::check(&config.tls.chain, &config.tls.key, &config.node.hostname, now).await);
     findings.extend(network::ports(config, running));

@@ -2,6 +2,7 @@
 
 mod check_config;
 mod doctor;
+mod keys;
 mod lab;
 mod migrate;
 mod operator;
@@ -23,6 +24,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(options) => serve::run(&options),
         Command::Migrate(options) => migrate::run(&options),
         Command::Operator(command) => operator::run(&command),
+        Command::Keys(command) => keys::run(&command),
         Command::CheckConfig(options) => check_config::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Spool(command) => spool::run(&command),

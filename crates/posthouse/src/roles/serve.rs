@@ -30,14 +30,9 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
     let data = DataDirectory::open(&config.node.data)?;
     config.node.data = data.path().to_path_buf();
     options.ready_file.as_deref().map_or(Ok(()), Ready::make_room)?;
-    let keys = data.private("keys")?;
+    data.private("keys")?;
     let mut random = os_random()?;
-    let master = if config.keys.master.as_os_str().is_empty() {
-        keys.join("master.key")
-    } else {
-        config.keys.master.clone()
-    };
-    let secrets = Secrets::load_or_create(&master, &mut random)?;
+    let secrets = Secrets::load_or_create(&config.master_key(), &mut random)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;

@@ -80,12 +80,7 @@ fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>, Flush)> {
     config.api.cookie_secure = false;
     let mut random = os_random()?;
     let keys = data.private("keys")?;
-    let master = if config.keys.master.as_os_str().is_empty() {
-        keys.join("master.key")
-    } else {
-        config.keys.master.clone()
-    };
-    let secrets = Secrets::load_or_create(&master, &mut random)?;
+    let secrets = Secrets::load_or_create(&config.master_key(), &mut random)?;
     let operator = operator(&keys.join("operator.json"), &mut random)?;
     let clock = Arc::new(SystemClock::new());
     let authority = certificates(&mut config, &data, &*clock)?;

@@ -142,7 +142,7 @@ pub fn sending_domain(tenant: TenantId, name: &str, state: DomainState) -> Sendi
 pub fn credential(tenant: TenantId, username: &str, secrets: &SecretKey) -> Credential {
     let seed = username.bytes().map(u64::from).sum();
     let id = CredentialId::mint(START, &mut Random::from_number(seed));
-    sample::credential(id, tenant, username, secrets.password_mac(PASSWORD))
+    sample::credential(id, tenant, username, secrets.password_mac(PASSWORD, Timestamp::UNIX_EPOCH))
 }
 
 /// A self-signed certificate for localhost, written to both files.
