@@ -19,7 +19,7 @@ const WHOLE_LINES_P90_MAX: usize = 400;
 /// Lines of a function, signature and braces included.
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Architecture §3: what a crate may depend on, of ours. Test-only dependencies are not in it.
+/// ARCHITECTURE.md, Who may know whom: what a crate may depend on, of ours. Test-only dependencies are not in it.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("mail", &[]),
     ("panics", &[]),

@@ -3,7 +3,7 @@
 //! A request is identified (`auth.rs`), its body is checked against the published schema (`body.rs`, `schema.rs`), a
 //! handler in `routes/` asks the database or the door for messages, and what goes wrong becomes a problem document
 //! (`problem.rs`). No SQL is here, no mail is delivered here, and there is no operation that is not in
-//! `/openapi.json`. Start reading in `router.rs`; the house's example of an endpoint is `routes/tenants.rs`.
+//! `/openapi.json`. Start reading in `router.rs`; the house's example of an operation is `routes/tenants.rs`.
 
 mod auth;
 mod body;

@@ -134,9 +134,9 @@ pub struct AttemptRow {
     pub provider: String,
     /// The rule that decided; none when a code did.
     pub rule: Option<String>,
-    /// From connecting, or taking a warm connection, to the answer.
+    /// As in `AttemptNew`.
     pub duration_ms: i64,
-    /// From being due to the beginning of the attempt.
+    /// From being due until it was given to a session.
     pub queued_ms: i64,
     /// When it is tried again; none once it is settled.
     pub next_at: Option<Timestamp>,

@@ -85,9 +85,9 @@ pub struct AttemptNew {
     pub site: Option<String>,
     /// When it is tried again; none if it settled the recipient.
     pub next_at: Option<Timestamp>,
-    /// From connecting, or taking a warm connection, to the answer.
+    /// From when the connection was ready (an attempt that found none: from when it was taken up) to the answer.
     pub duration_ms: u64,
-    /// From being due to the beginning of the attempt.
+    /// From being due until it was given to a session.
     pub queued_ms: u64,
 }
 
@@ -101,13 +101,13 @@ pub enum RecipientState {
     Deferred,
     /// A site took it.
     Delivered,
-    /// A site refused it for good.
+    /// Refused for good, or nowhere to go: the address or its domain is no good.
     Bounced,
-    /// We cannot send it: no such domain, or something it needs is missing.
+    /// Ended for good by anything else: a refusal of us or of the content, something the site lacks.
     Failed,
     /// It was not delivered in time.
     Expired,
-    /// It is on a suppression list, and was never tried.
+    /// It is on a suppression list, and was never tried. No version writes it yet.
     Suppressed,
     /// Somebody took it back.
     Cancelled,

@@ -16,6 +16,10 @@
 //!
 //! What may surprise: actions are bounded by stopping to pick; a tenant with very much in flight is held until some
 //! of it is back, so that slow sites of one tenant do not take every connection.
+//!
+//! The other half of the impl: `landing.rs` (`done`, `closed`, `land`, `expire`), `cancel.rs` (`meet`), `tenants.rs`
+//! (`handle_snapshot`, `took_off`); where a delivery can go is asked in `gate.rs` (`Ways`). `run.rs` passes on the proof
+//! that a record is durable.
 
 use crate::cancel::Cancelled;
 use crate::config::Config;
@@ -133,7 +137,7 @@ pub struct Report {
     pub cause: Cause,
     /// Where it was tried and how.
     pub at: Circumstances,
-    /// Wall time, when the order was taken up.
+    /// Wall time, when the connection was ready; when the order was taken up, if none was found.
     pub started: Timestamp,
     /// From then to the answer.
     pub duration: Duration,

@@ -183,7 +183,7 @@ impl Ways {
     /// Whether one more large message would take the last connection of the path. It may keep it for minutes, and no
     /// turn helps small mail that finds no connection: one of several is always left for that.
     fn would_crowd(&self, path: &EgressPath, now: Instant) -> bool {
-        let window = self.shaper.window(path, now).unwrap_or(u32::MAX);
+        let window = self.shaper.window(path, now).unwrap_or(u32::MAX) as usize;
         window >= 2 && self.sessions.large_on(path) + 1 >= window
     }
 

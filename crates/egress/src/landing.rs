@@ -101,7 +101,8 @@ impl Dispatcher {
         let judged = judge(&report.cause, &at, &self.ways.profiles);
         let queued = flown.as_ref().map_or_else(|| delivery.waited(now.instant), |flown| flown.queued);
         let source = flown.as_ref().map(|flown| flown.path.source.clone());
-        let timing = Timing { source, at: report.started, duration: report.duration, queued };
+        let ended = report.started.saturating_add(report.duration);
+        let timing = Timing { source, at: ended, duration: report.duration, queued };
         if let Some(Flown { path, .. }) = &flown {
             self.ways.shaper.learn(path, judged.signal.clone(), now.instant);
             if let Some(time) = judged.tenant_pause {

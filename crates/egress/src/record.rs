@@ -20,6 +20,7 @@ pub struct Now {
 pub(crate) struct Timing {
     /// None when no connection was needed.
     pub source: Option<SourceName>,
+    /// When it ended.
     pub at: Timestamp,
     pub duration: Duration,
     pub queued: Duration,

@@ -1,10 +1,10 @@
 //! One session with a site: opened at the first exchanger that answers, fed with deliveries until it ends.
 //!
-//! The task tells the dispatcher what came of each order and, last, that it is over; it decides nothing else. TLS that
-//! fails is tried again in plain text at the same host, once, where the profile does not require it, and the host is
-//! remembered (RFC 7435: opportunistic means that mail is not lost over it). A bug that panics costs the order in hand and
-//! the connection, and says nothing of the site. For a message with REQUIRETLS each host
-//! is tried until one has a certificate that is good and passes the demand on (RFC 8689 §4.2.1).
+//! The task tells the dispatcher what came of each order and, last, that it is over; it decides nothing about the
+//! recipient. TLS that fails is tried again in plain text at the same host, once, where the profile does not require it,
+//! and the host is remembered (RFC 7435: opportunistic means that mail is not lost over it). A bug that panics costs the
+//! order in hand and the connection, and says nothing of the site. For a message with REQUIRETLS each host is tried until
+//! one has a certificate that is good and passes the demand on (RFC 8689 §4.2.1).
 
 use crate::config::Config;
 use crate::connect::{connect, is_allowed};

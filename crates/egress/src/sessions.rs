@@ -8,6 +8,7 @@
 use crate::sites::Destination;
 use mail::{EgressPath, Instant};
 use queue::{Delivery, TlsNeed};
+use registry::Tally;
 use shaping::Permit;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -62,7 +63,7 @@ impl Flying {
 pub(crate) struct Sessions {
     rows: HashMap<u64, Session>,
     /// Large messages that are under way, per path.
-    large: HashMap<EgressPath, u32>,
+    large: Tally<EgressPath>,
     /// Sessions that may have room, per path; checked when they are taken.
     room: HashMap<EgressPath, Vec<u64>>,
     /// The same of sessions that were opened for mail with REQUIRETLS.
@@ -109,7 +110,7 @@ impl Sessions {
     pub fn load(&mut self, id: u64, flying: Flying) {
         let Some(row) = self.rows.get_mut(&id) else { unreachable!("session {id} was just found") };
         if flying.is_large() {
-            *self.large.entry(row.path.clone()).or_default() += 1;
+            self.large.add(row.path.clone());
         }
         row.given += 1;
         row.idle_until = None;
@@ -121,18 +122,13 @@ impl Sessions {
         if !flying.is_large() {
             return false;
         }
-        if let Some(count) = self.large.get_mut(path) {
-            *count -= 1;
-            if *count == 0 {
-                self.large.remove(path);
-            }
-        }
+        self.large.remove(path);
         true
     }
 
     /// Large messages under way on `path`.
-    pub fn large_on(&self, path: &EgressPath) -> u32 {
-        self.large.get(path).copied().unwrap_or(0)
+    pub fn large_on(&self, path: &EgressPath) -> usize {
+        self.large.of(path)
     }
 
     pub fn session_mut(&mut self, id: u64) -> Option<&mut Session> {

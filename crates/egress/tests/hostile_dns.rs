@@ -5,8 +5,6 @@
 //! was not asked for. TXT is not read either; `registry/src/domain_records.rs` reads those of a tenant's own domain.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-#[path = "../../mail/tests/held/mod.rs"]
-mod held;
 mod house;
 
 use egress::resolve::{DnsResolver, Resolver};
@@ -19,9 +17,13 @@ use house::site::{Say, address, free_port, scripted, usual};
 use mail::{Domain, Verdict};
 use std::net::SocketAddr;
 use std::time::Duration;
+use testkit::held::{self, Counting};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::Instant;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const SECONDS_MAX: u64 = 3;
 

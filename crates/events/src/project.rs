@@ -13,6 +13,9 @@
 //! it, so no restart forgets it, and when a piece can be read everything is read again from there. Outcomes that were left
 //! out because their message was not known are told then, the others are known rows and are not measured again.
 //!
+//! A shell: `rows.rs` and `shape.rs` make rows and events, `cursor.rs` and `news.rs` keep two places apart,
+//! `webhook/deliver.rs` calls when `told` rings.
+//!
 //! What may surprise: after an orderly stop unread records simply stay in the journal; the next start goes on there.
 
 use crate::Config;
@@ -55,7 +58,7 @@ pub(crate) struct Projector {
     /// Rows of the next transaction at most.
     rows_max: usize,
     cursor: Cursor,
-    /// Up to where was told since it went back last.
+    /// Told up to here since the follower last went back; before `cursor.told` while it repeats.
     read: Position,
     news: News,
     mark: ReaderMark,

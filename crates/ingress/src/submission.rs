@@ -53,7 +53,7 @@ pub struct SubmissionParts {
     pub config: Config,
 }
 
-/// The way in. One per process.
+/// The way in. One per node.
 pub struct Submission {
     intake: Intake,
     snapshot: SnapshotSource,
@@ -71,7 +71,7 @@ pub struct Submission {
     denials: Mutex<Denials>,
 }
 
-/// A message at the door. Lines end with CRLF.
+/// A message at the door; not `registry::Offer`, which is made of it. Lines end with CRLF.
 #[derive(Debug)]
 pub struct Offer {
     /// Who has shown a secret at the door.
@@ -102,7 +102,7 @@ pub enum Door {
     Http,
 }
 
-/// A message that is ours now. Only `accept` makes one.
+/// A message that is ours now; not `spool::Accepted`, the record. Only `accept` and `accept_as` make one.
 #[derive(Debug, Clone, Copy)]
 #[must_use = "the client waits for its 250 or 202"]
 pub struct Accepted {
@@ -174,8 +174,9 @@ impl Submission {
         self.accept_as(id, offer).await
     }
 
-    /// The same for a message whose id was chosen before, so that it is taken once however often it is offered. What waits
-    /// in the journal under this id is not written again; whether it was there and is gone, the caller has to know.
+    /// The same for a message whose id was chosen before, so that it is taken once however often it is offered: for a
+    /// call with an `Idempotency-Key` (`api/src/claim.rs`). What waits in the journal under this id is not written again
+    /// (`without_repetitions`, `spool/src/commit.rs`); whether it was there and is gone, the caller has to know.
     pub async fn accept_as(self: &Arc<Submission>, id: MessageId, offer: Offer) -> Result<Accepted, Denial> {
         let (began, door, sender) = (self.clock.instant(), offer.door.as_str(), offer.sender);
         let tenant = sender.tenant();
@@ -341,7 +342,7 @@ impl Submission {
         }
     }
 
-    /// The registry, once it was loaded: before that nobody is unknown, we just do not know yet.
+    /// The registry, unless it is of generation 0: nothing was ever changed in it, and nobody is called unknown then.
     pub(crate) fn loaded_snapshot(&self) -> Result<Arc<Snapshot>, Refusal> {
         let snapshot = (self.snapshot)();
         if snapshot.generation() == Generation::default() {

@@ -2,7 +2,7 @@
 //!
 //! An outcome is data, not an error. `Class` names are stable and public: they appear in events, accounting and
 //! configuration. Their meaning (kind, blame, first reaction) is the table in `config/classes.toml`, read by
-//! `classify.rs`.
+//! `classify/mod.rs`.
 
 use crate::status::{EnhancedStatus, Reply};
 use std::fmt;

@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-mod held;
-
 use mail::message::{HeaderLimits, HeaderSection, encoded_word, mailbox_list, normalize_line_endings};
 use std::time::Duration;
+use testkit::held::{self, Counting};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const MEGABYTE: usize = 1_000_000;
 

@@ -14,7 +14,6 @@ mod cases;
 mod corpora;
 #[path = "reader/grammar.rs"]
 mod grammar;
-mod held;
 #[path = "reader/injection.rs"]
 mod injection;
 #[path = "reader/others.rs"]
@@ -26,6 +25,10 @@ mod recipients;
 
 use mail::Random;
 use others::{Compared, Reading, readers};
+use testkit::held::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Messages drawn from the grammar.
 const DRAWN: usize = 12_000;

@@ -41,7 +41,7 @@ pub enum SenderKey {
     Credential(CredentialId),
     /// An API key.
     ApiKey(ApiKeyId),
-    /// A person in the console.
+    /// A person who logged in to the API.
     User(UserId),
 }
 
@@ -208,8 +208,8 @@ impl Snapshot {
         }
     }
 
-    /// MAIL FROM. The null reverse-path is allowed: From is checked later whatever the envelope says. Refuses a
-    /// domain that the tenant has not proved or the credential may not use.
+    /// MAIL FROM. Refuses a domain that the tenant has not proved or the credential may not use. Has no opinion of the null
+    /// reverse-path: the doors refuse it (`not_null`, `ingress/src/submission.rs`).
     pub fn may_use_reverse_path(&self, sender: &Sender, path: &ReversePath) -> Result<(), Refusal> {
         self.open_tenant(sender)?;
         match path.domain() {

@@ -46,7 +46,7 @@ pub struct Credential {
     pub revoked_at: Option<Timestamp>,
     /// Read PowerMTA's X- headers too.
     pub compat_pmta: bool,
-    /// Refuse a suppressed recipient at RCPT instead of accepting and reporting it.
+    /// Refuse a suppressed recipient at RCPT instead of accepting and reporting it. No version acts on it yet.
     pub reject_suppressed: bool,
     /// Beside those of the tenant.
     pub limits: Limits,

@@ -1,8 +1,8 @@
-//! How many there are of each: connections of an address, look-ups of a tenant.
+//! How many there are of each: connections of an address, look-ups of a tenant, large messages on a path.
 //!
 //! A collection that is as large as what is here now: a key of which there is none is not in it, so that strangers who
-//! come and go leave nothing behind. Held by the doors (`ingress`, `api`) and by the look-ups of `egress`, each with
-//! limits of its own.
+//! come and go leave nothing behind. Held by the doors (`ingress`, `api`) and by the look-ups and sessions of `egress`,
+//! each with limits of its own.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,42 +1,11 @@
 //! What a reply may cost us in memory (catalogue N2): whatever a site says, and however it says it, one session keeps 64 KiB
-//! for it at most. Counted by the allocator, not by what the code believes.
-#![allow(clippy::unwrap_used, unsafe_code)]
+//! for it at most.
 
 use mail::Instant;
 use smtp::client::{Action, ClientConfig, ClientTls, Session};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use testkit::held::{self, Counting};
 
 const MAX: usize = 64 * 1024;
-
-struct Counting;
-
-thread_local! {
-    /// What this thread holds now, and the most that it held.
-    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
-}
-
-fn count(octets: isize) {
-    HELD.with(|held| {
-        let (now, most) = held.get();
-        held.set((now + octets, most.max(now + octets)));
-    });
-}
-
-// SAFETY: everything is the system's allocator; a counter of the same thread that needs no allocation is all that is added.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -46,14 +15,13 @@ fn most(reply: &[u8], piece: usize) -> usize {
     let mut session = Session::new(ClientConfig::new("out.example", ClientTls::Never), Instant::ZERO);
     session.handle_bytes(b"220 mx\r\n", Instant::ZERO);
     while let Some(Action::Send(_)) = session.poll_action() {}
-    let before = HELD.get().0;
-    HELD.set((before, before));
-    for octets in reply.chunks(piece) {
-        session.handle_bytes(octets, Instant::ZERO);
-        // What it has to say is taken, as the shell does.
-        while session.poll_action().is_some() {}
-    }
-    usize::try_from(HELD.get().1 - before).unwrap()
+    held::most(|| {
+        for octets in reply.chunks(piece) {
+            session.handle_bytes(octets, Instant::ZERO);
+            // What it has to say is taken, as the shell does.
+            while session.poll_action().is_some() {}
+        }
+    })
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The journal: one append-only log on the local disk, through which every message goes.
 //!
 //! Whatever receives mail appends here, and an `Intake::append` that returned is the only ground for a 250 or a 202:
-//! the record and its body were written and a sync of the file returned success. Dispatch, webhooks and reports
-//! follow the same log and see committed records only. It decides nothing about mail: no routing, no retries, no SQL.
+//! the record and its body were written and a sync of the file returned success. Dispatch and the projection
+//! of events follow the same log and see committed records only. It decides nothing about mail: no routing, no retries,
+//! no SQL.
 //! Start reading in `record.rs`, then `commit.rs`.
 
 mod body;

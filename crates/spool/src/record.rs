@@ -14,8 +14,12 @@
 //! R4  … Settled, all readers past it        the segment may be removed
 //! A waiting message may be copied to the end of the log: the copy says what was said and changes no state.
 //! Guarantee: one Accepted and at most one Settled per recipient.
-//! Duplicate window, the only one: the site's 250 was received and the node died before Settled was durable.
+//! Duplicate window, the only one: the site's 250 was received and the node died before Settled was durable. One
+//! recipient for each open session at most: a session ends no message before the record of its last one is durable.
 //! ```
+//!
+//! On disk: `wire.rs`. What makes `Committed` true: `commit.rs`, one thread and one sync a group. What a start finds:
+//! `recover.rs`.
 
 use crate::{Position, RecipientState};
 use mail::{
@@ -138,9 +142,9 @@ pub struct Attempted {
     pub site: SiteName,
     /// When it is due again.
     pub next_at: Timestamp,
-    /// From connecting, or taking a warm connection, to the answer.
+    /// From when the connection was ready (an attempt that found none: from when it was taken up) to the answer.
     pub duration_ms: u64,
-    /// From the time it was due to the beginning of the attempt.
+    /// From the time it was due until it was given to a session.
     pub queued_ms: u64,
 }
 
@@ -163,13 +167,13 @@ pub struct Settled {
     pub settlement: Settlement,
     /// None when no site was asked (suppressed, cancelled).
     pub outcome: Option<Outcome>,
-    /// The source that it left from last.
+    /// The source that the last attempt left from; none if it has expired.
     pub source: Option<SourceName>,
     /// Where the domain was found to lead.
     pub site: Option<SiteName>,
-    /// Of the last attempt, as in `Attempted`; 0 without one.
+    /// Of the last attempt, as in `Attempted`; 0 without one, and if it has expired.
     pub duration_ms: u64,
-    /// Of the last attempt, as in `Attempted`; 0 without one.
+    /// Of the last attempt, as in `Attempted`; if it has expired, the time since it was last due; else 0 without one.
     pub queued_ms: u64,
 }
 
@@ -178,13 +182,14 @@ pub struct Settled {
 pub enum Settlement {
     /// The site took the responsibility.
     Delivered,
-    /// The site refused for good.
+    /// Refused for good, or nowhere to go: the address or its domain is no good (kind hard or soft).
     Bounced,
-    /// We cannot deliver it: no such domain, an extension is missing, the message is broken.
+    /// Ended for good by anything else: a refusal of us or of the content, an extension the site lacks (kind block,
+    /// throttle or infra).
     Failed,
     /// It could not be delivered in time.
     Expired,
-    /// The recipient is on a suppression list.
+    /// The recipient is on a suppression list. No version writes it yet.
     Suppressed,
     /// The tenant or an operator took it back.
     Cancelled,

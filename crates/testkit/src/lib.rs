@@ -1,15 +1,23 @@
-//! What tests of several crates need and nothing ships: a fresh PostgreSQL database, and a clock set by hand.
+//! What tests of several crates need and nothing ships: a fresh PostgreSQL database, a clock set by hand, an allocator
+//! that counts.
 //!
 //! Used from tests only, so it panics where the house would return a fault: a test that cannot be set up has failed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "test support")]
 
+#[cfg(feature = "postgres")]
 pub mod bouncer;
 pub mod clock;
+#[cfg(feature = "postgres")]
 pub mod cluster;
+pub mod held;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 
+#[cfg(feature = "postgres")]
 pub use bouncer::PgBouncer;
 pub use clock::ManualClock;
+#[cfg(feature = "postgres")]
 pub use cluster::Cluster;
+#[cfg(feature = "postgres")]
 pub use postgres::{TestDatabase, test_keys};

@@ -58,10 +58,13 @@ impl TestDatabase {
 
         let config = Config { url: server.url(&name), connections_max: 8, ..Config::default() };
         let clock = ManualClock::new();
-        let time: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-        let seed = u64::from(std::process::id()) << 32 | u64::from(COUNT.load(Ordering::Relaxed));
-        let database = Database::connect(&config, test_keys(), time, Random::from_number(seed)).await;
-        TestDatabase { database: database.expect("connect to the clone"), config, clock, name, server }
+        let database = open(&config, &clock).await;
+        TestDatabase { database, config, clock, name, server }
+    }
+
+    /// The house's way into it once more, by connections of its own.
+    pub async fn connect_again(&self) -> Database {
+        open(&self.config, &self.clock).await
     }
 
     /// `postgres://` of this database as the superuser.
@@ -135,6 +138,13 @@ async fn ensure_template(server: &Server) -> String {
     }
     admin.execute("SELECT pg_advisory_unlock($1)", &[&TEMPLATE_LOCK]).await.expect("unlock the template");
     template
+}
+
+async fn open(config: &Config, clock: &Arc<ManualClock>) -> Database {
+    let time: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
+    let seed = u64::from(std::process::id()) << 32 | u64::from(COUNT.fetch_add(1, Ordering::Relaxed));
+    let database = Database::connect(config, test_keys(), time, Random::from_number(seed)).await;
+    database.expect("connect to the clone")
 }
 
 async fn connect(url: &str) -> Client {

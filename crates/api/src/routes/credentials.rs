@@ -38,7 +38,8 @@ pub struct CredentialShape {
     /// `pmta` reads PowerMTA's `X-` headers too.
     #[schema(value_type = Option<CompatShape>)]
     compat: Option<CompatShape>,
-    /// Refuse a suppressed recipient instead of accepting and reporting it.
+    /// Refuse a suppressed recipient instead of accepting and reporting it. Kept, and without effect yet: nobody is
+    /// suppressed in this version.
     reject_suppressed: bool,
     #[schema(value_type = Option<String>, format = "date-time")]
     expires_at: Option<Timestamp>,

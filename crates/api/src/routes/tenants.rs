@@ -1,4 +1,4 @@
-//! Tenants: onboarding, what they are called, whether their doors are open. The house's example of an endpoint.
+//! Tenants: onboarding, what they are called, whether their doors are open. The house's example of an operation.
 //!
 //! Every resource is done like this one. A public shape for what is answered and one for each body, because a table
 //! may change and the API may not. The schema checks fields, the database checks what only rows know, and a handler

@@ -334,7 +334,8 @@ impl World {
     fn tell(&mut self, session: u64, order: Order, cause: Cause, usable: bool) {
         let now = self.now();
         let duration = Duration::from_millis(50);
-        let report = Report { cause, at: Circumstances::default(), started: now.timestamp, duration, usable };
+        let started = Timestamp::from_millis(now.timestamp.as_millis() - 50);
+        let report = Report { cause, at: Circumstances::default(), started, duration, usable };
         self.dispatcher.handle_event(Event::Done { session, order: order.number, report }, now);
     }
 
@@ -348,11 +349,13 @@ impl World {
     /// What must hold at the end of every world.
     pub(super) fn check(&self, recipients: usize) {
         let mut over = HashMap::new();
-        for (_, record) in &self.records {
-            let (key, is_settled) = match record {
-                OutcomeRecord::Attempted(one) => ((one.message, one.recipient), false),
-                OutcomeRecord::Settled(one) => ((one.message, one.recipient), true),
+        for (when, record) in &self.records {
+            let (key, is_settled, at) = match record {
+                OutcomeRecord::Attempted(one) => ((one.message, one.recipient), false, one.at),
+                OutcomeRecord::Settled(one) => ((one.message, one.recipient), true, one.at),
             };
+            let ended = Timestamp::from_millis(START).saturating_add(*when);
+            assert_eq!(at, ended, "{record:?} is not dated when it ended");
             assert!(!over.contains_key(&key), "a recipient was touched after it was settled");
             if is_settled {
                 over.insert(key, ());

@@ -2,8 +2,8 @@
 //! `config/classes.toml`).
 //!
 //! The first rule of the provider that matches wins, then the first generic rule, then the enhanced code, then the
-//! code, then `unknown`. The tables are data that operators may replace: loading checks every name, pattern and
-//! number in them, so that classifying cannot fail. Internal errors never pass through here; their causes are typed.
+//! code, then `unknown`. The tables are data, compiled in: loading checks every name, pattern and number in
+//! them, so that classifying cannot fail. Internal errors never pass through here; their causes are typed.
 //!
 //! Called by egress for every reply that is not a success. What may surprise: a 4yz reply is never `hard`, and a
 //! class says nothing about retrying by itself; `Classified::verdict` does.

@@ -3,11 +3,12 @@
 //! (separated by colons). Nothing is copied. Each is read without a panic, in a second and in 100 MB, and what we accept of
 //! them has one reading.
 
-use crate::{disagreements, held, ours};
+use crate::{disagreements, ours};
 use mail::message::{Edit, HeaderLimits, HeaderSection, encoded_word, mailbox_list, normalize_line_endings};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use testkit::held;
 
 /// Of crates that are built for these tests anyway: cargo keeps them unpacked.
 const CRATES: [&str; 2] = ["mail-parser-", "lettre-"];

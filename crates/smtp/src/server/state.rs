@@ -1,8 +1,13 @@
 //! The states of a server session and the commands that lead from one to the next. Read this first.
 //!
 //! `State::on_command` is the whole order of commands (RFC 5321 §4.1.4) on one page; `on_answer` is what the shell's
-//! answers lead to. What a transition does stands in the file named after the command. Nothing else changes the state
-//! but the end of a message (`data.rs`) and the close of the session (`session.rs`).
+//! answers lead to. What a transition does stands in the file named after the command. Beside them a state changes where
+//! no command is read: a response to a challenge (`auth.rs`), a line that cannot be read and the close (`session.rs`),
+//! the end of a message or chunk (`data.rs`).
+//!
+//! A transcript is run by `tests/transcripts.rs`, whose header explains `>`, `A:`, `C~` and `T:`; the shell that asks
+//! and answers is `ingress/src/session.rs`. `Peer` is what outlives a transaction; `Claim` the room that a message holds
+//! before its octets are here.
 
 use super::claim::Claim;
 use super::data::Announced;
@@ -26,7 +31,8 @@ use ::mail::{Envelope, Instant, Recipient, Refusal};
 //                                                     ▲    └── of any other ─► Chunks ─┐
 //                                                     └────────────── BDAT ────────────┘
 //   DATA and BDAT ask for room first.
-//   In every state NOOP, HELP and VRFY stay where they are and QUIT closes. Every other case is 503 and stays.
+//   In every state NOOP, HELP and VRFY stay where they are and QUIT closes; what is not implemented is 502 and
+//   stays. Every other case is 503 and stays.
 //   `Waiting` stands on an arrow: the command was understood, the shell is asked, its answer completes the step; a
 //   refusal leads back to where the arrow began, and after a message to Ready.
 pub(super) enum State {

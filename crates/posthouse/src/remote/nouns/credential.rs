@@ -59,7 +59,7 @@ struct Add {
     /// Understand X-Virtual-MTA, X-Job and X-Envid as PowerMTA does
     #[arg(long, value_name = "MTA", value_parser = ["pmta"])]
     compat: Option<String>,
-    /// Refuse recipients that are suppressed with 550, instead of taking and reporting them
+    /// Refuse recipients that are suppressed with 550, instead of taking and reporting them; no effect yet
     #[arg(long)]
     reject_suppressed: bool,
 }

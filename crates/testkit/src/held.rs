@@ -1,11 +1,19 @@
-//! What a thread holds of the heap, counted by the allocator: of messages that are made to cost memory, and of other
-//! people's collections. Included by the tests that ask.
-#![allow(clippy::unwrap_used, unsafe_code, dead_code)]
+//! What a thread holds of the heap, counted by the allocator and not by what the code believes.
+//!
+//! A test that asks makes `Counting` its allocator; `most` panics in one that has not, for it would count nothing:
+//!
+//! ```text
+//! #[global_allocator]
+//! static ALLOCATOR: Counting = Counting;
+//! ```
+
+#![allow(unsafe_code, reason = "an allocator has no safe form")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-struct Counting;
+/// The system's allocator, and a count for each thread.
+pub struct Counting;
 
 thread_local! {
     /// What this thread holds now, and the most that it held.
@@ -34,24 +42,32 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// What this thread holds.
+/// Octets that this thread holds.
 pub fn now() -> isize {
     HELD.get().0
 }
 
-/// The most that this thread held during `action` beyond what it held before.
+/// The most octets that this thread held during `action` beyond what it held before.
 pub fn most(action: impl FnOnce()) -> usize {
-    let before = HELD.get().0;
+    let before = now();
+    let probe = std::hint::black_box(Box::new([0_u8; 64]));
+    assert!(now() >= before + 64, "nothing is counted: the test has to make Counting its allocator");
+    drop(probe);
     HELD.set((before, before));
     action();
     usize::try_from(HELD.get().1 - before).unwrap()
 }
 
-#[test]
-fn what_is_held_for_a_moment_is_counted() {
-    assert!(most(|| drop(vec![1_u8; 1_000_000])) >= 1_000_000);
-    assert!(most(|| {}) < 1_000);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[global_allocator]
+    static ALLOCATOR: Counting = Counting;
+
+    #[test]
+    fn what_is_held_for_a_moment_is_counted() {
+        assert!(most(|| drop(vec![1_u8; 1_000_000])) >= 1_000_000);
+        assert!(most(|| {}) < 1_000);
+    }
 }
