@@ -45,10 +45,12 @@ fn login(house: &House, email: &str, password: &str) -> (String, String) {
     (token["access_token"].as_str().unwrap().to_owned(), value)
 }
 
-/// The octets of the key in a key file.
+/// The octets of the key in a key file: behind a name, or alone.
 fn key_of(file: &[u8]) -> Vec<u8> {
-    let word = std::str::from_utf8(file).unwrap().split_ascii_whitespace().nth(1).unwrap();
-    STANDARD.decode(word).unwrap()
+    match std::str::from_utf8(file) {
+        Ok(text) => STANDARD.decode(text.split_ascii_whitespace().nth(1).unwrap()).unwrap(),
+        Err(_) => file.to_vec(),
+    }
 }
 
 fn canaries(house: &House, tenant: &Tenant, (token, cookie): &(String, String)) -> Canaries {

@@ -27,6 +27,41 @@ fn send(house: &House, tenant: &Tenant, to: &str) {
     assert!(signed >= 2, "{raw}");
 }
 
+fn return_path(house: &House, to: &str) -> String {
+    house.arrivals(to, 1)[0]["mail_from"].as_str().unwrap().to_owned()
+}
+
+/// What the door for returned mail answers to this recipient.
+fn said_to(house: &House, path: &str) -> String {
+    let door = house.text("/smtp/inbound");
+    let script = "
+import smtplib, sys
+smtp = smtplib.SMTP('127.0.0.1', int(sys.argv[1]), timeout=60)
+smtp.ehlo()
+smtp.docmd('MAIL FROM:<>')
+print(*smtp.docmd('RCPT TO:<' + sys.argv[2] + '>'))
+";
+    python(script, &[door.rsplit(':').next().unwrap(), path])
+}
+
+fn states(shell: &Shell, data: &str) -> Vec<String> {
+    shell.json(&format!("keys show --data {data}"))["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| format!("{} {} {}", key["kind"], key["version"], key["state"]).replace('"', ""))
+        .collect()
+}
+
+fn refuses_what_would_harm(shell: &Shell, data: &str) {
+    shell.refuses(&format!("keys retire master 1 --data {data}"), 65, "is in force");
+    shell.refuses(&format!("keys retire session 7 --data {data}"), 65, "there is no version 7");
+    shell.refuses(&format!("keys rotate session --from yesterday --data {data}"), 64, "2026-12-01T12:00:00Z");
+    shell.refuses(&format!("keys rotate session --from 2020-01-01T00:00:00Z --data {data}"), 64, "is over");
+    shell.refuses("keys rotate master --data /nowhere", 65, "--data DIR");
+    assert!(shell.says("keys show --data /nowhere").contains("none in /nowhere/keys/master.key"));
+}
+
 /// A call that is done once, however often it is made; its answer holds a secret.
 fn make_key(house: &House, tenant: &Tenant) -> Value {
     let url = format!("{}/v1/tenants/{}/api-keys", house.text("/api"), tenant.id);
@@ -48,20 +83,25 @@ fn both_keys_are_exchanged_and_nobody_is_locked_out() {
     send(&house, &tenant, "one@gmail.com");
     let first_token = house.operator();
     let kept = make_key(&house, &tenant);
-    shell.refuses(&format!("keys retire master 1 --data {data}"), 65, "is in force");
-    shell.refuses(&format!("keys retire session 7 --data {data}"), 65, "there is no version 7");
-    shell.refuses(&format!("keys rotate session --from yesterday --data {data}"), 64, "2026-12-01T12:00:00Z");
-    shell.refuses(&format!("keys rotate session --from 2020-01-01T00:00:00Z --data {data}"), 64, "is over");
-    shell.refuses("keys show --data /nowhere", 65, "--data DIR");
-    for kind in ["master", "session"] {
+    refuses_what_would_harm(&shell, &data);
+    // A key that was planned for some day; then one is needed at once, twice at the same time.
+    shell.says(&format!("keys rotate session --from 2062-01-01T00:00:00Z --data {data}"));
+    let rotate = || shell.command(&format!("keys rotate session --data {data}")).spawn().unwrap();
+    for mut command in [rotate(), rotate()] {
+        assert!(command.wait().unwrap().success());
+    }
+    for (kind, version) in [("master", 2), ("session", 5)] {
         let rotated = shell.json(&format!("keys rotate {kind} --data {data}"));
-        assert_eq!((rotated["kind"].as_str(), rotated["version"].as_u64()), (Some(kind), Some(2)));
+        assert_eq!((rotated["kind"].as_str(), rotated["version"].as_u64()), (Some(kind), Some(version)));
         // A node that was not restarted goes on with the old one.
         house.get("/v1/tenants", &first_token);
     }
     // The key is there, and everything is still sealed with the first.
     shell.refuses(&format!("keys retire master 1 --data {data}"), 65, "are still sealed with version 1");
     shell.refuses(&format!("keys retire session 1 --data {data}"), 65, "is needed until");
+    // Made with the old key at a time that is the new one's.
+    send(&house, &tenant, "between@gmail.com");
+    let path = return_path(&house, "between@gmail.com");
     assert!(house.stop().success());
 
     let house = plot.start();
@@ -71,22 +111,26 @@ fn both_keys_are_exchanged_and_nobody_is_locked_out() {
     house.get(&format!("/v1/tenants/{}", tenant.id), &tenant.key);
     send(&house, &tenant, "two@gmail.com");
     assert_eq!(make_key(&house, &tenant), kept, "the answer was sealed with the old key");
+    for path in [path, return_path(&house, "two@gmail.com")] {
+        let (known, unknown) = (said_to(&house, &path), said_to(&house, &path.replacen("b+", "b+1", 1)));
+        assert!(!known.starts_with("550") && unknown.starts_with("550"), "{path}: {known}, not {unknown}");
+    }
     wait_for("the secrets to be sealed anew", || {
         let (code, said) = shell.run(&format!("keys retire master 1 --data {data}"));
-        assert!(code == 0 || said.contains("still sealed"), "{code}: {said}");
+        assert!(
+            code == 0 || said.contains("still sealed") || said.contains("nothing in this"),
+            "{code}: {said}"
+        );
         (code == 0).then_some(())
     });
     shell.refuses(&format!("keys retire master 1 --data {data}"), 65, "retired already");
-    shell.says(&format!("keys retire session 1 --at-once --data {data}"));
+    for version in 1..5 {
+        shell.says(&format!("keys retire session {version} --at-once --data {data}"));
+    }
     let shown = shell.says(&format!("keys show --data {data}"));
     println!("{shown}");
-    let states: Vec<_> = shell.json(&format!("keys show --data {data}"))["keys"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|key| format!("{} {} {}", key["kind"], key["version"], key["state"]).replace('"', ""))
-        .collect();
-    assert_eq!(states, ["master 1 retired", "master 2 in_force", "session 2 in_force"]);
+    let states = states(&shell, &data);
+    assert_eq!(states, ["master 1 retired", "master 2 in_force", "session 5 in_force"]);
     let second_token = house.operator();
     assert!(house.stop().success());
 

@@ -68,11 +68,20 @@ impl Scoped<'_> {
         let head = self
             .one(
                 "registry",
-                "UPDATE registry SET generation = generation + 1 RETURNING generation, audit_head",
+                "UPDATE registry SET generation = generation + 1
+                 RETURNING generation, audit_head, sealing_version_min",
                 &[],
             )
             .await?;
         let now = database.now();
+        let needed: i32 = column(&head, "sealing_version_min")?;
+        // Whoever seals nothing has no key.
+        if database.keys().sealing.in_force(now).is_some_and(|version| i64::from(version) < i64::from(needed))
+        {
+            return Err(Fault::Sealing {
+                what: "seal with a master key that was retired: copy the key file to this node and restart it",
+            });
+        }
         let id = AuditId::mint(now, &mut database.random());
         let generation: i64 = column(&head, "generation")?;
         let (actor, detail) = (self.access.actor().to_string(), change.detail.to_string());

@@ -66,7 +66,7 @@ pub use onboard::{Onboarded, Onboarding, OnboardingDefaults};
 pub use page::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, Page, PageRequest};
 pub use pool::{PlatformRow, PoolChange, PoolNew, PoolRow};
 pub use projection::{AttemptNew, Batch, MessageNew, RecipientState, SettlementNew};
-pub use reseal::Resealed;
+pub use reseal::{Resealed, Retirement};
 pub use seal::{Keys, MasterKey, SealingKeys};
 pub use session::{Lifetimes, Refreshed, Session};
 pub use source::{SourceChange, SourceNew};

@@ -8,18 +8,21 @@ use crate::Timestamp;
 use crate::address::{Domain, LocalPart, Mailbox};
 use crate::ids::MessageId;
 use aws_lc_rs::hmac;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Octets of the shortened HMAC: 2^80 guesses against an online check.
 const MAC_LEN: usize = 10;
+/// After a new key is in force: nodes are restarted one after the other.
+const OVERLAP: Duration = Duration::from_secs(7 * 86_400);
 const BODY_LEN: usize = 16 + 4;
 const PREFIX: &str = "b+";
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// The keys of this installation for return-path tokens.
 ///
-/// Which of them it is follows from the time in the message id, so that all nodes agree and a token of months ago is
-/// read with the key it was made with.
+/// Which of them it is follows from the time in the message id, so that a token of months ago is read with the key it was
+/// made with. A node that does not know a new key yet makes tokens with the one before: for a while both are tried.
 pub struct TokenKey {
     first: hmac::Key,
     /// Each from its time on, in the order of these.
@@ -50,10 +53,22 @@ impl TokenKey {
     }
 
     fn of(&self, message: &[u8]) -> &hmac::Key {
-        // The first six octets of a UUID of version 7 are milliseconds (RFC 9562 §5.7).
-        let millis = message.iter().take(6).fold(0, |millis, octet| millis << 8 | i64::from(*octet));
-        let made = Timestamp::from_millis(millis);
+        let made = made(message);
         self.later.iter().rev().find(|(from, _)| *from <= made).map_or(&self.first, |(_, key)| key)
+    }
+
+    /// The keys that a node may have made a token of this message with: that in force at its time, and those that had
+    /// ended a short while before.
+    fn possible(&self, message: &[u8]) -> impl Iterator<Item = &hmac::Key> {
+        let made = made(message);
+        let begins = self.later.iter().map(|(from, _)| *from);
+        let keys = std::iter::once(&self.first).chain(self.later.iter().map(|(_, key)| key));
+        let starts = std::iter::once(Timestamp::UNIX_EPOCH).chain(begins.clone());
+        let ends = begins.map(Some).chain([None]);
+        keys.zip(starts).zip(ends).filter_map(move |((key, start), end)| {
+            let is_over = end.is_some_and(|end| end <= made && made.saturating_since(end) >= OVERLAP);
+            (start <= made && !is_over).then_some(key)
+        })
     }
 
     /// `b+<token>@domain`.
@@ -74,8 +89,13 @@ impl TokenKey {
         let folded = local_part.as_str().to_ascii_lowercase();
         let bytes = decode(folded.strip_prefix(PREFIX)?)?;
         let (body, mac) = bytes.split_at(BODY_LEN);
-        let wanted = hmac::sign(self.of(body), body);
-        aws_lc_rs::constant_time::verify_slices_are_equal(&wanted.as_ref()[..MAC_LEN], mac).ok()?;
+        let is_of = |key: &hmac::Key| {
+            let wanted = hmac::sign(key, body);
+            aws_lc_rs::constant_time::verify_slices_are_equal(&wanted.as_ref()[..MAC_LEN], mac).is_ok()
+        };
+        if !self.possible(body).any(is_of) {
+            return None;
+        }
         let message = MessageId::from_uuid(Uuid::from_slice(&body[..16]).ok()?);
         Some(TokenSubject { message, recipient: u32::from_be_bytes(body[16..].try_into().ok()?) })
     }
@@ -85,6 +105,11 @@ impl std::fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("TokenKey(…)")
     }
+}
+
+/// The first six octets of a UUID of version 7 are milliseconds (RFC 9562 §5.7).
+fn made(message: &[u8]) -> Timestamp {
+    Timestamp::from_millis(message.iter().take(6).fold(0, |millis, octet| millis << 8 | i64::from(*octet)))
 }
 
 /// 30 octets are exactly 48 characters; no padding can arise.
@@ -139,15 +164,31 @@ mod tests {
             (Domain::parse("rp.client.example").unwrap(), Timestamp::from_millis(1_795_500_000_000));
         let (old, new) = (TokenKey::new(b"old"), TokenKey::new(b"new"));
         let both = TokenKey::new(b"old").followed_by(from, b"new");
-        for (millis, own, other) in [(-1, &old, &new), (0, &new, &old), (1, &new, &old)] {
+        let week = 7 * 86_400_000;
+        // Made with the key in force; read also if a node made it that knew only the one before.
+        for (millis, own, other, read) in [
+            (-1, &old, &new, None),
+            (0, &new, &old, Some(())),
+            (week - 1, &new, &old, Some(())),
+            (week, &new, &old, None),
+        ] {
             let at = Timestamp::from_millis(from.as_millis() + millis);
             let message = MessageId::mint(at, &mut Random::from_number(1));
             let subject = TokenSubject { message, recipient: 3 };
             let mailbox = both.reverse_path(subject, &domain);
             assert_eq!(mailbox, own.reverse_path(subject, &domain));
             assert_eq!(both.read(mailbox.local_part()), Some(subject));
-            assert_eq!(both.read(other.reverse_path(subject, &domain).local_part()), None);
+            let late = other.reverse_path(subject, &domain);
+            assert_eq!(both.read(late.local_part()), read.map(|()| subject), "{millis}");
         }
+        let third = TokenKey::new(b"third").reverse_path(subject(), &domain);
+        assert_eq!(both.read(third.local_part()), None);
+        // Two in a row, of which the first was never in force.
+        let three = TokenKey::new(b"old").followed_by(from, b"never").followed_by(from, b"new");
+        let message = MessageId::mint(from, &mut Random::from_number(1));
+        let subject = TokenSubject { message, recipient: 3 };
+        assert_eq!(three.reverse_path(subject, &domain), new.reverse_path(subject, &domain));
+        assert_eq!(three.read(old.reverse_path(subject, &domain).local_part()), Some(subject));
     }
 
     #[test]

@@ -120,8 +120,8 @@ impl Housekeeping {
             database.counts_forget(&HOUSE, before).await.context("cannot forget old counts")?;
             memory.counted_day = Some(now.day());
         }
-        self.reseal(memory, now).await?;
-        self.erase_closed(memory).await
+        self.erase_closed(memory).await?;
+        self.reseal(memory, now).await
     }
 
     /// A node that was not restarted yet may go on sealing with an earlier key, so one look is not enough.

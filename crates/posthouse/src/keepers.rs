@@ -39,7 +39,7 @@ impl Keepers {
 async fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Spool, spool::Recovery)> {
     let settings = spool::Config { directory: spool_directory(config), ..config.spool.clone() };
     let directory = settings.directory.clone();
-    // Recovery reads every segment: seconds with a large spool, and no business of the network threads.
+    // Reads the last segment, and a disk may be slow: no business of the network threads.
     let opened =
         tokio::task::spawn_blocking(move || Spool::open(settings, Arc::new(spool::RealDisk), clock)).await?;
     opened.map_err(|error| unavailable(&format!("cannot open the journal in {}", directory.display()), error))

@@ -11,6 +11,8 @@ use mail::Timestamp;
 use std::fmt::Write;
 use zeroize::Zeroizing;
 
+/// More than a line has.
+const LINE_OCTETS: usize = 512;
 /// How a DER SEQUENCE begins, as every PKCS#8 key does; no line does.
 const BINARY_START: u8 = 0x30;
 
@@ -41,6 +43,9 @@ pub enum Material {
     Retired(Zeroizing<Vec<u8>>),
 }
 
+/// Makes of a key what must outlive it; none if it is not what a key of its kind is.
+pub type Left = fn(&[u8]) -> Option<Zeroizing<Vec<u8>>>;
+
 /// What a key does at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyState {
@@ -55,12 +60,12 @@ pub enum KeyState {
 /// Why a file of keys cannot be changed so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoChange {
-    /// There is a key already that is used from this later time on.
-    LaterOne(Timestamp),
     NoSuchVersion,
     /// It is the one in force, or one that will be.
     Needed,
     Already,
+    /// It is not what a key of its kind is.
+    Damaged,
 }
 
 impl KeyKind {
@@ -99,7 +104,9 @@ impl KeyFile {
         let mut keys: Vec<Key> = Vec::new();
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let key = parse_line(kind, line).ok_or(number + 1)?;
-            let follows = keys.last().is_none_or(|last| last.version < key.version && last.from <= key.from);
+            let follows = keys.last().is_none_or(|last| {
+                last.version < key.version && last.from <= key.from && key.from != Timestamp::UNIX_EPOCH
+            });
             if !follows {
                 return Err(number + 1);
             }
@@ -108,9 +115,20 @@ impl KeyFile {
         if keys.is_empty() { Err(1) } else { Ok(KeyFile { kind, keys }) }
     }
 
-    /// As `parse` reads it.
-    pub fn to_text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::new());
+    /// As `parse` reads it. A first session key alone is written as older versions know it.
+    pub fn to_octets(&self) -> Zeroizing<Vec<u8>> {
+        match (&self.keys[..], self.kind) {
+            (
+                [Key { version: 1, from: Timestamp::UNIX_EPOCH, material: Material::Whole(key) }],
+                KeyKind::Session,
+            ) => key.clone(),
+            _ => Zeroizing::new(self.to_text().as_bytes().to_vec()),
+        }
+    }
+
+    fn to_text(&self) -> Zeroizing<String> {
+        // With room for all, so that no half of it is left behind in memory.
+        let mut text = Zeroizing::new(String::with_capacity(self.keys.len() * LINE_OCTETS));
         for key in &self.keys {
             let (word, octets) = match &key.material {
                 Material::Whole(octets) => ("", octets),
@@ -150,26 +168,20 @@ impl KeyFile {
         self.keys.iter().rev().find(|key| key.from <= now).unwrap_or(&self.keys[0])
     }
 
-    /// Adds a key that is used from a time on. Returns its version.
-    pub fn rotate(&mut self, material: Zeroizing<Vec<u8>>, from: Timestamp) -> Result<u32, NoChange> {
-        let last = self.keys.iter().map(|key| (key.from, key.version)).max();
-        let (latest, version) = last.unwrap_or((Timestamp::UNIX_EPOCH, 0));
-        if latest > from {
-            return Err(NoChange::LaterOne(latest));
+    /// Adds a key that is used from a time on, and returns its version. One that was to be used later is in force for no
+    /// time then.
+    pub fn rotate(&mut self, material: Zeroizing<Vec<u8>>, from: Timestamp) -> u32 {
+        for key in &mut self.keys {
+            key.from = key.from.min(from);
         }
-        let version = version + 1;
+        let version = self.keys.last().map_or(0, |key| key.version) + 1;
         self.keys.push(Key { version, from, material: Material::Whole(material) });
-        Ok(version)
+        version
     }
 
-    /// Takes a key out of use for good, when another one is in force. `left` makes of the key what must outlive it; if that
-    /// is nothing, its line goes.
-    pub fn retire(
-        &mut self,
-        version: u32,
-        now: Timestamp,
-        left: impl FnOnce(&[u8]) -> Option<Zeroizing<Vec<u8>>>,
-    ) -> Result<(), NoChange> {
+    /// Takes a key out of use for good, when another one is in force. `left` makes of the key what must outlive it;
+    /// without it its line goes.
+    pub fn retire(&mut self, version: u32, now: Timestamp, left: Option<Left>) -> Result<(), NoChange> {
         let place = self.keys.iter().position(|key| key.version == version).ok_or(NoChange::NoSuchVersion)?;
         match self.state(&self.keys[place], now) {
             KeyState::Retired => return Err(NoChange::Already),
@@ -178,16 +190,21 @@ impl KeyFile {
         }
         let key = &mut self.keys[place];
         let Material::Whole(octets) = &key.material else { return Err(NoChange::Already) };
-        match left(octets) {
-            Some(left) => key.material = Material::Retired(left),
+        match left {
+            Some(left) => key.material = Material::Retired(left(octets).ok_or(NoChange::Damaged)?),
             None => drop(self.keys.remove(place)),
         }
         Ok(())
     }
 
-    /// Since when the key after this one is in force.
-    pub fn succeeded_at(&self, version: u32) -> Option<Timestamp> {
-        self.keys.iter().find(|key| key.version > version).map(|key| key.from)
+    /// The key after this one.
+    pub fn successor(&self, version: u32) -> Option<&Key> {
+        self.keys.iter().find(|key| key.version > version)
+    }
+
+    /// What seals and signs.
+    pub fn version_in_force(&self, now: Timestamp) -> u32 {
+        self.in_force(now).version
     }
 }
 
@@ -237,31 +254,42 @@ mod tests {
     #[test]
     fn a_new_key_is_known_at_once_and_in_force_from_its_time_on() {
         let mut file = KeyFile::new(KeyKind::Master, material(1));
-        assert_eq!(file.rotate(material(2), at(60)), Ok(2));
-        let file = KeyFile::parse(KeyKind::Master, file.to_text().as_bytes()).unwrap();
+        assert_eq!(file.rotate(material(2), at(60)), 2);
+        let file = KeyFile::parse(KeyKind::Master, &file.to_octets()).unwrap();
         assert_eq!(states(&file, at(59)), [KeyState::InForce, KeyState::Next]);
         assert_eq!(states(&file, at(60)), [KeyState::Before, KeyState::InForce]);
-        assert_eq!(file.succeeded_at(1), Some(at(60)));
+        assert_eq!(file.successor(1).map(|key| key.from), Some(at(60)));
+    }
+
+    /// Otherwise a key that is planned for later would stand in the way of one that is needed at once.
+    #[test]
+    fn a_key_that_is_needed_earlier_goes_before_one_that_was_planned() {
+        let mut file = KeyFile::new(KeyKind::Master, material(1));
+        file.rotate(material(2), at(60));
+        assert_eq!(file.rotate(material(3), at(10)), 3);
+        let file = KeyFile::parse(KeyKind::Master, &file.to_octets()).unwrap();
+        assert_eq!(states(&file, at(9)), [KeyState::InForce, KeyState::Next, KeyState::Next]);
+        assert_eq!(states(&file, at(10)), [KeyState::Before, KeyState::Before, KeyState::InForce]);
     }
 
     #[test]
     fn a_key_that_is_needed_is_not_retired() {
         let mut file = KeyFile::new(KeyKind::Master, material(1));
-        let nothing = |_: &[u8]| None;
-        assert_eq!(file.retire(1, NOW, nothing), Err(NoChange::Needed));
-        file.rotate(material(2), at(60)).unwrap();
-        assert_eq!(file.rotate(material(3), at(59)), Err(NoChange::LaterOne(at(60))));
+        assert_eq!(file.retire(1, NOW, None), Err(NoChange::Needed));
+        file.rotate(material(2), at(60));
         for (version, now, refused) in [
             (1, at(59), NoChange::Needed),
             (2, at(59), NoChange::Needed),
             (2, at(60), NoChange::Needed),
             (3, at(60), NoChange::NoSuchVersion),
         ] {
-            assert_eq!(file.retire(version, now, nothing), Err(refused));
+            assert_eq!(file.retire(version, now, None), Err(refused));
         }
-        file.retire(1, at(60), |octets| Some(Zeroizing::new(octets[..4].to_vec()))).unwrap();
-        assert_eq!(file.retire(1, at(60), nothing), Err(NoChange::Already));
-        let file = KeyFile::parse(KeyKind::Master, file.to_text().as_bytes()).unwrap();
+        assert_eq!(file.retire(1, at(60), Some(|_| None)), Err(NoChange::Damaged));
+        assert_eq!(file.keys().len(), 2, "it stays");
+        file.retire(1, at(60), Some(|octets| Some(Zeroizing::new(octets[..4].to_vec())))).unwrap();
+        assert_eq!(file.retire(1, at(60), None), Err(NoChange::Already));
+        let file = KeyFile::parse(KeyKind::Master, &file.to_octets()).unwrap();
         assert_eq!(states(&file, at(60)), [KeyState::Retired, KeyState::InForce]);
         assert!(matches!(&file.keys()[0].material, Material::Retired(left) if left.len() == 4));
     }
@@ -269,11 +297,12 @@ mod tests {
     #[test]
     fn a_key_with_nothing_left_goes_and_versions_are_not_used_again() {
         let mut file = KeyFile::new(KeyKind::Session, material(0x30));
-        file.rotate(material(2), NOW).unwrap();
-        file.retire(1, NOW, |_| None).unwrap();
-        let mut file = KeyFile::parse(KeyKind::Session, file.to_text().as_bytes()).unwrap();
+        assert_eq!(file.to_octets()[..], [0x30; 32], "as older versions read it");
+        file.rotate(material(2), NOW);
+        file.retire(1, NOW, None).unwrap();
+        let mut file = KeyFile::parse(KeyKind::Session, &file.to_octets()).unwrap();
         assert_eq!(states(&file, NOW), [KeyState::InForce]);
-        assert_eq!(file.rotate(material(3), NOW), Ok(3));
+        assert_eq!(file.rotate(material(3), NOW), 3);
     }
 
     #[test]
@@ -296,6 +325,7 @@ mod tests {
             ("posthouse-master-key-1 retired".to_owned(), 1),
             ("posthouse-master-key-1 A=A".to_owned(), 1),
             (format!("{first}\n\n{first}"), 3),
+            (format!("{first}\nposthouse-master-key-2 AAAA"), 2),
             (format!("{second}\n{first}"), 2),
             (format!("{second}\nposthouse-master-key-3 AAAA from 2026-11-28T11:00:00Z"), 2),
         ] {

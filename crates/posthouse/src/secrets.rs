@@ -15,7 +15,7 @@ use database::{Keys, MasterKey};
 use mail::token::TokenKey;
 use mail::{Random, Timestamp};
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -71,7 +71,7 @@ impl Secrets {
         let opened = options.write(true).create_new(true).mode(0o600).open(path);
         let mut opened =
             opened.with_context(|| format!("cannot create the master key {}", path.display()))?;
-        opened.write_all(file.to_text().as_bytes())?;
+        opened.write_all(&file.to_octets())?;
         opened.sync_all()?;
         if let Some(directory) = path.parent() {
             std::fs::File::open(directory)?.sync_all()?;
@@ -162,8 +162,9 @@ pub fn read(kind: KeyKind, path: &Path) -> anyhow::Result<Option<KeyFile>> {
         }
     };
     let mode = std::fs::metadata(path)?.permissions().mode();
-    if kind == KeyKind::Master && mode & 0o077 != 0 {
-        bail!("the master key {0} can be read by others; run: chmod 600 {0}", path.display());
+    if mode & 0o077 != 0 {
+        let (word, path) = (kind.as_str(), path.display());
+        bail!("the {word} key {path} can be read by others; run: chmod 600 {path}");
     }
     match KeyFile::parse(kind, &octets) {
         Ok(file) => Ok(Some(file)),
@@ -172,6 +173,26 @@ pub fn read(kind: KeyKind, path: &Path) -> anyhow::Result<Option<KeyFile>> {
         }
         Err(line) => Err(damaged_session(path)).with_context(|| format!("line {line} cannot be read")),
     }
+}
+
+/// Puts other keys into a file that is there, whole or not at all, with its owner and mode: the node's user must be able to
+/// read it, whoever runs this.
+pub fn replace(path: &Path, file: &KeyFile) -> std::io::Result<()> {
+    // Behind a link, not instead of it.
+    let path = path.canonicalize()?;
+    let (before, temporary) = (std::fs::metadata(&path)?, path.with_extension("new"));
+    let _ = std::fs::remove_file(&temporary);
+    let write = || {
+        let mut options = std::fs::OpenOptions::new();
+        let mut opened = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
+        fchown(&opened, Some(before.uid()), Some(before.gid()))?;
+        opened.set_permissions(before.permissions())?;
+        opened.write_all(&file.to_octets())?;
+        opened.sync_all()?;
+        std::fs::rename(&temporary, &path)?;
+        path.parent().map_or(Ok(()), |directory| std::fs::File::open(directory)?.sync_all())
+    };
+    write().inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }
 
 fn damaged(path: &Path) -> anyhow::Error {
@@ -191,7 +212,7 @@ pub fn session_keys(config: &Config) -> anyhow::Result<api::TokenKeys> {
         None => {
             let key = api::TokenKeys::generate().context("cannot make the session key")?;
             let file = KeyFile::new(KeyKind::Session, Zeroizing::new(key));
-            crate::authority::write(&path, file.to_text().as_bytes(), 0o600)?;
+            crate::authority::write(&path, &file.to_octets(), 0o600)?;
             file
         }
     };
@@ -249,12 +270,28 @@ mod tests {
         let path = directory.path().join("master.key");
         let alone = Secrets::load_or_create(&path, &mut Random::from_number(1)).unwrap();
         let mut file = super::read(KeyKind::Master, &path).unwrap().unwrap();
-        file.rotate(Zeroizing::new(vec![9; KEY_LEN]), NOW).unwrap();
-        file.retire(1, NOW, left_of).unwrap();
+        file.rotate(Zeroizing::new(vec![9; KEY_LEN]), NOW);
+        file.retire(1, NOW, Some(left_of)).unwrap();
         let secrets = Secrets::of(&path, &file).unwrap();
         let before = Timestamp::from_millis(NOW.as_millis() - 1);
         assert_eq!(tag(&secrets, before), tag(&alone, before));
         assert_ne!(tag(&secrets, NOW), tag(&alone, NOW));
+    }
+
+    #[test]
+    fn a_file_is_replaced_behind_its_link_with_its_mode_and_nothing_is_left_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("real.key"), directory.path().join("master.key"));
+        Secrets::load_or_create(&path, &mut Random::from_number(1)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut file = super::read(KeyKind::Master, &link).unwrap().unwrap();
+        file.rotate(Zeroizing::new(vec![9; KEY_LEN]), NOW);
+        replace(&link, &file).unwrap();
+        assert_eq!(super::read(KeyKind::Master, &path).unwrap().unwrap().keys().len(), 2);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o400);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+        assert!(replace(&directory.path().join("nothing"), &file).is_err());
     }
 
     #[test]
@@ -273,7 +310,9 @@ mod tests {
         for text in [
             "posthouse-master-key-1 AAAA".to_owned(),
             "posthouse-master-key-1".to_owned(),
-            format!("posthouse-master-key-1 {whole}=\nposthouse-master-key-2 retired AAAA"),
+            format!(
+                "posthouse-master-key-1 {whole}=\nposthouse-master-key-2 retired AAAA from 2026-12-01T00:00:00Z"
+            ),
         ] {
             std::fs::write(&path, text).unwrap();
             assert!(refused().contains("not a posthouse master key"), "{}", refused());

@@ -3,8 +3,8 @@
 use crate::fixture::*;
 use crate::idempotency::begin;
 use database::{
-    Begun, Database, EndpointNew, Fault, Follower, Keys, Lifetimes, MasterKey, PoolNew, Refreshed, Resealed,
-    UserNew,
+    Begun, Database, EndpointNew, Fault, Follower, Keys, Lifetimes, MasterKey, PageRequest, PoolNew,
+    Refreshed, Resealed, Retirement, UserNew,
 };
 use mail::{Clock, Random, TenantId, Timestamp};
 use registry::{Role, Snapshot};
@@ -104,10 +104,55 @@ async fn a_value_that_does_not_open_stays_as_it_is_and_the_others_are_sealed_ane
 }
 
 #[tokio::test]
-async fn a_tenant_cannot_seal_anew() {
+async fn a_tenant_has_nothing_to_do_with_it() {
     let (test, one) = with_tenant().await;
     let both = node(&test, Keys::of(old(), [new(Timestamp::from_millis(1))])).await;
-    assert!(matches!(both.reseal(&viewer_of(one.tenant.id)).await, Err(Fault::Forbidden)));
+    let admin = admin_of(one.tenant.id);
+    assert!(matches!(both.reseal(&admin).await, Err(Fault::Forbidden)));
+    assert!(matches!(both.sealed_by_version(&admin).await, Err(Fault::Forbidden)));
+    assert!(matches!(both.master_key_retire(&admin, 1, 2).await, Err(Fault::Forbidden)));
+}
+
+/// Somebody else's change is not waited for; it comes with the next pass.
+#[tokio::test]
+async fn a_row_that_is_being_changed_is_passed_over() {
+    let (test, _) = with_tenant().await;
+    let both = node(&test, Keys::of(old(), [new(Timestamp::from_millis(1))])).await;
+    let mut other = test.admin().await;
+    let change = other.transaction().await.unwrap();
+    let sql = "SELECT id FROM dkim_keys ORDER BY id LIMIT 1 FOR UPDATE";
+    let held: uuid::Uuid = change.query_one(sql, &[]).await.unwrap().get(0);
+    let first = tokio::time::timeout(Duration::from_secs(30), both.reseal(&house())).await.unwrap().unwrap();
+    assert!(first.rows >= 1, "{first:?} beside {held}");
+    assert_eq!(both.sealed_by_version(&house()).await.unwrap().get(&1), Some(&1));
+    change.rollback().await.unwrap();
+    assert_eq!(both.reseal(&house()).await.unwrap(), Resealed { rows: 1, failed: 0 });
+}
+
+#[tokio::test]
+async fn a_key_is_retired_when_nothing_needs_it_and_seals_nothing_from_then_on() {
+    let (test, one) = with_tenant().await;
+    let (tenant, forgotten) = (one.tenant.id, &test.database);
+    let hook = EndpointNew { url: "https://client.example/hook".to_owned(), kinds: Vec::new() };
+    let Retirement::Needed(count) = forgotten.master_key_retire(&house(), 1, 2).await.unwrap() else {
+        panic!("everything is sealed with it");
+    };
+    assert!(count >= 2, "{count}");
+    // Nothing is sealed with 1 in a database where nobody ever used it, nor with 2.
+    assert_eq!(forgotten.master_key_retire(&house(), 7, 8).await.unwrap(), Retirement::NothingOfItsSuccessor);
+    let both = node(&test, Keys::of(old(), [new(Timestamp::from_millis(1))])).await;
+    both.reseal(&house()).await.unwrap();
+    let command = node(&test, Keys::none()).await;
+    assert_eq!(command.master_key_retire(&house(), 1, 2).await.unwrap(), Retirement::Done);
+    assert_eq!(command.master_key_retire(&house(), 1, 2).await.unwrap(), Retirement::Done, "again");
+    // A node that was not restarted changes nothing any more, so that nothing is lost; one that was goes on.
+    let refused = forgotten.endpoint_create(&house(), tenant, &hook).await.unwrap_err();
+    assert!(refused.to_string().contains("restart"), "{refused}");
+    assert_eq!(both.sealed_by_version(&house()).await.unwrap().keys().collect::<Vec<_>>(), [&2]);
+    both.endpoint_create(&house(), tenant, &hook).await.unwrap();
+    let audit = both.audit_list(&house(), &PageRequest::first()).await.unwrap().rows;
+    let told = |action: &str| audit.iter().filter(|entry| entry.action == action).count();
+    assert_eq!((told("keys.reseal"), told("keys.retire")), (1, 2));
 }
 
 /// Hashes cannot be made anew; they are known under the key that made them, also when that is retired.

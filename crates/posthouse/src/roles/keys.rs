@@ -1,39 +1,41 @@
 //! `posthouse keys`: which keys the installation has, a new one beside the old, and the end of the old one.
 //!
 //! They work on the key files; a node reads these when it starts. Nobody is locked out on the way: a new key is known
-//! before it is used, what an old one sealed and signed is read until it is retired, and it is not retired while
-//! anything needs it (docs/design/0014). A file is replaced whole, with its owner and mode.
+//! before it is used, what an old one sealed and signed is read until it is retired, and a master key is not retired
+//! while the database has anything that only it opens (docs/design/0014). One command at a time changes a file.
 
 use crate::cli::{KeysCommand, KeysPlace, KeysRetire, KeysRotate};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::key_file::{KeyFile, KeyKind, KeyState, NoChange};
+use crate::key_file::{KeyFile, KeyKind, KeyState, Left, NoChange};
 use crate::node::unavailable;
 use crate::printing::{print, print_line};
 use crate::roles::up::os_random;
-use crate::secrets::{left_of, read, session_path};
+use crate::secrets::{left_of, read, replace, session_path};
 use anyhow::Context;
-use database::{Database, Keys};
+use database::{Database, Keys, Retirement};
 use mail::{Clock, Timestamp};
 use registry::Access;
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
 const KINDS: [KeyKind; 2] = [KeyKind::Master, KeyKind::Session];
-/// Beside the time that answers are kept: a token is good for a quarter of an hour.
-const TOKEN_TIME: Duration = Duration::from_secs(3600);
+/// Beyond the time that tokens and kept answers are good for: nodes are restarted one after the other.
+const RESTARTS: Duration = Duration::from_secs(3600);
 
 /// The key files of one installation.
 struct Place {
     config: Config,
     now: Timestamp,
+    /// The options that led here, for commands that are told to be next.
+    options: String,
 }
 
 pub fn run(command: &KeysCommand) -> anyhow::Result<()> {
@@ -51,7 +53,11 @@ impl Place {
         if let Some(data) = &options.data {
             config.node.data.clone_from(data);
         }
-        Ok(Place { config, now: SystemClock::new().timestamp() })
+        let said = |name: &str, value: &Option<PathBuf>| {
+            value.as_ref().map_or_else(String::new, |value| format!(" --{name} {}", value.display()))
+        };
+        let options = said("data", &options.data) + &said("config", &options.config);
+        Ok(Place { config, now: SystemClock::new().timestamp(), options })
     }
 
     fn path(&self, kind: KeyKind) -> PathBuf {
@@ -61,33 +67,35 @@ impl Place {
         }
     }
 
-    fn read(&self, kind: KeyKind) -> anyhow::Result<KeyFile> {
+    fn read(&self, kind: KeyKind) -> anyhow::Result<Option<KeyFile>> {
+        Ok(read(kind, &self.path(kind)).map_err(|error| Failure::Input(format!("{error:#}")))?)
+    }
+
+    /// The keys, and what keeps others from changing them until it is dropped.
+    fn open(&self, kind: KeyKind) -> anyhow::Result<(KeyFile, File)> {
         let path = self.path(kind);
-        let file = read(kind, &path).map_err(|error| Failure::Input(format!("{error:#}")))?;
         let missing = || {
             Failure::Input(format!(
-                "there is no {} key in {}; a node makes it when it first starts. --data DIR or --config FILE says where \
-                 another one is",
+                "there is no {} key in {}: a node makes it when it first starts, that of sessions where it has the role \
+                 api. --data DIR or --config FILE says where another node's keys are",
                 kind.as_str(),
                 path.display()
             ))
         };
-        Ok(file.ok_or_else(missing)?)
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let lock = File::open(directory).map_err(|_| missing())?;
+        flock(&lock, FlockOperation::LockExclusive)
+            .with_context(|| format!("cannot lock {}", directory.display()))?;
+        Ok((self.read(kind)?.ok_or_else(missing)?, lock))
     }
 
-    /// The node's user must still be able to read it, whoever runs this.
     fn write(&self, kind: KeyKind, file: &KeyFile) -> anyhow::Result<()> {
         let path = self.path(kind);
-        let before = std::fs::metadata(&path)?;
-        let mode = before.permissions().mode() & 0o777;
-        crate::authority::write(&path, file.to_text().as_bytes(), mode)
-            .map_err(|error| Failure::CannotCreate(format!("{error:#}")))?;
-        let own = std::fs::metadata(&path)?;
-        if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
-            chown(&path, Some(before.uid()), Some(before.gid()))
-                .with_context(|| format!("cannot give {} back to its owner", path.display()))?;
-        }
-        Ok(())
+        replace(&path, file).map_err(|error| {
+            let text = format!("cannot write {}: {error}; it is as it was", path.display());
+            Failure::CannotCreate(text).into()
+        })
     }
 }
 
@@ -96,14 +104,17 @@ fn show(options: &KeysPlace) -> anyhow::Result<()> {
     let mut keys = Vec::new();
     let mut text = String::from("key      version  in force from             state\n");
     for kind in KINDS {
-        let file = place.read(kind)?;
+        let (word, Some(file)) = (kind.as_str(), place.read(kind)?) else {
+            writeln!(text, "{:<8} none in {}", kind.as_str(), place.path(kind).display())?;
+            continue;
+        };
         for key in file.keys() {
             let state = file.state(key, place.now);
             let from = match key.from {
                 Timestamp::UNIX_EPOCH => "the first start".to_owned(),
                 from => from.to_string(),
             };
-            let (word, version) = (kind.as_str(), key.version);
+            let version = key.version;
             writeln!(text, "{word:<8} {version:>7}  {from:<24} {}", told(kind, state))?;
             keys.push(json!({
                 "kind": word, "version": version, "state": state.as_str().replace(' ', "_"),
@@ -138,47 +149,60 @@ fn rotate(options: &KeysRotate) -> anyhow::Result<()> {
     if from < place.now {
         return Err(Failure::Usage(format!("--from {from} is over; leave it out for now")).into());
     }
-    let mut file = place.read(kind)?;
+    let (mut file, _lock) = place.open(kind)?;
+    let old = file.version_in_force(place.now);
     let material = match kind {
         KeyKind::Master => Zeroizing::new(os_random()?.bytes::<32>().to_vec()),
         KeyKind::Session => Zeroizing::new(api::TokenKeys::generate().context("cannot make a key")?),
     };
-    let version = file.rotate(material, from).map_err(|why| refused(kind, file.keys().len() as u32, why))?;
+    let version = file.rotate(material, from);
     place.write(kind, &file)?;
-    let path = place.path(kind);
+    let (word, path) = (kind.as_str(), place.path(kind));
     if options.place.json {
         let (file, from) = (path.display().to_string(), from.to_string());
         return print_line(format_args!(
             "{}",
-            json!({"kind": kind.as_str(), "version": version, "from": from, "file": file})
+            json!({"kind": word, "version": version, "from": from, "file": file})
         ));
     }
-    let (word, path, old) = (kind.as_str(), path.display(), version - 1);
+    let (path, more) = (path.display(), &place.options);
+    let copying = match options.from {
+        Some(_) => "Back the file up, copy it to every other node (owner and mode 0600 as there)",
+        None => {
+            "Back the file up. (In force at once is for one node: with several, a node that does not know the key yet \
+             refuses\n   what another made with it. Say `--from` a time by which all are restarted.)"
+        }
+    };
     let then = match kind {
-        KeyKind::Master => "the nodes seal anew what an earlier key sealed.",
-        KeyKind::Session => "nobody is logged out.",
+        KeyKind::Master => "From then on the nodes seal anew what an earlier key sealed",
+        KeyKind::Session => "Nobody is logged out",
     };
     print(format_args!(
         "Version {version} of the {word} key is in {path}, in force from {from}.\n\n\
-         1. Back the file up. Several nodes: copy it to each.\n\
-         2. Restart every node{}; {then}\n\
-         3. Then end the old one: posthouse keys retire {word} {old}\n",
-        if from > place.now { " before that time" } else { "" }
+         1. {copying}\n\
+         2. Restart every node{}. {then}.\n\
+         3. {}, end the old one: posthouse keys retire {word} {old}{more}\n",
+        if from > place.now { " before that time" } else { "" },
+        match kind {
+            KeyKind::Master => "Some minutes later".to_owned(),
+            KeyKind::Session => format!("After {} hours", needed_for(&place.config).as_secs() / 3600),
+        }
     ))
 }
 
 fn retire(options: &KeysRetire) -> anyhow::Result<()> {
     let (place, kind, version) = (Place::of(&options.place)?, options.kind, options.version);
-    let mut file = place.read(kind)?;
-    let changed = match kind {
-        KeyKind::Master => file.retire(version, place.now, left_of),
-        KeyKind::Session => file.retire(version, place.now, |_| None),
+    let (mut file, _lock) = place.open(kind)?;
+    let before = file.successor(version).map(|key| key.from);
+    let left: Option<Left> = match kind {
+        KeyKind::Master => Some(left_of),
+        KeyKind::Session => None,
     };
-    changed.map_err(|why| refused(kind, version, why))?;
+    file.retire(version, place.now, left).map_err(|why| refused(kind, version, why))?;
     match kind {
-        KeyKind::Master => expect_unused(&place, options)?,
+        KeyKind::Master => end_in_database(&place, options, file.version_in_force(place.now))?,
         KeyKind::Session if options.at_once => {}
-        KeyKind::Session => expect_over(&place, version)?,
+        KeyKind::Session => expect_over(&place, version, before)?,
     }
     place.write(kind, &file)?;
     let path = place.path(kind);
@@ -196,8 +220,9 @@ fn retire(options: &KeysRetire) -> anyhow::Result<()> {
         KeyKind::Session => "What it signed and kept is not read any more.",
     };
     print(format_args!(
-        "Version {version} of the {} key is retired in {}. {rest}\nSeveral nodes: copy the file to each. Restart every \
-         node; backups of the file still hold the old key.\n",
+        "Version {version} of the {} key is retired in {}. {rest}\n\n\
+         1. Copy the file to every other node, and restart every node.\n\
+         2. Backups of the file still hold the old key. Backups of the database from before it was replaced need it.\n",
         kind.as_str(),
         path.display()
     ))
@@ -206,9 +231,6 @@ fn retire(options: &KeysRetire) -> anyhow::Result<()> {
 fn refused(kind: KeyKind, version: u32, why: NoChange) -> Failure {
     let word = kind.as_str();
     Failure::Input(match why {
-        NoChange::LaterOne(from) => {
-            format!("there is a {word} key already that is in force from {from} on; --from a later time")
-        }
         NoChange::NoSuchVersion => {
             format!("there is no version {version} of the {word} key; `posthouse keys show` lists them")
         }
@@ -217,26 +239,33 @@ fn refused(kind: KeyKind, version: u32, why: NoChange) -> Failure {
              one first"
         ),
         NoChange::Already => format!("version {version} of the {word} key is retired already"),
+        NoChange::Damaged => {
+            format!("version {version} of the {word} key is damaged; restore the file from your backup")
+        }
     })
 }
 
-/// Tokens and kept answers of a session key have a time after which nobody asks for them.
-fn expect_over(place: &Place, version: u32) -> anyhow::Result<()> {
-    let hours = u64::from(place.config.housekeeping.idempotency_hours);
-    let needed = TOKEN_TIME + Duration::from_secs(hours * 3600);
-    let until = place.read(KeyKind::Session)?.succeeded_at(version).map(|from| from.saturating_add(needed));
+/// How long tokens and kept answers of a session key may be asked for after it.
+fn needed_for(config: &Config) -> Duration {
+    let answers = u64::from(config.housekeeping.idempotency_hours) * 3600;
+    RESTARTS + Duration::from_secs(answers.max(config.api.token_seconds))
+}
+
+fn expect_over(place: &Place, version: u32, succeeded_at: Option<Timestamp>) -> anyhow::Result<()> {
+    let until = succeeded_at.map(|from| from.saturating_add(needed_for(&place.config)));
     match until.filter(|until| *until > place.now) {
         None => Ok(()),
         Some(until) => Err(Failure::Input(format!(
-            "version {version} of the session key is needed until {until}: logins and answers kept for an \
-             Idempotency-Key may be of it. --at-once retires it now; whoever is logged in by it logs in again"
+            "version {version} of the session key is needed until {until}: for tokens, and for answers kept for an \
+             Idempotency-Key. --at-once ends both now: programs get a new token, people go on by their cookie, and a call \
+             that is repeated is told that its answer is gone"
         ))
         .into()),
     }
 }
 
 /// What a master key sealed cannot be opened without it.
-fn expect_unused(place: &Place, options: &KeysRetire) -> anyhow::Result<()> {
+fn end_in_database(place: &Place, options: &KeysRetire, successor: u32) -> anyhow::Result<()> {
     let mut config = place.config.database.clone();
     let of_up = || running_database(place);
     if let Some(url) = options.database.clone().or_else(|| config.url.is_empty().then(of_up).flatten()) {
@@ -247,26 +276,28 @@ fn expect_unused(place: &Place, options: &KeysRetire) -> anyhow::Result<()> {
                     database.url in --config FILE; that of `posthouse up` is found while it runs";
         return Err(Failure::Usage(text.to_owned()).into());
     }
-    let mut random = os_random()?;
+    let (version, random) = (options.version, os_random()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let counts: BTreeMap<u32, u64> = runtime.block_on(async {
-        // Nothing is sealed or opened with these.
-        let keys = Keys::from_master(&random.bytes());
-        let database = Database::connect(&config, keys, Arc::new(SystemClock::new()), random)
+    let retirement = runtime.block_on(async {
+        let database = Database::connect(&config, Keys::none(), Arc::new(SystemClock::new()), random)
             .await
             .map_err(|error| unavailable("cannot use the database", error))?;
-        let counts = database.sealed_by_version(&Access::house("posthouse keys retire")).await;
-        counts.map_err(|fault| unavailable("cannot count what is sealed", fault))
+        let access = Access::house("posthouse keys retire");
+        let retired = database.master_key_retire(&access, version, successor).await;
+        retired.map_err(|fault| unavailable("cannot look for what is sealed", fault))
     })?;
-    match counts.get(&options.version) {
-        None | Some(0) => Ok(()),
-        Some(count) => Err(Failure::Input(format!(
-            "{count} secrets are still sealed with version {}; each node seals them anew within an hour of its restart \
-             with the new key, and the log says so",
-            options.version
-        ))
-        .into()),
-    }
+    let refusal = match retirement {
+        Retirement::Done => return Ok(()),
+        Retirement::Needed(count) => format!(
+            "{count} secrets are still sealed with version {version}; each node seals them anew within a minute of its \
+             restart with the new key, and again each hour. Its log names those that cannot be opened: make new ones"
+        ),
+        Retirement::NothingOfItsSuccessor => format!(
+            "nothing in this database is sealed with version {successor}: it is another one, or no node was restarted with \
+             the new key yet"
+        ),
+    };
+    Err(Failure::Input(refusal).into())
 }
 
 /// That of a `posthouse up` which runs on this data directory.

@@ -32,8 +32,7 @@ pub fn run(command: &OperatorCommand) -> anyhow::Result<()> {
     let password = new_password(&mut random);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // Nothing is sealed or opened with these.
-        let keys = Keys::from_master(&random.bytes());
+        let keys = Keys::none();
         let clock = Arc::new(SystemClock::new());
         let database = Database::connect(&config.database, keys, clock, random)
             .await
