@@ -101,7 +101,7 @@ impl World {
                 answer(checked, Answer::CredentialOk)
             }
             Action::CheckReversePath { path, .. } => {
-                answer(check_path(&snapshot, door, &path), Answer::ReversePathOk)
+                answer(check_path(&snapshot, door, &path, mail::Timestamp::UNIX_EPOCH), Answer::ReversePathOk)
             }
             Action::CheckRecipient(_) => Answer::RecipientOk,
             Action::CheckRoom { octets } => {
@@ -183,10 +183,15 @@ fn offer(door: &Door, transaction: Transaction) -> Offer {
     Offer { sender, envelope, raw, steering: Steering::default(), peer: PEER, door }
 }
 
-fn check_path(snapshot: &Snapshot, door: &Door, path: &mail::ReversePath) -> Result<(), Refusal> {
+fn check_path(
+    snapshot: &Snapshot,
+    door: &Door,
+    path: &mail::ReversePath,
+    now: mail::Timestamp,
+) -> Result<(), Refusal> {
     let nobody = || Refusal::new(RefusalKind::AuthenticationRequired, "authentication required");
     let sender = door.credential.as_ref().map(Sender::of_credential).ok_or_else(nobody)?;
-    snapshot.may_use_reverse_path(&sender, path)
+    snapshot.may_use_reverse_path(&sender, path, now)
 }
 
 fn answer(checked: Result<(), Refusal>, yes: Answer) -> Answer {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Things go in by `handle_*`, actions come out of `poll_action` until there are none, and `poll_timeout` says when
-//! to come back. The shell (`run.rs`) performs actions in their order. A recipient is settled here exactly once,
+//! to come back. The shell (`run.rs`) performs actions in their order, but hands the records over together, behind the
+//! others. A recipient is settled here exactly once,
 //! because its ticket exists once; what is in flight when the process dies is due again after recovery.
 //!
 //! A session ends no message while the site has one of which the journal does not know (`Cause::needs_proof`): after a
@@ -62,7 +63,7 @@ pub struct Dispatcher {
     swept: Instant,
 }
 
-/// What the shell has to do, in this order.
+/// What the shell has to do, in this order; records behind the others.
 #[allow(clippy::large_enum_variant, reason = "most actions are records, and none lives long")]
 pub enum Action {
     /// Answer with `handle_resolved`.

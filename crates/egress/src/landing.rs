@@ -1,7 +1,7 @@
 //! What follows from an attempt, for the session that made it and for the recipient: settled, tried again, or as if it had not been made. Pure.
 //!
 //! The second half of the Dispatcher. Every delivery that left the queue comes back through `land` or `give_back`,
-//! exactly once; its record is written before the queue forgets or re-schedules it.
+//! exactly once; its record is asked for before the queue forgets or re-schedules it.
 
 use crate::dispatch::{Action, Dispatcher, Report};
 use crate::record::{Now, Timing, attempted, settled};

@@ -2,7 +2,7 @@
 //!
 //! A batch of records, the events they are and the cursor go into the database in one transaction, so a record
 //! counts once whatever dies when. While the database is down the projector waits and the journal keeps its
-//! segments; nobody on the path of a message notices. A record that the database refuses for good is left out and
+//! segments; nobody on the path of a message notices until the disk is full. A record that the database refuses for good is left out and
 //! logged, because one of them must not keep everybody's events from being told.
 //!
 //! A transaction has a bounded number of rows (`parts.rs`): less when one ran into the time limit of its statements,
@@ -14,7 +14,7 @@
 //! out because their message was not known are told then, the others are known rows and are not measured again.
 //!
 //! A shell: `rows.rs` and `shape.rs` make rows and events, `cursor.rs` and `news.rs` keep two places apart,
-//! `webhook/deliver.rs` calls when `told` rings.
+//! `webhook/deliver.rs`, which `told` wakes among others, makes the calls.
 //!
 //! What may surprise: after an orderly stop unread records simply stay in the journal; the next start goes on there.
 

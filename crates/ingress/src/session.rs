@@ -302,8 +302,9 @@ impl Session {
             Entrance::Submission | Entrance::Submissions => {
                 not_null(path)?;
                 let (snapshot, sender) = (self.house.submission.loaded_snapshot()?, self.sender()?);
+                let now = self.house.submission.clock().timestamp();
                 snapshot
-                    .may_use_reverse_path(&sender, path)
+                    .may_use_reverse_path(&sender, path, now)
                     .inspect_err(|refusal| self.house.submission.note_refusal(sender, refusal))?;
                 snapshot.may_have_octets(&sender, size.unwrap_or_default())?;
                 // The room for what was declared, which is within the limit of a message.

@@ -210,8 +210,13 @@ impl Snapshot {
 
     /// MAIL FROM. Refuses a domain that the tenant has not proved or the credential may not use. Has no opinion of the null
     /// reverse-path: the doors refuse it (`not_null`, `ingress/src/submission.rs`).
-    pub fn may_use_reverse_path(&self, sender: &Sender, path: &ReversePath) -> Result<(), Refusal> {
-        self.open_tenant(sender)?;
+    pub fn may_use_reverse_path(
+        &self,
+        sender: &Sender,
+        path: &ReversePath,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.open_tenant(sender, now)?;
         match path.domain() {
             None => Ok(()),
             Some(domain) => self.usable_domain(sender, domain).map(|_| ()),
@@ -253,14 +258,14 @@ impl Snapshot {
 
     /// The registry check. Charges the usage only when everything else is allowed.
     pub fn admit(&self, offer: &Offer<'_>, usage: &mut Usage, now: Timestamp) -> Result<Admitted, Refusal> {
-        let tenant = self.open_tenant(&offer.sender)?;
+        let tenant = self.open_tenant(&offer.sender, now)?;
         let recipients = offer.envelope.recipients.len() as u64;
         if recipients == 0 {
             return Err(Refusal::new(RefusalKind::BadSteering, "the message has no recipient"));
         }
         self.may_have_octets(&offer.sender, offer.size)?;
         self.may_have_recipients(&offer.sender, recipients)?;
-        self.may_use_reverse_path(&offer.sender, &offer.envelope.reverse_path)?;
+        self.may_use_reverse_path(&offer.sender, &offer.envelope.reverse_path, now)?;
         let domain = match offer.from {
             [from] => self.usable_domain(&offer.sender, from.domain())?,
             _ => return Err(Refusal::new(RefusalKind::AmbiguousFrom, "From must hold exactly one address")),
@@ -290,11 +295,15 @@ impl Snapshot {
         })
     }
 
-    /// The tenant, if its doors are open and the key that was shown at the beginning of the session still counts.
-    fn open_tenant(&self, sender: &Sender) -> Result<&Arc<Tenant>, Refusal> {
+    /// The tenant, if its doors are open and the key that was shown at the beginning of the session still counts: it is
+    /// neither revoked nor expired. Networks are of the beginning only.
+    fn open_tenant(&self, sender: &Sender, now: Timestamp) -> Result<&Arc<Tenant>, Refusal> {
+        let goes_on = |end: Option<Timestamp>| end.is_none_or(|end| now < end);
         let holds = match sender.key {
-            SenderKey::Credential(id) => self.credential(id).is_some_and(|c| c.tenant == sender.tenant),
-            SenderKey::ApiKey(id) => self.api_key(id).is_some(),
+            SenderKey::Credential(id) => {
+                self.credential(id).is_some_and(|own| own.tenant == sender.tenant && goes_on(own.expires_at))
+            }
+            SenderKey::ApiKey(id) => self.api_key(id).is_some_and(|own| goes_on(own.expires_at)),
             SenderKey::User(_) => true,
         };
         let tenant =

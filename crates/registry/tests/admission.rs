@@ -130,6 +130,22 @@ impl Case {
     }
 }
 
+/// A session may be open for long.
+#[test]
+fn a_credential_that_expires_within_a_session_sends_nothing_more() {
+    for (end, refused) in [(NOW, true), (NOW.saturating_add(Duration::from_millis(1)), false)] {
+        let credential = Credential { expires_at: Some(end), ..credential() };
+        let snapshot = builder(TenantStatus::Active, Plan::default()).credential(credential).build();
+        let case = Case::of(snapshot);
+        let sender = Sender::of_credential(&Arc::new(self::credential()));
+        let path = case.snapshot.may_use_reverse_path(&sender, &case.envelope.reverse_path, NOW);
+        for outcome in [path, case.admit().map(|_| ())] {
+            let kind = outcome.err().map(|refusal| refusal.kind);
+            assert_eq!(kind, refused.then_some(RefusalKind::BadCredential), "{end}");
+        }
+    }
+}
+
 #[test]
 fn a_wrong_unknown_expired_or_revoked_credential_gets_one_answer() {
     let ended = Credential { expires_at: Some(NOW), ..credential() };

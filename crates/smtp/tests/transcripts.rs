@@ -13,7 +13,8 @@
 //! EOF                               the other side closes
 //! ```
 //!
-//! `@ greeted` and `@ signed_in` begin a server conversation behind EHLO and behind AUTH over implicit TLS.
+//! `@ greeted` and `@ signed_in` begin a server conversation behind EHLO and behind AUTH over implicit TLS; `@ asks_room`
+//! shows where it asks for room, which all others are given in silence.
 //! A server conversation is run a second time with all input cut into single octets: the output must be the same.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]

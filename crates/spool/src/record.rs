@@ -8,15 +8,19 @@
 //!
 //! ```text
 //! R0  no record              not ours; a client that lost the connection must try again
-//! R1  Accepted               durable; ours; 250 may be said
+//! R1  Accepted               durable; ours; 250 may be said. A client that does not hear it makes a second message
+//!                            (RFC 1047), unless its call has an Idempotency-Key
 //! R2  Accepted Attempted+    ours; due again at the time the last Attempted names
 //! R3  … Settled              delivered, bounced, failed, expired, suppressed or cancelled; never attempted again
 //! R4  … Settled, all readers past it        the segment may be removed
 //! A waiting message may be copied to the end of the log: the copy says what was said and changes no state.
 //! Guarantee: one Accepted and at most one Settled per recipient.
-//! Duplicate window, the only one: the site's 250 was received and the node died before Settled was durable. One
-//! recipient for each open session at most: a session ends no message before the record of its last one is durable.
 //! ```
+//!
+//! A site may get a message twice in one case: it has the message and the journal does not say so. Either the node died
+//! after the final dot and before Settled was durable: one recipient for each open session at most, for a session ends no
+//! message before the record of its last one is durable. Or the answer to the final dot did not reach us: it is tried again
+//! (`egress/src/trouble.rs`, RFC 1047).
 //!
 //! On disk: `wire.rs`. What makes `Committed` true: `commit.rs`, one thread and one sync a group. What a start finds:
 //! `recover.rs`.

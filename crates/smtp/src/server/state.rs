@@ -34,7 +34,8 @@ use ::mail::{Envelope, Instant, Recipient, Refusal};
 //   In every state NOOP, HELP and VRFY stay where they are and QUIT closes; what is not implemented is 502 and
 //   stays. Every other case is 503 and stays.
 //   `Waiting` stands on an arrow: the command was understood, the shell is asked, its answer completes the step; a
-//   refusal leads back to where the arrow began, and after a message to Ready.
+//   refusal leads back to where the arrow began; one of room or of a message ends the transaction: Ready. TLS that
+//   fails closes.
 pub(super) enum State {
     /// Nothing is known of the client: after the greeting, and again after STARTTLS.
     Connected,
