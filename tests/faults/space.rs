@@ -289,7 +289,7 @@ fn s2_a_start_without_room_says_for_what_or_does_without_it() {
     for (data, call, at, code, said) in [
         (&fresh, "mkdir", None, Some(73), "cannot make the data directory"),
         (&fresh, "ftruncate", None, Some(73), "the disk is full: make room"),
-        (&fresh, "rename", None, Some(69), "layout: No space left"),
+        (&fresh, "rename", None, Some(73), "make room on that disk"),
         (&fresh, "mkdir", Some(fresh.join("spool")), Some(69), "cannot open the journal"),
         (&used, "ftruncate", None, Some(73), "the disk is full: make room"),
         (&used, "pwritev", None, Some(69), "cannot open the journal"),
