@@ -23,6 +23,7 @@ mod street;
 mod suspended;
 mod telling;
 mod tour;
+mod verbs;
 mod wire;
 
 use posthouse_tests::house;

@@ -57,7 +57,7 @@ fn port(key: &'static str, address: SocketAddr, running: Running) -> Finding {
         }
         Err(error) => {
             let found = format!("cannot listen on {address}: {error}");
-            Finding::error(Trouble::Unavailable, key, found, listening::advice(&error))
+            Finding::error(Trouble::Unavailable, key, found, listening::advice(address, &error))
         }
     }
 }
