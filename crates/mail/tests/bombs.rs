@@ -68,7 +68,7 @@ fn no_message_costs_more_time_than_its_length_deserves() {
         // Generous: without optimisation, on a machine that is busy. What grows with the square takes minutes.
         let allowed = Duration::from_secs(10 + raw.len() as u64 / MEGABYTE as u64);
         assert!(took + took_wide <= allowed, "{name}: {took:?}, {took_wide:?}");
-        assert!(held <= 100 * MEGABYTE, "{name}: {held} octets");
+        assert!(held.max(held_wide) <= 100 * MEGABYTE, "{name}: {held} and {held_wide} octets");
     }
 }
 

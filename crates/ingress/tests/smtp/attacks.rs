@@ -200,7 +200,6 @@ async fn guessing_is_stopped_and_the_owner_gets_in_from_elsewhere() {
     })
     .await;
     let address = world.addresses().submissions.unwrap();
-    let mut told_wrong = 0;
     for (networks, guesses) in [(1_u8, 500), (100, 5)] {
         let mut heard = 0;
         for network in 0..networks {
@@ -219,9 +218,9 @@ async fn guessing_is_stopped_and_the_owner_gets_in_from_elsewhere() {
             "M9: {} guesses from {networks} networks, {heard} of them were told that they are wrong",
             u32::from(networks) * guesses
         );
-        told_wrong += heard;
+        // 8 and 2; more only if a minute ends within, when each network may try again.
+        assert!(heard <= 20, "{heard} guesses from {networks} networks were answered");
     }
-    assert!(told_wrong <= 200, "{told_wrong} guesses were answered");
     let mut owner = Client::connect_tls_from([127, 9, 9, 9], address, &world.certificate).await;
     owner.expect("EHLO desk.example", "250").await;
     owner.expect(&Client::plain("client", PASSWORD), "235").await;
