@@ -13,7 +13,7 @@ use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use mail::{SessionId, TenantId, Timestamp, UserId};
+use mail::{SessionId, Succession, TenantId, Timestamp, UserId};
 use registry::{Role, User};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -44,11 +44,7 @@ pub struct Claims {
 
 /// Signs and reads tokens of this installation.
 #[derive(Clone)]
-pub struct TokenKeys {
-    first: Arc<TokenKey>,
-    /// Each from its time on, in the order of these.
-    later: Vec<(Timestamp, Arc<TokenKey>)>,
-}
+pub struct TokenKeys(Succession<Arc<TokenKey>>);
 
 struct TokenKey {
     id: String,
@@ -63,22 +59,12 @@ impl TokenKeys {
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<TokenKeys, Fault> {
         // Another crate may have switched on a second backend; without a chosen one the library panics on first use.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        Ok(TokenKeys { first: Arc::new(TokenKey::from_pkcs8(pkcs8)?), later: Vec::new() })
+        Ok(TokenKeys(Succession::new(Arc::new(TokenKey::from_pkcs8(pkcs8)?))))
     }
 
     /// With another key that signs from that time on. What the ones before signed goes on being read.
-    pub fn followed_by(mut self, from: Timestamp, pkcs8: &[u8]) -> Result<TokenKeys, Fault> {
-        self.later.push((from, Arc::new(TokenKey::from_pkcs8(pkcs8)?)));
-        self.later.sort_by_key(|(from, _)| *from);
-        Ok(self)
-    }
-
-    fn in_force(&self, now: Timestamp) -> &TokenKey {
-        self.later.iter().rev().find(|(from, _)| *from <= now).map_or(&self.first, |(_, key)| key)
-    }
-
-    fn all(&self) -> impl Iterator<Item = &TokenKey> {
-        self.later.iter().rev().map(|(_, key)| &**key).chain([&*self.first])
+    pub fn followed_by(self, from: Timestamp, pkcs8: &[u8]) -> Result<TokenKeys, Fault> {
+        Ok(TokenKeys(self.0.followed_by(from, Arc::new(TokenKey::from_pkcs8(pkcs8)?))))
     }
 
     /// Keeps an answer for its idempotency key.
@@ -89,12 +75,12 @@ impl TokenKeys {
         answer: &[u8],
         now: Timestamp,
     ) -> Result<Vec<u8>, Fault> {
-        self.in_force(now).kept.seal(owner, key, answer)
+        self.0.in_force(now).kept.seal(owner, key, answer)
     }
 
     /// None if a key sealed it that is not among ours, or it was kept for another call, or changed.
     pub(crate) fn open_answer(&self, owner: &str, key: &str, kept: &[u8]) -> Option<Vec<u8>> {
-        self.all().find_map(|own| own.kept.open(owner, key, kept))
+        self.0.iter().find_map(|own| own.kept.open(owner, key, kept))
     }
 
     /// A new key for this installation, to be kept in a file.
@@ -117,7 +103,7 @@ impl TokenKeys {
         let User { id: sub, tenant, role, token_version: ver } = *user;
         let (iss, aud, sid) = (ISSUER.into(), ISSUER.into(), Some(session));
         let claims = Claims { iss, aud, sub, role, tenant, ver, sid, iat, exp };
-        let key = self.in_force(now);
+        let key = self.0.in_force(now);
         let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, &claims, &key.signing).map_err(|_| Fault::TokenKey)
     }
@@ -126,8 +112,8 @@ impl TokenKeys {
     pub fn read(&self, token: &str, now: Timestamp) -> Option<Claims> {
         // Tokens from before keys had names are of the first.
         let key = match jsonwebtoken::decode_header(token).ok()?.kid {
-            None => &self.first,
-            Some(id) => self.all().find(|key| key.id == id)?,
+            None => self.0.iter().next()?,
+            Some(id) => self.0.iter().find(|key| key.id == id)?,
         };
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.validate_exp = false;
@@ -243,8 +229,8 @@ mod tests {
         };
         assert!(both.read(&signed(&old, None), NOW).is_some());
         assert!(both.read(&signed(&new, None), NOW).is_none());
-        assert!(both.read(&signed(&new, Some(&both.later[0].1.id)), NOW).is_some());
-        assert!(both.read(&signed(&new, Some(&both.first.id)), NOW).is_none());
+        assert!(both.read(&signed(&new, Some(&both.0.iter().nth(1).unwrap().id)), NOW).is_some());
+        assert!(both.read(&signed(&new, Some(&both.0.iter().next().unwrap().id)), NOW).is_none());
         for kid in ["", "../../keys/session.key", "' OR 1=1 --", &"k".repeat(1 << 20)] {
             assert!(both.read(&signed(&old, Some(kid)), NOW).is_none());
         }

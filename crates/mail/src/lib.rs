@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod rows;
 pub mod site;
 pub mod status;
+pub mod succession;
 pub mod time;
 pub mod token;
 
@@ -35,4 +36,5 @@ pub use random::Random;
 pub use refusal::{Refusal, RefusalKind, echo};
 pub use site::{EgressPath, SiteName, SourceName};
 pub use status::{EnhancedStatus, Reply, ReplyCode};
+pub use succession::Succession;
 pub use time::{Clock, Instant, Timestamp};

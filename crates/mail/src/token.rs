@@ -4,9 +4,9 @@
 //! nobody can invent bounces for somebody else's message. It survives sites that fold case: base 32, lower case. It
 //! is an address, not a secret; it says nothing to anybody without the key.
 
-use crate::Timestamp;
 use crate::address::{Domain, LocalPart, Mailbox};
 use crate::ids::MessageId;
+use crate::{Succession, Timestamp};
 use aws_lc_rs::hmac;
 use std::time::Duration;
 use uuid::Uuid;
@@ -23,11 +23,7 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 ///
 /// Which of them it is follows from the time in the message id, so that a token of months ago is read with the key it was
 /// made with. A node that does not know a new key yet makes tokens with the one before: for a while both are tried.
-pub struct TokenKey {
-    first: hmac::Key,
-    /// Each from its time on, in the order of these.
-    later: Vec<(Timestamp, hmac::Key)>,
-}
+pub struct TokenKey(Succession<hmac::Key>);
 
 /// Whom a returned mail is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,34 +37,13 @@ pub struct TokenSubject {
 impl TokenKey {
     /// A key for HMAC-SHA-256, of any length; the binary derives it (RFC 5869).
     pub fn new(secret: &[u8]) -> TokenKey {
-        TokenKey { first: hmac::Key::new(hmac::HMAC_SHA256, secret), later: Vec::new() }
+        TokenKey(Succession::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 
     /// With another key for messages whose ids are of that time or later.
     #[must_use]
-    pub fn followed_by(mut self, from: Timestamp, secret: &[u8]) -> TokenKey {
-        self.later.push((from, hmac::Key::new(hmac::HMAC_SHA256, secret)));
-        self.later.sort_by_key(|(from, _)| *from);
-        self
-    }
-
-    fn of(&self, message: &[u8]) -> &hmac::Key {
-        let made = made(message);
-        self.later.iter().rev().find(|(from, _)| *from <= made).map_or(&self.first, |(_, key)| key)
-    }
-
-    /// The keys that a node may have made a token of this message with: that in force at its time, and those that had
-    /// ended a short while before.
-    fn possible(&self, message: &[u8]) -> impl Iterator<Item = &hmac::Key> {
-        let made = made(message);
-        let begins = self.later.iter().map(|(from, _)| *from);
-        let keys = std::iter::once(&self.first).chain(self.later.iter().map(|(_, key)| key));
-        let starts = std::iter::once(Timestamp::UNIX_EPOCH).chain(begins.clone());
-        let ends = begins.map(Some).chain([None]);
-        keys.zip(starts).zip(ends).filter_map(move |((key, start), end)| {
-            let is_over = end.is_some_and(|end| end <= made && made.saturating_since(end) >= OVERLAP);
-            (start <= made && !is_over).then_some(key)
-        })
+    pub fn followed_by(self, from: Timestamp, secret: &[u8]) -> TokenKey {
+        TokenKey(self.0.followed_by(from, hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 
     /// `b+<token>@domain`.
@@ -76,7 +51,7 @@ impl TokenKey {
         let mut bytes = [0; BODY_LEN + MAC_LEN];
         bytes[..16].copy_from_slice(subject.message.uuid().as_bytes());
         bytes[16..BODY_LEN].copy_from_slice(&subject.recipient.to_be_bytes());
-        let mac = hmac::sign(self.of(&bytes[..16]), &bytes[..BODY_LEN]);
+        let mac = hmac::sign(self.0.in_force(made(&bytes)), &bytes[..BODY_LEN]);
         bytes[BODY_LEN..].copy_from_slice(&mac.as_ref()[..MAC_LEN]);
         let text = format!("{PREFIX}{}", encode(&bytes));
         // 2 + 48 characters of the alphabet above: always a local-part.
@@ -93,7 +68,7 @@ impl TokenKey {
             let wanted = hmac::sign(key, body);
             aws_lc_rs::constant_time::verify_slices_are_equal(&wanted.as_ref()[..MAC_LEN], mac).is_ok()
         };
-        if !self.possible(body).any(is_of) {
+        if !self.0.around(made(body), OVERLAP).any(is_of) {
             return None;
         }
         let message = MessageId::from_uuid(Uuid::from_slice(&body[..16]).ok()?);

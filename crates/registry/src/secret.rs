@@ -7,7 +7,7 @@
 
 use crate::throttle::Guess;
 use aws_lc_rs::{constant_time, hmac};
-use mail::{ApiKeyId, Random, Timestamp};
+use mail::{ApiKeyId, Random, Succession, Timestamp};
 use zeroize::Zeroizing;
 
 /// What every API key begins with, so that leak scanners know one when they see it.
@@ -20,17 +20,10 @@ const SECRET_OCTETS: usize = 25;
 /// The installation's keys for stored secrets. Without them a stolen table opens nothing.
 ///
 /// What is stored under an earlier key is still known: a hash cannot be made anew without the secret.
-pub struct SecretKey {
-    first: hmac::Key,
-    /// Each from its time on, in the order of these.
-    later: Vec<(Timestamp, hmac::Key)>,
-}
+pub struct SecretKey(Succession<hmac::Key>);
 
-/// What may be stored of a secret that was shown: its hash under each key.
-pub struct Macs {
-    first: [u8; 32],
-    later: Vec<[u8; 32]>,
-}
+/// What may be stored of a secret that was shown: its hash under each key, the oldest first.
+pub struct Macs(Vec<[u8; 32]>);
 
 /// A fresh secret, to be shown once, and what is kept of it.
 pub struct MintedSecret {
@@ -43,15 +36,13 @@ pub struct MintedSecret {
 impl SecretKey {
     /// The binary derives it from the master key (RFC 5869).
     pub fn new(key: &[u8; 32]) -> SecretKey {
-        SecretKey { first: hmac::Key::new(hmac::HMAC_SHA256, key), later: Vec::new() }
+        SecretKey(Succession::new(hmac::Key::new(hmac::HMAC_SHA256, key)))
     }
 
     /// With another key for what is stored from that time on.
     #[must_use]
-    pub fn followed_by(mut self, from: Timestamp, key: &[u8; 32]) -> SecretKey {
-        self.later.push((from, hmac::Key::new(hmac::HMAC_SHA256, key)));
-        self.later.sort_by_key(|(from, _)| *from);
-        self
+    pub fn followed_by(self, from: Timestamp, key: &[u8; 32]) -> SecretKey {
+        SecretKey(self.0.followed_by(from, hmac::Key::new(hmac::HMAC_SHA256, key)))
     }
 
     /// A password of an SMTP credential.
@@ -64,7 +55,7 @@ impl SecretKey {
     /// An API key: `ph_live_<id>_<secret>`.
     pub fn mint_api_key(&self, id: ApiKeyId, now: Timestamp, random: &mut Random) -> MintedSecret {
         let secret = mint_text(random);
-        let mac = mac(self.in_force(now), b"api\0", &*secret);
+        let mac = mac(self.0.in_force(now), b"api\0", &*secret);
         let id = id.to_string();
         let short = id.rsplit('_').next().unwrap_or_default();
         MintedSecret { text: Zeroizing::new(format!("{API_KEY_PREFIX}{short}_{}", *secret)), mac }
@@ -73,13 +64,13 @@ impl SecretKey {
     /// An opaque token such as a refresh token: random text and its hash.
     pub fn mint_token(&self, now: Timestamp, random: &mut Random) -> MintedSecret {
         let text = mint_text(random);
-        let mac = mac(self.in_force(now), b"token\0", &*text);
+        let mac = mac(self.0.in_force(now), b"token\0", &*text);
         MintedSecret { text, mac }
     }
 
     /// What is stored of an SMTP password now.
     pub fn password_mac(&self, password: &str, now: Timestamp) -> [u8; 32] {
-        mac(self.in_force(now), b"smtp\0", password)
+        mac(self.0.in_force(now), b"smtp\0", password)
     }
 
     /// Of an SMTP password that was shown.
@@ -100,7 +91,7 @@ impl SecretKey {
     /// What is stored now of the hash of a request, which may have a password in it: without our key nobody can try
     /// passwords against it.
     pub fn request_mac(&self, hash: &[u8; 32], now: Timestamp) -> [u8; 32] {
-        mac(self.in_force(now), b"request\0", hash)
+        mac(self.0.in_force(now), b"request\0", hash)
     }
 
     /// Of the hash of a request that may have come before.
@@ -108,19 +99,14 @@ impl SecretKey {
         self.macs(b"request\0", hash)
     }
 
-    fn in_force(&self, now: Timestamp) -> &hmac::Key {
-        self.later.iter().rev().find(|(from, _)| *from <= now).map_or(&self.first, |(_, key)| key)
-    }
-
     fn macs(&self, kind: &[u8], secret: impl AsRef<[u8]>) -> Macs {
-        let secret = secret.as_ref();
-        let later = self.later.iter().map(|(_, key)| mac(key, kind, secret)).collect();
-        Macs { first: mac(&self.first, kind, secret), later }
+        Macs(self.0.iter().map(|key| mac(key, kind, secret.as_ref())).collect())
     }
 
     /// By which a wrong secret is known again, for a while and in memory only.
     pub fn guess(&self, name: &str, secret: &str) -> Guess {
-        let mut context = hmac::Context::with_key(&self.first);
+        // The same key always: a guess must not be a new one because an hour struck.
+        let mut context = hmac::Context::with_key(self.0.in_force(Timestamp::UNIX_EPOCH));
         for part in [&b"guess\0"[..], name.as_bytes(), b"\0", secret.as_bytes()] {
             context.update(part);
         }
@@ -141,7 +127,7 @@ impl Macs {
 
     /// Of the oldest key first.
     pub fn iter(&self) -> impl Iterator<Item = &[u8; 32]> {
-        std::iter::once(&self.first).chain(&self.later)
+        self.0.iter()
     }
 }
 
@@ -213,7 +199,7 @@ mod tests {
         assert!(!other.password_macs(&minted.text).matches(Some(&minted.mac)));
         assert!(!key.api_key_macs(&minted.text).matches(Some(&minted.mac)));
         assert!(!key.password_macs(&minted.text).matches(None));
-        let nothing = Macs { first: [0; 32], later: Vec::new() };
+        let nothing = Macs(vec![[0; 32]]);
         assert!(!nothing.matches(None));
         assert!(!format!("{minted:?}").contains(minted.text.as_str()));
     }
