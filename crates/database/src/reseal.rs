@@ -15,7 +15,7 @@ use crate::pool::platform_binding;
 use crate::scope::{Intent, Scoped, column};
 use crate::seal::Binding;
 use mail::{DkimKeyId, EndpointId, PoolId, TenantId};
-use registry::Access;
+use registry::{Access, Right};
 use serde_json::json;
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
@@ -93,12 +93,10 @@ impl Database {
         self.keys().sealing.earlier(self.now()).next().is_some()
     }
 
-    /// Seals with the key in force whatever earlier keys sealed: a look at every sealed value. `Forbidden` for everybody
-    /// but our own workers.
+    /// Seals with the key in force whatever earlier keys sealed: a look at every sealed value. `Forbidden` within a
+    /// tenant and without the right to manage.
     pub async fn reseal(&self, access: &Access) -> Result<Resealed, Fault> {
-        if !access.is_house() {
-            return Err(Fault::Forbidden);
-        }
+        expect_manager(access)?;
         let mut all = Resealed::default();
         if !self.has_earlier_keys() {
             return Ok(all);
@@ -116,27 +114,23 @@ impl Database {
         Ok(all)
     }
 
-    /// How many values each version of the master key has sealed. `Forbidden` for everybody but our own workers.
+    /// How many values each version of the master key has sealed. `Forbidden` as `reseal`.
     pub async fn sealed_by_version(&self, access: &Access) -> Result<BTreeMap<u32, u64>, Fault> {
-        if !access.is_house() {
-            return Err(Fault::Forbidden);
-        }
+        expect_manager(access)?;
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "count sealed values").await?;
         counts(&scoped).await
     }
 
     /// Ends `version` if nothing needs it: from then on no change of the registry is made by a node whose key in force is
-    /// older than `successor`. `Forbidden` for everybody but our own workers.
+    /// older than `successor`. `Forbidden` as `reseal`.
     pub async fn master_key_retire(
         &self,
         access: &Access,
         version: u32,
         successor: u32,
     ) -> Result<Retirement, Fault> {
-        if !access.is_house() {
-            return Err(Fault::Forbidden);
-        }
+        expect_manager(access)?;
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "retire a master key").await?;
         // Whoever sealed and has not committed holds this row or waits for it.
@@ -196,6 +190,10 @@ impl Database {
         };
         sealed.into_iter().map(renew).collect()
     }
+}
+
+fn expect_manager(access: &Access) -> Result<(), Fault> {
+    if access.is_house() && access.may(Right::Manage) { Ok(()) } else { Err(Fault::Forbidden) }
 }
 
 async fn counts(scoped: &Scoped<'_>) -> Result<BTreeMap<u32, u64>, Fault> {

@@ -119,7 +119,7 @@ impl Access {
         }
     }
 
-    /// One of our own workers.
+    /// Reaches every tenant: one of our own workers, an operator, an auditor. What it may do there its rights say.
     pub const fn is_house(&self) -> bool {
         matches!(self.reach, Reach::House)
     }

@@ -6,8 +6,8 @@ use database::{
     Begun, Database, EndpointNew, Fault, Follower, Keys, Lifetimes, MasterKey, PageRequest, PoolNew,
     Refreshed, Resealed, Retirement, UserNew,
 };
-use mail::{Clock, Random, TenantId, Timestamp};
-use registry::{Role, Snapshot};
+use mail::{Clock, Random, TenantId, Timestamp, UserId};
+use registry::{Access, Role, Snapshot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,13 +104,15 @@ async fn a_value_that_does_not_open_stays_as_it_is_and_the_others_are_sealed_ane
 }
 
 #[tokio::test]
-async fn a_tenant_has_nothing_to_do_with_it() {
+async fn a_tenant_and_who_may_only_read_have_nothing_to_do_with_it() {
     let (test, one) = with_tenant().await;
     let both = node(&test, Keys::of(old(), [new(Timestamp::from_millis(1))])).await;
-    let admin = admin_of(one.tenant.id);
-    assert!(matches!(both.reseal(&admin).await, Err(Fault::Forbidden)));
-    assert!(matches!(both.sealed_by_version(&admin).await, Err(Fault::Forbidden)));
-    assert!(matches!(both.master_key_retire(&admin, 1, 2).await, Err(Fault::Forbidden)));
+    let auditor = Access::of_user(UserId::from_uuid(one.tenant.id.uuid()), Role::Auditor, None).unwrap();
+    for access in [admin_of(one.tenant.id), auditor] {
+        assert!(matches!(both.reseal(&access).await, Err(Fault::Forbidden)));
+        assert!(matches!(both.sealed_by_version(&access).await, Err(Fault::Forbidden)));
+        assert!(matches!(both.master_key_retire(&access, 1, 2).await, Err(Fault::Forbidden)));
+    }
 }
 
 /// Somebody else's change is not waited for; it comes with the next pass.
