@@ -72,4 +72,8 @@ def ask(command, secret, calls):
     ended = subprocess.run(command, input=asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     if ended.returncode != 0:
         raise SystemExit(f"{command}: {ended.stderr.decode()}")
-    return json.loads(ended.stdout)
+    told = json.loads(ended.stdout)
+    # All of nothing hold, and none of nothing does.
+    if not calls or len(told) != len(calls):
+        raise SystemExit(f"{command} judged {len(told)} of {len(calls)} calls")
+    return told
