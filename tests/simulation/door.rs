@@ -101,7 +101,7 @@ impl World {
                 answer(checked, Answer::CredentialOk)
             }
             Action::CheckReversePath { path, .. } => {
-                answer(check_path(&snapshot, door, &path, mail::Timestamp::UNIX_EPOCH), Answer::ReversePathOk)
+                answer(check_path(&snapshot, door, &path, wall), Answer::ReversePathOk)
             }
             Action::CheckRecipient(_) => Answer::RecipientOk,
             Action::CheckRoom { octets } => {

@@ -1,8 +1,8 @@
 //! Answers that are kept for their `Idempotency-Key`, sealed: some hold secrets that are shown once.
 //!
 //! AES-256-GCM with a key that follows from the installation's token key, and the caller and the idempotency key as
-//! associated data, so an answer that was moved to another row does not open. Compression, versions and rotation are
-//! not wanted here: an answer lives for a day.
+//! associated data, so an answer that was moved to another row does not open. Nothing is compressed, and no version is
+//! written: an answer lives for a day, and after a new token key (`token.rs`) each is tried.
 
 use crate::error::Fault;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};

@@ -2,8 +2,8 @@
 //!
 //! A batch of records, the events they are and the cursor go into the database in one transaction, so a record
 //! counts once whatever dies when. While the database is down the projector waits and the journal keeps its
-//! segments; nobody on the path of a message notices until the disk is full. A record that the database refuses for good is left out and
-//! logged, because one of them must not keep everybody's events from being told.
+//! segments; nobody on the path of a message notices until the disk is full. A record that the database refuses for
+//! good is left out and logged, because one of them must not keep everybody's events from being told.
 //!
 //! A transaction has a bounded number of rows (`parts.rs`): less when one ran into the time limit of its statements,
 //! slowly more again when they go through. A message with very many recipients takes several; the cursor stays before

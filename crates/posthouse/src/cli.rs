@@ -219,7 +219,7 @@ pub struct KeysRetire {
     pub kind: KeyKind,
     /// Its version, as `posthouse keys show` lists it
     pub version: u32,
-    /// Of a session key: now, although people are logged in by it; they log in again
+    /// Of a session key: now, with every token that it signed; people go on by their cookie
     #[arg(long)]
     pub at_once: bool,
     /// The database, instead of database.url of the configuration or that of a running `up`

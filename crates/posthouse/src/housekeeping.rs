@@ -1,5 +1,5 @@
-//! What has to be tidied up now and then: answers kept for repeated calls, old messages, what an
-//! earlier master key sealed, tenants that are closing.
+//! What has to be tidied up now and then: answers kept for repeated calls, old messages, what an earlier
+//! master key sealed, tenants that are closing.
 //!
 //! A tenant that was deleted through the API is closing: its doors are shut, its mail drains. It is erased when nothing of
 //! it waits any more in the tables, when delivery here holds nothing of it, and when all that the journal had after the

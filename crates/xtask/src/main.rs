@@ -32,7 +32,7 @@ cargo xtask sim --seed N      one world of tests/simulation, line by line; with 
 cargo xtask fuzz [TARGET] [--seconds N]
                               the targets of fuzz/ one after the other, 60 seconds each unless told; brings cargo-fuzz
 cargo xtask bench [OPTIONS]   speed beside Postfix in the same run (`--rounds N --count N --waiting N --skip-postfix`, rows
-                              `idle`, `road`, `sizes`, `latency`, `waiting`); installs Postfix and OpenDKIM; some ten minutes
+                              `idle`, `road`, `sizes`, `latency`, `waiting`); installs Postfix and OpenDKIM; half an hour
 cargo xtask house [--write]   who knows whom, the longest files and functions; --write draws the first into
                               docs/ARCHITECTURE.md
 cargo xtask config            write config/posthouse.toml anew from the defaults in the code

@@ -93,7 +93,7 @@ impl Place {
     fn write(&self, kind: KeyKind, file: &KeyFile) -> anyhow::Result<()> {
         let path = self.path(kind);
         replace(&path, file).map_err(|error| {
-            let text = format!("cannot write {}: {error}; it is as it was", path.display());
+            let text = format!("cannot write {}: {error}", path.display());
             Failure::CannotCreate(text).into()
         })
     }
