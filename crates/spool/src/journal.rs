@@ -98,6 +98,7 @@ impl Spool {
     ) -> Result<(Spool, Steps, Recovery), Fault> {
         config.check()?;
         let recovered = recover::take_up(&config, &disk)?;
+        let segments = recovered.segments.len();
         let shared = Arc::new(Shared {
             mode,
             queue: Queue::default(),
@@ -124,6 +125,7 @@ impl Spool {
         let loader = Loader::new(Arc::clone(&shared), recovered.segments, recovered.last);
         let steps = Steps { writer, keeper, loader: Some(loader), _lock: recovered.lock };
         let recovery = Recovery::new(&shared, recovered.torn, recovered.end);
+        tracing::info!(segments, end = %recovered.end, "the journal is open; what waits in it is being read");
         let threads = Arc::new(Threads { shared: Arc::clone(&shared), running: Mutex::new(None) });
         Ok((Spool { shared, threads }, steps, recovery))
     }
