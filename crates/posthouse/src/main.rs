@@ -23,6 +23,7 @@ mod key_file;
 mod lab_zone;
 mod listening;
 mod log_writer;
+mod manual;
 mod memory;
 mod node;
 mod nofile;
@@ -41,11 +42,10 @@ mod telemetry;
 mod told;
 mod usage;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::read() {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
