@@ -24,8 +24,8 @@ const LOCK: i64 = 0x706f_7374_686f_7573;
 /// # Errors
 /// `Config` for a URL or a CA file that cannot be used; `Unavailable` if the server is not there; `Statement`
 /// if it does not let the user in; `Pooler` if something stands in between; `Privilege` if the runtime role
-/// is missing and cannot be made, sees too much, or does not have this user as a member; `Forbidden` if the
-/// user may make roles but not become a member of this one; `Migration` if one fails: those before it stay.
+/// is missing and cannot be made, sees too much, or does not have this user as a member and cannot be given
+/// one; `Migration` if one fails: those before it stay.
 pub async fn migrate(config: &Config) -> Result<usize, Fault> {
     let mut single = Target::new(config).await?.open().await?;
     let fault = |error| Fault::from_postgres("migrate the schema", error);
@@ -128,7 +128,13 @@ async fn ensure_role(client: &Client) -> Result<(), Fault> {
         .await
         .map_err(fault)?;
     if !row.get::<_, bool>("member") && may_create {
-        client.batch_execute("GRANT posthouse_runtime TO CURRENT_USER").await.map_err(fault)?;
+        // Since PostgreSQL 16 CREATEROLE gives away only what was given to it WITH ADMIN OPTION.
+        let granted = client.batch_execute("GRANT posthouse_runtime TO CURRENT_USER").await;
+        granted.map_err(|error| {
+            fault(error).or_privilege(|| {
+                format!("membership of {RUNTIME_ROLE}; as a superuser run: GRANT {RUNTIME_ROLE} TO <user>")
+            })
+        })?;
     }
     check_role(client).await
 }

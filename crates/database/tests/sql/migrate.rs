@@ -20,6 +20,12 @@ async fn an_owner_without_the_right_to_make_the_role_is_told_what_is_missing() {
     admin.batch_execute("CREATE ROLE plain LOGIN").await.unwrap();
     admin.batch_execute("CREATE DATABASE owned OWNER plain").await.unwrap();
     let plain = Config { url: cluster.url_of("plain", "owned"), ..Config::default() };
+    let absent = Config { url: cluster.url_of("plain", "absent"), ..Config::default() };
+    let refused = database::ensure_database(&absent).await.unwrap_err();
+    assert!(
+        matches!(&refused, Fault::Privilege { missing } if missing.contains("CREATE DATABASE absent OWNER")),
+        "{refused}"
+    );
 
     let refused = migrate(&plain).await.unwrap_err();
     assert!(matches!(&refused, Fault::Privilege { missing } if missing.contains("CREATEROLE")), "{refused}");
