@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "tidy/skips.rs"]
+mod skips;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,6 @@ use posthouse_tests::crowd::{Crowd, raise_descriptors};
 use posthouse_tests::house::{House, let_pass, now_ms, wait_for, web};
 use posthouse_tests::ledger::Ledger;
 use posthouse_tests::load::{Load, Mix, Shape};
-use posthouse_tests::skipped::skipped;
 use posthouse_tests::strace::{Injection, can_trace};
 use posthouse_tests::volume::{Volume, open_to_all};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -18,6 +17,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use testkit::skipped;
 
 const MIX: Mix = Mix { smtp: 4, http: 2 };
 /// Of a house that has few.
