@@ -135,3 +135,25 @@ async fn a_migration_that_is_cut_off_at_any_statement_is_finished_by_the_next_on
     println!("P5: cut off at each of {} statements", statement - 1);
     assert!(statement > 60, "{statement}");
 }
+
+/// P5: a program is replaced by the one before it, and the schema is not: it starts, and does its work.
+#[tokio::test]
+async fn an_older_program_starts_and_works_on_a_newer_schema() {
+    let place = Place(Cluster::own("older"));
+    let config = place.config("postgres");
+    migrate(&config).await.unwrap();
+    // As if a migration of a later version had been here, which this program does not have.
+    let later = "ALTER TABLE tenants ADD COLUMN later text;
+                 CREATE TABLE later (tenant_id text NOT NULL);
+                 INSERT INTO refinery_schema_history (version, name, applied_on, checksum)
+                   SELECT max(version) + 1, 'later', max(applied_on), '1' FROM refinery_schema_history";
+    place.client("postgres").await.batch_execute(later).await.unwrap();
+    assert_eq!(migrate(&config).await.unwrap(), 0, "there is nothing to do for it");
+    let database = connect(&config).await.unwrap();
+    shared_pool(&database).await;
+    onboard(&database, "One", "one.example").await;
+    // One of ours that is missing below a later one is nobody's intention.
+    let gap = "DELETE FROM refinery_schema_history WHERE version = 5";
+    place.client("postgres").await.batch_execute(gap).await.unwrap();
+    assert!(matches!(migrate(&config).await, Err(Fault::Migration(_))));
+}
