@@ -20,8 +20,9 @@ use std::time::Duration;
 use testkit::skipped;
 
 const MIX: Mix = Mix { smtp: 4, http: 2 };
-/// Of a house that has few.
+/// Of a house that has few, and of one that has hardly any.
 const DESCRIPTORS: usize = 256;
+const FEWEST: usize = 64;
 
 fn has_accepted(ledger: &Ledger, more: usize) {
     let before = ledger.acknowledged();
@@ -61,9 +62,9 @@ fn most_descriptors(house: &House, ms: u64) -> usize {
 }
 
 /// A site whose house may have this many descriptors, all of them from a few addresses.
-fn narrow_site() -> Site {
+fn narrow_site(descriptors: usize) -> Site {
     let mut site = Site::new();
-    site.plot.start_through(&["prlimit", &format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}")]);
+    site.plot.start_through(&["prlimit", &format!("--nofile={descriptors}:{descriptors}")]);
     // Addresses are not what is short here.
     site.plot.set("ingress.limits.connections_per_address_max", "1000");
     site
@@ -71,7 +72,7 @@ fn narrow_site() -> Site {
 
 #[test]
 fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
-    let site = narrow_site();
+    let site = narrow_site(DESCRIPTORS);
     let house = site.start();
     let (tenant, _) = house.onboard("few", "few.example", "127.2.0.99");
     let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
@@ -104,7 +105,7 @@ fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
 /// Strangers who say nothing hold what there is, while a site comes back for which mail has gathered.
 #[test]
 fn s6_few_descriptors_and_a_full_queue_lose_nothing() {
-    let site = narrow_site();
+    let site = narrow_site(FEWEST);
     let house = site.start();
     let (tenant, _) = house.onboard("brimful", "brimful.example", "127.2.0.176");
     let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
@@ -128,12 +129,12 @@ fn s6_few_descriptors_and_a_full_queue_lose_nothing() {
     let short = house.metric("posthouse_egress_shortages_total");
     assert!(meanwhile >= 100 && short == 0.0, "{meanwhile} delivered, {short} connections not opened");
     println!(
-        "S6: {most} of {DESCRIPTORS} descriptors open and {} messages waiting: {meanwhile} delivered in 5 s, {short} \
+        "S6: {most} of {FEWEST} descriptors open and {} messages waiting: {meanwhile} delivered in 5 s, {short} \
          connections not opened for want of one, {:.0} % CPU; afterwards all, none twice",
         verdict.messages,
         share * 100.0
     );
-    assert!(most < DESCRIPTORS, "{most} of {DESCRIPTORS} descriptors were open at most");
+    assert!(most < FEWEST, "{most} of {FEWEST} descriptors were open at most");
     assert_eq!(house.stop().code(), Some(0));
 }
 
@@ -242,6 +243,11 @@ fn s6_a_new_segment_without_descriptors_is_tried_again() {
     assert_eq!(house.stop().code(), Some(0));
 }
 
+/// Lines of the log that were counted as not written.
+fn dropped(house: &House) -> f64 {
+    house.metric("posthouse_log_lines_dropped_total")
+}
+
 #[test]
 fn s14_a_log_that_nobody_reads_stops_no_mail() {
     let mut site = Site::new();
@@ -258,7 +264,7 @@ fn s14_a_log_that_nobody_reads_stops_no_mail() {
     has_accepted(&ledger, 100);
     load.finish();
     let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
-    let dropped = house.metric("posthouse_log_lines_dropped_total");
+    let dropped = dropped(&house);
     println!(
         "S14: a log that nobody reads: {} acknowledged and delivered, {dropped} lines dropped",
         verdict.messages
@@ -290,11 +296,12 @@ fn s14_a_screen_that_nobody_reads_stops_no_start() {
 
 #[test]
 fn s14_a_log_on_a_full_disk_stops_no_mail() {
-    let Some(volume) = Volume::ext4("S14", 8, None) else { return };
+    let Some(volume) = Volume::ext4("S14", 32, None) else { return };
     let mut site = Site::new();
     site.plot.set("log.filter", "\"debug\"");
     let mut command = site.plot.command();
-    command.stderr(std::fs::File::create(volume.path.join("log")).unwrap());
+    let log = volume.path.join("log");
+    command.stderr(std::fs::File::create(&log).unwrap());
     let ballast = volume.leave(0);
     let mut house = site.plot.spawn(command);
     house.ready["lab"] = site.lab.ready.clone();
@@ -303,10 +310,27 @@ fn s14_a_log_on_a_full_disk_stops_no_mail() {
     let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
     has_accepted(&ledger, 100);
     load.finish();
-    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
-    println!("S14: a log on a full disk: {} acknowledged and delivered", verdict.messages);
-    assert_eq!(house.stop().code(), Some(0));
+    ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    let lost = dropped(&house);
+    assert!(lost > 0.0, "nobody counted what found no room");
+    // From the first line that finds room again nothing is dropped.
+    let written = || std::fs::metadata(&log).unwrap().len();
+    let full = written();
     std::fs::remove_file(ballast).unwrap();
+    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
+    wait_for("lines to be written again", || (written() > full).then_some(()));
+    let before = dropped(&house);
+    has_accepted(&ledger, 100);
+    load.finish();
+    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
+    let after = dropped(&house);
+    println!(
+        "S14: a log on a full disk: {} acknowledged and delivered, {lost} lines dropped; with room again {}",
+        verdict.messages,
+        after - before
+    );
+    assert_eq!(after, before, "dropped although there was room");
+    assert_eq!(house.stop().code(), Some(0));
 }
 
 /// How a start on this data directory ends, and what it says.
