@@ -39,7 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &["mail", "panics", "names", "registry", "database", "ingress", "queue"]),
     ("lab", &["mail"]),
     ("testkit", &["mail", "database"]),
-    ("properties", &["mail", "smtp", "spool", "ingress"]),
+    ("properties", &["mail", "smtp", "spool", "ingress", "posthouse"]),
     (
         "posthouse",
         &["mail", "panics", "registry", "spool", "database", "ingress", "egress", "events", "api", "lab"],

@@ -6,8 +6,6 @@ mod allocator;
 mod authority;
 mod cli;
 mod clock;
-mod config;
-mod config_text;
 mod cores;
 mod data;
 mod delivery;
@@ -23,7 +21,6 @@ mod key_file;
 mod lab_zone;
 mod listening;
 mod log_writer;
-mod memory;
 mod node;
 mod nofile;
 mod postgres;
@@ -42,6 +39,8 @@ mod told;
 mod usage;
 
 use clap::Parser;
+// As if they were modules of this program.
+use posthouse::{config, memory};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
