@@ -210,7 +210,10 @@ impl Config {
         }
     }
 
-    /// The file, or nothing but defaults, with the environment on top; whatever cannot work is a mistake.
+    /// The file, or nothing but defaults, with the environment on top.
+    ///
+    /// # Errors
+    /// If the file cannot be read, with that alone; else as [`Config::read`].
     pub fn load(file: Option<&Path>) -> Result<Config, Mistakes> {
         let text = match file {
             Some(path) => std::fs::read_to_string(path)
@@ -221,7 +224,11 @@ impl Config {
         Config::read(&name, &text, environment())
     }
 
-    /// The text of a file of this name, with variables (their names and values) on top. Errs with every mistake.
+    /// The text of a file of this name, with variables (their names and values) on top.
+    ///
+    /// # Errors
+    /// With every mistake, each on one line: what cannot be read, and what can and cannot work. A text of which nothing is
+    /// left hides what cannot work, and so does a variable that names no key or cannot be read.
     pub fn read(name: &str, text: &str, variables: Vec<(String, String)>) -> Result<Config, Mistakes> {
         Config::read_all(name, text, variables)
             .map_err(|Mistakes(all)| Mistakes(all.iter().map(|mistake| on_one_line(mistake)).collect()))
