@@ -40,6 +40,20 @@ pub struct Injection {
 /// Octets that are shown of each text: more than the largest letter of a test has.
 const TEXT_MAX: &str = "1300000";
 
+/// To start a house with: the first reads of each of its threads take 100 ms more, then the disk is itself again, and
+/// delivery is not slowed. The house is the process that was started; who traces it is a child of nobody.
+pub const SLOW_READS: [&str; 9] = [
+    "strace",
+    "-D",
+    "-f",
+    "--seccomp-bpf",
+    "-qq",
+    "-o/dev/null",
+    "-etrace=pread64",
+    "-e",
+    "inject=pread64:delay_enter=100000:when=1..60",
+];
+
 /// False, with a notice for this row, where strace is missing or may not trace.
 pub fn can_trace(row: &str) -> bool {
     let tried = Command::new("strace").args(["-e", "trace=none", "true"]).stderr(Stdio::null()).status();

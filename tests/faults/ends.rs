@@ -6,6 +6,7 @@ use posthouse_tests::client::{Client, stuffed};
 use posthouse_tests::house::{House, let_pass, now_ms, rounds, wait_for};
 use posthouse_tests::ledger::{Cut, Ledger};
 use posthouse_tests::load::{Load, Mix, Press, Shape};
+use posthouse_tests::strace::{SLOW_READS, can_trace};
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -161,8 +162,20 @@ fn d10_traffic_from_the_first_millisecond_of_a_start_is_taken_rightly_or_not_at_
     assert_eq!(house.stop().code(), Some(0));
 }
 
+/// Starts so far that had their journal open, and those that had read all that waits in it.
+fn got_to(site: &Site) -> (usize, usize) {
+    let log = site.plot.log();
+    let seen = |line| log.matches(line).count();
+    (
+        seen("the journal is open; what waits in it is being read"),
+        seen("all that waits in the journal is known"),
+    )
+}
+
 #[test]
 fn d11_dying_in_recovery_five_times_in_a_row_changes_nothing() {
+    // So that there is time to die in.
+    let is_slowed = can_trace("D11");
     let mut site = Site::new();
     site.plot.set("spool.segment_octets_max", "1048576");
     let mut house = site.start();
@@ -178,25 +191,40 @@ fn d11_dying_in_recovery_five_times_in_a_row_changes_nothing() {
         let mut from_ms = now_ms();
         house.kill();
         load.finish();
+        if is_slowed {
+            site.plot.start_through(&SLOW_READS);
+        }
         for attempt in 0..5 {
             cuts.push(Cut { from_ms, to_ms: now_ms() });
+            let (before, _) = got_to(&site);
             let mut child = site.plot.command().stdout(Stdio::null()).spawn().unwrap();
-            let_pass(Duration::from_millis(50 + (round * 5 + attempt) as u64 * 61 % 211));
+            match attempt {
+                // However slow the machine is, one of five dies when its journal has just been opened.
+                4 => wait_for("the journal to be open", || (got_to(&site).0 > before).then_some(())),
+                _ => let_pass(Duration::from_millis(50 + (round * 5 + attempt) as u64 * 389 % 1_950)),
+            }
             from_ms = now_ms();
             child.kill().unwrap();
             child.wait().unwrap();
         }
         cuts.push(Cut { from_ms, to_ms: now_ms() });
+        site.plot.start_through(&[]);
         house = site.start();
         house.lab("PUT", "/providers/plain", Some(&serde_json::json!({"outage": false})));
     }
     let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &cuts);
     ledger.is_told(&house, &tenant.key, &arrivals);
+    let (opened, read) = got_to(&site);
     println!(
-        "D11: {} kills within starts; {} acknowledged, 0 lost, {} extra",
+        "D11: {} kills within starts; {opened} of {} starts had their journal open, {read} had read it; {} acknowledged, \
+         0 lost, {} extra",
         rounds * 5,
+        rounds * 6 + 1,
         verdict.messages,
         verdict.extra_copies()
     );
+    // Those that were not killed, and one of five of those that were.
+    assert!(opened > rounds * 2, "no kill met an open journal in some round: {opened} were opened");
+    assert!(!is_slowed || opened > read, "no kill met a journal that was being read");
     assert_eq!(house.stop().code(), Some(0));
 }

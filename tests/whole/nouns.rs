@@ -148,8 +148,9 @@ fn an_operator_holds_paths_and_sources_and_lets_them_go() {
 
     let table = operator.says("source list");
     assert!(row(&table, &["NAME", "ADDRESS", "EHLO", "STATE"], "held-1").contains(&"active"), "{table}");
-    for (verb, state) in [("drain", "draining"), ("hold", "held")] {
-        let card = operator.says(&format!("source {verb} held-1"));
+    for (verb, state) in [("source drain", "draining"), ("source hold", "held")] {
+        let card = operator.says(&format!("{verb} held-1"));
+        let verb = verb.replace("source ", "");
         assert!(card.contains(state), "{card}");
         assert_eq!(operator.json("source show 127.2.0.79")["state"], state);
         send(&format!("{verb}@plain.example"));

@@ -1,13 +1,93 @@
-//! What happens to a tenant's domains, credentials and mail, and to pools, by commands alone.
+//! What happens to a tenant, its domains, credentials and mail by commands alone; and that no verb of the command line
+//! is left without a test that runs it.
 
 use crate::house::{House, wait_for};
 use crate::shell::{Shell, with_a_house};
 use serde_json::Value;
 
+const NOUNS: [&str; 10] =
+    ["tenant", "domain", "credential", "api-key", "pool", "source", "webhook", "message", "queue", "event"];
+/// Where the commands are run.
+const TESTS: [&str; 3] = [include_str!("commands.rs"), include_str!("nouns.rs"), include_str!("verbs.rs")];
+
 /// A shell that has the key of a new tenant.
 fn of_new_tenant(house: &House, operator: &Shell, name: &str) -> Shell {
     let (tenant, _) = house.onboard(name, &format!("{name}.example"), "127.2.0.81");
     operator.with(&[("POSTHOUSE_API", house.text("/api")), ("POSTHOUSE_API_KEY", tenant.key)])
+}
+
+/// Is the command run in this line? One that is refused does not count.
+fn runs(line: &str, command: &str) -> bool {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '-' || letter == '_';
+    let code = line.trim_start();
+    !code.starts_with("//")
+        && !code.contains("refuses(")
+        && code.match_indices(command).any(|(at, _)| {
+            let (before, after) = (&code[..at], &code[at + command.len()..]);
+            before.ends_with('"') && !after.starts_with(is_word)
+        })
+}
+
+#[test]
+fn no_verb_is_without_a_test_that_runs_it() {
+    let plot = crate::house::Plot::new();
+    let shell = Shell::new(&plot);
+    let mut forgotten = Vec::new();
+    for noun in NOUNS {
+        let help = shell.says(&format!("{noun} --help"));
+        let verbs = help.split("Commands:\n").nth(1).unwrap_or_else(|| panic!("{help}"));
+        let verbs = verbs.lines().take_while(|line| !line.is_empty());
+        // What a verb does may take a second line, further in.
+        let verbs = verbs.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+        let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+        assert!(verbs.len() > 2 && verbs.last() == Some(&"help"), "{noun}: {verbs:?}");
+        for verb in &verbs[..verbs.len() - 1] {
+            let command = format!("{noun} {verb}");
+            if !TESTS.iter().flat_map(|test| test.lines()).any(|line| runs(line, &command)) {
+                forgotten.push(command);
+            }
+        }
+    }
+    assert!(forgotten.is_empty(), "no test of tests/whole runs {forgotten:?}");
+    assert!(!runs("operator.refuses(\"tenant delete x\", 64, \"\")", "tenant delete"));
+    assert!(!runs("operator.says(\"queue list-all\")", "queue list"));
+}
+
+#[test]
+fn a_tenant_is_paused_quarantined_renamed_counted_and_deleted() {
+    let (_plot, house, operator) = with_a_house();
+    let tenant = of_new_tenant(&house, &operator, "verbs");
+    let status = || operator.json("tenant show verbs")["status"].as_str().unwrap().to_owned();
+    let line = "message send --from a@verbs.example --to anna@gmail.com --subject Hello --text Hi";
+    tenant.says(line);
+    house.arrivals("anna@gmail.com", 1);
+    let used = wait_for("the mail is counted", || {
+        let table = operator.says("tenant usage verbs --since 1d");
+        table.contains("delivered").then_some(table)
+    });
+    assert!(used.contains("DAY") && used.contains("STREAM"), "{used}");
+    let used = operator.json("tenant usage verbs")["data"].clone();
+    assert!(used[0]["counts"].to_string().contains("delivered"), "{used}");
+    assert!(operator.says("tenant usage verbs --until 30d").contains("nothing"));
+
+    operator.says("tenant pause verbs --reason billing");
+    wait_for("the pause is known", || (tenant.run(line).0 == 77).then_some(()));
+    let resumed = operator.says("tenant resume verbs --reason paid");
+    assert!(resumed.contains("active"), "{resumed}");
+    wait_for("the mail is taken again", || (tenant.run(line).0 == 0).then_some(()));
+    operator.refuses("tenant quarantine verbs", 64, "--reason");
+    let stopped = operator.says("tenant quarantine verbs --reason phishing");
+    assert!(stopped.contains("quarantined") && stopped.contains("phishing"), "{stopped}");
+    assert_eq!(status(), "quarantined");
+    assert_eq!(operator.json("tenant release verbs --reason false-alarm")["status"], "active");
+    assert_eq!(status(), "active");
+
+    assert!(operator.says("tenant rename verbs Words").contains("Words"));
+    operator.refuses("tenant show verbs", 65, "no tenant \"verbs\"");
+    operator.refuses("tenant delete Words", 64, "--yes");
+    let gone = operator.json("tenant delete Words --yes");
+    assert_ne!(gone["status"], "active", "{gone}");
+    wait_for("its key to end", || (tenant.run("event list").0 == 77).then_some(()));
 }
 
 #[test]

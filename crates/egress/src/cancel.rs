@@ -44,6 +44,10 @@ impl Cancelled {
 impl Dispatcher {
     /// Takes a message back. Says how many recipients are known to be open here: none as long as the journal has not
     /// given the message, which is then settled when it comes. `waiting` is what the journal knows of a message.
+    ///
+    /// # Errors
+    /// `CancelsFull` if nothing of it is known here, the journal may still give it, and
+    /// `cancels_remembered_max` others are waited for already: ask again later. Nothing is taken back then.
     pub fn handle_cancel(
         &mut self,
         message: MessageId,

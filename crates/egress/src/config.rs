@@ -26,9 +26,9 @@ pub struct Config {
     pub resolves_max: usize,
     /// Domains whose mail exchangers are remembered.
     pub domains_remembered_max: usize,
-    /// Bounds of how long they are remembered, whatever their records say.
+    /// Seconds that they are remembered at least, whatever their records say.
     pub route_seconds_min: u64,
-    /// The longer one.
+    /// Seconds that they are remembered at most, whatever their records say.
     pub route_seconds_max: u64,
     /// How long a failed look-up is not repeated.
     pub resolve_failure_seconds: u64,
@@ -62,7 +62,7 @@ pub struct Config {
     pub dead_seconds_max: u64,
     /// Delays between attempts; the last one repeats until the mail expires.
     pub retry_seconds: Vec<u64>,
-    /// How far chance moves each delay, either way.
+    /// How far chance moves each delay, either way, in per cent of it; below 100.
     pub retry_jitter_percent: u32,
     /// How long each command may take (RFC 5321 §4.5.3.2), unless the profile of the site says less or more.
     pub timeouts: smtp::Timeouts,
@@ -126,7 +126,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Every field that cannot work, as a sentence.
+    /// Whether it can work, as far as single numbers tell.
+    ///
+    /// # Errors
+    /// The first rule that is broken, as a sentence that names the keys: a port, limit of connections,
+    /// deliveries, addresses or cancels of 0, or retries that are no schedule (`queue::Schedule::new`).
     pub fn check(&self) -> Result<(), &'static str> {
         if self.smtp_port == 0 {
             return Err("egress.smtp_port must not be 0");

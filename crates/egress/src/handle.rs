@@ -10,6 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) const REQUESTS_MAX: usize = 64;
 
 /// Cheap to clone.
+///
+/// # Errors
+/// Every call: `Stopped` once egress has ended; if it ends while the call waits, nobody knows whether it was
+/// done.
 #[derive(Clone)]
 pub struct EgressHandle {
     pub(crate) requests: mpsc::Sender<Request>,
@@ -28,43 +32,67 @@ pub(crate) enum Request {
 
 impl EgressHandle {
     /// Where every open recipient of a message stands, each with the one reason; none if nothing is open.
+    ///
+    /// # Errors
+    /// As [every call](EgressHandle#errors).
     pub async fn why(&self, message: MessageId) -> Result<Option<Vec<WaitingView>>, Fault> {
         self.ask(|answer| Request::Why(message, answer)).await
     }
 
-    /// What is ready by tenant, pool and site, at most `limit` rows, the fullest first. Errs once egress has ended.
+    /// What is ready by tenant, pool and site, at most `limit` rows, the fullest first.
+    ///
+    /// # Errors
+    /// As [every call](EgressHandle#errors).
     pub async fn queues(&self, limit: usize) -> Result<Vec<QueueView>, Fault> {
         self.ask(|answer| Request::Queues(limit, answer)).await
     }
 
-    /// Counts over all lanes. Errs once egress has ended.
+    /// Counts over all lanes.
+    ///
+    /// # Errors
+    /// As [every call](EgressHandle#errors).
     pub async fn totals(&self) -> Result<QueueTotals, Fault> {
         self.ask(Request::Totals).await
     }
 
-    /// Every path that is remembered. Errs once egress has ended.
+    /// Every path that is remembered.
+    ///
+    /// # Errors
+    /// As [every call](EgressHandle#errors).
     pub async fn paths(&self) -> Result<Vec<PathView>, Fault> {
         self.ask(Request::Paths).await
     }
 
-    /// Whether anything of a tenant waits here or is being sent. Errs once egress has ended.
+    /// Whether anything of a tenant waits here or is being sent.
+    ///
+    /// # Errors
+    /// As [every call](EgressHandle#errors).
     pub async fn holds(&self, tenant: TenantId) -> Result<bool, Fault> {
         self.ask(|answer| Request::Holds(tenant, answer)).await
     }
 
     /// Takes a message back. Says how many recipients were still open, as far as it is known: a message that the
-    /// journal has not given yet is settled when it comes. One that is being sent may still arrive. Errs once egress has
-    /// ended, and while there are too many that have still to come: ask again later.
+    /// journal has not given yet is settled when it comes. One that is being sent may still arrive.
+    ///
+    /// # Errors
+    /// `CancelsFull` if the message has still to come and too many others that were taken back have, too: ask
+    /// again later; else as [every call](EgressHandle#errors).
     pub async fn cancel(&self, message: MessageId) -> Result<usize, Fault> {
         self.ask(|answer| Request::Cancel(message, answer)).await?
     }
 
-    /// Suspends a path. Errs once egress has ended.
+    /// Suspends a path.
+    ///
+    /// # Errors
+    /// As [every call](EgressHandle#errors).
     pub async fn hold(&self, path: EgressPath, hold: Hold) -> Result<(), Fault> {
         self.ask(|answer| Request::Hold(path, hold, answer)).await
     }
 
-    /// Ends a hold, and probes a dead path at once. Errs once egress has ended.
+    /// Ends a hold, and probes a dead path at once.
+    ///
+    /// # Errors
+    /// As [every call](EgressHandle#errors).
     pub async fn resume(&self, path: EgressPath) -> Result<(), Fault> {
         self.ask(|answer| Request::Resume(path, answer)).await
     }

@@ -60,8 +60,12 @@ pub struct EgressParts {
     pub random: Random,
 }
 
-/// Starts delivering. The task ends after `shutdown` when what was being sent is through, or with a fault. Errs at
-/// once if the configuration or the certificates of `tls_roots` are not usable.
+/// Starts delivering. The task ends after `shutdown` when what was being sent is through, or with a fault.
+///
+/// # Errors
+/// At once: `Config` as [`Config::check`] says, `Roots` if the file `tls_roots` is there and cannot be
+/// opened, `Tls` if the library cannot be set up. The task: `Outcomes` if the journal takes no more outcomes,
+/// `Journal` if it cannot be followed, `Recovery` if what waits from before could not be read to its end.
 pub fn start(
     parts: EgressParts,
     shutdown: CancellationToken,

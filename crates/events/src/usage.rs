@@ -4,9 +4,10 @@
 //! the tables alone would forgive all of that. Called once, by the binary, before the doors open and before the
 //! projection runs. A message that is half projected is counted whole once more: rather too much than too little.
 //!
-//! What may surprise: the doors do not wait for a disk that does not give a piece of the journal. What stands in front of
-//! it counts at once; what is behind comes later, as `UsageRest`, and is added to what was used meanwhile. Each record is
-//! in one of the two.
+//! What may surprise: the doors wait for the journal a second and no longer, be it long, the disk slow, or a piece not to
+//! be had. What was read by then counts at once; the rest comes later, as `UsageRest`, and is added to what was used
+//! meanwhile. Each record is in one of the two. Until then a quota forgives what has not been read: seconds, where the
+//! doors would have been shut.
 
 use crate::cursor::Cursor;
 use crate::project::{ACCESS, READER};
@@ -16,13 +17,14 @@ use registry::DayCount;
 use spool::{Accepted, Follower, Position, Record, Spool};
 use std::collections::HashMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Records that are read at once.
 const RECORDS_MAX: usize = 1_000;
 /// Silence after which the follower is asked where it stands; doubled while it is not at the end.
 const SILENCE: Duration = Duration::from_millis(100);
-/// How long the doors wait before a piece that cannot be read.
-const STOPPED_MAX: Duration = Duration::from_secs(1);
+/// How long the doors wait; with what was begun by then, at most half as long again.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 type Counts = HashMap<(TenantId, Option<CredentialId>), u64>;
 
@@ -63,10 +65,10 @@ pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> 
     // What it passes over is for the projection to ask for again; it keeps no segment longer than this reads.
     drop(follower.owed());
     let mut rest = UsageRest { follower, end, day_of: now };
-    let ended = rest.read(&mut counts, Some(STOPPED_MAX)).await;
+    let ended = rest.read(&mut counts, Some(Instant::now() + WAIT_MAX)).await;
     let rest = match ended {
         Ended::AtTheEnd => None,
-        Ended::Stopped => {
+        Ended::Early => {
             tracing::warn!(position = %rest.follower.position(), "what was used today is not known to the end of the journal yet");
             Some(rest)
         }
@@ -78,7 +80,7 @@ pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
     AtTheEnd,
-    Stopped,
+    Early,
 }
 
 impl UsageRest {
@@ -89,9 +91,12 @@ impl UsageRest {
         day_counts(counts, self.day_of)
     }
 
-    async fn read(&mut self, counts: &mut Counts, stopped_max: Option<Duration>) -> Ended {
-        let (mut silence, mut stopped) = (SILENCE, Duration::ZERO);
+    async fn read(&mut self, counts: &mut Counts, until: Option<Instant>) -> Ended {
+        let mut silence = SILENCE;
         while self.follower.position() < self.end {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ended::Early;
+            }
             match tokio::time::timeout(silence, self.follower.next_batch(RECORDS_MAX)).await {
                 Ok(Ok(records)) => {
                     // What came since the doors are open was charged when it came.
@@ -104,16 +109,8 @@ impl UsageRest {
                     give_up(&fault, &self.follower);
                     break;
                 }
-                Err(_) => {
-                    if self.follower.is_stopped() {
-                        stopped += silence;
-                    }
-                    if stopped_max.is_some_and(|most| stopped >= most) {
-                        return Ended::Stopped;
-                    }
-                    // Behind the last record it would wait for the next one.
-                    silence *= 2;
-                }
+                // Behind the last record it would wait for the next one.
+                Err(_) => silence *= 2,
             }
         }
         Ended::AtTheEnd

@@ -85,7 +85,11 @@ pub struct IngressHandle {
 }
 
 impl Listeners {
-    /// Binds every door that has an address. Errs at the first address that is not to be had.
+    /// Binds every door that has an address.
+    ///
+    /// # Errors
+    /// `Listen` for the first address that is not to be had, with what the operating system says; none is
+    /// bound then.
     pub fn bind(addresses: Addresses) -> Result<Listeners, Fault> {
         let mut bound = Listeners { doors: Vec::with_capacity(3), addresses: Addresses::default() };
         let wanted = [
@@ -109,7 +113,10 @@ impl Listeners {
 }
 
 impl Ingress {
-    /// Opens the doors. They close when `shutdown` is cancelled. Errs if a submission door has no certificate.
+    /// Opens the doors. They close when `shutdown` is cancelled.
+    ///
+    /// # Errors
+    /// `TlsMissing` if one of the submission doors is bound and there is no certificate.
     pub fn start(
         parts: IngressParts,
         listeners: Listeners,

@@ -101,7 +101,12 @@ impl Held {
         self
     }
 
-    /// So much is held, or refused if that is too much for this party or for the house; then nothing is held.
+    /// So many octets are held from now on, what was held before included.
+    ///
+    /// # Errors
+    /// If that is too much for this party or for the house; then nothing is held. `StorageFull` for what is
+    /// announced; for what is here `ShareUsedUp` if it is the party's own doing, else `LocalTrouble`.
+    /// `ShareUsedUp` too if an older message of the party has taken the room. All say to come back in 5 s.
     pub fn hold(&mut self, octets: usize, arrival: Arrival) -> Result<(), Refusal> {
         let result = match &self.message {
             Some(message) if message.leave.is_cancelled() => Err(pushed_out()),

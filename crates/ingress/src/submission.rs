@@ -54,6 +54,15 @@ pub struct SubmissionParts {
 }
 
 /// The way in. One per node.
+///
+/// # Errors
+/// `accept` and `accept_as` deny with a `Refusal`, our answer: of the octets themselves (`MessageTooLarge`,
+/// `TooManyRecipients`, `MessageMalformed`, `AmbiguousFrom`, `MailLoop`), of what they ask for
+/// (`BadSteering`), of [`Snapshot::admit`], `SenderNotAllowed` for a null reverse-path, `StorageFull` without
+/// room in the journal, `LocalTrouble` before the registry is loaded. Or with a `Fault`, of our surroundings:
+/// `Spool` if the journal does not take it, `Signing` and `Field` if it cannot be prepared, `SigningStopped`
+/// if the signing thread is gone. A message that is denied was not taken; from the charge on it stays
+/// charged.
 pub struct Submission {
     intake: Intake,
     snapshot: SnapshotSource,
@@ -122,7 +131,10 @@ const FULL_RETRY_AFTER: Duration = Duration::from_secs(30);
 const STALL_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 impl Submission {
-    /// Starts the signing threads. Errs if the system gives no thread.
+    /// Starts the signing threads.
+    ///
+    /// # Errors
+    /// `Thread` if the system gives no thread.
     pub fn start(parts: SubmissionParts) -> Result<Arc<Submission>, Fault> {
         let signers = Signers::start(parts.config.signing_threads, parts.config.signing_queue_max)?;
         Ok(Submission::with(parts, signers))
@@ -167,7 +179,10 @@ impl Submission {
         })
     }
 
-    /// Takes the responsibility for a message, or says why not.
+    /// Takes the responsibility for a message.
+    ///
+    /// # Errors
+    /// Why not, as [the way in](Submission#errors) says it.
     pub async fn accept(self: &Arc<Submission>, offer: Offer) -> Result<Accepted, Denial> {
         let now = self.clock.timestamp();
         let id = MessageId::mint(now, &mut self.random.lock().unwrap_or_else(PoisonError::into_inner));
@@ -177,6 +192,9 @@ impl Submission {
     /// The same for a message whose id was chosen before, so that it is taken once however often it is offered: for a
     /// call with an `Idempotency-Key` (`api/src/claim.rs`). What waits in the journal under this id is not written again
     /// (`without_repetitions`, `spool/src/commit.rs`); whether it was there and is gone, the caller has to know.
+    ///
+    /// # Errors
+    /// Why not, as [the way in](Submission#errors) says it.
     pub async fn accept_as(self: &Arc<Submission>, id: MessageId, offer: Offer) -> Result<Accepted, Denial> {
         let (began, door, sender) = (self.clock.instant(), offer.door.as_str(), offer.sender);
         let tenant = sender.tenant();
@@ -331,6 +349,10 @@ impl Submission {
 
     /// While the disk does not come back nothing new is let in: it would only be gathered. What is under way is answered
     /// when the disk is back.
+    ///
+    /// # Errors
+    /// `DiskStalled` while one group of records takes `stall_ms_max` of the journal or longer. It says to
+    /// come back in 10 s.
     pub fn check_disk(&self) -> Result<(), Refusal> {
         match self.intake.stalled() {
             None => Ok(()),

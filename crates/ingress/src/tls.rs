@@ -39,8 +39,11 @@ struct Files {
 }
 
 impl Tls {
-    /// Both files are PEM: the chain with our own certificate first, and its key (PKCS#8, PKCS#1 or SEC1). Errs if a
-    /// file cannot be read or the key is not that of the certificate.
+    /// Both files are PEM: the chain with our own certificate first, and its key (PKCS#8, PKCS#1 or SEC1).
+    ///
+    /// # Errors
+    /// `TlsFile` if one cannot be read, `TlsPem` if it holds no certificate or no key, `TlsPair` if the two
+    /// do not fit or the key is of a kind that cannot be used.
     pub async fn load(certificate: &Path, key: &Path, config: &TlsConfig) -> Result<Arc<Tls>, Fault> {
         let files = Files::read(certificate, key).await?;
         let current = Current { server: files.server(certificate, key)?, fingerprint: files.fingerprint() };
@@ -57,8 +60,10 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.current.load().server))
     }
 
-    /// Takes the files into use if they changed; whether they did. Errs as `load` does; then the old ones stay in
-    /// use.
+    /// Takes the files into use if they changed; whether they did.
+    ///
+    /// # Errors
+    /// As [`Tls::load`] does; then the old ones stay in use.
     pub async fn reload(&self) -> Result<bool, Fault> {
         let files = Files::read(&self.certificate, &self.key).await?;
         let fingerprint = files.fingerprint();

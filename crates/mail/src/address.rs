@@ -66,7 +66,13 @@ pub struct Mailbox {
 
 impl Domain {
     /// Parses a domain as a person or a protocol writes it: U-labels and upper case are folded (RFC 5891 §4), one
-    /// trailing dot is dropped. Errs with the first thing that is wrong; the sentence is for the client.
+    /// trailing dot is dropped.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; the sentence is for the client. `EmptyDomain`, `AddressLiteral`,
+    /// `LongDomain` (more than [`DOMAIN_OCTETS_MAX`] as written or as A-labels), `BadInternationalName` (RFC
+    /// 5891 §4 does not allow a U-label or a decoded A-label), `BadLabel` (also for a last label of digits
+    /// only) or `SingleLabel`.
     pub fn parse(text: &str) -> Result<Domain, AddressError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.is_empty() {
@@ -112,8 +118,12 @@ impl Domain {
 }
 
 impl LocalPart {
-    /// Parses a dot-string or a quoted-string (RFC 5321 §4.1.2; UTF-8 by RFC 6531 §3.3). Errs with the first thing
-    /// that is wrong; the sentence is for the client.
+    /// Parses a dot-string or a quoted-string (RFC 5321 §4.1.2; UTF-8 by RFC 6531 §3.3).
+    ///
+    /// # Errors
+    /// `EmptyLocalPart`, `LongLocalPart` (more than [`LOCAL_PART_OCTETS_MAX`], quotes included) or
+    /// `BadLocalPart`: an empty atom, a quoted-string that does not end at the end, a character neither
+    /// allows, or an invisible one.
     pub fn parse(text: &str) -> Result<LocalPart, AddressError> {
         if text.is_empty() {
             return Err(AddressError::EmptyLocalPart);
@@ -140,8 +150,11 @@ impl LocalPart {
 }
 
 impl Mailbox {
-    /// Parses `local-part@domain` without angle brackets. The last `@` outside quotes divides. Errs with the first
-    /// thing that is wrong; the sentence is for the client.
+    /// Parses `local-part@domain` without angle brackets. The last `@` outside quotes divides.
+    ///
+    /// # Errors
+    /// `Empty`, `SourceRoute` (RFC 5321 §4.1.2 A-d-l) or `NoAt`; else as [`LocalPart::parse`] and then
+    /// [`Domain::parse`] do. The sentence is for the client.
     pub fn parse(text: &str) -> Result<Mailbox, AddressError> {
         if text.is_empty() {
             return Err(AddressError::Empty);

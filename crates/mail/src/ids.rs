@@ -46,7 +46,11 @@ macro_rules! ids {
                 self.0
             }
 
-            /// Parses the text form, prefix included. Errs if the prefix or the rest is another's.
+            /// Parses the text form, prefix included.
+            ///
+            /// # Errors
+            /// `Prefix` if it begins with another one or none, `Text` if what follows is not 26 digits of the
+            /// alphabet (lower case only) or more than 128 bits.
             pub fn parse(text: &str) -> Result<$name, IdError> {
                 let rest = text.strip_prefix($prefix).and_then(|rest| rest.strip_prefix('_'));
                 decode(rest.ok_or(IdError::Prefix($prefix))?).map($name)

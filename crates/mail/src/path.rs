@@ -19,7 +19,10 @@ pub enum ReversePath {
 pub struct ForwardPath(pub Mailbox);
 
 impl ReversePath {
-    /// Parses the inside of the angle brackets. Errs as `Mailbox::parse` does.
+    /// Parses the inside of the angle brackets; nothing is the null reverse-path.
+    ///
+    /// # Errors
+    /// As [`Mailbox::parse`] does, but never with `Empty`.
     pub fn parse(text: &str) -> Result<ReversePath, AddressError> {
         if text.is_empty() { Ok(ReversePath::Null) } else { Mailbox::parse(text).map(ReversePath::Mailbox) }
     }
@@ -42,7 +45,10 @@ impl ReversePath {
 }
 
 impl ForwardPath {
-    /// Parses the inside of the angle brackets. Errs as `Mailbox::parse` does.
+    /// Parses the inside of the angle brackets.
+    ///
+    /// # Errors
+    /// As [`Mailbox::parse`] does: `Empty` for `<>`, `NoAt` for a bare `postmaster`.
     pub fn parse(text: &str) -> Result<ForwardPath, AddressError> {
         Mailbox::parse(text).map(ForwardPath)
     }

@@ -1,28 +1,36 @@
-//! The command line: what can be asked of the binary, in the words of its manual.
+//! The command line: what can be asked of the binary, in the words of its manual; the examples stand in `manual.rs`.
 //!
 //! Exit codes follow sysexits(3): 64 wrong usage, 65 bad input, 69 something needed is unavailable, 73 a file cannot
 //! be made, 78 wrong configuration. Everything that prints takes `--json`.
 
 use crate::key_file::KeyKind;
+use crate::manual;
 use crate::remote::{Remote, login, nouns};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-
-const FIRST_STEPS: &str = "\
-Begin with `posthouse up --lab`; its screen says what to paste into a second terminal. The commands from `tenant` to
-`event` call the API of a node: beside an `up` they find it and log in by themselves, elsewhere they want --api with
-`posthouse login` or an API key.";
 
 /// An email service provider in a box.
 ///
 /// posthouse accepts mail from many tenants, keeps it safe, delivers it politely, and tells each tenant what became
 /// of it. `posthouse up --lab` runs everything on this machine, with a simulated internet to send to.
 #[derive(Debug, Parser)]
-#[command(name = "posthouse", version, max_term_width = 100, after_help = FIRST_STEPS)]
+#[command(name = "posthouse", version, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Errs with clap's own text, also for help and version, which are no failures.
+    pub fn read() -> Result<Cli, clap::Error> {
+        Cli::from_arg_matches(&Cli::whole().try_get_matches()?)
+    }
+
+    /// With everything that its help shows.
+    pub fn whole() -> clap::Command {
+        manual::whole(Cli::command())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,8 +137,8 @@ pub struct Serve {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Roles of this process, several with commas. The journal lies on this node's disk, so ingress, egress and events run together; api
-    /// may be left out
+    /// Roles of this process, several with commas. The journal lies on this node's disk, so ingress, egress and events
+    /// run together; api may be left out
     #[arg(long, value_name = "ROLE", value_delimiter = ',', default_value = "ingress,egress,events,api")]
     pub role: Vec<String>,
     /// Write addresses and process id here, as JSON, once every listener accepts
@@ -413,24 +421,24 @@ pub struct LabSink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
     }
 
-    /// What has no words, as `posthouse …` and its option.
+    /// What has no words, as `posthouse …` and, if it is one, its option.
     fn unsaid(command: &clap::Command, path: &str) -> Vec<String> {
         let path = format!("{path} {}", command.get_name());
         let own = command.get_arguments().filter(|argument| argument.get_help().is_none());
         let mut all: Vec<String> = own.map(|argument| format!("{path} {}", argument.get_id())).collect();
+        all.extend(command.get_about().is_none().then(|| path.clone()));
         all.extend(command.get_subcommands().flat_map(|below| unsaid(below, &path)));
         all
     }
 
     #[test]
-    fn every_option_says_what_it_is_for() {
+    fn every_command_and_option_says_what_it_is_for() {
         let unsaid = unsaid(&Cli::command(), "");
         assert!(unsaid.is_empty(), "{unsaid:#?}");
     }

@@ -21,6 +21,7 @@ mod key_file;
 mod lab_zone;
 mod listening;
 mod log_writer;
+mod manual;
 mod node;
 mod nofile;
 mod postgres;
@@ -38,13 +39,12 @@ mod telemetry;
 mod told;
 mod usage;
 
-use clap::Parser;
 // As if they were modules of this program.
 use posthouse::{config, memory};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::read() {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };

@@ -1,7 +1,7 @@
 //! What is known of today's quotas when the doors open, and what is found out later. Called once, by `node.rs`.
 //!
-//! What the tables and the journal say is restored before. What may surprise: the doors do not wait for a piece of the
-//! journal that the disk does not give. It is counted when it can be read, beside what was used meanwhile.
+//! What the tables and the journal say is restored before. What may surprise: the doors wait for a long journal or a slow
+//! disk no more than a second. What was not read by then is counted when it is, beside what was used meanwhile.
 
 use crate::node::unavailable;
 use database::Database;

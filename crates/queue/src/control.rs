@@ -73,16 +73,17 @@ pub struct QueueView {
     pub until: Option<Timestamp>,
 }
 
-/// All of it in numbers.
+/// All of it in numbers: recipients, each counted for itself, and lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueTotals {
-    /// Not due yet.
+    /// Recipients that are not due yet.
     pub waiting: u64,
-    /// Due, and not sent yet.
+    /// Recipients that are due and not being sent yet.
     pub ready: u64,
-    /// Handed out, and their outcome not known.
+    /// Recipients that were handed out and whose outcome is not known.
     pub in_flight: u64,
-    /// With recipients that are due or in flight.
+    /// Lanes with recipients that are due; one that was emptied otherwise than by sending counts until its
+    /// turn.
     pub lanes: u64,
 }
 

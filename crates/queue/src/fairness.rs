@@ -31,11 +31,12 @@ pub(crate) const WEIGHT_MAX: u32 = 100;
 pub(crate) type Ring = VecDeque<u32>;
 
 /// What other lanes sent at its outlet while one waited for its turn, and what they may have sent at most.
+/// Both are octets as [`cost_of_turn`] charges them, not as they go over the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TurnWait {
-    /// That others sent while it waited.
+    /// Octets charged to others while it waited.
     pub octets: u64,
-    /// That others may send at most, by their weights: more is a bug.
+    /// Octets that may be charged to others at most, by their weights: more is a bug.
     pub bound: u64,
 }
 
@@ -90,7 +91,8 @@ impl Turns {
     }
 }
 
-/// What the delivery of a message of so many octets to one recipient costs.
+/// What the delivery of a message of so many octets to one recipient costs, in octets: 128 KiB for the
+/// transaction and its recipient, and those of the message up to 1 MiB.
 pub const fn cost_of_turn(octets: u32) -> u32 {
     TRANSACTION + if octets < OCTETS_CHARGED_MAX { octets } else { OCTETS_CHARGED_MAX }
 }

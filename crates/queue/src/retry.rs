@@ -15,7 +15,9 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// None if there is no step, or one of zero: that would be a loop, not a schedule.
+    /// Each delay is moved by at most `jitter_percent` up or down. None if there is no step, or one of zero
+    /// (that would be a loop, not a schedule), or if `jitter_percent` is 100 or more, which could make one of
+    /// zero.
     pub fn new(steps: Vec<Duration>, jitter_percent: u32) -> Option<Schedule> {
         let valid = !steps.is_empty() && steps.iter().all(|step| !step.is_zero()) && jitter_percent < 100;
         valid.then_some(Schedule { steps, jitter_percent })

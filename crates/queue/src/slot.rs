@@ -20,7 +20,7 @@ pub struct Entry {
     pub attempt: u32,
     /// From here on it is only good for saying that it expired.
     pub expires: Instant,
-    /// Size of the message; what a turn costs is made of it (`fairness.rs`).
+    /// Octets of the message; what a turn costs is made of it (`fairness.rs`).
     pub octets: u32,
 }
 

@@ -24,12 +24,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Tags of one message, and characters of each.
+/// Tags of one message.
 pub const TAGS_MAX: usize = 10;
+/// Characters of a tag; it has at least one.
 pub const TAG_CHARS_MAX: usize = 64;
-/// Metadata pairs of one message, and octets of a key and a value.
+/// Metadata pairs of one message.
 pub const METADATA_MAX: usize = 20;
+/// Octets of the key of a metadata pair in UTF-8; it has at least one.
 pub const METADATA_KEY_OCTETS_MAX: usize = 64;
+/// Octets of the value of a metadata pair in UTF-8; it may be empty.
 pub const METADATA_VALUE_OCTETS_MAX: usize = 512;
 /// How far ahead a message may be scheduled.
 pub const SEND_AT_AHEAD_MAX: Duration = Duration::from_secs(30 * 86_400);
@@ -158,8 +161,11 @@ impl Sender {
 }
 
 impl Snapshot {
-    /// SMTP AUTH. Unknown, wrong, revoked, expired and from a foreign network are one answer after one amount of
-    /// work; which it was stands in the detail.
+    /// SMTP AUTH.
+    ///
+    /// # Errors
+    /// `BadCredential`. Unknown, wrong, revoked, expired and from a foreign network are one answer after one
+    /// amount of work; which it was stands in the detail.
     pub fn authenticate(
         &self,
         username: &str,
@@ -185,8 +191,11 @@ impl Snapshot {
         self.secrets.guess(username, password)
     }
 
-    /// `Authorization: Bearer ph_live_…`. Refuses alike whatever is wrong with it: unknown, revoked, expired or shown
-    /// from elsewhere.
+    /// `Authorization: Bearer ph_live_…`.
+    ///
+    /// # Errors
+    /// `BadCredential`, alike whatever is wrong with it: no key by its form, unknown, wrong, revoked, expired
+    /// or shown from elsewhere. Which it was stands in the detail.
     pub fn authenticate_api_key(
         &self,
         text: &str,
@@ -208,8 +217,13 @@ impl Snapshot {
         }
     }
 
-    /// MAIL FROM. Refuses a domain that the tenant has not proved or the credential may not use. Has no opinion of the null
-    /// reverse-path: the doors refuse it (`not_null`, `ingress/src/submission.rs`).
+    /// MAIL FROM. Has no opinion of the null reverse-path: the doors refuse it (`not_null`,
+    /// `ingress/src/submission.rs`).
+    ///
+    /// # Errors
+    /// `BadCredential` if what was shown at the beginning is revoked or expired by now, `TenantPaused` or
+    /// `TenantClosing` by the tenant's status, `SenderNotAllowed` for a domain that the tenant has not proved
+    /// or the credential may not use.
     pub fn may_use_reverse_path(
         &self,
         sender: &Sender,
@@ -223,7 +237,10 @@ impl Snapshot {
         }
     }
 
-    /// MAIL with SIZE, and every message: what the plan allows. Refuses more as too large.
+    /// MAIL with SIZE, and every message: what the plan allows.
+    ///
+    /// # Errors
+    /// `MessageTooLarge` for more octets than the plan's `message_octets_max`.
     pub fn may_have_octets(&self, sender: &Sender, octets: u64) -> Result<(), Refusal> {
         let max = self.tenant(sender.tenant).map_or(u64::MAX, |tenant| tenant.plan.message_octets_max);
         if octets > max {
@@ -235,6 +252,10 @@ impl Snapshot {
 
     /// RCPT, and every message: how many recipients one may have. More than fit into a day would be told to come back
     /// for ever.
+    ///
+    /// # Errors
+    /// `TooManyRecipients` for more than the plan's `recipients_max` or `per_day`, or the credential's
+    /// `per_day`.
     pub fn may_have_recipients(&self, sender: &Sender, recipients: u64) -> Result<(), Refusal> {
         let Some(tenant) = self.tenant(sender.tenant) else { return Ok(()) };
         let credential = sender.credential().and_then(|id| self.credential(id));
@@ -257,6 +278,15 @@ impl Snapshot {
     }
 
     /// The registry check. Charges the usage only when everything else is allowed.
+    ///
+    /// # Errors
+    /// The first refusal, in this order: `BadCredential`, `TenantPaused` or `TenantClosing` as in
+    /// `may_use_reverse_path`; `BadSteering` without any recipient; those of `may_have_octets` and
+    /// `may_have_recipients`; `SenderNotAllowed` for the domain of the reverse-path; `AmbiguousFrom` unless
+    /// From has one mailbox; `SenderNotAllowed` for the domain of From, Sender or a Resent- field;
+    /// `BadSteering` for tags, metadata or a time beyond their limits; `UnknownReference` for a stream or
+    /// pool that is not the tenant's to use; `LocalTrouble` if the stream's pool is gone; and last as
+    /// [`Usage::charge`] does.
     pub fn admit(&self, offer: &Offer<'_>, usage: &mut Usage, now: Timestamp) -> Result<Admitted, Refusal> {
         let tenant = self.open_tenant(&offer.sender, now)?;
         let recipients = offer.envelope.recipients.len() as u64;

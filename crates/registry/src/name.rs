@@ -34,7 +34,10 @@ pub struct DisplayName(Arc<str>);
 pub struct Slug(Arc<str>);
 
 impl DisplayName {
-    /// Parses free text; blanks around it are dropped. Errs with what is wrong, as a sentence for people.
+    /// Parses free text; blanks around it are dropped.
+    ///
+    /// # Errors
+    /// `Empty`, `Long` (more than 120 characters) or `Control`, each a sentence for people.
     pub fn parse(text: &str) -> Result<DisplayName, NameError> {
         let text = text.trim();
         if text.is_empty() {
@@ -56,8 +59,11 @@ impl DisplayName {
 }
 
 impl Slug {
-    /// Parses a slug as it stands; upper case is refused rather than folded, so that one name has one spelling. Errs
-    /// with what is wrong, as a sentence for people.
+    /// Parses a slug as it stands; upper case is refused rather than folded, so that one name has one
+    /// spelling.
+    ///
+    /// # Errors
+    /// `Empty`, `Long` (more than 63 octets) or `NotASlug`, each a sentence for people.
     pub fn parse(text: &str) -> Result<Slug, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);

@@ -44,7 +44,12 @@ impl Shares {
         Shares { total, used: 0, held: HashMap::new() }
     }
 
-    /// Takes `amount` for `party`, or nothing.
+    /// Takes `amount` units for `party`, or nothing.
+    ///
+    /// # Errors
+    /// `OwnShare` if more than half of all would be held and the party would have more than its fair share of
+    /// it; `Everything` if so much is not left and the party holds no more than its share. An amount above
+    /// the total is never given.
     pub fn take(&mut self, party: Party, amount: u64) -> Result<(), Crowded> {
         let after = self.used.saturating_add(amount);
         if after > self.total {

@@ -75,7 +75,11 @@ impl Plan {
     /// The weight above which one tenant could starve all others.
     pub const WEIGHT_MAX: u32 = 100;
 
-    /// Every wrong number, as the field's name and a public sentence.
+    /// Whether its numbers can work.
+    ///
+    /// # Errors
+    /// The first number that is out of its bounds, as the field's name and a public sentence that says the
+    /// bounds.
     pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
         if self.weight == 0 || self.weight > Plan::WEIGHT_MAX {
             return Err(("weight", "must be from 1 to 100"));

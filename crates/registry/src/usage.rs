@@ -22,7 +22,7 @@ pub struct DayCount {
     pub tenant: TenantId,
     /// None: of the tenant as a whole.
     pub credential: Option<CredentialId>,
-    /// As `Timestamp::day` gives it.
+    /// As [`Timestamp::day`] gives it: days since 1970-01-01, in UTC.
     pub day: i64,
     /// Recipients that were taken on that day.
     pub recipients: u64,
@@ -99,6 +99,11 @@ impl Usage {
     }
 
     /// Charges `recipients` to the tenant and to the credential, or refuses and charges nothing.
+    ///
+    /// # Errors
+    /// `QuotaExhausted` if they do not fit into what is left of the day of either, with the time until
+    /// midnight UTC; `RateLimited` if the rate of either is not free, with the time until it is. The tenant
+    /// is looked at first.
     pub fn charge(
         &mut self,
         (tenant, plan): (TenantId, &Plan),

@@ -56,7 +56,10 @@ impl Pace {
         Pace { rate, burst: burst.max(1), due_ns: 0 }
     }
 
-    /// Whether an event may happen at `now`; if not, when.
+    /// Whether an event may happen at `now`.
+    ///
+    /// # Errors
+    /// The first time at which it may, which is later than `now`.
     pub fn check(&self, now: Instant) -> Result<(), Instant> {
         let early_ns = self.rate.interval_ns() * u128::from(self.burst - 1);
         let allowed_ns = self.due_ns.saturating_sub(early_ns);

@@ -1,8 +1,8 @@
 //! Admit and release: every connection and every message of every path passes here.
 //!
 //! `admit` checks, in this order, what is cheapest to explain: a hold, a dead path, the window, the site's own limit,
-//! the rates. A refusal names the barrier and, if it is known, the time; a time that is not known means that a
-//! release or a resume changes it. Nothing is counted unless everything allows it.
+//! that of its family, the rates. A refusal names the barrier and, if it is known, the time; a time that is
+//! not known means that a release or a resume changes it. Nothing is counted unless everything allows it.
 //!
 //! State is kept per path while it is in use and for an hour after; `sweep` forgets the rest, so that what is kept
 //! is bounded by the paths that carry mail.
@@ -112,8 +112,12 @@ impl Shaper {
         }
     }
 
-    /// One connection on `path`, and the first message over it. Errs with the first thing that stands in the way, and
-    /// when to ask again if that is known.
+    /// One connection on `path`, and the first message over it.
+    ///
+    /// # Errors
+    /// The first barrier, and nothing is counted: `Held` until the hold ends, if it does; `Dead` until the
+    /// probe; `Window`, `Site` or `Family`, without a time, for a release changes them; `ConnectionRate` or
+    /// `MessageRate` until the next may come.
     pub fn admit(&mut self, path: &EgressPath, limits: &Limits, now: Instant) -> Result<Permit, NotBefore> {
         let at_site = self.sites.get(&path.site).copied().unwrap_or(0);
         let family = limits.family.map(|family| (path.source.clone(), family.number));
@@ -143,8 +147,10 @@ impl Shaper {
         Ok(Permit { path: path.clone(), family, messages, counted })
     }
 
-    /// One more message over a connection that is open already. Errs with what stands in the way: a hold, or the rate
-    /// of messages.
+    /// One more message over a connection that is open already.
+    ///
+    /// # Errors
+    /// `Held`, `Dead` or `MessageRate`, with the times that [`Shaper::admit`] gives; nothing is counted then.
     pub fn admit_message(
         &mut self,
         path: &EgressPath,
@@ -232,8 +238,11 @@ impl Shaper {
         self.tenant_holds.suspend(path, tenant, hold, now);
     }
 
-    /// Whether the mail of `tenant` may go on `path`; asked before `admit`. Errs while only this tenant is held back
-    /// there.
+    /// Whether the mail of `tenant` may go on `path`; asked before `admit`.
+    ///
+    /// # Errors
+    /// `Held` while this tenant is held back there, until its hold ends, if it does. Of a hold of the whole
+    /// path `admit` knows.
     pub fn check_tenant(&self, path: &EgressPath, tenant: TenantId, now: Instant) -> Result<(), NotBefore> {
         match self.tenant_holds.on(path, tenant, now) {
             Some(hold) => Err(NotBefore { barrier: Barrier::Held(hold.reason.clone()), at: hold.until }),

@@ -138,7 +138,13 @@ impl CommandError {
 }
 
 impl<'a> Command<'a> {
-    /// Parses a line without its CRLF. Errs with what the client is told; nothing has happened then.
+    /// Parses a line without its CRLF.
+    ///
+    /// # Errors
+    /// What the client is told; nothing has happened then. `Unknown` or `Http` for the verb; `Syntax`,
+    /// `ChunkSize`, `ReversePath`, `ForwardPath`, `UnknownParameter` or `BadParameter` for what follows it;
+    /// `NeedsSmtpUtf8` if a reverse-path is not ASCII and SMTPUTF8 was not given. The other cases are the
+    /// session's.
     pub fn parse(line: &'a [u8]) -> Result<Command<'a>, CommandError> {
         let (verb, rest) = match memchr::memchr(b' ', line) {
             Some(space) => (&line[..space], &line[space + 1..]),

@@ -187,7 +187,11 @@ impl DataReader {
         self.text = Vec::new();
     }
 
-    /// The message, or why it is none. Of several mistakes the first in the order of `DataError` counts.
+    /// The message, to be asked for when its end has come.
+    ///
+    /// # Errors
+    /// What [`DataReader::read`] met, of several mistakes the first in the order of [`DataError`]; without
+    /// any, `HeaderTooLong` if the header section does not end within `header_octets_max`.
     pub fn finish(self, limits: &Limits) -> Result<Bytes, DataError> {
         match self.error {
             Some(error) => Err(error),
@@ -248,6 +252,11 @@ impl ChunkReader {
     }
 
     /// DATA always ends with CRLF; here it is added where it is missing, so that both ways give the same message.
+    ///
+    /// # Errors
+    /// `MessageTooLong` if the chunks had more than `message_octets_max`; else as [`check_lines`] does with
+    /// `text_line_octets_max`; else `HeaderTooLong` if the header section does not end within
+    /// `header_octets_max`.
     pub fn finish(mut self, limits: &Limits) -> Result<Bytes, DataError> {
         if self.too_long {
             return Err(DataError::MessageTooLong);
@@ -260,7 +269,11 @@ impl ChunkReader {
     }
 }
 
-/// Whether every line ends with CRLF, no NUL occurs and no line is longer than the limit.
+/// Whether every line ends with CRLF, no NUL occurs and no line is longer than the limit, in octets without
+/// its CRLF.
+///
+/// # Errors
+/// `Nul` wherever it stands; else the first in the text of `BareLineEnding` and, with a limit, `LineTooLong`.
 pub fn check_lines(text: &[u8], line_octets_max: Option<usize>) -> Result<(), DataError> {
     if memchr::memchr(0, text).is_some() {
         return Err(DataError::Nul);

@@ -51,7 +51,7 @@ pub struct Extensions(u16);
 pub struct Offer {
     /// Those of ours that it knows too.
     pub extensions: Extensions,
-    /// The SIZE limit; `None` if there is none or it is not said.
+    /// The SIZE limit in octets of a message (RFC 1870 §4); `None` if there is none or it is not said.
     pub size_max: Option<u64>,
     /// AUTH with PLAIN among its mechanisms (RFC 4954 §3).
     pub auth_plain: bool,

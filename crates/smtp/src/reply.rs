@@ -92,7 +92,11 @@ impl ReplyReader {
     }
 
     /// Reads from the beginning of `octets`: a whole reply if its last line is there, and how many octets were used.
-    /// Errs with what makes it no reply, or one beyond the limits: the session cannot go on.
+    ///
+    /// # Errors
+    /// `NoCode` or `CodeChanged` if it is no reply (RFC 5321 §4.2.1), `LineTooLong`, `TooManyLines` or
+    /// `TooLong` if it is beyond the limits of `new`. The session cannot go on, and the reader is of no use
+    /// any more.
     pub fn read(&mut self, octets: &[u8]) -> Result<(Option<Reply>, usize), ReplyError> {
         let mut used = 0;
         loop {

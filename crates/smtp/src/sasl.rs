@@ -32,7 +32,11 @@ pub enum SaslError {
     Unusable,
 }
 
-/// `[authzid] NUL authcid NUL passwd` in base64. Errs if it is not of this form, empty, or asks to act for another.
+/// `[authzid] NUL authcid NUL passwd` in base64 (RFC 4616 §2): the user name and the password.
+///
+/// # Errors
+/// `Malformed` if it is not base64, not UTF-8 or not of this form; `Unusable` if the user name or the
+/// password is empty, or if an authzid is given that is not the user name.
 pub fn decode_plain(response: &[u8]) -> Result<(String, Password), SaslError> {
     let text = decode(response)?;
     let mut parts = text.split('\0');
@@ -47,7 +51,10 @@ pub fn decode_plain(response: &[u8]) -> Result<(String, Password), SaslError> {
     Ok((username.to_owned(), Password::new(password)))
 }
 
-/// One answer of LOGIN. Errs if it is not base 64, empty or has a NUL.
+/// One answer of LOGIN.
+///
+/// # Errors
+/// `Malformed` if it is not base64 or not UTF-8, `Unusable` if it is empty or has a NUL.
 pub fn decode_login(response: &[u8]) -> Result<Zeroizing<String>, SaslError> {
     let text = decode(response)?;
     if text.is_empty() || text.contains('\0') { Err(SaslError::Unusable) } else { Ok(text) }

@@ -27,17 +27,27 @@ pub struct Stored {
 }
 
 /// Reads messages back by position.
+///
+/// # Errors
+/// Each read: `NotAMessage` if nothing accepted lies at the position, `Unreadable` if a checksum is wrong (a
+/// copy is in quarantine then), `Read` if the disk does not give it, `Busy` if there is no memory for a large
+/// message within 5 s, `Closed` if the runtime shuts down.
 #[derive(Clone)]
 pub struct Bodies(pub(crate) Arc<Shared>);
 
 impl Bodies {
-    /// Header section and body of the message at a position. Errs if the disk does not give it or its checksum is
-    /// wrong.
+    /// Header section and body of the message at a position.
+    ///
+    /// # Errors
+    /// As [every read](Bodies#errors).
     pub async fn body(&self, position: Position) -> Result<Bytes, Fault> {
         self.message(position).await.map(|stored| stored.body)
     }
 
-    /// Envelope and body. `Fault::Busy` if there is no memory for it now.
+    /// Envelope and body.
+    ///
+    /// # Errors
+    /// As [every read](Bodies#errors).
     pub async fn message(&self, position: Position) -> Result<Stored, Fault> {
         let large = match self.find(position).await? {
             Found::Message(stored) => return Ok(stored),

@@ -25,39 +25,94 @@ const PROVED: [u64; 2] = [0xEF53, 0x794c_7630];
 const PROOF: (&str, &[u8]) = ("user.posthouse", b"1");
 
 /// All that the journal asks of a file system. The second implementation lies, for tests.
+///
+/// # Errors
+/// Every call: what the operating system says, unchanged. By its kind are told apart `WouldBlock` of `lock`,
+/// `StorageFull` and `QuotaExceeded` (no room, which passes), and by its number want of descriptors or memory
+/// (EMFILE, ENFILE, ENOMEM), which passes too.
 pub trait Disk: Send + Sync {
     /// Makes the directory and its parents; one that exists is fine.
+    ///
+    /// # Errors
+    /// As [every call](Disk#errors); also if something that is no directory has the name.
     fn make_directory(&self, path: &Path) -> io::Result<()>;
-    /// Names of the files in the directory, in no order.
+    /// Names of the files in the directory, in no order. One that is not UTF-8 is left out.
+    ///
+    /// # Errors
+    /// As [every call](Disk#errors), such as `NotFound`.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
     /// A new, empty file; one of that name is emptied.
+    ///
+    /// # Errors
+    /// As [every call](Disk#errors), such as `StorageFull`.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// An existing file, for reading and writing.
+    ///
+    /// # Errors
+    /// As [every call](Disk#errors); `NotFound` if there is none.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// The directory entry goes; open files stay readable.
+    ///
+    /// # Errors
+    /// As [every call](Disk#errors); `NotFound` if there is none.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Within one file system; replaces what is there.
+    ///
+    /// # Errors
+    /// As [every call](Disk#errors); `NotFound` without `from`, `CrossesDevices` between two file systems.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes creations, removals and renames in the directory durable.
+    ///
+    /// # Errors
+    /// As [every call](Disk#errors). If the directory could be opened, nobody knows then what of them is
+    /// durable, and asking again proves nothing.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
-    /// Takes the directory for this process until the value is dropped; `WouldBlock` if another holds it.
+    /// Takes the directory for this process until the value is dropped. `path` is the lock file, made if need
+    /// be.
+    ///
+    /// # Errors
+    /// `WouldBlock` if another process holds it; else as [every call](Disk#errors).
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
     /// For users without privileges.
+    ///
+    /// # Errors
+    /// As [every call](Disk#errors).
     fn free_octets(&self, directory: &Path) -> io::Result<u64>;
 }
 
 /// One open file. Offsets and lengths are octets.
+///
+/// # Errors
+/// Every call: what the operating system says, unchanged; but no interruption by a signal.
 #[expect(clippy::len_without_is_empty, reason = "a file is no collection; nobody asks whether it is empty")]
 pub trait DiskFile: Send + Sync {
     /// Writes all slices one after the other, in as few system calls as can be.
+    ///
+    /// # Errors
+    /// As [every call](DiskFile#errors), such as `StorageFull`; `WriteZero` if nothing more is taken. A part
+    /// may be written then.
     fn write_all_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Reads up to `buffer.len()` octets; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// As [every call](DiskFile#errors), such as EIO for a bad sector. What the buffer holds then counts for
+    /// nothing.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Returns once the contents would survive a power cut.
+    ///
+    /// # Errors
+    /// As [every call](DiskFile#errors), and if ext4 has given up its journal. Nobody knows then what the
+    /// disk holds, and a later success proves nothing.
     fn sync_data(&self) -> io::Result<()>;
     /// Cuts or extends with zeros.
+    ///
+    /// # Errors
+    /// As [every call](DiskFile#errors).
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// As the file system has it now.
+    ///
+    /// # Errors
+    /// As [every call](DiskFile#errors).
     fn len(&self) -> io::Result<u64>;
 }
 

@@ -108,9 +108,14 @@ impl Follower {
         self.go_to(to);
     }
 
-    /// At least one and at most `max` records; waits for them. `Fault::Gap` once if segments are gone, then goes on
-    /// behind the gap; `Fault::Closed` or `Fault::Sealed` when no more will come and everything was read.
+    /// At least one and at most `max` records (at least one if `max` is 0); waits for them.
     /// Cancel safe: nothing is skipped when the future is dropped, and a read that was begun goes on for the next call.
+    ///
+    /// # Errors
+    /// `Gap` once if segments are gone or one was passed over because it cannot be opened; the next call goes
+    /// on behind it. If the cursor lies beyond the end, so is of another journal, `Gap` leads back to the
+    /// start. `Closed` or `Sealed` when no more will come and everything was read; `Closed` also if the
+    /// runtime shuts down. What the disk does not give is no error: it is waited for and then passed over.
     pub async fn next_batch(&mut self, max: usize) -> Result<Batch, Fault> {
         loop {
             let tip = *self.tip.borrow_and_update();

@@ -85,7 +85,10 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Lists the segments. An error if the directory is not there.
+    /// Lists the segments.
+    ///
+    /// # Errors
+    /// What the operating system says if the directory cannot be listed, such as `NotFound`.
     pub fn open(directory: &Path) -> io::Result<Inspection> {
         let mut segments = Vec::new();
         for entry in std::fs::read_dir(directory)? {
@@ -142,8 +145,12 @@ impl Inspection {
         }
     }
 
-    /// Shows every piece of a segment in order. Errs if the disk does not give the segment; damage is shown, not an
-    /// error.
+    /// Shows every piece of a segment in order.
+    ///
+    /// # Errors
+    /// What the operating system says if the segment cannot be opened (`NotFound` if it is gone), its
+    /// beginning cannot be read, or there are no descriptors or memory. Damage and bad sectors behind the
+    /// beginning are shown, not an error.
     pub fn pieces(&self, segment: u32, mut show: impl FnMut(Piece)) -> io::Result<()> {
         self.walk(segment, |piece, _| show(piece))
     }
@@ -185,7 +192,11 @@ impl Inspection {
         Ok(())
     }
 
-    /// The body of the message at a position, if it is whole. Errs if the disk does not give it.
+    /// The body of the message at a position, if it is whole.
+    ///
+    /// # Errors
+    /// What the operating system says if the segment cannot be opened (`NotFound` if it is gone) or does not
+    /// give the octets. A damaged record is no error, but none.
     pub fn body(&self, position: Position) -> io::Result<Option<Bytes>> {
         let file = self.segment_file(position.segment())?;
         let mut head = [0; segment::FRAME_HEADER_OCTETS];

@@ -63,7 +63,15 @@ impl Committed {
 impl Intake {
     /// Returns when the message is durable. One whose id waits in the journal already is not written again: then it is the
     /// first that is durable. If the future is dropped, the message may be kept all the same: whoever
-    /// offered it was not told and will come again. Errs if the journal is sealed, closed or has no room in memory.
+    /// offered it was not told and will come again.
+    ///
+    /// # Errors
+    /// The message is not ours then. `TooLarge` for more than `record_octets_max` with its envelope; `Busy`
+    /// if too many octets are on their way to the disk for `in_flight_wait_ms_max`; `Full` if the disk's free
+    /// space is down to the reserve, or used up; `Rotate` if a new segment cannot be made. `Write`, `Sync`
+    /// and a `Rotate` that is not for want of descriptors or memory seal the journal, and the message may be
+    /// found on the disk at the next start all the same; after that `Sealed`, and `Closed` once it shuts
+    /// down.
     pub async fn append(&self, accepted: Accepted, body: Bytes) -> Result<Committed, Fault> {
         let shared = &*self.0;
         shared.ended()?;
@@ -111,13 +119,21 @@ impl Outcomes {
         }
     }
 
-    /// Returns when the records are queued; they are durable at most 20 ms later, unless the disk is slower. Errs if
-    /// the journal is sealed, closed or has no room in memory.
+    /// Returns when the records are queued; they are durable at most 20 ms later, unless the disk is slower
+    /// or full. Waits while `outcomes_in_flight_max` records are on their way.
+    ///
+    /// # Errors
+    /// `Sealed` or `Closed` if the journal takes nothing more. Some of them may be queued then.
     pub async fn append(&self, completions: Vec<Completion>) -> Result<(), Fault> {
         self.push(completions, None).await
     }
 
-    /// Returns when the records are durable. Errs as one for all of them: then none counts as durable.
+    /// Returns when the records are durable. Waits as `append` does, and while the disk is full.
+    ///
+    /// # Errors
+    /// One for all of them: then none counts as durable. `Sealed` or `Closed` if the journal takes nothing
+    /// more; `Write`, `Sync` or `Rotate` if it seals itself with them; `Full`, or `Rotate` for want of
+    /// descriptors or memory, only if there is no room while it shuts down.
     pub async fn append_durable(&self, records: Vec<OutcomeRecord>) -> Result<(), Fault> {
         if records.is_empty() {
             return self.0.ended();

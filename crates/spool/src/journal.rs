@@ -79,7 +79,12 @@ struct Running {
 impl Spool {
     /// Takes the directory, finds the end of the log and starts the threads. Blocking, for as long as the last segment
     /// takes to read; mail can be accepted then. What waits from before is found meanwhile and comes from `Recovery`.
-    /// Errs if the directory is in use or cannot be read; what is damaged is no error, it is in quarantine.
+    ///
+    /// # Errors
+    /// `Config` for a limit that cannot work, `InUse` if another process has the directory, `Directory` if it
+    /// cannot be made, locked, listed or synced or a thread cannot be started, `Read` if there is no
+    /// descriptor or memory to open a segment, `Rotate` if the last one cannot be written anew. What is
+    /// damaged is no error, it is in quarantine.
     pub fn open(
         config: Config,
         disk: Arc<dyn Disk>,
@@ -98,6 +103,7 @@ impl Spool {
     ) -> Result<(Spool, Steps, Recovery), Fault> {
         config.check()?;
         let recovered = recover::take_up(&config, &disk)?;
+        let segments = recovered.segments.len();
         let shared = Arc::new(Shared {
             mode,
             queue: Queue::default(),
@@ -124,6 +130,7 @@ impl Spool {
         let loader = Loader::new(Arc::clone(&shared), recovered.segments, recovered.last);
         let steps = Steps { writer, keeper, loader: Some(loader), _lock: recovered.lock };
         let recovery = Recovery::new(&shared, recovered.torn, recovered.end);
+        tracing::info!(segments, end = %recovered.end, "the journal is open; what waits in it is being read");
         let threads = Arc::new(Threads { shared: Arc::clone(&shared), running: Mutex::new(None) });
         Ok((Spool { shared, threads }, steps, recovery))
     }
@@ -153,8 +160,10 @@ impl Spool {
         ReaderMark::new(Arc::clone(&self.shared), name)
     }
 
-    /// Header section and body of the message at a position. Errs if the disk does not give it or its checksum is
-    /// wrong.
+    /// Header section and body of the message at a position.
+    ///
+    /// # Errors
+    /// As [every read](Bodies#errors).
     pub async fn body(&self, position: Position) -> Result<Bytes, Fault> {
         self.bodies().body(position).await
     }
@@ -205,6 +214,9 @@ impl Spool {
     }
 
     /// Writes and syncs what is queued, refuses what comes later, stops the threads. Returns when all is durable.
+    ///
+    /// # Errors
+    /// `Sealed` if the journal is, from before or by a failure in here: what was queued may be lost.
     pub async fn shutdown(&self) -> Result<(), Fault> {
         let threads = Arc::clone(&self.threads);
         // A panic in there was reported when it happened; what counts is whether the journal is whole.

@@ -25,6 +25,9 @@ pub struct Steps {
 
 impl Spool {
     /// As `open`, but without threads. Blocking.
+    ///
+    /// # Errors
+    /// As [`Spool::open`] does, but for threads.
     pub fn open_stepped(
         config: Config,
         disk: Arc<dyn Disk>,
@@ -37,6 +40,9 @@ impl Spool {
 
     /// The same, and nothing is known yet of what waits from before. Whoever asks `Recovery` for it would wait for ever:
     /// `Steps::load` comes first.
+    ///
+    /// # Errors
+    /// As [`Spool::open`] does, but for threads.
     pub fn open_loading(
         config: Config,
         disk: Arc<dyn Disk>,

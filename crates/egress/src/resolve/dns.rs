@@ -45,8 +45,10 @@ enum Found<T> {
 }
 
 impl DnsResolver {
-    /// Asks the servers of the configuration, or those of the system if there are none. Errs if the system's file of
-    /// name servers cannot be read.
+    /// Asks the servers of the configuration, or those of the system if there are none.
+    ///
+    /// # Errors
+    /// `Resolver` if the system's file of name servers cannot be read or the resolver cannot be made.
     pub fn new(config: &Config) -> Result<DnsResolver, Fault> {
         let builder = names::asking(&config.dns_servers).map_err(Fault::Resolver)?;
         let mut options = ResolverOpts::default();

@@ -60,6 +60,10 @@ pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Route, Unresolved>> 
 
 /// From a domain to where its mail goes (RFC 5321 §5). The second implementation is a table, for tests.
 pub trait Resolver: Send + Sync {
-    /// Errs with what a recipient is told; gives up after `resolve_seconds_max`.
+    /// Asks where the mail of a domain goes; gives up within `resolve_seconds_max`.
+    ///
+    /// # Errors
+    /// `NoSuchDomain`, `NullMx`, `NoAddress` and `Loop` are definite, and the mail fails; `Temporary` is
+    /// everything else, such as no answer in time, and the mail waits.
     fn resolve<'a>(&'a self, domain: &'a Domain) -> Resolving<'a>;
 }

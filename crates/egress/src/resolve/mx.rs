@@ -28,8 +28,11 @@ pub struct Plan {
     pub hosts: Vec<Record>,
 }
 
-/// `records` is what the domain has, empty if it exists without any; `own` are our names. Errs for a null MX, and if
-/// the best exchanger is one of `own` (RFC 5321 §5.1).
+/// `records` is what the domain has, empty if it exists without any; `own` are our names, in lower case.
+///
+/// # Errors
+/// `NullMx` if all of them have an empty name (RFC 7505 §3), `NoAddress` if none has a host name, `Loop` if
+/// none is preferred to one of `own` (RFC 5321 §5.1).
 pub fn plan(domain: &Domain, mut records: Vec<Record>, own: &[String]) -> Result<Plan, Unresolved> {
     if records.is_empty() {
         // The implicit MX: the domain itself.

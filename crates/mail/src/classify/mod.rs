@@ -76,8 +76,12 @@ struct Rule {
 }
 
 impl Profiles {
-    /// Loads profile files (`config/providers/*.toml`, the generic one among them) and the class table. Errs at the
-    /// first name, pattern or number that means nothing, and names its place.
+    /// Loads profile files (`config/providers/*.toml`, the generic one among them) and the class table.
+    ///
+    /// # Errors
+    /// The first mistake, with its place: `Classes` or `Profile` if a text is not TOML of the expected keys,
+    /// `NoDefault` without the generic file, `Twice` for an id or `[default]` that is there again, otherwise
+    /// the name, word, suffix or pattern that means nothing.
     pub fn load(providers: &[&str], classes: &str) -> Result<Profiles, LoadError> {
         table::load(providers, classes)
     }
@@ -107,7 +111,7 @@ impl Profiles {
         matching.map_or_else(|| self.other(), |profile| &profile.provider)
     }
 
-    /// The profile with this id, such as `gmail`; the one for everybody else is `default`.
+    /// The profile with this id, such as `google`; the one for everybody else is [`OTHER_PROVIDER`].
     pub fn provider(&self, id: &str) -> Option<&Provider> {
         self.by_id.get(id).map(|index| &self.providers[*index].provider)
     }

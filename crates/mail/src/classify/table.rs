@@ -15,6 +15,7 @@ use std::time::Duration;
 pub enum LoadError {
     #[error("cannot read the table of classes")]
     Classes(#[source] toml::de::Error),
+    /// `number` is the place in the list of files that was given, from 0.
     #[error("cannot read profile file number {number}")]
     Profile { number: usize, source: toml::de::Error },
     #[error("in {place}: {error}")]

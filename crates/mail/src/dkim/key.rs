@@ -50,22 +50,30 @@ enum Inner {
 }
 
 impl SigningKey {
-    /// A new key of 2048 bits; takes tens to hundreds of milliseconds, so not on a thread that serves others. Errs if
-    /// the
-    /// library has no randomness.
+    /// A new key of 2048 bits; takes tens to hundreds of milliseconds, so not on a thread that serves others.
+    ///
+    /// # Errors
+    /// `Library` if the cryptographic library cannot make one, such as without randomness.
     pub fn generate_rsa2048() -> Result<SigningKey, KeyError> {
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::Library)?;
         Ok(SigningKey(Inner::Rsa(Box::new(pair))))
     }
 
-    /// A new key, made at once. Errs if the library has no randomness.
+    /// A new key, made at once.
+    ///
+    /// # Errors
+    /// `Library` if the cryptographic library cannot make one, such as without randomness.
     pub fn generate_ed25519() -> Result<SigningKey, KeyError> {
         let pair = Ed25519KeyPair::generate().map_err(|_| KeyError::Library)?;
         Ok(SigningKey(Inner::Ed25519(Box::new(pair))))
     }
 
     /// Loads an unencrypted PKCS #8 key (DER). The older form of RSA keys (RFC 8017 §A.1.2) is taken as well, because
-    /// `openssl genpkey -outform DER` writes it. Errs with why the octets are no key that we sign with.
+    /// `openssl genpkey -outform DER` writes it.
+    ///
+    /// # Errors
+    /// `TooSmall` or `TooLarge` for an RSA key of fewer than 2048 or more than 4096 bits (RFC 8301 §3.2),
+    /// `NotAKey` for everything else that is not an RSA or Ed25519 key: PEM, encryption, another algorithm.
     pub fn from_pkcs8(der: &[u8]) -> Result<SigningKey, KeyError> {
         // OpenSSL leaves the public half out of Ed25519 keys; it is derived then.
         if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
@@ -86,7 +94,10 @@ impl SigningKey {
         }
     }
 
-    /// The key as PKCS #8 (DER), to be sealed and stored. Errs if the library cannot write it.
+    /// The key as PKCS #8 (DER), to be sealed and stored.
+    ///
+    /// # Errors
+    /// `Library` if the cryptographic library cannot write it.
     pub fn to_pkcs8(&self) -> Result<Vec<u8>, KeyError> {
         let der: Pkcs8V1Der<'static> = match &self.0 {
             Inner::Rsa(pair) => pair.as_der(),

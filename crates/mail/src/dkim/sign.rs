@@ -74,8 +74,11 @@ pub enum SignError {
     Key(#[source] KeyError),
 }
 
-/// The whole `DKIM-Signature:` field, folded, ended with CRLF. Goes on top of the message it was made for. Errs
-/// without a From field and for a selector that is no name.
+/// The whole `DKIM-Signature:` field, folded, ended with CRLF. Goes on top of the message it was made for.
+///
+/// # Errors
+/// `Selector` if it is not what [`is_selector`] allows, `NoFrom` without a From field (RFC 6376 §5.4 wants it
+/// signed), `Key` if the cryptographic library does not sign.
 pub fn sign(request: &SigningRequest<'_>) -> Result<String, SignError> {
     if !is_selector(request.selector) {
         return Err(SignError::Selector);

@@ -63,6 +63,10 @@ impl AgentField {
 
 impl HeaderSection<'_> {
     /// Everybody who is said to have sent the message, of every block; none if the author did it alone.
+    ///
+    /// # Errors
+    /// `Unreadable` if one of the fields is no mailbox-list with one reading ([`MailboxListError`] says why),
+    /// `Several` if a Sender or Resent-Sender names more than one mailbox (RFC 5322 §3.6.2, §3.6.6).
     pub fn agents(&self) -> Result<Vec<Agent>, AgentError> {
         let mut agents = Vec::new();
         for field in AgentField::ALL {

@@ -110,8 +110,12 @@ const RESERVED_FIELDS: [&str; 15] = [
     "dkim-signature",
 ];
 
-/// The raw message with Date and a Message-ID below `id_domain`. Errs with the first part that cannot be put into a
-/// message.
+/// The raw message with Date and a Message-ID below `id_domain`.
+///
+/// # Errors
+/// The first thing that cannot be put into a message: `Empty` without any part, `Control` in the subject, a
+/// shown name or a file name, `ReservedField` or `Field` for a further field, `ContentType` (also for
+/// `multipart/*` and `message/*`) or `ContentId` of an attachment.
 pub fn compose(
     composition: &Composition,
     id_domain: &Domain,

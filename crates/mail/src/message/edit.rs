@@ -5,7 +5,7 @@
 
 use super::header::{Field, HeaderSection};
 
-/// Octets of a field that we add, its folding included.
+/// Octets of the name and the unfolded value of a field that we add.
 pub const FIELD_OCTETS_MAX: usize = 16 * 1024;
 
 /// Why a field cannot be added. The sentences are public.
@@ -48,16 +48,21 @@ impl Edit {
         self
     }
 
-    /// Puts `name: value` above everything that is there, earlier additions included. The value is one line. Errs if
-    /// it would not be one field on one line; nothing is changed then.
+    /// Puts `name: value` above everything that is there, earlier additions included. The value is one line.
+    ///
+    /// # Errors
+    /// As [`check_field`] does; nothing is changed then.
     pub fn prepend(&mut self, name: &str, value: &str) -> Result<&mut Edit, FieldError> {
         check_field(name, value)?;
         self.prepended.push(format!("{name}: {value}\r\n"));
         Ok(self)
     }
 
-    /// Puts a whole field, folded and ended with CRLF, above everything that is there. Errs if it is not; nothing is
-    /// changed then.
+    /// Puts a whole field, folded and ended with CRLF, above everything that is there.
+    ///
+    /// # Errors
+    /// `Name` without a colon, `Control` if it does not end with CRLF or has a line end that no white space
+    /// follows; else as [`check_field`] does of the unfolded field. Nothing is changed then.
     pub fn prepend_folded(&mut self, field: String) -> Result<&mut Edit, FieldError> {
         let (name, rest) = field.split_once(':').ok_or(FieldError::Name)?;
         let body = rest.strip_suffix("\r\n").ok_or(FieldError::Control)?;
@@ -97,8 +102,12 @@ impl Edit {
     }
 }
 
-/// Whether `name: value` is one field on one line. Horizontal tabs are white space and allowed. Errs with the rule
-/// that it breaks.
+/// Whether `name: value` is one field on one line. Horizontal tabs are white space and allowed.
+///
+/// # Errors
+/// `Name` if it is empty or has more than printable ASCII without the colon (RFC 5322 §2.2), `Control` for a
+/// line end or another control character in the value, `Long` if both together have more than
+/// [`FIELD_OCTETS_MAX`].
 pub fn check_field(name: &str, value: &str) -> Result<(), FieldError> {
     if name.is_empty() || !name.bytes().all(|b| (33..=126).contains(&b) && b != b':') {
         return Err(FieldError::Name);

@@ -25,7 +25,8 @@ pub struct HeaderLimits {
     pub line_octets_max: usize,
 }
 
-/// Why bytes are not a header section. The sentences are public.
+/// Why bytes are not a header section. The sentences are public. Lines are numbered from 1; the first three
+/// hold the limit that was passed, in octets (of a line without its CRLF) or in fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum MalformedMessage {
@@ -103,8 +104,12 @@ impl Default for HeaderLimits {
 }
 
 impl<'a> HeaderSection<'a> {
-    /// Parses up to and including the empty line that ends the section. Errs with the number of the first line that
-    /// programs would read differently.
+    /// Parses up to and including the empty line that ends the section.
+    ///
+    /// # Errors
+    /// The first line that programs would read differently, by its number (`NotAField`, `SpaceBeforeColon`,
+    /// `BlankContinuation`, `BareControl`), or the limit that was passed (`LongSection`, `ManyFields`,
+    /// `LongLine`).
     pub fn parse(raw: &'a [u8], limits: &HeaderLimits) -> Result<HeaderSection<'a>, MalformedMessage> {
         let mut fields: Vec<Field<'a>> = Vec::new();
         let mut offset = 0;
@@ -171,8 +176,11 @@ impl<'a> HeaderSection<'a> {
         self.raw
     }
 
-    /// The mailboxes of the one From field, at least one. Errs if there is none, more than one, or it has two
-    /// readings.
+    /// The mailboxes of the one From field, at least one.
+    ///
+    /// # Errors
+    /// `Missing` without a From field, `Repeated` with more than one (RFC 5322 §3.6), `Unreadable` if it is
+    /// no mailbox-list with one reading.
     pub fn from_addresses(&self) -> Result<Vec<Mailbox>, FromError> {
         let mut fields = self.all("from");
         let field = fields.next().ok_or(FromError::Missing)?;

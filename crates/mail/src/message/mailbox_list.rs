@@ -37,7 +37,11 @@ pub enum MailboxListError {
     Address(#[from] AddressError),
 }
 
-/// Parses an unfolded field value. Errs with the first thing that has two readings.
+/// Parses an unfolded field value.
+///
+/// # Errors
+/// The first thing that has two readings, as the cases of [`MailboxListError`] say it: `TooMany` for more
+/// than [`MAILBOXES_MAX`], `Address` for a mailbox that [`Mailbox::parse`] refuses.
 pub fn parse(value: &[u8]) -> Result<Vec<Mailbox>, MailboxListError> {
     let text = std::str::from_utf8(value).map_err(|_| MailboxListError::BadText)?;
     if text.chars().any(|c| c.is_control() && c != '\t') {

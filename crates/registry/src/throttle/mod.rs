@@ -35,15 +35,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct ThrottleConfig {
     /// Wrong secrets of one credential from one network that cost nothing.
     pub free_failures: u32,
-    /// The first delay; each further wrong secret doubles it.
+    /// The first delay in milliseconds; each further wrong secret doubles it.
     pub delay_ms_first: u64,
-    /// The longest delay.
+    /// The longest delay in milliseconds.
     pub delay_ms_max: u64,
     /// At so many wrong secrets the credential is locked for that network.
     pub failures_to_lock: u32,
-    /// For how long.
+    /// For how long, in seconds.
     pub lock_s: u64,
-    /// Failures are forgotten after so much time without another.
+    /// Failures are forgotten after so many seconds without another.
     pub forget_s: u64,
     /// Wrong secrets a minute from one network, whatever the credential; then more of them wait, and where a look at the
     /// secret is dear everybody there does who is not known there.
@@ -96,8 +96,11 @@ impl Throttle {
         Throttle { table: Table::new(config.entries_max), config }
     }
 
-    /// Whether this name may be tried from this address now, at a door where a look at the secret is dear. The refusal
-    /// says when to come back.
+    /// Whether this name may be tried from this address now, at a door where a look at the secret is dear.
+    ///
+    /// # Errors
+    /// `CredentialLocked`, with the time until then, while the name is locked for this network; also while
+    /// the network or the name as a whole is, unless the name was used with success from this network.
     pub fn check(&self, name: &str, peer: IpAddr, now: Instant) -> Result<(), Refusal> {
         let network = Network::of(peer);
         let pair = self.table.live(&Key::pair(name, network), now);
@@ -112,6 +115,9 @@ impl Throttle {
     }
 
     /// The same at a door where it is cheap: only this name's own failures from this network keep a right secret out.
+    ///
+    /// # Errors
+    /// `CredentialLocked`, with the time until then, while the name is locked for this network.
     pub fn check_pair(&self, name: &str, peer: IpAddr, now: Instant) -> Result<(), Refusal> {
         unlocked([self.table.live(&Key::pair(name, Network::of(peer)), now)], now)
     }
