@@ -5,12 +5,12 @@
 
 use crate::house::{Plot, binary, python, wait_for};
 use posthouse_tests::client::Door;
-use posthouse_tests::skipped::skipped;
 use posthouse_tests::volume::Volume;
 use serde_json::json;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use testkit::skipped;
 
 /// Exit code and words of a command that has to end by itself.
 fn ended(command: &mut Command) -> (i32, String) {

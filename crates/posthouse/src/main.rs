@@ -6,8 +6,6 @@ mod allocator;
 mod authority;
 mod cli;
 mod clock;
-mod config;
-mod config_text;
 mod cores;
 mod data;
 mod delivery;
@@ -24,7 +22,6 @@ mod lab_zone;
 mod listening;
 mod log_writer;
 mod manual;
-mod memory;
 mod node;
 mod nofile;
 mod postgres;
@@ -42,6 +39,8 @@ mod telemetry;
 mod told;
 mod usage;
 
+// As if they were modules of this program.
+use posthouse::{config, memory};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
