@@ -6,6 +6,7 @@ use posthouse_tests::arrivals::Arrivals;
 use posthouse_tests::house::{House, Tenant, binary, let_pass, now_ms, rounds, wait_for, wait_or};
 use posthouse_tests::ledger::{Cut, Ledger};
 use posthouse_tests::load::{Load, Mix, Shape};
+use posthouse_tests::strace::can_trace;
 use serde_json::json;
 use spool::inspect::{Content, Inspection};
 use spool::{Position, Record};
@@ -111,6 +112,7 @@ fn d8_whatever_lies_behind_the_end_is_cut_off_and_named() {
         verdict.extra_copies()
     );
     assert_eq!(house.stop().code(), Some(0));
+    is_read_over_errors(&spool);
 }
 
 /// Octets of segments that were changed.
@@ -195,6 +197,31 @@ fn damaged(spool: &Path) -> Vec<Position> {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(pieces.iter().all(|piece| said.contains(&piece.to_string())), "{said}");
     pieces
+}
+
+/// The first read of the journal fails once, as where a sector is bad for a while: what is found is the same.
+fn is_read_over_errors(spool: &Path) {
+    if !can_trace("D8") {
+        return;
+    }
+    let verify = |mut command: Command| {
+        let output = command.args(["spool", "verify", "--json", "--spool"]).arg(spool).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let plain = verify(Command::new(binary()));
+    let lines = tempfile::NamedTempFile::new().unwrap();
+    let traced = |words: &[&str]| {
+        let mut strace = Command::new("strace");
+        strace.args(["-y", "-qq", "-etrace=pread64"]).args(words).arg("-o").arg(lines.path()).arg(binary());
+        (verify(strace), std::fs::read_to_string(lines.path()).unwrap())
+    };
+    // The loader of the program reads before it does.
+    let (seen, calls) = traced(&[]);
+    let first = calls.lines().position(|line| line.contains(".seg>")).expect("it reads the journal") + 1;
+    let (with_error, calls) = traced(&[&format!("-einject=pread64:error=EIO:when={first}")]);
+    let hit = calls.lines().find(|line| line.contains("(INJECTED)")).expect("a read failed");
+    assert!(hit.contains(".seg>"), "{hit}");
+    assert_eq!((&seen, &with_error), (&plain, &plain));
 }
 
 /// Of these, those that have no copy in quarantine.

@@ -130,22 +130,44 @@ impl Config {
     ///
     /// # Errors
     /// The first rule that is broken, as a sentence that names the keys: a port, limit of connections,
-    /// deliveries, addresses or cancels of 0, or retries that are no schedule (`queue::Schedule::new`).
+    /// deliveries, addresses, cancels, look-ups or what waits of 0, a time limit of 0, or retries that are no
+    /// schedule (`queue::Schedule::new`).
     pub fn check(&self) -> Result<(), &'static str> {
-        if self.smtp_port == 0 {
-            return Err("egress.smtp_port must not be 0");
-        }
-        if self.schedule().is_none() {
-            return Err(
+        let times = &self.timeouts;
+        let no_time = [
+            times.greeting_seconds,
+            times.hello_seconds,
+            times.starttls_seconds,
+            times.auth_seconds,
+            times.mail_seconds,
+            times.rcpt_seconds,
+            times.data_seconds,
+            times.block_seconds,
+            times.body_seconds,
+            times.final_seconds,
+        ]
+        .contains(&0);
+        let rules = [
+            (self.smtp_port == 0, "egress.smtp_port must not be 0"),
+            (
+                self.schedule().is_none(),
                 "egress.retry_seconds needs at least one step and none of 0; the jitter stays below 100",
-            );
-        }
-        if self.connections_max == 0
-            || self.deliveries_per_tenant_max == 0
-            || self.addresses_per_attempt_max == 0
-            || self.cancels_remembered_max == 0
-        {
-            return Err("egress limits of connections, deliveries, addresses and cancels must be at least 1");
+            ),
+            (
+                self.connections_max == 0
+                    || self.deliveries_per_tenant_max == 0
+                    || self.addresses_per_attempt_max == 0
+                    || self.cancels_remembered_max == 0,
+                "egress limits of connections, deliveries, addresses and cancels must be at least 1",
+            ),
+            (self.waiting_max == 0, "egress.waiting_max must be at least 1: nothing would ever be sent"),
+            (self.resolves_max == 0, "egress.resolves_max must be at least 1: no domain would be looked up"),
+            (self.resolve_seconds_max == 0, "egress.resolve_seconds_max must be at least 1"),
+            (self.connect_seconds_max == 0, "egress.connect_seconds_max must be at least 1"),
+            (no_time, "egress.timeouts must be at least 1 second each: no site answers in 0"),
+        ];
+        if let Some((_, rule)) = rules.into_iter().find(|(is_broken, _)| *is_broken) {
+            return Err(rule);
         }
         Ok(())
     }
@@ -211,6 +233,20 @@ mod tests {
         assert!(Config { retry_seconds: vec![], ..Config::default() }.check().is_err());
         assert!(Config { retry_seconds: vec![0], ..Config::default() }.check().is_err());
         assert!(Config { connections_max: 0, ..Config::default() }.check().is_err());
+        let changes: [fn(&mut Config); 6] = [
+            |config| config.waiting_max = 0,
+            |config| config.resolves_max = 0,
+            |config| config.resolve_seconds_max = 0,
+            |config| config.connect_seconds_max = 0,
+            |config| config.timeouts.rcpt_seconds = 0,
+            |config| config.timeouts.final_seconds = 0,
+        ];
+        for change in changes {
+            let mut config = Config::default();
+            change(&mut config);
+            let said = config.check().unwrap_err();
+            assert!(said.starts_with("egress.") && said.contains("at least 1"), "{said}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub enum Fault {
     Config(&'static str),
     #[error("cannot make a DNS resolver")]
     Resolver(#[source] hickory_resolver::net::NetError),
-    #[error("cannot read the certificates in {path}")]
+    #[error("no root certificate in {path} can be used (egress.tls_roots)")]
     Roots {
         path: PathBuf,
         #[source]

@@ -68,13 +68,14 @@ impl Slug {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
-        if text.len() > SLUG_OCTETS_MAX {
-            return Err(NameError::Long(SLUG_OCTETS_MAX));
-        }
         let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let legal = |b: u8| word(b) || b == b'-' || b == b'_';
         if !text.bytes().all(legal) || !text.bytes().next().is_some_and(word) {
             return Err(NameError::NotASlug);
+        }
+        // Each is a character of one octet.
+        if text.len() > SLUG_OCTETS_MAX {
+            return Err(NameError::Long(SLUG_OCTETS_MAX));
         }
         Ok(Slug(text.into()))
     }

@@ -8,7 +8,7 @@
 use crate::disk::RealFile;
 use crate::ledger::Ledger;
 use crate::record::Logged;
-use crate::segment::{self, Found, SEGMENT_HEADER, Scan, file_name, segment_of};
+use crate::segment::{self, Found, SEGMENT_HEADER, Scan, file_name, read_over_errors, segment_of};
 use crate::{Accepted, DiskFile, Position, RecipientState, Record, wire};
 use bytes::Bytes;
 use rustix::fs::FlockOperation;
@@ -148,22 +148,28 @@ impl Inspection {
     /// Shows every piece of a segment in order.
     ///
     /// # Errors
-    /// What the operating system says if the segment cannot be opened (`NotFound` if it is gone), its
-    /// beginning cannot be read, or there are no descriptors or memory. Damage and bad sectors behind the
-    /// beginning are shown, not an error.
+    /// What the operating system says if the segment cannot be opened (`NotFound` if it is gone), or there are
+    /// no descriptors or memory. Damage and bad sectors are shown, not an error.
     pub fn pieces(&self, segment: u32, mut show: impl FnMut(Piece)) -> io::Result<()> {
         self.walk(segment, |piece, _| show(piece))
     }
 
     fn segment_file(&self, segment: u32) -> io::Result<RealFile> {
-        RealFile::new(File::open(self.directory.join(file_name(segment)))?)
+        let file = File::open(self.directory.join(file_name(segment)))?;
+        // The node opens it to write as well, which no directory allows.
+        if file.metadata()?.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        RealFile::new(file)
     }
 
     fn walk(&self, segment: u32, mut show: impl FnMut(Piece, Option<&Logged>)) -> io::Result<()> {
         let file: Arc<dyn DiskFile> = Arc::new(self.segment_file(segment)?);
         let end = file.len()?.min(u64::from(u32::MAX));
         let mut header = [0; SEGMENT_HEADER.len()];
-        let read = file.read_at(&mut header, 0)?;
+        // A bad sector costs what lies in it, here as for the node.
+        read_over_errors(&*file, &mut header, 0)?;
+        let read = SEGMENT_HEADER.len().min(end as usize);
         let is_last = self.segments.last() == Some(&segment);
         if header[..read] != SEGMENT_HEADER[..read] || (read < header.len() && !is_last) {
             let content = Content::Damage;

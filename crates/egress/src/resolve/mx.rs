@@ -5,6 +5,7 @@
 
 use crate::resolve::Unresolved;
 use mail::{Domain, SiteName};
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// Exchangers that are looked at; N7 of hostile DNS: a domain may have a thousand.
@@ -49,7 +50,9 @@ pub fn plan(domain: &Domain, mut records: Vec<Record>, own: &[String]) -> Result
     // An address where a name belongs is not looked up, and never connected to.
     records.retain(|record| is_host_name(&record.host) && record.host.parse::<IpAddr>().is_err());
     records.sort_by(|a, b| (a.preference, &a.host).cmp(&(b.preference, &b.host)));
-    records.dedup_by(|a, b| a.host == b.host);
+    // A host that stands there twice is the same machine: its best preference counts.
+    let mut known = HashSet::new();
+    records.retain(|record| known.insert(record.host.clone()));
     let site = site_name(records.iter().map(|record| record.host.as_str()));
     // Ourselves and everything not preferred to us would come back to us.
     let ours = records.iter().find(|record| own.contains(&record.host)).map(|record| record.preference);
@@ -134,6 +137,11 @@ mod tests {
         assert_eq!(plan(&domain(), many, &[]).unwrap().hosts.len(), EXCHANGERS_MAX);
         let twice = plan(&domain(), records(&[(10, "a.example"), (10, "a.example")]), &[]).unwrap();
         assert_eq!(twice.hosts.len(), 1);
+        let apart = plan(&domain(), records(&[(30, "a.example"), (10, "a.example"), (20, "b.example")]), &[])
+            .unwrap();
+        assert_eq!(apart.hosts, records(&[(10, "a.example"), (20, "b.example")]));
+        let once = plan(&domain(), records(&[(10, "b.example"), (20, "a.example")]), &[]).unwrap();
+        assert_eq!(apart.site, once.site);
     }
 
     #[test]
