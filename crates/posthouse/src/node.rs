@@ -246,8 +246,9 @@ impl Node {
         }
     }
 
-    /// Stops everything in the order in which mail flows. Bounded by the drain times of the configuration.
-    pub async fn stop(self) {
+    /// Stops everything in the order in which mail flows. Bounded by the drain times of the configuration. Errs if not all
+    /// of what became of the mail could be written down.
+    pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.doors.cancel();
         self.doors.finished().await;
         if let Some(api) = self.api {
@@ -264,9 +265,14 @@ impl Node {
             tracing::warn!("webhook calls were cut off; they are made again after the next start");
         }
         self.follower.abort();
-        if let Err(error) = self.spool.shutdown().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the journal did not close cleanly");
-        }
+        let Err(fault) = self.spool.shutdown().await else { return Ok(()) };
+        tracing::error!(error = &fault as &dyn std::error::Error, "the journal did not close cleanly");
+        Err(Failure::Unavailable(format!(
+            "the journal did not close cleanly: {fault}. Nothing that was acknowledged is lost, but the last deliveries could \
+             not be written down, and what they carried is sent again after the next start. Look at the disk of the \
+             journal first"
+        ))
+        .into())
     }
 }
 

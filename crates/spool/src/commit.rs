@@ -86,6 +86,9 @@ impl Writer {
         if self.shared.queue.ended() == Some(End::Sealed) {
             return refuse(entries, &Fault::Sealed);
         }
+        if let Some(fault) = self.shared.lost.get() {
+            return refuse(entries, fault);
+        }
         let group = self.without_repetitions(entries);
         let group = self.without_room_refuse_messages(group);
         if !group.is_empty() {
@@ -240,6 +243,7 @@ impl Writer {
         }
         if self.shared.queue.ended().is_some() {
             tracing::error!(records = outcomes.len(), "completion records are lost: no space at shutdown");
+            self.shared.lost.get_or_init(|| fault.clone());
             refuse(outcomes, fault);
             return;
         }

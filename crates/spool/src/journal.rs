@@ -20,7 +20,7 @@ use bytes::Bytes;
 use mail::Clock;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -118,6 +118,7 @@ impl Spool {
             recent: Mutex::new(Recent::new(config.recent_records_max as usize)),
             files: Mutex::new(BTreeMap::new()),
             full: AtomicBool::new(false),
+            lost: OnceLock::new(),
             stopped_followers: AtomicUsize::new(0),
             stall: Stall::default(),
             loaded: Loaded::new(config.loaded_octets_max),
@@ -216,12 +217,17 @@ impl Spool {
     /// Writes and syncs what is queued, refuses what comes later, stops the threads. Returns when all is durable.
     ///
     /// # Errors
-    /// `Sealed` if the journal is, from before or by a failure in here: what was queued may be lost.
+    /// `Sealed` if the journal is, from before or by a failure in here: what was queued may be lost. `Full`, or
+    /// `Rotate` for want of descriptors or memory, if there was no room for the last completion records: what they say
+    /// is delivered goes out again after the next start.
     pub async fn shutdown(&self) -> Result<(), Fault> {
         let threads = Arc::clone(&self.threads);
         // A panic in there was reported when it happened; what counts is whether the journal is whole.
         drop(tokio::task::spawn_blocking(move || threads.stop()).await);
-        if self.sealed() { Err(Fault::Sealed) } else { Ok(()) }
+        if self.sealed() {
+            return Err(Fault::Sealed);
+        }
+        self.shared.lost.get().map_or(Ok(()), |fault| Err(fault.clone()))
     }
 }
 

@@ -19,7 +19,7 @@ use mail::Clock;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
@@ -60,6 +60,9 @@ pub(crate) struct Shared {
     pub(crate) recent: Mutex<Recent>,
     pub(crate) files: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
     pub(crate) full: AtomicBool,
+    /// Why completion records were lost at the end: then none that comes later is written, so that a durable one vouches
+    /// for all before it.
+    pub(crate) lost: OnceLock<Fault>,
     /// Readers that stand before a piece which the disk does not give, or which we have no descriptor or memory to read.
     pub(crate) stopped_followers: AtomicUsize,
     pub(crate) stall: Stall,

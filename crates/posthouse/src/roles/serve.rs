@@ -46,8 +46,8 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
         }
         tracing::info!("ready");
         let ended = node.until_the_end(&mut signals).await;
-        node.stop().await;
-        ended
+        let stopped = node.stop().await;
+        ended.and(stopped)
     })
 }
 

@@ -144,12 +144,12 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
     // From here on mail is under way: whatever happens, what is in flight gets its end.
     let ended = open_for_use(options, &ground, &node, lab.as_ref(), &mut signals).await;
     forget(options, ground.data.path());
-    node.stop().await;
+    let stopped = node.stop().await;
     stop_lab.cancel();
     if let Some(lab) = lab {
         lab.stopped().await;
     }
-    ended
+    ended.and(stopped)
 }
 
 /// What `up` adds to a node, and then the node's life.

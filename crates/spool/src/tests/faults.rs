@@ -30,6 +30,21 @@ async fn nothing_is_taken_after_shutdown_and_everything_queued_is_durable() {
 }
 
 #[tokio::test]
+async fn what_a_full_disk_does_not_take_at_the_end_is_told_and_nothing_behind_it_is_taken() {
+    let disk = LyingDisk::new();
+    let (spool, _) = open(&config(), &disk);
+    append(&spool, 0..2).await;
+    disk.set_capacity(Some(disk.used()));
+    // Queued only, by whoever does not wait for it.
+    spool.outcomes().append(vec![settled(&message(0, 1), 0).into()]).await.unwrap();
+    assert!(matches!(spool.shutdown().await, Err(Fault::Full)));
+    assert!(matches!(spool.shutdown().await, Err(Fault::Full)), "whoever asks again");
+    disk.set_capacity(None);
+    let (_, recovery) = open(&config(), &disk.crash(&mut Random::from_number(1)));
+    assert_eq!((recovery.unsettled.len(), recovery.settled()), (2, 0), "it goes out again");
+}
+
+#[tokio::test]
 async fn a_record_over_the_limit_is_refused_alone() {
     let config = Config { record_octets_max: 2_000, ..config() };
     let (spool, _) = open(&config, &LyingDisk::new());
