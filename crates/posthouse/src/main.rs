@@ -6,6 +6,7 @@ mod allocator;
 mod authority;
 mod cli;
 mod clock;
+mod clocks;
 mod config;
 mod config_text;
 mod cores;
