@@ -75,7 +75,11 @@ impl Door {
         self.http.trim_start_matches("http://")
     }
 
-    /// A session after the greeting, EHLO and AUTH. A reply that is no success is an error with its words.
+    /// A session after the greeting, EHLO and AUTH.
+    ///
+    /// # Errors
+    /// As [`greet`](Door::greet); `Other` with the words of a reply that is neither 250 to EHLO nor 235 to
+    /// AUTH.
     pub fn connect(&self) -> io::Result<Client> {
         let mut client = self.greet()?;
         client.expect(250, "EHLO client.example")?;
@@ -86,6 +90,10 @@ impl Door {
     }
 
     /// A session after the greeting.
+    ///
+    /// # Errors
+    /// What the connection or TLS errs with, `WouldBlock` after 60 seconds of silence among it; `Other` with
+    /// the words of a greeting that is not 220.
     pub fn greet(&self) -> io::Result<Client> {
         let stream = TcpStream::connect(&self.smtp)?;
         stream.set_nodelay(true)?;
@@ -99,11 +107,17 @@ impl Door {
     }
 
     /// Submits a finished message over HTTP.
+    ///
+    /// # Errors
+    /// What the HTTP client errs with if no whole answer comes within 60 seconds. Any status is an answer.
     pub fn post(&self, recipients: &[String], raw: &[u8]) -> reqwest::Result<Answer> {
         answer(self.request(recipients, raw))
     }
 
     /// The same with a key that makes repeating it harmless.
+    ///
+    /// # Errors
+    /// As [`post`](Door::post).
     pub fn post_once(&self, recipients: &[String], raw: &[u8], key: &str) -> reqwest::Result<Answer> {
         answer(self.request(recipients, raw).header("idempotency-key", key))
     }
@@ -143,7 +157,11 @@ impl Reply {
 }
 
 impl Client {
-    /// A whole transaction by DATA, up to the reply to its final dot. An earlier refusal is returned as the reply.
+    /// A whole transaction by DATA, up to the reply to its final dot. An earlier refusal is returned as the
+    /// reply.
+    ///
+    /// # Errors
+    /// As [`reply`](Client::reply), and what writing errs with.
     pub fn submit(&mut self, sender: &str, recipients: &[String], raw: &[u8]) -> io::Result<Reply> {
         if let Some(refusal) = self.envelope(sender, recipients)? {
             return Ok(refusal);
@@ -157,6 +175,9 @@ impl Client {
     }
 
     /// The same by BDAT, in two chunks.
+    ///
+    /// # Errors
+    /// As [`submit`](Client::submit).
     pub fn submit_in_chunks(&mut self, sender: &str, recipients: &[String], raw: &[u8]) -> io::Result<Reply> {
         if let Some(refusal) = self.envelope(sender, recipients)? {
             return Ok(refusal);
@@ -172,11 +193,17 @@ impl Client {
     }
 
     /// MAIL and RCPT; the first refusal, if there is one.
+    ///
+    /// # Errors
+    /// As [`submit`](Client::submit).
     pub fn envelope(&mut self, sender: &str, recipients: &[String]) -> io::Result<Option<Reply>> {
         self.envelope_by(&format!("MAIL FROM:<{sender}>"), recipients)
     }
 
     /// The same for a message of so many octets (RFC 1870).
+    ///
+    /// # Errors
+    /// As [`submit`](Client::submit).
     pub fn envelope_of(
         &mut self,
         sender: &str,
@@ -206,12 +233,18 @@ impl Client {
     }
 
     /// Says a line and reads the reply.
+    ///
+    /// # Errors
+    /// As [`submit`](Client::submit).
     pub fn command(&mut self, line: &str) -> io::Result<Reply> {
         self.write(format!("{line}\r\n").as_bytes())?;
         self.reply()
     }
 
-    /// As they are.
+    /// Sends the octets as they are.
+    ///
+    /// # Errors
+    /// What the connection errs with, `WouldBlock` if it takes nothing for 60 seconds among it.
     pub fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         let stream = self.stream.get_mut();
         stream.write_all(octets)?;
@@ -219,6 +252,11 @@ impl Client {
     }
 
     /// The next reply, however many lines it has.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the connection ends; `WouldBlock` after 60 seconds of silence, or what
+    /// [`patience`](Client::patience) says; `Other` for a line that is no reply; `InvalidData` for one that
+    /// is no UTF-8.
     pub fn reply(&mut self) -> io::Result<Reply> {
         let mut text = String::new();
         loop {
@@ -243,6 +281,9 @@ impl Client {
     }
 
     /// How long a reply is waited for.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no time at all.
     pub fn patience(&mut self, time: Duration) -> io::Result<()> {
         self.stream.get_ref().sock.set_read_timeout(Some(time))
     }

@@ -42,6 +42,10 @@ pub struct Standing {
 }
 
 /// A connection from this address of the loopback network.
+///
+/// # Errors
+/// What the kernel says: no descriptor is left, the address is not of this machine, nobody listens there, or
+/// no port is free.
 pub fn connect_from(from: Ipv4Addr, to: SocketAddrV4) -> io::Result<TcpStream> {
     let descriptor = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(&descriptor, &SocketAddrV4::new(from, 0))?;

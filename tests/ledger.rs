@@ -108,7 +108,12 @@ impl Ledger {
         recipients.filter(|recipient| !arrivals.copies.contains_key(*recipient)).cloned().collect()
     }
 
-    /// Every breach of the law is a sentence.
+    /// Holds what came against what was offered and acknowledged.
+    ///
+    /// # Errors
+    /// Every breach of the law is a sentence: an acknowledged recipient whom nothing came to, half a message,
+    /// another content than was sent, a text that the lab forgot, an extra copy that no cut explains, a
+    /// recipient whom nobody offered.
     pub fn judge(&self, arrivals: &Arrivals, cuts: &[Cut]) -> Result<Verdict, Vec<String>> {
         let mut breaches: Vec<String> = self
             .missing(arrivals)

@@ -169,6 +169,9 @@ impl Server {
     }
 
     /// The same, or what it complains about.
+    ///
+    /// # Errors
+    /// The complaint of psql, as it stands in its standard error.
     pub fn run(&self, sql: &str) -> Result<(), String> {
         let url = self.cluster.url("postgres");
         let output = std::process::Command::new("psql").args(["-qAt", "-c", sql, &url]).output().unwrap();

@@ -23,7 +23,10 @@ const VALUES_MAX: usize = 20;
 pub struct DnsChecker(TokioResolver);
 
 impl DnsChecker {
-    /// Errs if the name servers of the system cannot be read.
+    /// For the configured name servers, or the system's if there are none. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// `Resolver` if the name servers of the system cannot be read or no resolver can be made.
     pub fn new(config: &Config) -> Result<DnsChecker, Fault> {
         let mut builder = if config.dns_servers.is_empty() {
             Resolver::builder(TokioRuntimeProvider::default()).map_err(Fault::Resolver)?

@@ -56,6 +56,10 @@ struct TokenKey {
 
 impl TokenKeys {
     /// From an Ed25519 key as PKCS#8 (RFC 8410), as `TokenKeys::generate` makes it.
+    ///
+    /// # Errors
+    /// `TokenKey` for anything but an Ed25519 key as PKCS#8; `Seal` if no key for kept answers follows from
+    /// it.
     pub fn from_pkcs8(pkcs8: &[u8]) -> Result<TokenKeys, Fault> {
         // Another crate may have switched on a second backend; without a chosen one the library panics on first use.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
@@ -63,6 +67,9 @@ impl TokenKeys {
     }
 
     /// With another key that signs from that time on. What the ones before signed goes on being read.
+    ///
+    /// # Errors
+    /// As [`from_pkcs8`](TokenKeys::from_pkcs8).
     pub fn followed_by(self, from: Timestamp, pkcs8: &[u8]) -> Result<TokenKeys, Fault> {
         Ok(TokenKeys(self.0.followed_by(from, Arc::new(TokenKey::from_pkcs8(pkcs8)?))))
     }
@@ -83,14 +90,20 @@ impl TokenKeys {
         self.0.iter().find_map(|own| own.kept.open(owner, key, kept))
     }
 
-    /// A new key for this installation, to be kept in a file.
+    /// A new Ed25519 key for this installation as PKCS#8 (RFC 8410), to be kept in a file.
+    ///
+    /// # Errors
+    /// `TokenKey` if the system has no randomness.
     pub fn generate() -> Result<Vec<u8>, Fault> {
         let rng = aws_lc_rs::rand::SystemRandom::new();
         let document = Ed25519KeyPair::generate_pkcs8(&rng).map_err(|_| Fault::TokenKey)?;
         Ok(document.as_ref().to_vec())
     }
 
-    /// A JWT for a login of this person (RFC 7519), good for so long. Errs if the library cannot sign.
+    /// A JWT for a login of this person (RFC 7519), good for so long, in whole seconds.
+    ///
+    /// # Errors
+    /// `TokenKey` if the library cannot sign.
     pub fn issue(
         &self,
         user: &User,

@@ -58,7 +58,12 @@ impl DomainWatch {
         }
     }
 
-    /// Checks what is due; returns how many domains that were. Ends early only while PostgreSQL is away.
+    /// Checks what is due, at most 100 domains; returns how many domains that were.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors) if what is due cannot be read; `Unavailable` while PostgreSQL is
+    /// away, which ends the pass early. What is wrong with one domain is logged, and errs only if the domain
+    /// cannot be put to the end.
     pub async fn pass(&self) -> Result<usize, Fault> {
         let access = Access::house("domain watch");
         let every = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX);

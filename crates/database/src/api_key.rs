@@ -77,8 +77,13 @@ impl ApiKeyNew {
 }
 
 impl Database {
-    /// The key and its text, `ph_live_…`. Without a tenant it is the operator's. Nobody makes a key that may do more
-    /// than himself, and no key one that is less bound.
+    /// The key and its text, `ph_live_…`. Without a tenant it is the operator's. Nobody makes a key that may
+    /// do more than himself, and no key one that is less bound.
+    ///
+    /// # Errors
+    /// `Forbidden` for rights that the access lacks, if a key acts for one that is less bound than itself
+    /// (stream, networks, end), and for a role that does not fit: operator and auditor have no tenant, admin
+    /// and viewer one. `Missing` if the tenant has no such stream; else as [every call](Database#errors).
     pub async fn api_key_create(
         &self,
         access: &Access,
@@ -98,7 +103,10 @@ impl Database {
         Ok((row, text))
     }
 
-    /// Errs with `Fault::NotFound` for a key of another tenant as for none.
+    /// One key, revoked or not. Without a tenant it is the operator's.
+    ///
+    /// # Errors
+    /// `NotFound` for a key of another tenant as for none; else as [every call](Database#errors).
     pub async fn api_key_fetch(
         &self,
         access: &Access,
@@ -112,6 +120,9 @@ impl Database {
     }
 
     /// Revoked ones too, newest first.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn api_key_list(
         &self,
         access: &Access,
@@ -128,9 +139,13 @@ impl Database {
         page.finish(rows, api_key_from, |row| id_cursor(List::ApiKeys, row.id.uuid()))
     }
 
-    /// A new text; the old one ends with the next snapshot, or a while later if the key rotates itself. `InUse` if it does
-    /// so again meanwhile: whoever has only the old text could take the key over. Nobody gets the text of a key that may do
-    /// more than himself.
+    /// A new text; the old one ends with the next snapshot, or ten minutes later if the key rotates itself.
+    /// Nobody gets the text of a key that may do more than himself.
+    ///
+    /// # Errors
+    /// `NotFound` also for a key that was revoked. `InUse` if a key rotates itself again within those ten
+    /// minutes: whoever has only the old text could take the key over. `Forbidden` for a key with rights that
+    /// the access lacks or, if a key acts, one that is less bound; else as [every call](Database#errors).
     pub async fn api_key_rotate(
         &self,
         access: &Access,
@@ -166,6 +181,9 @@ impl Database {
     }
 
     /// Ends it for good. A second time changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` for a key of another tenant as for none; else as [every call](Database#errors).
     pub async fn api_key_revoke(
         &self,
         access: &Access,

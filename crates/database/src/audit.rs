@@ -25,7 +25,7 @@ pub(crate) const CHANNEL: &str = "posthouse_registry";
 pub struct AuditEntry {
     /// A UUID of version 7: sorted by time.
     pub id: AuditId,
-    /// Version of the registry that the change made.
+    /// Version of the registry that the change made: 1 for the first, then one more each.
     pub generation: i64,
     /// UTC.
     pub at: Timestamp,
@@ -122,8 +122,10 @@ impl Scoped<'_> {
 }
 
 impl Database {
-    /// Writes down what somebody does outside of these tables, before it is done. `Forbidden` for everybody but our
-    /// own workers.
+    /// Writes down what somebody does outside of these tables, before it is done.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant; else as [every call](Database#errors).
     pub async fn audit_note(
         &self,
         access: &Access,
@@ -134,7 +136,11 @@ impl Database {
         self.audit_write(access, Change { action, tenant: None, object, detail }).await
     }
 
-    /// The same of something within a tenant, whose own entry it is.
+    /// The same of something within a tenant, whose own entry it is. Whether the tenant exists is not asked.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant, this one included; else as
+    /// [every call](Database#errors).
     pub async fn audit_note_within(
         &self,
         access: &Access,
@@ -157,6 +163,9 @@ impl Database {
     }
 
     /// Newest first; a tenant sees its own entries.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn audit_list(&self, access: &Access, page: &PageRequest) -> Result<Page<AuditEntry>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list the audit").await?;
@@ -170,7 +179,11 @@ impl Database {
         page.finish(rows, entry_from, |entry| number_cursor(List::Audit, entry.generation))
     }
 
-    /// Walks the whole chain. The house's only: a tenant sees too little of it to check it.
+    /// Walks the whole chain. A chain that does not hold is a verdict and no fault.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant, who sees too little of it to check it; else as
+    /// [every call](Database#errors).
     pub async fn audit_verify(&self, access: &Access) -> Result<AuditVerdict, Fault> {
         if !access.is_house() {
             return Err(Fault::Forbidden);

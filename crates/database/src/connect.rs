@@ -32,10 +32,21 @@ const NOTICES_MAX: usize = 16;
 /// What this file does for itself.
 const OWN: Access = Access::house("connect");
 
-/// All tables of the house. Whatever is asked of it errs with `Fault::Unavailable` while PostgreSQL does not answer in
-/// time, with `NotFound` for a row out of the reach of the access as for one that is not there, with `Forbidden` where
-/// the access may not do this, and with `Conflict` or `Missing` where a value is taken or names nothing. A method says
-/// what there is besides. Nothing is half done then: each is one transaction.
+/// All tables of the house. A call is one transaction, so nothing is half done when it errs, unless it says
+/// that it goes in parts.
+///
+/// # Errors
+/// Every call may err with `Unavailable` while PostgreSQL does not answer within the times of [`Config`], and
+/// with `Corrupt` for a stored row that cannot be read. A row or a tenant out of the reach of the access is
+/// `NotFound`, as one that is not there; only lists of a tenant that the house names and that is not there
+/// are empty. `Forbidden` is a call that reads without `Right::Read`, or one that changes the registry
+/// without `Right::Manage`; our own bookkeeping needs no right.
+///
+/// A change of the registry errs with `Sealing` if the master key that is in force on this node was retired;
+/// one that keeps its answer ([`Database::keeping`]) with `TakenOver` if the idempotency key is not the
+/// caller's any more, and with `Sealing` if there is no answer to keep. `Conflict` is a value that another
+/// row has, `Missing` one that names nothing. `Pooler` is a mistake of the installation, `Statement` one of
+/// ours.
 #[derive(Clone)]
 pub struct Database {
     inner: Arc<Inner>,
@@ -73,8 +84,13 @@ pub(crate) struct Single {
 }
 
 impl Database {
-    /// Opens the pool and checks that the schema and the runtime role are as this program needs them. Errs with what
-    /// is missing: the server, a privilege or a migration.
+    /// Opens the pool and checks that the schema and the runtime role are as this program needs them.
+    ///
+    /// # Errors
+    /// `Config` for a URL or a CA file that cannot be used; `Unavailable` if the server is not there or does
+    /// not let us in; `Pooler` if something stands in between; `NotMigrated` if the schema is older than this
+    /// program; `Privilege` if the runtime role is missing, sees too much, or may not be taken on by this
+    /// user.
     pub async fn connect(
         config: &Config,
         keys: Keys,

@@ -9,6 +9,11 @@ use crate::error::Fault;
 use tokio_postgres::error::SqlState;
 
 /// Makes the database that the URL names, unless it is there. Whether it was made.
+///
+/// # Errors
+/// `Config` for a URL or a CA file that cannot be used; `Unavailable` if the server is not there; `Statement`
+/// if it does not let the user in; `Forbidden` if the user may not make a database; `Pooler` if something
+/// stands in between.
 pub async fn ensure_database(config: &Config) -> Result<bool, Fault> {
     let target = Target::new(config).await?;
     match target.open().await {

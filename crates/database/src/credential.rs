@@ -88,6 +88,10 @@ impl CredentialNew {
 
 impl Database {
     /// The credential and its password. No API key makes one that is less bound than itself.
+    ///
+    /// # Errors
+    /// `Forbidden` if a key acts that is more bound than the credential would be; `Invalid` for a domain that
+    /// the tenant has not added; `Missing` if it has no such stream; else as [every call](Database#errors).
     pub async fn credential_create(
         &self,
         access: &Access,
@@ -106,7 +110,10 @@ impl Database {
         Ok((row, password))
     }
 
-    /// Errs with `Fault::NotFound` for a credential of another tenant as for none.
+    /// One credential, revoked or not.
+    ///
+    /// # Errors
+    /// `NotFound` for a credential of another tenant as for none; else as [every call](Database#errors).
     pub async fn credential_fetch(
         &self,
         access: &Access,
@@ -121,6 +128,9 @@ impl Database {
     }
 
     /// Revoked ones too, newest first.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn credential_list(
         &self,
         access: &Access,
@@ -135,6 +145,10 @@ impl Database {
     }
 
     /// A new password; the old one ends with the next snapshot.
+    ///
+    /// # Errors
+    /// `NotFound` also for one that was revoked; `Forbidden` if a key acts that is more bound than the
+    /// credential; else as [every call](Database#errors).
     pub async fn credential_rotate(
         &self,
         access: &Access,
@@ -159,6 +173,9 @@ impl Database {
     }
 
     /// Ends it for good. A second time changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound` for a credential of another tenant as for none; else as [every call](Database#errors).
     pub async fn credential_revoke(
         &self,
         access: &Access,

@@ -28,13 +28,13 @@ pub struct DkimKeyRow {
     pub id: DkimKeyId,
     /// Whose mail it signs.
     pub domain: DomainId,
-    /// The `s=` of signatures.
+    /// The `s=` of signatures (RFC 6376 §3.5).
     pub selector: String,
     /// As `k=` says it.
     pub algorithm: KeyAlgorithm,
     /// Whether it signs.
     pub state: KeyState,
-    /// `v=DKIM1; k=…; p=…`
+    /// `v=DKIM1; k=…; p=…` (RFC 6376 §3.6.1).
     pub public_record: String,
     /// UTC.
     pub created_at: Timestamp,
@@ -49,6 +49,9 @@ pub(crate) struct NewKey {
 
 impl Database {
     /// Of one domain, those that are still published.
+    ///
+    /// # Errors
+    /// `NotFound` if the tenant has no such domain; else as [every call](Database#errors).
     pub async fn dkim_key_list(
         &self,
         access: &Access,
@@ -61,7 +64,11 @@ impl Database {
         dkim_keys_of(&scoped, tenant, domain).await
     }
 
-    /// Makes the keys to come, one of each algorithm. A second call while they wait to be published is a conflict.
+    /// Makes the keys to come, one of each algorithm (RSA of 2048 bits, Ed25519).
+    ///
+    /// # Errors
+    /// `NotFound` if the tenant has no such domain; `Conflict` while the keys of an earlier call wait to be
+    /// published; `Sealing` if a key cannot be made or sealed; else as [every call](Database#errors).
     pub async fn dkim_key_rotate(
         &self,
         access: &Access,
@@ -90,7 +97,11 @@ impl Database {
         Ok(made)
     }
 
-    /// Removes the keys that stopped signing before a time. Each domain is a change of its own. Returns how many went.
+    /// Removes the keys that stopped signing before a time, of at most 1000 domains. Returns how many keys
+    /// went. In parts: each domain is a change of its own.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); the domains before the fault are done.
     pub async fn dkim_keys_retire(&self, access: &Access, before: Timestamp) -> Result<u64, Fault> {
         let old = "state = 'retiring' AND retired_at < $1";
         let domains = {

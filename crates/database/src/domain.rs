@@ -87,7 +87,12 @@ impl DomainRow {
 }
 
 impl Database {
-    /// Claims a domain and makes its keys. `Conflict { domain }` if another tenant has proved it.
+    /// Claims a domain and makes its keys.
+    ///
+    /// # Errors
+    /// `Conflict` of `domain` if another tenant has proved it, of `name` if this one has claimed it;
+    /// `Invalid` if a host name for the return path below it would be too long; `Sealing` if a key cannot be
+    /// made or sealed; else as [every call](Database#errors).
     pub async fn domain_create(
         &self,
         access: &Access,
@@ -105,7 +110,10 @@ impl Database {
         Ok(row)
     }
 
-    /// With its records and keys. Errs with `Fault::NotFound` for a domain of another tenant as for none.
+    /// With its records and keys.
+    ///
+    /// # Errors
+    /// `NotFound` for a domain of another tenant as for none; else as [every call](Database#errors).
     pub async fn domain_fetch(
         &self,
         access: &Access,
@@ -118,6 +126,9 @@ impl Database {
     }
 
     /// Newest first, with keys and records.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn domain_list(
         &self,
         access: &Access,
@@ -136,6 +147,10 @@ impl Database {
     }
 
     /// Gives the name up. Mail that is signed and queued still leaves: the journal holds it as it is.
+    ///
+    /// # Errors
+    /// `NotFound` for a domain of another tenant as for none; `Forbidden` for a suspended one, unless the
+    /// house does it; else as [every call](Database#errors).
     pub async fn domain_delete(
         &self,
         access: &Access,
@@ -154,9 +169,13 @@ impl Database {
         scoped.commit().await
     }
 
-    /// Takes the records as just checked; those that are not expected (any more) do not count, and one that was left
-    /// out counts as unchecked. `Conflict { domain }` if another tenant proved the name first. A check
-    /// that changes no state and no key leaves generation and audit alone: checks are many.
+    /// Takes the records as just checked; those that are not expected (any more) do not count, and one that
+    /// was left out counts as unchecked. A check that changes no state and no key leaves generation and audit
+    /// alone: checks are many.
+    ///
+    /// # Errors
+    /// `NotFound` if the tenant has no such domain; `Conflict` of `domain` if another tenant proved the name
+    /// first; else as [every call](Database#errors).
     pub async fn domain_check(
         &self,
         access: &Access,

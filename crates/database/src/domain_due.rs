@@ -11,7 +11,11 @@ use mail::{DomainId, TenantId, Timestamp};
 use registry::Access;
 
 impl Database {
-    /// Domains whose last check is older than `before`, the longest ago first. For the house's checker.
+    /// At most `limit` domains whose last check is older than `before`, the longest ago first. For the
+    /// house's checker.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors).
     pub async fn domains_due(
         &self,
         access: &Access,
@@ -35,6 +39,9 @@ impl Database {
     }
 
     /// Puts a domain that could not be checked, for reasons of ours, at the end of those that are due.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); a domain that is gone is no fault.
     pub async fn domain_postpone(
         &self,
         access: &Access,

@@ -15,6 +15,10 @@ use serde_json::json;
 
 impl Database {
     /// Stops the mail of a domain; the reason stands in the audit. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant; `NotFound` if the tenant has no such domain; `Conflict`
+    /// of `domain` if another tenant has proved the name; else as [every call](Database#errors).
     pub async fn domain_suspend(
         &self,
         access: &Access,
@@ -28,6 +32,10 @@ impl Database {
     }
 
     /// Ends the stop. A domain that is not suspended stays as it is.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant; `NotFound` if the tenant has no such domain; else as
+    /// [every call](Database#errors).
     pub async fn domain_release(
         &self,
         access: &Access,

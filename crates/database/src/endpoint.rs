@@ -21,7 +21,7 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 use zeroize::Zeroizing;
 
-/// Octets of a URL.
+/// Octets of a URL, at most.
 pub const ENDPOINT_URL_OCTETS_MAX: usize = 2048;
 
 /// An endpoint to be made. Its secret is drawn here, shown once and sealed.
@@ -65,6 +65,11 @@ pub struct EndpointRow {
 
 impl Database {
     /// The endpoint and its secret, `whsec_…`.
+    ///
+    /// # Errors
+    /// `Invalid` for a URL that does not begin with `http://` or `https://`, is longer than
+    /// `ENDPOINT_URL_OCTETS_MAX`, or has a blank or a control character; `Sealing` if the secret cannot be
+    /// sealed; else as [every call](Database#errors).
     pub async fn endpoint_create(
         &self,
         access: &Access,
@@ -80,7 +85,10 @@ impl Database {
         Ok((row, secret))
     }
 
-    /// Errs with `Fault::NotFound` for an endpoint of another tenant as for none.
+    /// One endpoint, without its secrets.
+    ///
+    /// # Errors
+    /// `NotFound` for an endpoint of another tenant as for none; else as [every call](Database#errors).
     pub async fn endpoint_fetch(
         &self,
         access: &Access,
@@ -93,6 +101,9 @@ impl Database {
     }
 
     /// All of the tenant, newest first.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn endpoint_list(
         &self,
         access: &Access,
@@ -104,7 +115,11 @@ impl Database {
         scoped.newest((List::Endpoints, "endpoints"), tenant, page, endpoint_from, |row| row.id.uuid()).await
     }
 
-    /// Changes what is given. Errs with `Fault::NotFound` for an endpoint of another tenant as for none.
+    /// Changes what is given.
+    ///
+    /// # Errors
+    /// `NotFound` for an endpoint of another tenant as for none; `Invalid` for a URL that `endpoint_create`
+    /// would not take; else as [every call](Database#errors).
     pub async fn endpoint_update(
         &self,
         access: &Access,
@@ -133,6 +148,9 @@ impl Database {
     }
 
     /// For the deliverer, after a 410 or too many failures: the endpoint rests and the tenant is told.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); an endpoint that rests already or is gone is no fault.
     pub async fn endpoint_disable(
         &self,
         access: &Access,
@@ -156,6 +174,10 @@ impl Database {
     }
 
     /// A new secret; the one before goes on signing beside it until the next rotation.
+    ///
+    /// # Errors
+    /// `NotFound` for an endpoint of another tenant as for none; `Sealing` if the secret cannot be sealed;
+    /// else as [every call](Database#errors).
     pub async fn endpoint_rotate(
         &self,
         access: &Access,
@@ -174,8 +196,10 @@ impl Database {
         Ok((row, secret))
     }
 
-    /// Its calls go with it, those under way too. Errs with `Fault::NotFound` for an endpoint of another tenant as
-    /// for none.
+    /// Its calls go with it, those under way too.
+    ///
+    /// # Errors
+    /// `NotFound` for an endpoint of another tenant as for none; else as [every call](Database#errors).
     pub async fn endpoint_delete(
         &self,
         access: &Access,

@@ -22,6 +22,11 @@ const MESSAGES_MAX: i64 = 1_000;
 
 impl Database {
     /// Erases a closing tenant and everything that is its own. The audit stays: it names ids and no content.
+    /// In parts: after a fault the next call goes on.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant or may not manage; `NotFound` if there is no such
+    /// tenant; `InUse` if it is not closing; else as [every call](Database#errors).
     pub async fn tenant_erase(&self, access: &Access, tenant: TenantId) -> Result<(), Fault> {
         // Asked first, because the parts below are no change of the registry and ask nothing.
         if !access.is_house() || !access.may(Right::Manage) {
@@ -41,7 +46,11 @@ impl Database {
         self.tenant_delete(access, tenant).await
     }
 
-    /// Removes messages accepted before a time, with their recipients and attempts, at most `limit`. Returns how many.
+    /// Removes messages accepted before a time, with their recipients and attempts, at most `limit` messages.
+    /// Returns how many messages. In parts.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); what went before the fault is gone.
     pub async fn message_forget(&self, access: &Access, before: Timestamp, limit: u32) -> Result<u64, Fault> {
         // An id begins with the time it was made at, a moment before acceptance: the primary key finds what is old.
         let millis = u64::try_from(before.as_millis()).unwrap_or(0);
@@ -50,8 +59,12 @@ impl Database {
         self.messages_erase(access, sql, &[&bound, &before.to_jiff(), &i64::from(limit)]).await
     }
 
-    /// Removes events told before a time, with the calls they caused, at most `limit` of the oldest. Returns how many.
-    /// Events are looked at in their order, so that nothing but the oldest is read.
+    /// Removes events told before a time, with the calls they caused, at most `limit` of the oldest and never
+    /// more than 5000. Returns how many events. Events are looked at in their order, so that nothing but the
+    /// oldest is read. In parts.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); what went before the fault is gone.
     pub async fn event_forget(&self, access: &Access, before: Timestamp, limit: u32) -> Result<u64, Fault> {
         let sql = "SELECT id FROM (SELECT id, at, seq FROM events ORDER BY seq LIMIT $2) AS oldest
                    WHERE at < $1 ORDER BY seq";
@@ -66,7 +79,11 @@ impl Database {
         self.part(access, "DELETE FROM events WHERE id = ANY ($1)", &[&ids]).await
     }
 
-    /// Removes the counts of days before that of `before`: what was used, and what became of it. Returns how many.
+    /// Removes the counts of days (UTC) before that of `before`: what was used, and what became of it.
+    /// Returns how many rows. In parts.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); what went before the fault is gone.
     pub async fn counts_forget(&self, access: &Access, before: Timestamp) -> Result<u64, Fault> {
         let mut gone = 0;
         for sql in [
@@ -80,8 +97,11 @@ impl Database {
         Ok(gone)
     }
 
-    /// Removes kept answers of calls made before a time, refresh tokens that have expired, and ended sessions without one
-    /// access token that is good. Returns how many.
+    /// Removes kept answers of calls made before a time, refresh tokens that have expired, and ended sessions
+    /// without one access token that is good. Returns how many answers. In parts.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); what went before the fault is gone.
     pub async fn idempotency_forget(&self, access: &Access, before: Timestamp) -> Result<u64, Fault> {
         let sql = "DELETE FROM refresh_tokens WHERE ctid = ANY (ARRAY
                        (SELECT ctid FROM refresh_tokens WHERE expires_at < $1 LIMIT $2))";

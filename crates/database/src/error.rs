@@ -44,6 +44,7 @@ pub enum Fault {
     Forbidden,
     #[error("the database needs {missing}")]
     Privilege { missing: String },
+    /// Numbers of migrations, from 1; `found` is 0 if there was none.
     #[error("the schema is at version {found}, this program needs {needed}; run `posthouse migrate`")]
     NotMigrated { found: i64, needed: i64 },
     #[error("cannot migrate the schema")]

@@ -20,7 +20,7 @@ const EVENTS_LOCK: i64 = 0x6576_656e_7473;
 /// An event with its place in the list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
-    /// Its place in the list, given when it was told: cursors are made of it.
+    /// Its place in the list, from 1 and with gaps, given when it was told: cursors are made of it.
     pub seq: i64,
     /// As webhooks and the API tell it.
     pub event: Event,
@@ -40,8 +40,12 @@ const LIST_SINCE: &str = "
     ORDER BY seq LIMIT $3";
 
 impl Database {
-    /// Oldest first, from the cursor on, and if asked only what happened since. The last page's rows carry `seq`, so a reader can go on later; `next` is
-    /// always given when there was a row, because events never end.
+    /// Oldest first, from the cursor on, and if asked only what happened since. The last page's rows carry
+    /// `seq`, so a reader can go on later; `next` is always given when there was a row, because events never
+    /// end.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn event_list(
         &self,
         access: &Access,

@@ -24,7 +24,7 @@ pub struct Examination {
     pub version: String,
     /// Connections that the server allows, to everybody together.
     pub connections_max: usize,
-    /// From a question to its answer.
+    /// From a question to its answer: the middle one of five.
     pub latency: Duration,
     /// Its clock and that of this host.
     pub clocks: Clocks,
@@ -49,8 +49,12 @@ impl Database {
     }
 }
 
-/// Looks at the server that the configuration names. Errs if it does not answer or its schema is not the one of this
-/// program.
+/// Looks at the server that the configuration names.
+///
+/// # Errors
+/// `Config` for a URL or a CA file that cannot be used; `Unavailable` if the server does not answer;
+/// `Statement` if it does not let the user in; `Pooler`, `NotMigrated` and `Privilege` as
+/// [`Database::connect`](crate::Database::connect).
 pub async fn examine(config: &Config, clock: &dyn Clock) -> Result<Examination, Fault> {
     let single = Target::new(config).await?.open().await?;
     let fault = |error| Fault::from_postgres("examine the server", error);

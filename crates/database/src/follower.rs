@@ -113,8 +113,13 @@ impl SnapshotHandle {
 }
 
 impl Follower {
-    /// Reads a first snapshot, then follows until the task is aborted. Fails if the first reading does: a node
-    /// without a registry has nothing to say.
+    /// Reads a first snapshot, then follows until the task is aborted. Later trouble is logged, and the last
+    /// snapshot stays.
+    ///
+    /// # Errors
+    /// What the first reading errs with, for a node without a registry has nothing to say: `Unavailable` if
+    /// PostgreSQL does not answer, `Corrupt` for a row that cannot be read. A sealed value that does not open
+    /// is left out and no fault.
     pub async fn start(
         database: Database,
         config: &Config,

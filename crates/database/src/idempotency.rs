@@ -59,7 +59,11 @@ pub enum Begun {
 }
 
 impl Database {
-    /// `request_hash` covers method, path and body.
+    /// Takes the key for the time of `lease`, or says why not. `request_hash` covers method, path and body.
+    ///
+    /// # Errors
+    /// `NotFound` if the tenant of the access was erased; else as [every call](Database#errors). A key that
+    /// somebody has is no fault.
     pub async fn idempotency_begin(
         &self,
         access: &Access,
@@ -119,8 +123,11 @@ impl Database {
         }
     }
 
-    /// The first request takes longer than its lease: nobody may take it for dead. A key whose answer is kept already may
-    /// be renewed too, which changes nothing.
+    /// The first request takes longer than its lease: nobody may take it for dead. A key whose answer is kept
+    /// already may be renewed too, which changes nothing.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); a key that was lost is no fault.
     pub async fn idempotency_renew(
         &self,
         access: &Access,
@@ -138,6 +145,9 @@ impl Database {
     }
 
     /// Keeps the answer of the first request, unless it was kept with the change (`kept.rs`).
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); a key that was lost is no fault.
     pub async fn idempotency_finish(
         &self,
         access: &Access,
@@ -157,8 +167,11 @@ impl Database {
         Ok(held(rows))
     }
 
-    /// Gives the key back, after an answer that should not be kept (5xx, 429). When it was first taken is remembered: part
-    /// of the work may be done, whatever was answered.
+    /// Gives the key back, after an answer that should not be kept (5xx, 429). When it was first taken is
+    /// remembered: part of the work may be done, whatever was answered.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); a key that was lost is no fault.
     pub async fn idempotency_release(
         &self,
         access: &Access,

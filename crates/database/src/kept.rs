@@ -68,7 +68,9 @@ pub struct Keeping {
 }
 
 impl Database {
-    /// The same tables; the next change keeps its answer.
+    /// The same tables; the next change keeps its answer. It errs besides with `TakenOver` if the idempotency
+    /// key is not the caller's any more, and with `Sealing` if there is no answer to keep; nothing is changed
+    /// then.
     pub fn keeping(&self, keeping: Keeping) -> Database {
         let mut database = self.clone();
         database.keeping = Some(keeping);

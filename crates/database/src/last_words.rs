@@ -21,7 +21,7 @@ pub struct Tried {
     pub message: MessageId,
     /// Number of the recipient in the message, from 0.
     pub recipient: u32,
-    /// Number of its last attempt.
+    /// Number of its last attempt, 1 for the first.
     pub attempt: u32,
 }
 
@@ -35,6 +35,9 @@ const LAST_SQL: &str = "
 
 impl Database {
     /// What came of the last attempt for each of these; nothing for those whose attempts are not known.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors).
     pub async fn attempts_last(
         &self,
         access: &Access,

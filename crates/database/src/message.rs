@@ -114,9 +114,9 @@ pub struct AttemptRow {
     pub scope: String,
     /// Where in the session it was decided.
     pub stage: String,
-    /// The reply code, if there was an answer.
+    /// The reply code, three digits (RFC 5321 §4.2), if there was an answer.
     pub code: Option<i32>,
-    /// The enhanced code: the site's, or ours if there was no answer.
+    /// The enhanced code (RFC 3463): the site's, or ours if there was no answer.
     pub enhanced: Option<String>,
     /// The site's words, cleaned.
     pub reply: Option<String>,
@@ -134,9 +134,9 @@ pub struct AttemptRow {
     pub provider: String,
     /// The rule that decided; none when a code did.
     pub rule: Option<String>,
-    /// As in `AttemptNew`.
+    /// Milliseconds, as in `AttemptNew`.
     pub duration_ms: i64,
-    /// From being due until it was given to a session.
+    /// Milliseconds from being due until it was given to a session.
     pub queued_ms: i64,
     /// When it is tried again; none once it is settled.
     pub next_at: Option<Timestamp>,
@@ -157,6 +157,9 @@ pub struct CounterRow {
 
 impl Database {
     /// Newest first, each with its recipients.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn message_list(
         &self,
         access: &Access,
@@ -197,7 +200,10 @@ impl Database {
         Ok(page)
     }
 
-    /// With its recipients. Errs with `Fault::NotFound` for a message of another tenant as for none.
+    /// With its recipients.
+    ///
+    /// # Errors
+    /// `NotFound` for a message of another tenant as for none; else as [every call](Database#errors).
     pub async fn message_fetch(
         &self,
         access: &Access,
@@ -213,6 +219,9 @@ impl Database {
     }
 
     /// Which of these the tables know.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); no right is needed.
     pub async fn messages_known(
         &self,
         access: &Access,
@@ -227,7 +236,10 @@ impl Database {
         rows.iter().map(|row| column(row, "id").map(MessageId::from_uuid)).collect()
     }
 
-    /// Every attempt, oldest first.
+    /// Its attempts, oldest first: the first 1000.
+    ///
+    /// # Errors
+    /// `NotFound` for a message of another tenant as for none; else as [every call](Database#errors).
     pub async fn message_timeline(
         &self,
         access: &Access,
@@ -242,7 +254,10 @@ impl Database {
         rows.iter().map(attempt_from).collect()
     }
 
-    /// Counts by day and stream, for days from `since` to `until`, both included.
+    /// Counts by day (UTC) and stream, for days from `since` to `until`, both included.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors).
     pub async fn counter_list(
         &self,
         access: &Access,

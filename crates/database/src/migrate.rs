@@ -18,8 +18,14 @@ pub const RUNTIME_ROLE: &str = "posthouse_runtime";
 /// Key of the advisory lock: "posthous" as a number, so that it can be recognised in pg_locks.
 const LOCK: i64 = 0x706f_7374_686f_7573;
 
-/// Brings the schema up to date. Returns how many migrations were applied. Errs if the server is not there or a
-/// migration fails; each one is a transaction.
+/// Brings the schema up to date. Returns how many migrations were applied; each one is a transaction. Waits
+/// while another process does the same.
+///
+/// # Errors
+/// `Config` for a URL or a CA file that cannot be used; `Unavailable` if the server is not there; `Statement`
+/// if it does not let the user in; `Pooler` if something stands in between; `Privilege` if the runtime role
+/// is missing and cannot be made, sees too much, or does not have this user as a member; `Forbidden` if the
+/// user may make roles but not become a member of this one; `Migration` if one fails: those before it stay.
 pub async fn migrate(config: &Config) -> Result<usize, Fault> {
     let mut single = Target::new(config).await?.open().await?;
     let fault = |error| Fault::from_postgres("migrate the schema", error);

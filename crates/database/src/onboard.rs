@@ -70,6 +70,12 @@ pub struct Onboarded {
 
 impl Database {
     /// Everything in one transaction: all of it is there, or nothing.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant; `Missing` if no shared pool has this name; `Conflict`
+    /// of `domain` if another tenant has proved the domain; `Invalid` for a plan, a domain or the URL of a
+    /// webhook that is not allowed; `Sealing` if a key or a secret cannot be made or sealed; else as
+    /// [every call](Database#errors).
     pub async fn tenant_onboard(
         &self,
         access: &Access,

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-/// Rows of a page.
+/// Rows of a page, at most.
 pub const PAGE_ROWS_MAX: u32 = 200;
 /// Rows of a page, unless the caller asks for fewer or more.
 pub const PAGE_ROWS_DEFAULT: u32 = 50;
@@ -70,8 +70,12 @@ pub struct Page<T> {
 }
 
 impl PageRequest {
-    /// `limit` is cut to `PAGE_ROWS_MAX`; a cursor that we did not make is `Fault::Invalid`, here or, if another list did,
-    /// where the list is read.
+    /// `limit` counts rows: `PAGE_ROWS_DEFAULT` if there is none, at least 1, at most `PAGE_ROWS_MAX`.
+    /// `cursor` is the `next` of the page before; none begins the list.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of a form that none of ours has. One that another list made is refused where
+    /// this list is read.
     pub fn new(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest, Fault> {
         let last = match cursor {
             None => None,

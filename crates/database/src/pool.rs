@@ -75,7 +75,13 @@ const SELECT: &str = "SELECT p.*, m.sources, m.weights FROM pools p, LATERAL (
     FROM pool_members WHERE pool_id = p.id) m";
 
 impl Database {
-    /// Errs with `Fault::Conflict` if the name is taken.
+    /// Makes a pool and, with a platform domain, its key (RSA of 2048 bits).
+    ///
+    /// # Errors
+    /// `Conflict` if the name is taken or a source is named twice; `Missing` for a member that is no source;
+    /// `Invalid` for a weight of 0; `NotFound` if the tenant it is dedicated to does not exist; `Forbidden`
+    /// for whoever is held to one tenant; `Sealing` if the key cannot be made or sealed; else as
+    /// [every call](Database#errors).
     pub async fn pool_create(&self, access: &Access, new: &PoolNew) -> Result<PoolRow, Fault> {
         let key = match &new.platform_domain {
             None => None,
@@ -111,14 +117,20 @@ impl Database {
         Ok(pool)
     }
 
-    /// Errs with `Fault::NotFound` also for another tenant's own pool.
+    /// One pool with its members.
+    ///
+    /// # Errors
+    /// `NotFound` also for another tenant's own pool; else as [every call](Database#errors).
     pub async fn pool_fetch(&self, access: &Access, pool: PoolId) -> Result<PoolRow, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a pool").await?;
         pool_of(&scoped, pool).await
     }
 
-    /// Those that the caller may use.
+    /// Those that the caller may use, newest first. Whoever is held to one tenant sees no members.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn pool_list(&self, access: &Access, page: &PageRequest) -> Result<Page<PoolRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list pools").await?;
@@ -128,6 +140,11 @@ impl Database {
     }
 
     /// Changes what is given.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, and for whoever is held to one tenant; `Conflict` if the name is taken or
+    /// a source is named twice; `Missing` for a member that is no source; `Invalid` for a weight of 0; else
+    /// as [every call](Database#errors).
     pub async fn pool_update(
         &self,
         access: &Access,
@@ -153,7 +170,11 @@ impl Database {
         Ok(row)
     }
 
-    /// `InUse` while a stream names it.
+    /// Takes the pool away, with its members; the sources stay.
+    ///
+    /// # Errors
+    /// `InUse` while a stream names it; `NotFound` if there is none, and for whoever is held to one tenant;
+    /// else as [every call](Database#errors).
     pub async fn pool_delete(&self, access: &Access, pool: PoolId) -> Result<(), Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "delete a pool").await?;

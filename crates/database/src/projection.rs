@@ -85,9 +85,10 @@ pub struct AttemptNew {
     pub site: Option<String>,
     /// When it is tried again; none if it settled the recipient.
     pub next_at: Option<Timestamp>,
-    /// From when the connection was ready (an attempt that found none: from when it was taken up) to the answer.
+    /// Milliseconds from when the connection was ready (an attempt that found none: from when it was taken
+    /// up) to the answer.
     pub duration_ms: u64,
-    /// From being due until it was given to a session.
+    /// Milliseconds from being due until it was given to a session.
     pub queued_ms: u64,
 }
 
@@ -152,7 +153,11 @@ pub struct Batch {
 }
 
 impl Database {
-    /// Writes a batch and the cursor, all or nothing.
+    /// Writes a batch and the cursor, all or nothing. What belongs to a tenant or a message that is gone is
+    /// dropped alone.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant; else as [every call](Database#errors).
     pub async fn projection_apply(&self, access: &Access, batch: &Batch) -> Result<(), Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "write the projection").await?;
@@ -169,7 +174,10 @@ impl Database {
         scoped.commit().await
     }
 
-    /// Where a reader was; none before its first batch.
+    /// Where a reader was; none before its first batch, and none for whoever is held to one tenant.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors).
     pub async fn cursor_fetch(&self, access: &Access, name: &str) -> Result<Option<Vec<u8>>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a cursor").await?;
@@ -177,7 +185,11 @@ impl Database {
         row.map(|row| column(&row, "position")).transpose()
     }
 
-    /// Today's counts, for `Usage::restore`.
+    /// The counts of today (UTC), in recipients, for `Usage::restore`; for whoever is held to one tenant its
+    /// own.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors).
     pub async fn usage_restore(&self, access: &Access) -> Result<Vec<DayCount>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch today's usage").await?;

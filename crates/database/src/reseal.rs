@@ -93,8 +93,12 @@ impl Database {
         self.keys().sealing.earlier(self.now()).next().is_some()
     }
 
-    /// Seals with the key in force whatever earlier keys sealed: a look at every sealed value. `Forbidden` within a
-    /// tenant and without the right to manage.
+    /// Seals with the key in force whatever earlier keys sealed: a look at every sealed value. A value that
+    /// does not open is counted, logged and left. In parts: what was sealed anew before a fault stays so.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant or may not manage; else as
+    /// [every call](Database#errors).
     pub async fn reseal(&self, access: &Access) -> Result<Resealed, Fault> {
         expect_manager(access)?;
         let mut all = Resealed::default();
@@ -114,7 +118,11 @@ impl Database {
         Ok(all)
     }
 
-    /// How many values each version of the master key has sealed. `Forbidden` as `reseal`.
+    /// How many values each version of the master key has sealed.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant or may not manage; else as
+    /// [every call](Database#errors).
     pub async fn sealed_by_version(&self, access: &Access) -> Result<BTreeMap<u32, u64>, Fault> {
         expect_manager(access)?;
         let mut client = self.client(access).await?;
@@ -122,8 +130,12 @@ impl Database {
         counts(&scoped).await
     }
 
-    /// Ends `version` if nothing needs it: from then on no change of the registry is made by a node whose key in force is
-    /// older than `successor`. `Forbidden` as `reseal`.
+    /// Ends `version` if nothing needs it: from then on no change of the registry is made by a node whose key
+    /// in force is older than `successor`. What stands in the way is a `Retirement` and no fault.
+    ///
+    /// # Errors
+    /// `Forbidden` for whoever is held to one tenant or may not manage; `Sealing` if the key in force on this
+    /// node is older than `successor`; else as [every call](Database#errors).
     pub async fn master_key_retire(
         &self,
         access: &Access,

@@ -92,7 +92,7 @@ impl MasterKey {
 }
 
 impl SealingKeys {
-    /// At least one, or nothing can be sealed.
+    /// Of version, time from which it seals, and key. At least one, or nothing can be sealed.
     pub fn new(keys: impl IntoIterator<Item = (u32, Timestamp, [u8; 32])>) -> SealingKeys {
         let key = |(version, from, key)| (version, SealingKey { from, key: Zeroizing::new(key) });
         SealingKeys(keys.into_iter().map(key).collect())

@@ -49,6 +49,10 @@ pub enum Refreshed {
 
 impl Database {
     /// The first token of a new session, after a login.
+    ///
+    /// # Errors
+    /// `Missing` if there is no such user; `Forbidden` for whoever is held to one tenant; else as
+    /// [every call](Database#errors).
     pub async fn refresh_issue(
         &self,
         access: &Access,
@@ -63,9 +67,11 @@ impl Database {
         Ok(session)
     }
 
-    /// A new token for an old one, which is used up by this. One that is shown twice ends its whole family: somebody
-    /// has
-    /// stolen it.
+    /// A new token for an old one, which is used up by this. One that is shown twice ends its whole family:
+    /// somebody has stolen it (RFC 9700 §4.14.2). `Right::Manage` is needed.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); a token that is no good is `Refused` or `Copied` and no fault.
     pub async fn refresh_rotate(
         &self,
         access: &Access,
@@ -99,6 +105,10 @@ impl Database {
     }
 
     /// Log-out: the whole session ends. Whether there was one; an unknown token changes nothing.
+    /// `Right::Manage` is needed.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors).
     pub async fn refresh_revoke(
         &self,
         access: &Access,

@@ -33,7 +33,11 @@ pub struct SourceChange {
 }
 
 impl Database {
-    /// Errs with `Fault::Conflict` if its name or address is taken.
+    /// Makes a source, which is active at once.
+    ///
+    /// # Errors
+    /// `Conflict` if its name or its address is taken; `Forbidden` for whoever is held to one tenant; else as
+    /// [every call](Database#errors).
     pub async fn source_create(&self, access: &Access, new: &SourceNew) -> Result<EgressSource, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "create a source").await?;
@@ -59,14 +63,21 @@ impl Database {
         Ok(source)
     }
 
-    /// Errs with `Fault::NotFound` if there is none.
+    /// One source.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, and for whoever is held to one tenant; else as
+    /// [every call](Database#errors).
     pub async fn source_fetch(&self, access: &Access, source: SourceId) -> Result<EgressSource, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a source").await?;
         source_from(&scoped.one("source", "SELECT * FROM sources WHERE id = $1", &[&source.uuid()]).await?)
     }
 
-    /// All of the installation.
+    /// All of the installation, newest first; none for whoever is held to one tenant.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn source_list(
         &self,
         access: &Access,
@@ -84,6 +95,10 @@ impl Database {
     }
 
     /// Changes what is given.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, and for whoever is held to one tenant; else as
+    /// [every call](Database#errors).
     pub async fn source_update(
         &self,
         access: &Access,
@@ -105,7 +120,11 @@ impl Database {
         Ok(source)
     }
 
-    /// `InUse` while a pool holds it.
+    /// Gives the source up: its name and its address are free again.
+    ///
+    /// # Errors
+    /// `InUse` while a pool holds it; `NotFound` if there is none, and for whoever is held to one tenant;
+    /// else as [every call](Database#errors).
     pub async fn source_delete(&self, access: &Access, source: SourceId) -> Result<(), Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "delete a source").await?;

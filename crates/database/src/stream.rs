@@ -25,7 +25,7 @@ pub struct StreamNew {
     pub pool: PoolId,
     /// Stands in when that pool cannot send; none: its mail waits.
     pub overflow_pool: Option<PoolId>,
-    /// Its mail is settled as expired after this long.
+    /// Its mail is settled as expired after this long: from one minute to 14 days, in whole seconds.
     pub expires_after: Duration,
 }
 
@@ -38,12 +38,17 @@ pub struct StreamChange {
     pub pool: Option<PoolId>,
     /// `Some(None)` takes the overflow pool away.
     pub overflow_pool: Option<Option<PoolId>>,
-    /// For mail that is accepted from now on.
+    /// For mail that is accepted from now on: from one minute to 14 days, in whole seconds.
     pub expires_after: Option<Duration>,
 }
 
 impl Database {
-    /// Errs with `Fault::Conflict` if the tenant has one of this name.
+    /// Makes a stream of the tenant.
+    ///
+    /// # Errors
+    /// `Conflict` if the tenant has one of this name; `Missing` for a pool that is neither shared nor the
+    /// tenant's own; `Invalid` if mail would expire before one minute or after 14 days; else as
+    /// [every call](Database#errors).
     pub async fn stream_create(
         &self,
         access: &Access,
@@ -58,7 +63,10 @@ impl Database {
         Ok(stream)
     }
 
-    /// Errs with `Fault::NotFound` for a stream of another tenant as for none.
+    /// One stream.
+    ///
+    /// # Errors
+    /// `NotFound` for a stream of another tenant as for none; else as [every call](Database#errors).
     pub async fn stream_fetch(
         &self,
         access: &Access,
@@ -70,7 +78,10 @@ impl Database {
         stream_of(&scoped, tenant, stream).await
     }
 
-    /// All of the tenant.
+    /// All of the tenant, newest first.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn stream_list(
         &self,
         access: &Access,
@@ -83,6 +94,11 @@ impl Database {
     }
 
     /// Changes what is given.
+    ///
+    /// # Errors
+    /// `NotFound` for a stream of another tenant as for none; `Conflict` if the tenant has another of this
+    /// name; `Missing` for a pool that is neither shared nor the tenant's own; `Invalid` if mail would expire
+    /// before one minute or after 14 days; else as [every call](Database#errors).
     pub async fn stream_update(
         &self,
         access: &Access,
@@ -117,7 +133,12 @@ impl Database {
         Ok(next)
     }
 
-    /// `InUse` while a credential or an API key is bound to it; `Last` if the tenant would have none left to send in.
+    /// Takes a stream away that nothing is bound to.
+    ///
+    /// # Errors
+    /// `InUse` while a credential or an API key is bound to it, revoked ones too; `Last` if the tenant would
+    /// have none left to send in; `NotFound` for a stream of another tenant as for none; else as
+    /// [every call](Database#errors).
     pub async fn stream_delete(
         &self,
         access: &Access,

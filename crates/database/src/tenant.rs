@@ -41,6 +41,10 @@ pub struct TenantChange {
 
 impl Database {
     /// Makes a tenant without anything that belongs to it. The API uses `tenant_onboard`.
+    ///
+    /// # Errors
+    /// `Invalid` for a plan that is not allowed; `Forbidden` for whoever is held to one tenant; else as
+    /// [every call](Database#errors).
     pub async fn tenant_create(&self, access: &Access, new: &TenantNew) -> Result<Tenant, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "create a tenant").await?;
@@ -50,7 +54,10 @@ impl Database {
         Ok(tenant)
     }
 
-    /// Errs with `Fault::NotFound` for a tenant out of reach as for none.
+    /// One tenant.
+    ///
+    /// # Errors
+    /// `NotFound` for a tenant out of reach as for none; else as [every call](Database#errors).
     pub async fn tenant_fetch(&self, access: &Access, tenant: TenantId) -> Result<Tenant, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "fetch a tenant").await?;
@@ -59,6 +66,9 @@ impl Database {
     }
 
     /// Newest first. A tenant's access sees a list of one.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn tenant_list(&self, access: &Access, page: &PageRequest) -> Result<Page<Tenant>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list tenants").await?;
@@ -72,6 +82,11 @@ impl Database {
     }
 
     /// Name and plan. A tenant may rename itself; its plan is the house's.
+    ///
+    /// # Errors
+    /// `Forbidden` if whoever is held to one tenant changes the plan; `Changed` if the plan is not
+    /// `plan_before` any more; `NotFound` for a tenant out of reach as for none; else as
+    /// [every call](Database#errors).
     pub async fn tenant_update(
         &self,
         access: &Access,
@@ -109,8 +124,12 @@ impl Database {
         Ok(tenant)
     }
 
-    /// Pause, resume, quarantine, release, close. What may follow what is decided here, under the row's lock: a
-    /// quarantine is lifted by the house only, and nobody comes back from closing.
+    /// Pause, resume, quarantine, release, close. What may follow what is decided here, under the row's lock.
+    ///
+    /// # Errors
+    /// `Invalid` if a closing tenant is to be anything else; `Forbidden` if whoever is held to one tenant
+    /// puts it into quarantine or takes it out; `NotFound` for a tenant out of reach as for none; else as
+    /// [every call](Database#errors).
     pub async fn tenant_set_status(
         &self,
         access: &Access,

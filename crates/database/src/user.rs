@@ -20,9 +20,9 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-/// Characters of a password.
+/// Characters of a password, at least: Unicode scalar values.
 pub const PASSWORD_CHARS_MIN: usize = 12;
-/// Of a password. More would only be work for the hash.
+/// Octets of a password in UTF-8, at most. More would only be work for the hash.
 pub const PASSWORD_OCTETS_MAX: usize = 1024;
 
 /// A person to be let in.
@@ -58,7 +58,14 @@ pub struct UserRow {
 }
 
 impl Database {
-    /// Errs with `Fault::Conflict` if the address is taken.
+    /// Makes a person who may log in.
+    ///
+    /// # Errors
+    /// `Conflict` if the address is taken; `Invalid` for an address that is none, for a password of less than
+    /// `PASSWORD_CHARS_MIN` characters or more than `PASSWORD_OCTETS_MAX` octets, and for a role that does
+    /// not fit: operator and auditor have no tenant, admin and viewer one. `Forbidden` if whoever is held to
+    /// one tenant makes people of the house; `Sealing` if the password cannot be hashed; else as
+    /// [every call](Database#errors).
     pub async fn user_create(&self, access: &Access, new: UserNew) -> Result<UserRow, Fault> {
         let email = canonical_email(&new.email)?;
         if new.role.is_of_house() != new.tenant.is_none() {
@@ -91,6 +98,11 @@ impl Database {
     }
 
     /// The operator of a new installation. Done once: if the address is known, its password stays as it is.
+    ///
+    /// # Errors
+    /// `Invalid` for an address that is none and for a password of less than `PASSWORD_CHARS_MIN` characters
+    /// or more than `PASSWORD_OCTETS_MAX` octets; `Conflict` if another node makes the person at this moment;
+    /// else as [every call](Database#errors).
     pub async fn operator_ensure(&self, email: &str, password: Zeroizing<String>) -> Result<UserRow, Fault> {
         let access = Access::house("first operator");
         if let Some(user) = self.user_by_email(&access, email).await? {
@@ -100,7 +112,12 @@ impl Database {
         self.user_create(&access, new).await
     }
 
-    /// The user, if the password is right and the user is not disabled. `access` is the house's: nobody is known yet.
+    /// The user, if the password is right and the user is not disabled. `access` is the house's: nobody is
+    /// known yet.
+    ///
+    /// # Errors
+    /// `Sealing` if the password cannot be checked; else as [every call](Database#errors). A wrong one is
+    /// none and no fault.
     pub async fn user_authenticate(
         &self,
         access: &Access,
@@ -116,7 +133,10 @@ impl Database {
         Ok(user.filter(|user| matches && user.disabled_at.is_none()))
     }
 
-    /// Errs with `Fault::NotFound` for a person of another tenant as for none.
+    /// One person, disabled or not.
+    ///
+    /// # Errors
+    /// `NotFound` for a person of another tenant as for none; else as [every call](Database#errors).
     pub async fn user_fetch(&self, access: &Access, user: UserId) -> Result<UserRow, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "fetch a user").await?;
@@ -124,6 +144,9 @@ impl Database {
     }
 
     /// Newest first; a tenant's access sees the tenant's people.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn user_list(&self, access: &Access, page: &PageRequest) -> Result<Page<UserRow>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "list users").await?;
@@ -134,7 +157,13 @@ impl Database {
         page.finish(rows, user_from, |user| id_cursor(List::Users, user.id.uuid()))
     }
 
-    /// Ends every login of the person.
+    /// Ends every login of the person. For the house: whoever is held to one tenant reaches no refresh
+    /// tokens, so these stay good.
+    ///
+    /// # Errors
+    /// `NotFound` for a person of another tenant as for none; `Invalid` for a password of less than
+    /// `PASSWORD_CHARS_MIN` characters or more than `PASSWORD_OCTETS_MAX` octets; `Sealing` if it cannot be
+    /// hashed; else as [every call](Database#errors).
     pub async fn user_set_password(
         &self,
         access: &Access,
@@ -154,6 +183,10 @@ impl Database {
     }
 
     /// Disabled people cannot log in and all their tokens end.
+    ///
+    /// # Errors
+    /// `NotFound` for a person of another tenant as for none; `Last` for the last operator who is not
+    /// disabled; else as [every call](Database#errors).
     pub async fn user_disable(&self, access: &Access, user: UserId) -> Result<UserRow, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Change, "disable a user").await?;
@@ -175,6 +208,9 @@ impl Database {
     }
 
     /// Whoever logs in with this address, disabled or not.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); nobody, or a person of another tenant, is none and no fault.
     pub async fn user_by_address(&self, access: &Access, email: &str) -> Result<Option<UserRow>, Fault> {
         Ok(self.user_by_email(access, email).await?.map(|(user, _)| user))
     }

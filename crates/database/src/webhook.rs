@@ -34,11 +34,11 @@ pub struct WebhookDue {
 pub struct WebhookWanted {
     /// Calls in all.
     pub limit: usize,
-    /// Of one endpoint.
+    /// Calls of one endpoint.
     pub per_endpoint: usize,
-    /// Of one tenant that is not in `tenants`.
+    /// Calls of one tenant that is not in `tenants`.
     pub per_tenant: usize,
-    /// Of these.
+    /// Calls of each of these.
     pub tenants: Vec<(TenantId, usize)>,
     /// Endpoints that have as much as they can use.
     pub without: Vec<EndpointId>,
@@ -72,7 +72,7 @@ pub struct WebhookResult {
     pub status: Option<u16>,
     /// What went wrong, in words for the tenant.
     pub error: Option<String>,
-    /// From the start of the look-up to the answer's end.
+    /// Milliseconds from the start of the look-up to the answer's end.
     pub duration_ms: u64,
 }
 
@@ -164,8 +164,11 @@ const BY_INDEX_SQL: &str =
     "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
 impl Database {
-    /// Calls to active endpoints that are due, leased. Tenants take turns, and the endpoints of a tenant; of one
-    /// endpoint the longest due come first.
+    /// Calls to active endpoints that are due, leased. Tenants take turns, and the endpoints of a tenant; of
+    /// one endpoint the longest due come first.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); no right is needed.
     pub async fn webhook_due(
         &self,
         access: &Access,
@@ -207,8 +210,11 @@ impl Database {
         Ok(due)
     }
 
-    /// When the next call to an active endpoint is due, or the lease of one ends, after this time. What was due by then
-    /// and is not leased is not looked at.
+    /// When the next call to an active endpoint is due, or the lease of one ends, after this time. What was
+    /// due by then and is not leased is not looked at.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors).
     pub async fn webhook_next(&self, access: &Access, after: Timestamp) -> Result<Option<Timestamp>, Fault> {
         let mut client = self.client(access).await?;
         let scoped =
@@ -218,7 +224,11 @@ impl Database {
         time_from(&row, "at")
     }
 
-    /// Writes down what came of tries and gives the leases back.
+    /// Writes down what came of tries and gives the leases back. A call that is not pending any more is
+    /// passed over.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors).
     pub async fn webhook_done(&self, access: &Access, results: &[WebhookResult]) -> Result<(), Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Note, "write webhook results").await?;
@@ -252,7 +262,10 @@ impl Database {
         scoped.commit().await
     }
 
-    /// Newest first.
+    /// Newest first. An endpoint that is not the tenant's has none.
+    ///
+    /// # Errors
+    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
     pub async fn webhook_delivery_list(
         &self,
         access: &Access,
@@ -272,7 +285,11 @@ impl Database {
         page.finish(rows, delivery_from, |row| id_cursor(List::Deliveries, row.event.uuid()))
     }
 
-    /// Makes calls due again that have failed, or all that were made since a time. Returns how many.
+    /// Makes calls due again that have failed, or all that were made since a time. Returns how many; none of
+    /// an endpoint that is not the tenant's.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors); no right is needed, so the caller asks for it.
     pub async fn webhook_replay(
         &self,
         access: &Access,
@@ -296,6 +313,10 @@ impl Database {
     }
 
     /// A `webhook.test` event to this endpoint only, due at once.
+    ///
+    /// # Errors
+    /// `NotFound` for an endpoint of another tenant as for none; else as [every call](Database#errors); no
+    /// right is needed, so the caller asks for it.
     pub async fn webhook_test(
         &self,
         access: &Access,

@@ -42,8 +42,11 @@ pub struct EventsHandle {
     shutdown: CancellationToken,
 }
 
-/// Starts projecting and delivering. Errs if the configuration or the roots of TLS are not usable; later trouble is
-/// retried and logged.
+/// Starts projecting and delivering. Later trouble is retried and logged.
+///
+/// # Errors
+/// `Config` with the first mistake of the configuration; `Resolver` if no resolver can be made of its name
+/// servers; `Client` if the HTTP client cannot be made, such as without roots of TLS.
 pub fn start(mut parts: EventsParts, shutdown: CancellationToken) -> Result<EventsHandle, Fault> {
     parts.config.check()?;
     let caller = Caller::new(&parts.config)?;

@@ -28,7 +28,10 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 
 type Counts = HashMap<(TenantId, Option<CredentialId>), u64>;
 
-/// How far the journal has been told: everything before is in the tables. Errs if PostgreSQL does not say.
+/// How far the journal has been told: everything before is in the tables.
+///
+/// # Errors
+/// As [every call](Database#errors); a cursor that cannot be read is the start of the journal and no fault.
 pub async fn told_up_to(database: &Database, spool: &Spool) -> Result<Position, Fault> {
     let cursor = database.cursor_fetch(&ACCESS, READER).await?;
     Ok(Cursor::parse(cursor.as_deref(), spool.status().end).goes_on)
@@ -49,8 +52,10 @@ pub struct UsageRest {
     day_of: Timestamp,
 }
 
-/// Counts since midnight UTC, of what PostgreSQL has and of what the journal holds beyond it. Errs if either cannot
-/// be read.
+/// Counts since midnight UTC, in recipients, of what PostgreSQL has and of what the journal holds beyond it.
+///
+/// # Errors
+/// As [every call](Database#errors). A journal that cannot be read is logged, and its rest is not counted.
 pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> Result<UsageToday, Fault> {
     let cursor = database.cursor_fetch(&ACCESS, READER).await?;
     let mut counts = Counts::new();

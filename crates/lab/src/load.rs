@@ -39,7 +39,7 @@ pub struct LoadOptions {
     pub tls: LoadTls,
     /// At least one.
     pub senders: Vec<Sender>,
-    /// Open at a time, each with one message after the other.
+    /// Open at a time, from 1 to 10000, each with one message after the other.
     pub connections: usize,
     /// Messages in all.
     pub count: u64,
@@ -97,6 +97,10 @@ impl fmt::Debug for Sender {
 }
 
 /// Sends everything, or what it can until the shutdown.
+///
+/// # Errors
+/// `NotLoopback` for a server that is not on loopback; `Option` with a sentence for options that make no
+/// load. What goes wrong later is counted in the figures.
 pub async fn run(
     options: LoadOptions,
     clock: Arc<dyn Clock>,

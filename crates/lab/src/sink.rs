@@ -39,7 +39,7 @@ pub struct SinkOptions {
     pub delay: Duration,
     /// At a time; more are closed at once.
     pub connections_max: usize,
-    /// A larger message is refused.
+    /// Octets; a larger message that comes by DATA is refused with 552.
     pub message_octets_max: usize,
 }
 
@@ -105,6 +105,10 @@ impl Default for SinkOptions {
 }
 
 /// Receives until the shutdown, or until enough has come. `bound` hears the address once it listens.
+///
+/// # Errors
+/// `NotLoopback` for an address that is not on loopback; `Bind` if it cannot be listened on; `Certificate` or
+/// `Tls` if TLS cannot be set up. A client that goes away is no fault.
 pub async fn run(
     options: SinkOptions,
     clock: Arc<dyn Clock>,

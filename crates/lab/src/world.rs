@@ -71,6 +71,11 @@ pub(crate) struct World {
 
 impl Lab {
     /// Starts everything; on return every listener accepts.
+    ///
+    /// # Errors
+    /// `NotLoopback` for a configured address that is not on loopback; `Bind` if one cannot be listened on;
+    /// `NoCommonPort` if no port is free on all addresses of the providers; `Certificate` or `Tls` if
+    /// certificates cannot be made or used.
     pub async fn start(
         config: LabConfig,
         parts: LabParts,
@@ -131,11 +136,18 @@ impl Lab {
 
 impl LabHandle {
     /// Where providers send bounces and complaints.
+    ///
+    /// # Errors
+    /// `NotLoopback` for an address that is not on loopback.
     pub fn set_inbound(&self, inbound: SocketAddr) -> Result<(), Fault> {
         self.world.set_inbound(inbound)
     }
 
-    /// Names that belong to the house itself: unlike what is published through the control, they survive a reset.
+    /// Names that belong to the house itself: unlike what is published through the control, they survive a
+    /// reset.
+    ///
+    /// # Errors
+    /// What [`Publication::parse`] errs with for one of them; none is built in then.
     pub fn build_in(&self, records: &[Publication]) -> Result<(), PublicationError> {
         let parsed = records.iter().map(Publication::parse).collect::<Result<Vec<_>, _>>()?;
         let mut zones = lock(&self.world.zones);
@@ -144,6 +156,10 @@ impl LabHandle {
     }
 
     /// As `POST /dns/publish`: all or nothing, to be withdrawn and reset like everything that is published.
+    ///
+    /// # Errors
+    /// What [`Publication::parse`] errs with for one of them, and `TooMany` if the lab would hold more than
+    /// it takes.
     pub fn publish(&self, records: &[Publication]) -> Result<(), PublicationError> {
         lock(&self.world.zones).publish(records).map(|_| ())
     }

@@ -88,7 +88,10 @@ pub fn target() -> std::path::PathBuf {
     own.ancestors().nth(2).map_or_else(|| root().join("target"), std::path::Path::to_path_buf)
 }
 
-/// Runs a command with our terminal; its failure becomes a sentence.
+/// Runs a command with our terminal.
+///
+/// # Errors
+/// The sentence to print if the command cannot be started or ends with anything but success.
 pub fn execute(command: &mut Command) -> Outcome {
     let shown = format!("{command:?}").replace('"', "");
     match command.status() {

@@ -13,7 +13,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// Octets of a URL.
+/// Octets of a URL, at most.
 pub const URL_OCTETS_MAX: usize = 2048;
 
 /// Why a URL or an address is refused. The sentences are public; they do not tell what a name resolved to.
@@ -65,8 +65,13 @@ impl Guard {
         Guard { public: Public::Refused, ..self.clone() }
     }
 
-    /// What can be said about a URL without resolving its host. An address as host is checked here, because the
-    /// HTTP client does not ask its resolver about it.
+    /// What can be said about a URL without resolving its host. An address as host is checked here, because
+    /// the HTTP client does not ask its resolver about it.
+    ///
+    /// # Errors
+    /// `Url` for a text longer than `URL_OCTETS_MAX` or no URL; `Userinfo`, `Host`, `Scheme` and `Port` for
+    /// what their sentences say; `Address` for an address as host that
+    /// [`check_address`](Guard::check_address) refuses.
     pub fn check_url(&self, text: &str) -> Result<Url, GuardError> {
         if text.len() > URL_OCTETS_MAX {
             return Err(GuardError::Url);
@@ -92,9 +97,10 @@ impl Guard {
         if port < 1024 && !matches!(port, 80 | 443) && !allowed { Err(GuardError::Port) } else { Ok(url) }
     }
 
-    /// Errs unless it is a public address or in a network that is allowed by name: whoever gives us a URL must not
-    /// reach
-    /// our own network through us.
+    /// Whoever gives us a URL must not reach our own network through us.
+    ///
+    /// # Errors
+    /// `Address` unless it is public or in a network that the operator allows.
     pub fn check_address(&self, address: IpAddr) -> Result<(), GuardError> {
         let public = self.public == Public::Allowed && is_public(address);
         if public || self.is_allowed(address) { Ok(()) } else { Err(GuardError::Address) }

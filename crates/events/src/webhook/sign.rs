@@ -33,8 +33,11 @@ pub struct Signature {
     pub signature: String,
 }
 
-/// Signs `body` for a try made `now`, with every secret, newest first. Errs if there is no secret, or one is not of
-/// the form of Standard Webhooks.
+/// Signs `body` for a try made `now`, with every secret, newest first (Standard Webhooks).
+///
+/// # Errors
+/// `None` if there is no secret; `Form` if one is not `whsec_` and the base64 (RFC 4648 §4) of 24 to 64
+/// octets.
 pub fn sign<'a>(
     secrets: impl IntoIterator<Item = &'a str>,
     event: EventId,

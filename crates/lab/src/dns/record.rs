@@ -102,6 +102,11 @@ impl Kind {
 
 impl Publication {
     /// The host, in the lab's form, and its data.
+    ///
+    /// # Errors
+    /// `Host` for what is no host name (labels of 1 to 63 octets, 253 in all: RFC 1035 §2.3.4); `Kind` for a
+    /// type that is not answered; `Value` for one that its type does not take or that is longer than 8192
+    /// octets.
     pub fn parse(&self) -> Result<(String, Data), PublicationError> {
         let host = host_name(&self.host).ok_or_else(|| PublicationError::Host(self.host.clone()))?;
         let kind = Kind::parse(&self.kind).ok_or_else(|| PublicationError::Kind(self.kind.clone()))?;

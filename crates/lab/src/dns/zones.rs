@@ -85,8 +85,12 @@ impl Zones {
         self.built_in_faults.insert(zone.to_owned(), deception);
     }
 
-    /// Publishes all or nothing. Records of one host and type that come together replace what was there: who
-    /// corrects a DKIM key wants one record afterwards, not two.
+    /// Publishes all or nothing, and says how many records. Records of one host and type that come together
+    /// replace what was there: who corrects a DKIM key wants one record afterwards, not two.
+    ///
+    /// # Errors
+    /// What [`Publication::parse`] errs with; `TooMany` if more than the limit would be published, with how
+    /// many there are now.
     pub fn publish(&mut self, records: &[Publication]) -> Result<usize, PublicationError> {
         let parsed = records.iter().map(Publication::parse).collect::<Result<Vec<_>, _>>()?;
         let sets: BTreeSet<(String, Kind)> =

@@ -24,7 +24,7 @@ pub struct Behaviour {
     pub defer_rate: f64,
     /// What becomes of STARTTLS.
     pub tls: TlsMode,
-    /// Added before the answer to RCPT and to the end of data.
+    /// Milliseconds before the answer to RCPT and to the end of data.
     pub delay_ms: u64,
     /// Peers that are refused as having a bad reputation.
     pub blocked: Vec<std::net::IpAddr>,
@@ -127,7 +127,10 @@ pub enum GreylistChange {
 }
 
 impl Behaviour {
-    /// Applies a change, or says what is wrong with it and changes nothing.
+    /// Applies a change.
+    ///
+    /// # Errors
+    /// A sentence that names a share which is not from 0 to 1; nothing is changed then.
     pub fn apply(&mut self, change: Change) -> Result<(), String> {
         for (name, rate) in [
             ("complaint_rate", change.complaint_rate),
