@@ -17,11 +17,12 @@ Environment:
   POSTHOUSE_API         where the API is, for --api
   POSTHOUSE_API_KEY     an API key, for --api-key
   POSTHOUSE_TENANT      the tenant, for --tenant
-  POSTHOUSE_READY_FILE  the ready file of a node on this machine, for --ready-file
+  POSTHOUSE_READY_FILE  ready file of a node on this machine, for --ready-file
   POSTHOUSE_CA          a certificate authority to trust as well, for --ca
   POSTHOUSE_SESSION     where the login is kept, for --session
   POSTHOUSE__SECTION__KEY
-                        a key of the configuration, before the file: POSTHOUSE__LISTEN__HTTP
+                        a key of the configuration, stronger than its file, such
+                        as POSTHOUSE__LISTEN__HTTP for listen.http
 
 Exit codes:
   0   done
@@ -117,6 +118,8 @@ const EXAMPLES: &[&str] = &[
     "login --api https://mail.esp.example --email anna@esp.example",
     "logout --api https://mail.esp.example",
     "completion bash > /etc/bash_completion.d/posthouse",
+    "completion zsh > /usr/local/share/zsh/site-functions/_posthouse",
+    "completion fish > /etc/fish/completions/posthouse.fish",
     "spool verify --data /var/lib/posthouse",
     "spool inspect --data /var/lib/posthouse --message msg_01jd6xkq3tfq9v2w8c5m4n7b1a",
     "lab run",
@@ -161,6 +164,9 @@ const RIGHTS: &[(&str, &str)] = &[
     ("event", READ),
 ];
 
+/// A terminal is at least so wide.
+const COLUMNS: usize = 80;
+
 /// How many of its verbs' examples a noun shows.
 const OF_A_NOUN: usize = 3;
 
@@ -180,13 +186,28 @@ fn with_examples(command: Command, path: &mut Vec<String>) -> Command {
         })
     });
     let most = if command.has_subcommands() { OF_A_NOUN } else { usize::MAX };
-    let lines: Vec<String> =
-        examples(path).take(most).map(|example| format!("  posthouse {example}")).collect();
+    let lines: Vec<String> = examples(path).take(most).map(pasted).collect();
     let shown = (!lines.is_empty()).then(|| format!("Examples:\n{}", lines.join("\n")));
     // A noun's verbs differ.
     let right = if command.has_subcommands() { None } else { right(path).map(str::to_owned) };
     let parts: Vec<String> = right.into_iter().chain(shown).collect();
     if parts.is_empty() { command } else { command.after_help(parts.join("\n\n")) }
+}
+
+/// As it can be pasted from a narrow terminal: clap would break a long line where the shell then ends the command.
+fn pasted(example: &str) -> String {
+    let mut options = example.split(" --");
+    let mut line = format!("  posthouse {}", options.next().unwrap_or_default());
+    let mut shown = String::new();
+    for option in options {
+        if line.len() + " --".len() + option.len() + " \\".len() > COLUMNS {
+            shown.push_str(&format!("{line} \\\n"));
+            line = format!("      --{option}");
+        } else {
+            line.push_str(&format!(" --{option}"));
+        }
+    }
+    shown + &line
 }
 
 fn right(path: &[String]) -> Option<&'static str> {
@@ -246,7 +267,11 @@ mod tests {
             let line = [vec!["posthouse".to_owned()], words(example)].concat();
             let parsed = whole(Cli::command()).try_get_matches_from(line);
             assert!(parsed.is_ok(), "posthouse {example}\n{}", parsed.unwrap_err());
-            assert!(example.len() <= 88, "posthouse {example}: wrapped, it cannot be pasted");
+            let shown = pasted(example);
+            let is_narrow = shown.lines().all(|line| line.len() <= COLUMNS);
+            assert!(is_narrow, "wrapped, it cannot be pasted:\n{shown}");
+            let typed = shown.replace("\\\n", " ");
+            assert_eq!(words(&typed)[1..], words(example), "{shown}");
         }
         assert_eq!(words("a 'b c' d > e"), ["a", "b c", "d"]);
     }
@@ -279,6 +304,7 @@ mod tests {
     fn the_top_names_every_variable() {
         let named =
             |name: &String| BEGIN.lines().any(|line| line.trim_start().starts_with(&format!("{name} ")));
+        assert!(BEGIN.lines().filter(|line| line.starts_with("  ")).all(|line| line.len() <= COLUMNS));
         let variables = variables(&Cli::command());
         let unnamed: Vec<&String> = variables.iter().filter(|name| !named(name)).collect();
         assert!(unnamed.is_empty() && !variables.is_empty(), "{unnamed:?}");

@@ -67,7 +67,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct One {
-    /// Name or id
+    /// Name or id; `self` with the tenant's own API key
     #[arg(value_name = "TENANT")]
     tenant: String,
 }
