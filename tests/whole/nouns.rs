@@ -130,6 +130,9 @@ fn an_operator_holds_paths_and_sources_and_lets_them_go() {
     let path = format!("--source held-1 --site {site}");
     operator.refuses(&format!("queue hold {path}"), 64, "--reason");
     operator.refuses("queue hold --source nobody --site x.example --reason x", 65, "");
+    let said = operator.says("queue hold --source held-1 --site plain.example --reason early");
+    assert!(said.contains("no mail has gone to a site of the name plain.example"), "{said}");
+    operator.says("queue resume --source held-1 --site plain.example");
     assert!(operator.says(&format!("queue hold {path} --reason complaint --until 2h")).contains("held"));
     assert!(row(&operator.says("queue paths"), &["HELD UNTIL"], "held-1").contains(&"complaint"));
     send("second@plain.example");

@@ -2,7 +2,7 @@
 
 use super::Noun;
 use crate::remote::action::Action;
-use crate::remote::call::{Call, fields, v1, word};
+use crate::remote::call::{Call, Kind, fields, v1, word};
 use crate::remote::options::When;
 use crate::remote::view::{Column, View, column};
 use clap::Subcommand;
@@ -43,7 +43,7 @@ struct Path {
     /// Name of the source
     #[arg(long)]
     source: String,
-    /// The site as `queue paths` names it
+    /// The site as `queue paths` names it, or one of its hosts
     #[arg(long)]
     site: String,
 }
@@ -107,11 +107,12 @@ impl Noun for Queue {
                     ("reason", Some(json!(reason))),
                     ("until", until.map(|when| json!(when.after(now)))),
                 ]);
-                Action::once(Call::post(paths("hold"), body), View::Done("held"))
+                Action::once(Call::post(paths("hold"), body).naming("/site", Kind::Site), View::Done("held"))
             }
             Command::Resume(path) => {
                 let body = json!({"source": path.source, "site": path.site});
-                Action::once(Call::post(paths("resume"), body), View::Done("resumed"))
+                let call = Call::post(paths("resume"), body).naming("/site", Kind::Site);
+                Action::once(call, View::Done("resumed"))
             }
         })
     }
