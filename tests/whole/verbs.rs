@@ -61,7 +61,7 @@ fn runs(source: &str, command: &[String]) -> bool {
 }
 
 /// Every command of the binary that has none below it, as its own help lists them.
-fn leaves(shell: &Shell, above: &[String]) -> Vec<Vec<String>> {
+pub fn leaves(shell: &Shell, above: &[String]) -> Vec<Vec<String>> {
     let help = shell.says(&format!("{} --help", above.join(" ")));
     let Some(listed) = help.split("Commands:\n").nth(1) else { return vec![above.to_vec()] };
     let listed = listed.lines().take_while(|line| !line.is_empty());
