@@ -38,7 +38,7 @@ impl Ceiling {
                 return Some(ceiling);
             }
         }
-        crate::skipped::skipped(row, "no control group with a ceiling of memory can be made here");
+        testkit::skipped(row, "no control group with a ceiling of memory can be made here");
         None
     }
 

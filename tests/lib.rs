@@ -20,6 +20,5 @@ pub mod ledger;
 pub mod load;
 pub mod postgres;
 mod serve;
-pub mod skipped;
 pub mod strace;
 pub mod volume;

@@ -5,10 +5,10 @@
 //! worth anything meanwhile.
 
 use crate::house::wait_for;
-use crate::skipped::skipped;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use testkit::skipped;
 
 /// Where the lines go.
 pub struct Trace {

@@ -15,7 +15,7 @@ impl Volume {
     /// None, with a notice for this row, where this process may not mount.
     pub fn ext4(row: &str, megabytes: u64, inodes: Option<u32>) -> Option<Volume> {
         let skipped = |why: &str| {
-            crate::skipped::skipped(row, why);
+            testkit::skipped(row, why);
             None
         };
         if !geteuid().is_root() {

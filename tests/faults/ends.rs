@@ -36,6 +36,7 @@ fn d17_a_second_process_is_refused_at_once_and_a_dead_one_blocks_nobody() {
     site.plot.set("spool.directory", &format!("\"{spool}\""));
     let (took_spool, said) = refused(&site, &elsewhere);
     assert!(said.contains("spool"), "{said}");
+    assert!(took_spool <= 1_000, "{took_spool} ms");
     println!("D17: refused after {took} ms on the same data directory, {took_spool} ms on the same journal");
     house.kill();
     let began = now_ms();

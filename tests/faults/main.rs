@@ -10,6 +10,7 @@ mod database;
 mod disk;
 mod ends;
 mod kills;
+mod log;
 mod memory;
 mod oracle;
 mod panics;

@@ -1,29 +1,31 @@
-//! What the process itself may lack: descriptors (S6), somebody who reads its log (S14), directories that are as they
-//! should be (S15).
+//! What the process itself may lack: descriptors (S6), directories that are as they should be (S15). What reads its log
+//! is `log.rs`'s.
 
 use crate::site::Site;
 use posthouse_tests::arrivals::Arrivals;
 use posthouse_tests::client::Door;
 use posthouse_tests::crowd::{Crowd, raise_descriptors};
-use posthouse_tests::house::{House, let_pass, now_ms, wait_for, web};
+use posthouse_tests::house::{House, let_pass, now_ms, wait_for};
 use posthouse_tests::ledger::Ledger;
 use posthouse_tests::load::{Load, Mix, Shape};
-use posthouse_tests::skipped::skipped;
 use posthouse_tests::strace::{Injection, can_trace};
-use posthouse_tests::volume::{Volume, open_to_all};
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use posthouse_tests::volume::open_to_all;
+use rustix::process::geteuid;
 use serde_json::json;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use testkit::skipped;
 
 const MIX: Mix = Mix { smtp: 4, http: 2 };
-/// Of a house that has few.
+/// Of a house that has few, and of one that has hardly any.
 const DESCRIPTORS: usize = 256;
+const FEWEST: usize = 64;
 
-fn has_accepted(ledger: &Ledger, more: usize) {
+/// Waits until so many more messages were acknowledged.
+pub fn has_accepted(ledger: &Ledger, more: usize) {
     let before = ledger.acknowledged();
     wait_for("mail to be accepted", || (ledger.acknowledged() >= before + more).then_some(()));
 }
@@ -61,9 +63,9 @@ fn most_descriptors(house: &House, ms: u64) -> usize {
 }
 
 /// A site whose house may have this many descriptors, all of them from a few addresses.
-fn narrow_site() -> Site {
+fn narrow_site(descriptors: usize) -> Site {
     let mut site = Site::new();
-    site.plot.start_through(&["prlimit", &format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}")]);
+    site.plot.start_through(&["prlimit", &format!("--nofile={descriptors}:{descriptors}")]);
     // Addresses are not what is short here.
     site.plot.set("ingress.limits.connections_per_address_max", "1000");
     site
@@ -71,7 +73,7 @@ fn narrow_site() -> Site {
 
 #[test]
 fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
-    let site = narrow_site();
+    let site = narrow_site(DESCRIPTORS);
     let house = site.start();
     let (tenant, _) = house.onboard("few", "few.example", "127.2.0.99");
     let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
@@ -104,7 +106,7 @@ fn s6_four_hundred_clients_and_few_descriptors_lose_nothing() {
 /// Strangers who say nothing hold what there is, while a site comes back for which mail has gathered.
 #[test]
 fn s6_few_descriptors_and_a_full_queue_lose_nothing() {
-    let site = narrow_site();
+    let site = narrow_site(FEWEST);
     let house = site.start();
     let (tenant, _) = house.onboard("brimful", "brimful.example", "127.2.0.176");
     let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
@@ -128,12 +130,12 @@ fn s6_few_descriptors_and_a_full_queue_lose_nothing() {
     let short = house.metric("posthouse_egress_shortages_total");
     assert!(meanwhile >= 100 && short == 0.0, "{meanwhile} delivered, {short} connections not opened");
     println!(
-        "S6: {most} of {DESCRIPTORS} descriptors open and {} messages waiting: {meanwhile} delivered in 5 s, {short} \
+        "S6: {most} of {FEWEST} descriptors open and {} messages waiting: {meanwhile} delivered in 5 s, {short} \
          connections not opened for want of one, {:.0} % CPU; afterwards all, none twice",
         verdict.messages,
         share * 100.0
     );
-    assert!(most < DESCRIPTORS, "{most} of {DESCRIPTORS} descriptors were open at most");
+    assert!(most < FEWEST, "{most} of {FEWEST} descriptors were open at most");
     assert_eq!(house.stop().code(), Some(0));
 }
 
@@ -240,73 +242,6 @@ fn s6_a_new_segment_without_descriptors_is_tried_again() {
     let verdict = ledger.settle(&house, &site.lab, &mut Arrivals::new(), &[]);
     println!("S6: EMFILE at every second open: {} acknowledged, 0 lost, 0 twice", verdict.messages);
     assert_eq!(house.stop().code(), Some(0));
-}
-
-#[test]
-fn s14_a_log_that_nobody_reads_stops_no_mail() {
-    let mut site = Site::new();
-    site.plot.set("log.filter", "\"trace\"");
-    site.plot.set("log.lines_waiting_max", "100");
-    let mut command = site.plot.command();
-    // The pipe's other end is open and never read: it is full after 64 KiB.
-    command.stderr(Stdio::piped());
-    let mut house = site.plot.spawn(command);
-    house.ready["lab"] = site.lab.ready.clone();
-    let (tenant, _) = house.onboard("mute", "mute.example", "127.2.0.101");
-    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
-    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
-    has_accepted(&ledger, 100);
-    load.finish();
-    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
-    let dropped = house.metric("posthouse_log_lines_dropped_total");
-    println!(
-        "S14: a log that nobody reads: {} acknowledged and delivered, {dropped} lines dropped",
-        verdict.messages
-    );
-    assert!(dropped > 0.0);
-    assert_eq!(house.stop().code(), Some(0));
-}
-
-#[test]
-fn s14_a_screen_that_nobody_reads_stops_no_start() {
-    let site = Site::new();
-    let mut child = site.plot.command().spawn().unwrap();
-    // The other end is gone before anything is printed, as with `| head -0`.
-    drop(child.stdout.take());
-    let file = site.plot.path().join("ready.json");
-    let ready = wait_for("the house to be ready", || {
-        let ready = serde_json::from_slice::<serde_json::Value>(&std::fs::read(&file).ok()?);
-        ready.ok()
-    });
-    // It prints when the file is written.
-    let_pass(Duration::from_millis(500));
-    assert!(child.try_wait().unwrap().is_none(), "{}", site.plot.log());
-    let health = web().get(format!("{}/health", ready["api"].as_str().unwrap())).send().unwrap();
-    assert_eq!(health.status().as_u16(), 200);
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", site.plot.log());
-    assert!(!site.plot.log().contains("panicked"), "{}", site.plot.log());
-}
-
-#[test]
-fn s14_a_log_on_a_full_disk_stops_no_mail() {
-    let Some(volume) = Volume::ext4("S14", 8, None) else { return };
-    let mut site = Site::new();
-    site.plot.set("log.filter", "\"debug\"");
-    let mut command = site.plot.command();
-    command.stderr(std::fs::File::create(volume.path.join("log")).unwrap());
-    let ballast = volume.leave(0);
-    let mut house = site.plot.spawn(command);
-    house.ready["lab"] = site.lab.ready.clone();
-    let (tenant, _) = house.onboard("brim", "brim.example", "127.2.0.102");
-    let (ledger, mut arrivals) = (Arc::new(Ledger::default()), Arrivals::new());
-    let load = Load::start(&site.door(&house, &tenant), &ledger, MIX, Shape::Small);
-    has_accepted(&ledger, 100);
-    load.finish();
-    let verdict = ledger.settle(&house, &site.lab, &mut arrivals, &[]);
-    println!("S14: a log on a full disk: {} acknowledged and delivered", verdict.messages);
-    assert_eq!(house.stop().code(), Some(0));
-    std::fs::remove_file(ballast).unwrap();
 }
 
 /// How a start on this data directory ends, and what it says.

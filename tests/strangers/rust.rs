@@ -3,12 +3,13 @@
 use crate::{OCTETS_MAX, RECIPIENTS_MAX, settle};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use lettre::address::Envelope;
 use lettre::message::header::ContentType;
 use lettre::message::{Attachment, MessageBuilder, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{Message, SmtpTransport, Transport};
-use posthouse_tests::house::{House, Tenant};
+use posthouse_tests::house::{House, Tenant, python};
 
 /// The way in, and how TLS begins there.
 #[derive(Clone, Copy)]
@@ -70,6 +71,71 @@ fn what_lettre_composes_arrives_octet_for_octet() {
     }
     many(&house, &tenant);
     says(&house, &tenant);
+}
+
+/// What every client sends (`letters.py`), written to a folder: its name, in a line, and its octets in a file.
+const LETTERS: &str = r#"
+import os, sys
+sys.dont_write_bytecode = True
+place, folder, sender, recipient = sys.argv[1:]
+sys.path.insert(0, place)
+from letters import letters
+for name in [letter.name for letter in letters(sender, recipient)]:
+    # SMTPUTF8 is asked for by addresses only.
+    if name == "utf8-header":
+        continue
+    umlaut = "ümlaut-" if name == "utf8-envelope" else ""
+    own = [umlaut + sender, umlaut + name + "-" + recipient]
+    letter = next(one for one in letters(*own) if one.name == name)
+    with open(os.path.join(folder, name + ".sent"), "wb") as file:
+        file.write(letter.raw)
+    print(name, *own)
+"#;
+
+/// Judged as the others' are (`judge.py`): one line for each letter that came otherwise.
+const JUDGE: &str = r#"
+import os, sys
+sys.dont_write_bytecode = True
+place, folder, *names = sys.argv[1:]
+sys.path.insert(0, place)
+import judge
+for name in names:
+    sent, came = (open(os.path.join(folder, name + end), "rb").read() for end in (".sent", ".came"))
+    # It writes a line end of its own before the dot, also after one.
+    verdict = judge.difference(sent + b"\r\n", came)
+    if verdict:
+        print(name + ": " + verdict)
+"#;
+
+#[test]
+fn the_letters_of_all_clients_arrive_from_lettre_octet_for_octet() {
+    let place = concat!(env!("CARGO_MANIFEST_DIR"), "/strangers");
+    let (plot, house) = settle();
+    let (tenant, _) = house.onboard("lettre", "lettre.example", "127.2.0.61");
+    for door in Door::BOTH {
+        let transport = door.transport(&house, &tenant, &tenant.password);
+        let folder = plot.path().join(door.name());
+        std::fs::create_dir(&folder).unwrap();
+        let recipient = format!("raw-{}@plain.example", door.name());
+        let written = [place, folder.to_str().unwrap(), "stranger@lettre.example", &recipient];
+        let listed = python(LETTERS, &written);
+        let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split(' ').collect()).collect();
+        assert!(lines.len() >= 16, "{listed}");
+        for line in &lines {
+            let &[name, sender, recipient] = line.as_slice() else { panic!("{line:?}") };
+            let envelope = Envelope::new(Some(sender.parse().unwrap()), vec![recipient.parse().unwrap()]);
+            let sent = std::fs::read(folder.join(format!("{name}.sent"))).unwrap();
+            let reply = transport.send_raw(&envelope.unwrap(), &sent);
+            assert!(reply.as_ref().is_ok_and(|reply| reply.is_positive()), "{name}: {reply:?}");
+            let arrival = house.arrivals(recipient, 1).remove(0);
+            let came = STANDARD.decode(arrival["raw"].as_str().unwrap()).unwrap();
+            std::fs::write(folder.join(format!("{name}.came")), came).unwrap();
+        }
+        let names = lines.iter().map(|line| line[0]);
+        let judged =
+            python(JUDGE, &[place, folder.to_str().unwrap()].into_iter().chain(names).collect::<Vec<_>>());
+        assert_eq!(judged, "", "{}", door.name());
+    }
 }
 
 /// What a program that uses lettre shows when it is refused.

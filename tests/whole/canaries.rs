@@ -8,13 +8,13 @@ use crate::house::{House, Plot, Tenant, python, wait_for, web};
 use crate::telling::talkative;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use posthouse_tests::skipped::skipped;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
+use testkit::skipped;
 
 const PASSWORD: &str = "canary-of-a-password-5be2f1";
 

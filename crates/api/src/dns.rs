@@ -7,13 +7,10 @@
 use crate::config::Config;
 use crate::error::Fault;
 use futures_util::future::join_all;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::TokioResolver;
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
-use hickory_resolver::{Resolver, TokioResolver};
 use registry::{DomainRecord, ExpectedRecord, Found, RecordKind};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Values of one record that are shown; a name with more is not one that we asked for.
@@ -28,15 +25,7 @@ impl DnsChecker {
     /// # Errors
     /// `Resolver` if the name servers of the system cannot be read or no resolver can be made.
     pub fn new(config: &Config) -> Result<DnsChecker, Fault> {
-        let mut builder = if config.dns_servers.is_empty() {
-            Resolver::builder(TokioRuntimeProvider::default()).map_err(Fault::Resolver)?
-        } else {
-            let servers = config.dns_servers.iter().map(name_server).collect();
-            Resolver::builder_with_config(
-                ResolverConfig::from_parts(None, Vec::new(), servers),
-                TokioRuntimeProvider::default(),
-            )
-        };
+        let mut builder = names::asking(&config.dns_servers).map_err(Fault::Resolver)?;
         let options = builder.options_mut();
         options.cache_size = 0;
         options.attempts = 2;
@@ -65,18 +54,6 @@ impl DnsChecker {
             Err(error) => unanswered(&error),
         }
     }
-}
-
-fn name_server(address: &SocketAddr) -> NameServerConfig {
-    let at_port = |mut connection: ConnectionConfig| {
-        connection.port = address.port();
-        connection
-    };
-    NameServerConfig::new(
-        address.ip(),
-        true,
-        vec![at_port(ConnectionConfig::udp()), at_port(ConnectionConfig::tcp())],
-    )
 }
 
 /// NXDOMAIN and NODATA say that there is nothing; the rest says nothing.

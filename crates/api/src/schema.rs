@@ -192,6 +192,9 @@ impl Schemas {
                     let detail = format!("there is no such field; there are {}", names.join(", "));
                     errors.push(FieldError::new(pointer, "unknown_field", detail));
                 }
+                (None, Some(_)) if name.contains('\0') => {
+                    errors.push(FieldError::new(pointer, "invalid", "a name has no NUL character (U+0000)"));
+                }
                 (None, Some(schema @ Value::Object(_))) => self.check_value(schema, value, pointer, errors),
                 (None, _) => {}
             }
@@ -276,6 +279,11 @@ fn words(kind: &Value) -> String {
 fn check_string(schema: &Value, text: &str, at: String, errors: &mut Vec<FieldError>) {
     let before = errors.len();
     check_bounds(schema, ["minLength", "maxLength"], text.chars().count(), "characters", &at, errors);
+    if text.contains('\0') {
+        // PostgreSQL keeps none, a header field may have none (RFC 5322 §2.2), and C ends there.
+        errors.push(FieldError::new(at, "invalid", "must not contain a NUL character (U+0000)"));
+        return;
+    }
     let format = schema.get("format").and_then(Value::as_str);
     let parser = FORMATS.iter().find(|(name, _)| Some(*name) == format).map(|(_, parser)| parser);
     if let Some(Err(detail)) = parser.map(|parse| parse(text))

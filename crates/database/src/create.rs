@@ -12,7 +12,7 @@ use tokio_postgres::error::SqlState;
 ///
 /// # Errors
 /// `Config` for a URL or a CA file that cannot be used; `Unavailable` if the server is not there; `Statement`
-/// if it does not let the user in; `Forbidden` if the user may not make a database; `Pooler` if something
+/// if it does not let the user in; `Privilege` if the user may not make a database; `Pooler` if something
 /// stands in between.
 pub async fn ensure_database(config: &Config) -> Result<bool, Fault> {
     let target = Target::new(config).await?;
@@ -30,7 +30,12 @@ pub async fn ensure_database(config: &Config) -> Result<bool, Fault> {
         Ok(()) => Ok(true),
         // Another process was faster.
         Err(error) if error.code() == Some(&SqlState::DUPLICATE_DATABASE) => Ok(false),
-        Err(error) => Err(Fault::from_postgres("create the database", error)),
+        Err(error) => Err(Fault::from_postgres("create the database", error).or_privilege(|| {
+            format!(
+                "the database {name}, and this user lacks CREATEDB to make it; as a superuser run: \
+                 CREATE DATABASE {name} OWNER <user>"
+            )
+        })),
     }
 }
 

@@ -79,7 +79,9 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Change, "rotate DKIM keys").await?;
-        domain_must_exist(&scoped, tenant, domain).await?;
+        // Locked, so that two calls do not make keys each.
+        let sql = "SELECT 1 FROM domains WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE";
+        scoped.one("domain", sql, &[&tenant.uuid(), &domain.uuid()]).await?;
         let old = dkim_keys_of(&scoped, tenant, domain).await?;
         if old.iter().any(|key| key.state == KeyState::Next) {
             return Err(Fault::Conflict { field: "dkim_keys" });

@@ -97,6 +97,11 @@ impl Fault {
         }
     }
 
+    /// Of somebody who sets up the database: what is missing, in place of a right that an access lacks.
+    pub(crate) fn or_privilege(self, missing: impl FnOnce() -> String) -> Fault {
+        if matches!(self, Fault::Forbidden) { Fault::Privilege { missing: missing() } } else { self }
+    }
+
     /// Whoever is not let in comes again, whatever PostgreSQL said; a pooler will never let us in.
     pub(crate) fn from_connecting(error: tokio_postgres::Error) -> Fault {
         if error.as_db_error().is_some_and(is_of_pooler) {

@@ -43,6 +43,9 @@ pub struct Clocks {
 
 impl Database {
     /// Compares the clock that the house was given with PostgreSQL's. Reads no table.
+    ///
+    /// # Errors
+    /// `Unavailable` if PostgreSQL does not answer in time or is not there.
     pub async fn clocks(&self) -> Result<Clocks, Fault> {
         let client = self.client(&OWN).await?;
         compare(&client, &**self.clock()).await

@@ -24,8 +24,8 @@ const LOCK: i64 = 0x706f_7374_686f_7573;
 /// # Errors
 /// `Config` for a URL or a CA file that cannot be used; `Unavailable` if the server is not there; `Statement`
 /// if it does not let the user in; `Pooler` if something stands in between; `Privilege` if the runtime role
-/// is missing and cannot be made, sees too much, or does not have this user as a member; `Forbidden` if the
-/// user may make roles but not become a member of this one; `Migration` if one fails: those before it stay.
+/// is missing and cannot be made, sees too much, or does not have this user as a member and cannot be given
+/// one; `Migration` if one fails: those before it stay.
 pub async fn migrate(config: &Config) -> Result<usize, Fault> {
     let mut single = Target::new(config).await?.open().await?;
     let fault = |error| Fault::from_postgres("migrate the schema", error);
@@ -35,6 +35,10 @@ pub async fn migrate(config: &Config) -> Result<usize, Fault> {
     single.client.batch_execute("SET statement_timeout = 0").await.map_err(fault)?;
     single.client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(fault)?;
     ensure_role(&single.client).await?;
+    if is_newer(&versions(&single.client).await?) {
+        // A program that was put back after its successor migrated starts all the same; refinery would refuse.
+        return Ok(0);
+    }
     let report = embedded::migrations::runner()
         .run_async(&mut single.client)
         .await
@@ -49,23 +53,38 @@ pub fn schema_fingerprint() -> u64 {
     runner.get_migrations().iter().fold(0, |sum: u64, migration| sum.rotate_left(7) ^ migration.checksum())
 }
 
-/// Refuses a schema that is too old and a runtime role that could see too much.
-pub(crate) async fn check(client: &Client) -> Result<(), Fault> {
-    let needed = embedded::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
-    let needed = needed.unwrap_or(0);
+/// What was applied to this schema, by whichever program.
+async fn versions(client: &Client) -> Result<Vec<i64>, Fault> {
     let fault = |error| Fault::from_postgres("check the schema", error);
     let exists = client
         .query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL AS there", &[])
         .await
         .map_err(fault)?;
     if !exists.get::<_, bool>("there") {
-        return Err(Fault::NotMigrated { found: 0, needed });
+        return Ok(Vec::new());
     }
-    let row = client
-        .query_one("SELECT coalesce(max(version), 0)::bigint AS version FROM refinery_schema_history", &[])
-        .await
-        .map_err(fault)?;
-    let found: i64 = row.get("version");
+    let rows = client.query("SELECT version::bigint AS version FROM refinery_schema_history", &[]).await;
+    Ok(rows.map_err(fault)?.iter().map(|row| row.get("version")).collect())
+}
+
+/// All that this program has, in order.
+fn known() -> Vec<i64> {
+    let runner = embedded::migrations::runner();
+    let mut known: Vec<i64> = runner.get_migrations().iter().map(|one| i64::from(one.version())).collect();
+    known.sort_unstable();
+    known
+}
+
+/// Whether a later program has been here, and nothing of ours is missing. A gap is refinery's to refuse.
+fn is_newer(applied: &[i64]) -> bool {
+    let known = known();
+    applied.iter().max() > known.last() && known.iter().all(|version| applied.contains(version))
+}
+
+/// Refuses a schema that is too old and a runtime role that could see too much.
+pub(crate) async fn check(client: &Client) -> Result<(), Fault> {
+    let needed = known().last().copied().unwrap_or(0);
+    let found = versions(client).await?.into_iter().max().unwrap_or(0);
     // A newer schema is fine: migrations keep the previous release running.
     if found < needed {
         return Err(Fault::NotMigrated { found, needed });
@@ -128,7 +147,13 @@ async fn ensure_role(client: &Client) -> Result<(), Fault> {
         .await
         .map_err(fault)?;
     if !row.get::<_, bool>("member") && may_create {
-        client.batch_execute("GRANT posthouse_runtime TO CURRENT_USER").await.map_err(fault)?;
+        // Since PostgreSQL 16 CREATEROLE gives away only what was given to it WITH ADMIN OPTION.
+        let granted = client.batch_execute("GRANT posthouse_runtime TO CURRENT_USER").await;
+        granted.map_err(|error| {
+            fault(error).or_privilege(|| {
+                format!("membership of {RUNTIME_ROLE}; as a superuser run: GRANT {RUNTIME_ROLE} TO <user>")
+            })
+        })?;
     }
     check_role(client).await
 }

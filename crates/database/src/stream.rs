@@ -133,10 +133,11 @@ impl Database {
         Ok(next)
     }
 
-    /// Takes a stream away that nothing is bound to.
+    /// Takes a stream away that nothing is bound to. Of revoked credentials and API keys nobody knows then
+    /// which they were bound to.
     ///
     /// # Errors
-    /// `InUse` while a credential or an API key is bound to it, revoked ones too; `Last` if the tenant would
+    /// `InUse` while a credential or an API key that is not revoked is bound to it; `Last` if the tenant would
     /// have none left to send in; `NotFound` for a stream of another tenant as for none; else as
     /// [every call](Database#errors).
     pub async fn stream_delete(
@@ -154,6 +155,14 @@ impl Database {
             && column::<Uuid>(last, "id")? == stream.uuid()
         {
             return Err(Fault::Last { what: "last stream" });
+        }
+        // What was revoked stays listed, and must not keep the stream for ever.
+        for table in ["credentials", "api_keys"] {
+            let sql = format!(
+                "UPDATE {table} SET stream_id = NULL
+                  WHERE tenant_id = $1 AND stream_id = $2 AND revoked_at IS NOT NULL"
+            );
+            scoped.execute(&sql, &[&tenant.uuid(), &stream.uuid()]).await?;
         }
         let sql = "DELETE FROM streams WHERE tenant_id = $1 AND id = $2";
         let gone = scoped.execute(sql, &[&tenant.uuid(), &stream.uuid()]).await;

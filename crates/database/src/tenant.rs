@@ -96,6 +96,9 @@ impl Database {
         if change.plan.is_some() && !access.is_house() {
             return Err(Fault::Forbidden);
         }
+        if let Some(plan) = &change.plan {
+            must_work(plan)?;
+        }
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "update a tenant").await?;
         if let Some(before) = &change.plan_before {
@@ -169,15 +172,17 @@ impl Database {
     }
 }
 
+fn must_work(plan: &Plan) -> Result<(), Fault> {
+    plan.check().map_err(|(field, reason)| Fault::Invalid { field, reason: reason.to_owned() })
+}
+
 /// The row alone, for `tenant_create` and for onboarding, which makes more in the same transaction.
 pub(crate) async fn tenant_insert(
     database: &Database,
     scoped: &Scoped<'_>,
     new: &TenantNew,
 ) -> Result<Tenant, Fault> {
-    if let Err((field, reason)) = new.plan.check() {
-        return Err(Fault::Invalid { field, reason: reason.to_owned() });
-    }
+    must_work(&new.plan)?;
     let now = database.now();
     let id = TenantId::mint(now, &mut database.random());
     let row = scoped

@@ -218,8 +218,9 @@ impl Database {
     async fn user_by_email(&self, access: &Access, email: &str) -> Result<Option<(UserRow, String)>, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, None, Intent::Read, "look for a user").await?;
-        let row =
-            scoped.optional("SELECT * FROM users WHERE email = $1", &[&email.trim().to_lowercase()]).await?;
+        // An address that is none is nobody's.
+        let Ok(email) = canonical_email(email) else { return Ok(None) };
+        let row = scoped.optional("SELECT * FROM users WHERE email = $1", &[&email]).await?;
         row.map(|row| Ok((user_from(&row)?, column(&row, "password_hash")?))).transpose()
     }
 }
@@ -256,6 +257,7 @@ pub(crate) fn user_from(row: &Row) -> Result<UserRow, Fault> {
     })
 }
 
+/// As it is kept: the domain in A-labels and without its last dot, all in small letters.
 fn canonical_email(email: &str) -> Result<String, Fault> {
     let invalid = |error: mail::AddressError| Fault::Invalid { field: "email", reason: error.to_string() };
     Ok(mail::Mailbox::parse(email.trim()).map_err(invalid)?.to_string().to_lowercase())

@@ -55,7 +55,7 @@ impl Watch {
         for address in others.into_iter().chain(own_address()) {
             match TcpListener::bind(SocketAddr::new(address, port)) {
                 Ok(listener) => listeners.push(listener),
-                Err(error) => println!("skipped: nobody can listen at {address}: {error}"),
+                Err(error) => testkit::skipped("T7", &format!("nobody can listen at {address}: {error}")),
             }
         }
         listeners.iter().for_each(|listener| listener.set_nonblocking(true).unwrap());

@@ -6,7 +6,7 @@
 //! somebody reads in another way is a failure: our reader is then not strict enough. Without `python3` or MailTools the
 //! tests say so, and fail where everything is asked for (`cargo xtask test`).
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "reader/cases.rs"]
 mod cases;

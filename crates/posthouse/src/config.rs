@@ -8,6 +8,7 @@ use crate::{config_text, memory};
 use mail::Domain;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use tracing_subscriber::EnvFilter;
 
 const ENVIRONMENT_PREFIX: &str = "POSTHOUSE__";
 
@@ -15,19 +16,32 @@ const ENVIRONMENT_PREFIX: &str = "POSTHOUSE__";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Who this node is.
     pub node: Node,
-    pub log: crate::telemetry::Config,
+    /// What it says about its work.
+    pub log: Log,
+    /// Where it can be reached.
     pub listen: Listen,
+    /// How it proves who it is.
     pub tls: Tls,
+    /// What everything secret is sealed with.
     pub keys: Keys,
+    /// Where PostgreSQL is, and how it is used.
     pub database: database::Config,
+    /// Who is asked for names.
     pub dns: Dns,
+    /// The journal.
     pub spool: spool::Config,
+    /// The doors of SMTP.
     pub ingress: ingress::Config,
+    /// The way out.
     pub egress: egress::Config,
+    /// What is told afterwards.
     pub events: events::Config,
+    /// The doors of HTTP.
     pub api: api::Config,
-    pub housekeeping: crate::housekeeping::Config,
+    /// What is kept for how long.
+    pub housekeeping: Housekeeping,
 }
 
 /// Who this node is.
@@ -73,11 +87,81 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
+/// The secret of the installation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
     /// The installation's master key; the same file on every node. Empty: `keys/master.key` below `node.data`.
     pub master: PathBuf,
+}
+
+/// What is kept for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Housekeeping {
+    /// Seconds between two passes.
+    pub every_seconds: u64,
+    /// Days that a message and its attempts can be searched after it was accepted.
+    pub message_days: u32,
+    /// Days that an event and the webhook calls it caused can be listed.
+    pub event_days: u32,
+    /// Days that counts by the day are kept: what was used and what became of it.
+    pub usage_days: u32,
+    /// Days that a DKIM key is kept after it stopped signing; its record must stay published for as long.
+    pub retired_key_days: u32,
+    /// Hours that the answer to a call with an `Idempotency-Key` is kept.
+    pub idempotency_hours: u32,
+}
+
+impl Default for Housekeeping {
+    fn default() -> Housekeeping {
+        Housekeeping {
+            every_seconds: 60,
+            message_days: 45,
+            event_days: 45,
+            usage_days: 400,
+            retired_key_days: 14,
+            idempotency_hours: 24,
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Which lines are written: a level, or `target=level` pairs as `tracing` knows them.
+    pub filter: String,
+    /// How a line is written.
+    pub format: LogFormat,
+    /// Lines that may wait for standard error; what comes while it takes none is dropped and counted.
+    pub lines_waiting_max: usize,
+}
+
+/// The two kinds of log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object in each line, for whoever collects them.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { filter: "info".to_owned(), format: LogFormat::Text, lines_waiting_max: 8_192 }
+    }
+}
+
+impl Log {
+    /// What is wrong with it, in sentences that begin with the key.
+    fn mistakes(&self) -> Vec<String> {
+        let read = EnvFilter::try_new(&self.filter).err();
+        read.map(|error| format!("filter = \"{}\" cannot be used: {error}", self.filter))
+            .into_iter()
+            .collect()
+    }
 }
 
 /// How names are looked up.
@@ -126,7 +210,10 @@ impl Config {
         }
     }
 
-    /// The file, or nothing but defaults, with the environment on top; whatever cannot work is a mistake.
+    /// The file, or nothing but defaults, with the environment on top.
+    ///
+    /// # Errors
+    /// If the file cannot be read, with that alone; else as [`Config::read`].
     pub fn load(file: Option<&Path>) -> Result<Config, Mistakes> {
         let text = match file {
             Some(path) => std::fs::read_to_string(path)
@@ -134,11 +221,24 @@ impl Config {
             None => String::new(),
         };
         let name = file.map_or("configuration".to_owned(), |path| path.display().to_string());
-        let read = config_text::read(&name, &text);
+        Config::read(&name, &text, environment())
+    }
+
+    /// The text of a file of this name, with variables (their names and values) on top.
+    ///
+    /// # Errors
+    /// With every mistake, each on one line: what cannot be read, and what can and cannot work. A text of which nothing is
+    /// left hides what cannot work, and so does a variable that names no key or cannot be read.
+    pub fn read(name: &str, text: &str, variables: Vec<(String, String)>) -> Result<Config, Mistakes> {
+        Config::read_all(name, text, variables)
+            .map_err(|Mistakes(all)| Mistakes(all.iter().map(|mistake| on_one_line(mistake)).collect()))
+    }
+
+    fn read_all(name: &str, text: &str, variables: Vec<(String, String)>) -> Result<Config, Mistakes> {
+        let read = config_text::read(name, text);
         // A file with mistakes is looked through to its end: what could be read of it may not work either.
         let mut mistakes = read.mistakes;
         let Some(config) = read.config else { return Err(Mistakes(mistakes)) };
-        let variables = environment();
         let config = match override_by_environment(config, variables.clone()) {
             Ok(config) => config,
             Err(Mistakes(more)) => return Err(Mistakes([mistakes, more].concat())),
@@ -147,7 +247,7 @@ impl Config {
             let from_environment = variable_of(&sentence, &variables);
             let place = from_environment.map(str::to_owned);
             // Where a key has its default no line is to blame.
-            let line = || config_text::line_of(&text, &sentence).map(|line| format!("{name}:{line}"));
+            let line = || config_text::line_of(text, &sentence).map(|line| format!("{name}:{line}"));
             place.or_else(line).map_or_else(|| sentence.clone(), |place| format!("{place}: {sentence}"))
         }));
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
@@ -178,6 +278,12 @@ impl Config {
         mistakes.extend(memory::check(self).err());
         mistakes
     }
+}
+
+/// What was written may hold line ends and what moves a cursor; a mistake that repeats it stays a line all the same.
+fn on_one_line(mistake: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    mistake.chars().map(shown).collect()
 }
 
 /// The variable that has set the key with which this sentence begins.
@@ -253,6 +359,14 @@ mod tests {
         for (mistake, line) in mistakes.iter().zip(lines) {
             assert!(mistake.contains(&format!("posthouse.toml:{line}: ")), "{line}: {mistake}");
         }
+    }
+
+    #[test]
+    fn a_mistake_that_repeats_a_value_is_one_line() {
+        let variables = vec![("POSTHOUSE__LISTEN__HTTP".to_owned(), "127.\r\n.0\u{1b}[2J".to_owned())];
+        let Mistakes(mistakes) = Config::read("f", "", variables).unwrap_err();
+        assert_eq!(mistakes.len(), 1);
+        assert!(mistakes[0].contains(r"127.\r\n.0\u{1b}[2J") && !mistakes[0].contains('\n'), "{mistakes:?}");
     }
 
     #[test]

@@ -31,7 +31,9 @@ pub fn read(name: &str, text: &str) -> Read {
             Err(error) => error,
         };
         let line = error.span().map(|span| number(&text, span.start)).or_else(|| culprit(&text, &error));
-        let place = line.map_or_else(|| name.to_owned(), |line| format!("{name}:{line}"));
+        // What is not closed is missed behind the last line, where an editor has none.
+        let last = text.lines().count().max(1);
+        let place = line.map_or_else(|| name.to_owned(), |line| format!("{name}:{}", line.min(last)));
         mistakes.push((line, format!("{place}: {}", sentence(error.message()))));
         let rest = line.and_then(|line| without(&text, line));
         match rest {
@@ -167,6 +169,13 @@ mod tests {
                 .any(|mistake| mistake.starts_with("f:5: integer `-1` stands where a whole number"))
         );
         assert!(mistakes.iter().any(|mistake| mistake.starts_with("f:7: there is no key `zzz`")));
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_is_told_at_the_last_line() {
+        let mistakes = read("f", "[node]\ndata = \"\"\"\na\n").mistakes;
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].starts_with("f:3: "), "{mistakes:?}");
     }
 
     #[test]

@@ -6,13 +6,13 @@
 //! doors were shut has been told: otherwise its last events would vanish. All of it is idempotent, so that every node may
 //! do it; while PostgreSQL is away nothing is done and nothing is lost.
 
+use crate::config::Housekeeping as Config;
 use anyhow::Context;
 use database::{Database, MessageFilter, PageRequest, RecipientState};
 use egress::EgressHandle;
 use ingress::Submission;
 use mail::{Clock, TenantId, Timestamp};
 use registry::{Access, TenantStatus};
-use serde::{Deserialize, Serialize};
 use spool::{Position, Spool};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,36 +27,6 @@ const HOUR_MILLIS: i64 = 3_600_000;
 const MESSAGES_PER_PART: u32 = 10_000;
 /// Events forgotten in one transaction.
 const EVENTS_PER_PART: u32 = 5_000;
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Seconds between two passes.
-    pub every_seconds: u64,
-    /// Days that a message and its attempts can be searched after it was accepted.
-    pub message_days: u32,
-    /// Days that an event and the webhook calls it caused can be listed.
-    pub event_days: u32,
-    /// Days that counts by the day are kept: what was used and what became of it.
-    pub usage_days: u32,
-    /// Days that a DKIM key is kept after it stopped signing; its record must stay published for as long.
-    pub retired_key_days: u32,
-    /// Hours that the answer to a call with an `Idempotency-Key` is kept.
-    pub idempotency_hours: u32,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            every_seconds: 60,
-            message_days: 45,
-            event_days: 45,
-            usage_days: 400,
-            retired_key_days: 14,
-            idempotency_hours: 24,
-        }
-    }
-}
 
 pub struct Housekeeping {
     pub database: Database,

@@ -7,8 +7,6 @@ mod authority;
 mod cli;
 mod clock;
 mod clocks;
-mod config;
-mod config_text;
 mod cores;
 mod data;
 mod delivery;
@@ -25,7 +23,6 @@ mod lab_zone;
 mod listening;
 mod log_writer;
 mod manual;
-mod memory;
 mod node;
 mod nofile;
 mod postgres;
@@ -43,6 +40,8 @@ mod telemetry;
 mod told;
 mod usage;
 
+// As if they were modules of this program.
+use posthouse::{config, memory};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

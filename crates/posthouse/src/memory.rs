@@ -14,8 +14,10 @@ const BASE_OCTETS: u64 = 64 << 20;
 /// With less no message of a useful size fits, and every one would be refused for good.
 pub const OCTETS_MIN: u64 = 128 << 20;
 
-/// Lowers the bounds to what fits. `node.memory_octets` says how much there is; 0 asks the machine. An error, as a
-/// sentence, if that is too little for anything.
+/// Lowers the bounds to what fits. `node.memory_octets` says how much there is; 0 asks the machine.
+///
+/// # Errors
+/// With a sentence if that is below `OCTETS_MIN`.
 pub fn fit(config: &mut Config) -> Result<(), String> {
     let asked = Some(config.node.memory_octets).filter(|octets| *octets > 0);
     let Some(octets) = asked.or_else(allowed) else { return Ok(()) };
@@ -34,7 +36,10 @@ pub fn fit(config: &mut Config) -> Result<(), String> {
     Ok(())
 }
 
-/// What is wrong with what was configured, as a sentence; what the machine has shows only where the node starts.
+/// Judges what was configured; what the machine has shows only where the node starts.
+///
+/// # Errors
+/// With a sentence if `node.memory_octets` is neither 0 nor `OCTETS_MIN` at least.
 pub fn check(config: &Config) -> Result<(), String> {
     match config.node.memory_octets {
         0 => Ok(()),

@@ -4,12 +4,12 @@
 //! rendered by the API on request. A log that cannot be written is lost, never waited for by the mail path
 //! (`log_writer.rs`).
 
+use crate::config::{Log, LogFormat};
 use crate::figures;
 use crate::log_writer::{self, Flush};
 use crate::process;
 use crate::readiness::{self, Sources};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -18,50 +18,17 @@ use tracing_subscriber::EnvFilter;
 /// Between two times that samples are folded into buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Which lines are written: a level, or `target=level` pairs as `tracing` knows them.
-    pub filter: String,
-    pub format: Format,
-    /// Lines that may wait for standard error; what comes while it takes none is dropped and counted.
-    pub lines_waiting_max: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    Text,
-    Json,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config { filter: "info".to_owned(), format: Format::Text, lines_waiting_max: 8_192 }
-    }
-}
-
-impl Config {
-    /// What is wrong with it, in sentences that begin with the key.
-    pub fn mistakes(&self) -> Vec<String> {
-        let read = EnvFilter::try_new(&self.filter).err();
-        read.map(|error| format!("filter = \"{}\" cannot be used: {error}", self.filter))
-            .into_iter()
-            .collect()
-    }
-}
-
 /// Called once, first thing. What it returns is kept until the end, and waits for the last lines then.
 #[must_use = "the last lines are lost without it"]
-pub fn start_logging(config: &Config) -> anyhow::Result<Flush> {
+pub fn start_logging(config: &Log) -> anyhow::Result<Flush> {
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|error| anyhow::anyhow!("log.filter = \"{}\" cannot be used: {error}", config.filter))?;
     let (writer, flush) = log_writer::start(config.lines_waiting_max, std::io::stderr())?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
     match config.format {
-        Format::Text => builder.with_target(false).init(),
+        LogFormat::Text => builder.with_target(false).init(),
         // Fields at the top, where whoever collects lines looks for them.
-        Format::Json => {
+        LogFormat::Json => {
             builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init()
         }
     }

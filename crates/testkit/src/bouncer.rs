@@ -1,6 +1,7 @@
 //! PgBouncer in front of a test server: what we refuse to work behind.
 
 use crate::cluster::Cluster;
+use crate::skipped::lacking;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,11 +21,9 @@ pub struct PgBouncer {
 
 impl PgBouncer {
     /// None, with a notice, where it is not installed. `settings` are lines of its section.
-    #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
     pub async fn before(cluster: &Cluster, settings: &str) -> Option<PgBouncer> {
         if !Path::new(PROGRAM).exists() {
-            assert!(std::env::var_os("POSTHOUSE_TEST_COMPLETE").is_none(), "{PROGRAM} is not installed");
-            println!("skipped: {PROGRAM} is not installed");
+            lacking("P8", "PgBouncer is not installed");
             return None;
         }
         let folder = cluster.folder().join("bouncer");

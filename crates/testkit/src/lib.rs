@@ -1,5 +1,5 @@
 //! What tests of several crates need and nothing ships: a fresh PostgreSQL database, a clock set by hand, an allocator
-//! that counts.
+//! that counts, and the list of what was not tested.
 //!
 //! Used from tests only, so it panics where the house would return a fault: a test that cannot be set up has failed.
 
@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod held;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod skipped;
 
 #[cfg(feature = "postgres")]
 pub use bouncer::PgBouncer;
@@ -21,3 +22,4 @@ pub use clock::ManualClock;
 pub use cluster::Cluster;
 #[cfg(feature = "postgres")]
 pub use postgres::{TestDatabase, test_keys};
+pub use skipped::{lacking, skipped};

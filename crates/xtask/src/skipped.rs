@@ -1,7 +1,7 @@
 //! Rows that were not run on this host, told at the end of `cargo xtask test`.
 //!
 //! A test that needs what a host may lack (a tracer, a loop device, a control group) passes without it and writes a line
-//! into a file of ours (`tests/skipped.rs`). nextest shows nothing that a passing test printed, so the lines are listed
+//! into a file of ours (`testkit/src/skipped.rs`). nextest shows nothing that a passing test printed, so the lines are listed
 //! when it has ended: before its counts, which stay the last line of a log; a person at a terminal, to whom nextest draws
 //! its progress, finds them below.
 
@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Where the tests write; they know it by the variable of the same name in `tests/skipped.rs`.
+/// Where the tests write; they know it by the variable of the same name in `testkit/src/skipped.rs`.
 const VARIABLE: &str = "POSTHOUSE_TEST_SKIPPED";
 
 /// Runs the tests, then lists what was not run here; nothing if that is nothing. They write into `file`, which is emptied.

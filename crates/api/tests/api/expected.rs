@@ -133,6 +133,13 @@ async fn a_reason_is_kept_wherever_somebody_is_stopped_or_let_go() {
         let wrong = house.call("POST", &uri, &operator, Some(json!({"reason": "", "zzz": 1}))).await;
         assert_eq!(wrong.problem(422), "invalid_fields", "{path}");
         assert_eq!(wrong.pointers(), ["/reason", "/zzz"], "{path}");
+        // PostgreSQL keeps none, and a word that is cut short says something else.
+        let null = house.call("POST", &uri, &operator, Some(json!({"reason": "a\0b"}))).await;
+        assert_eq!(
+            (null.problem(422), null.pointers()),
+            ("invalid_fields".into(), vec!["/reason".into()]),
+            "{path}"
+        );
         let reason = format!("because of {path}");
         let answer = house.call("POST", &uri, &operator, Some(json!({"reason": reason}))).await.expect(200);
         let audit = house.call("GET", "/v1/audit?limit=1", &operator, None).await.expect(200);

@@ -111,6 +111,29 @@ async fn a_check_that_changes_nothing_leaves_the_generation_alone() {
     assert_eq!(test.database.audit_verify(&house()).await.unwrap().entries, before);
 }
 
+/// Both have read before one can write: whoever changes the registry needs its row.
+#[tokio::test]
+async fn of_two_rotations_at_once_one_makes_keys() {
+    let (test, one) = with_tenant().await;
+    let (database, house, id, domain) = (&test.database, house(), one.tenant.id, one.domain.id);
+    let (holder, watcher) = (test.admin().await, test.admin().await);
+    holder.batch_execute("BEGIN; SELECT 1 FROM registry FOR UPDATE").await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let letting_go = async {
+        let mut again = tokio::time::interval(Duration::from_millis(10));
+        while watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) < 2 {
+            again.tick().await;
+        }
+        holder.batch_execute("COMMIT").await.unwrap();
+    };
+    let rotate = || database.dkim_key_rotate(&house, id, domain);
+    let all = async { tokio::join!(rotate(), rotate(), letting_go) };
+    let (first, second, ()) =
+        tokio::time::timeout(Duration::from_secs(20), all).await.expect("nobody waited");
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    assert_eq!(database.dkim_key_list(&house, id, domain).await.unwrap().len(), 4);
+}
+
 #[tokio::test]
 async fn a_rotation_waits_for_its_records_and_then_the_old_keys_retire() {
     let (test, one) = with_tenant().await;
@@ -121,6 +144,7 @@ async fn a_rotation_waits_for_its_records_and_then_the_old_keys_retire() {
     assert!(next.iter().all(|key| key.state == KeyState::Next));
     let twice = database.dkim_key_rotate(&house, id, domain).await;
     assert!(matches!(twice, Err(Fault::Conflict { field: "dkim_keys" })));
+    assert_eq!(database.dkim_key_list(&house, id, domain).await.unwrap().len(), 4);
 
     let row = database.domain_fetch(&house, id, domain).await.unwrap();
     assert_eq!(row.expected().iter().filter(|r| r.purpose == Purpose::Dkim1 && r.required).count(), 1);

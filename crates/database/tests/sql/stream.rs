@@ -56,8 +56,18 @@ async fn a_stream_that_a_credential_is_bound_to_stays() {
     let (tenant, stream) = (one.tenant.id, one.streams[1].id);
     let new =
         database::CredentialNew { stream: Some(stream), ..database::CredentialNew::named(name("bound")) };
-    test.database.credential_create(&house(), tenant, &new).await.unwrap();
-    let kept = test.database.stream_delete(&house(), tenant, stream).await;
-    assert!(matches!(kept, Err(Fault::InUse { what: "stream" })));
-    test.database.stream_delete(&house(), tenant, one.streams[0].id).await.unwrap();
+    let (bound, _) = test.database.credential_create(&house(), tenant, &new).await.unwrap();
+    let new = database::ApiKeyNew { stream: Some(stream), ..database::ApiKeyNew::named(name("bound")) };
+    let (key, _) = test.database.api_key_create(&house(), Some(tenant), &new).await.unwrap();
+    let delete = async || test.database.stream_delete(&house(), tenant, stream).await;
+    assert!(matches!(delete().await, Err(Fault::InUse { what: "stream" })));
+    test.database.credential_revoke(&house(), tenant, bound.id).await.unwrap();
+    assert!(matches!(delete().await, Err(Fault::InUse { what: "stream" })));
+    test.database.api_key_revoke(&house(), Some(tenant), key.id).await.unwrap();
+    // What was revoked is listed for ever, and keeps nothing.
+    delete().await.unwrap();
+    let row = test.database.credential_fetch(&house(), tenant, bound.id).await.unwrap();
+    assert!(row.revoked_at.is_some() && row.stream.is_none());
+    let last = test.database.stream_delete(&house(), tenant, one.streams[0].id).await;
+    assert!(matches!(last, Err(Fault::Last { .. })));
 }

@@ -20,6 +20,9 @@ async fn a_plan_that_cannot_work_and_a_stranger_are_refused() {
     let generous = TenantChange { plan: Some(Plan::default()), ..TenantChange::default() };
     let raised = test.database.tenant_update(&admin_of(tenant.id), tenant.id, &generous).await;
     assert!(matches!(raised, Err(Fault::Forbidden)));
+    let change = TenantChange { plan: Some(bad.plan), ..TenantChange::default() };
+    let changed = test.database.tenant_update(&house(), tenant.id, &change).await;
+    assert!(matches!(changed, Err(Fault::Invalid { field: "weight", .. })));
 }
 
 #[tokio::test]

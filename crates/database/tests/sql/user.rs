@@ -62,6 +62,29 @@ async fn only_the_right_password_of_an_active_user_lets_in() {
 }
 
 #[tokio::test]
+async fn an_address_is_the_same_however_it_is_written() {
+    let test = TestDatabase::new().await;
+    let (database, house) = (&test.database, house());
+    for (first, then) in
+        [("op@b\u{fc}cher.example", "OP@xn--bcher-kva.example"), ("a@b.example.", " a@b.example ")]
+    {
+        let user = database.operator_ensure(first, secret("correct horse")).await.unwrap();
+        for text in [first, then] {
+            assert_eq!(
+                database.operator_ensure(text, secret("another horse")).await.unwrap(),
+                user,
+                "{text}"
+            );
+            let found = database.user_authenticate(&house, text, secret("correct horse")).await.unwrap();
+            assert_eq!(found.as_ref(), Some(&user), "{text}");
+        }
+    }
+    for text in ["", "nobody", "a@@b"] {
+        assert_eq!(database.user_authenticate(&house, text, secret("correct horse")).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
 async fn a_refresh_token_works_once_and_its_copy_ends_the_family() {
     let test = TestDatabase::new().await;
     let (database, house) = (&test.database, house());

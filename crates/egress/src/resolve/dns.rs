@@ -12,12 +12,11 @@ use crate::error::Fault;
 use crate::resolve::{Exchanger, Record, Resolver, Resolving, Route, Unresolved, plan};
 use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::ResolverOpts;
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use mail::Domain;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -51,13 +50,7 @@ impl DnsResolver {
     /// # Errors
     /// `Resolver` if the system's file of name servers cannot be read or the resolver cannot be made.
     pub fn new(config: &Config) -> Result<DnsResolver, Fault> {
-        let servers = &config.dns_servers;
-        let builder = if servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(Fault::Resolver)?
-        } else {
-            let asked = ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect());
-            TokioResolver::builder_with_config(asked, TokioRuntimeProvider::default())
-        };
+        let builder = names::asking(&config.dns_servers).map_err(Fault::Resolver)?;
         let mut options = ResolverOpts::default();
         let limit = Duration::from_secs(config.resolve_seconds_max);
         // Two questions in vain leave time for what comes after them. Hickory does not count the first one.
@@ -194,15 +187,6 @@ fn failed(error: &NetError) -> bool {
         }
         _ => true,
     }
-}
-
-fn name_server(server: &SocketAddr) -> NameServerConfig {
-    let with_port = |mut connection: ConnectionConfig| {
-        connection.port = server.port();
-        connection
-    };
-    let connections = vec![with_port(ConnectionConfig::udp()), with_port(ConnectionConfig::tcp())];
-    NameServerConfig::new(server.ip(), true, connections)
 }
 
 impl Resolver for DnsResolver {

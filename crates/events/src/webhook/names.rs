@@ -6,10 +6,7 @@
 
 use crate::Fault;
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::config::{LookupIpStrategy, ResolveHosts, ResolverOpts};
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +28,6 @@ impl Names {
         if servers.is_empty() {
             return Ok(Names::System);
         }
-        let config = ResolverConfig::from_parts(None, vec![], servers.iter().map(name_server).collect());
         let mut options = ResolverOpts::default();
         options.timeout = QUESTION_MAX;
         options.attempts = 2;
@@ -39,8 +35,8 @@ impl Names {
         options.cache_size = 0;
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         options.use_hosts_file = ResolveHosts::Never;
-        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        let resolver = builder.with_options(options).build().map_err(Fault::Resolver)?;
+        let asking = names::asking(servers).map_err(Fault::Resolver)?;
+        let resolver = asking.with_options(options).build().map_err(Fault::Resolver)?;
         Ok(Names::Servers(Arc::new(resolver)))
     }
 
@@ -55,18 +51,6 @@ impl Names {
             }
         }
     }
-}
-
-fn name_server(address: &SocketAddr) -> NameServerConfig {
-    let at_port = |mut connection: ConnectionConfig| {
-        connection.port = address.port();
-        connection
-    };
-    NameServerConfig::new(
-        address.ip(),
-        true,
-        vec![at_port(ConnectionConfig::udp()), at_port(ConnectionConfig::tcp())],
-    )
 }
 
 impl std::fmt::Debug for Names {

@@ -265,12 +265,7 @@ print([verifier.verify(idx=n, dnsfunc=dns) for n in (0, 1)])
 "#;
     let output = crate::python::run(script, &[&file, &world.directory.path().join("records")]).await;
     if output.trim() == "SKIP" {
-        // `cargo xtask test` installs it, so there a skip would hide something.
-        assert!(
-            std::env::var_os("POSTHOUSE_TEST_COMPLETE").is_none(),
-            "python3 has no dkim module, so nobody else checked the signatures"
-        );
-        eprintln!("skipped: python3 has no dkim module, so nobody else checked the signatures");
+        testkit::lacking("both signatures", "python3 has no dkim module, so nobody else checked them");
         return;
     }
     assert_eq!(output.trim(), "[True, True]");

@@ -190,7 +190,7 @@ async fn an_unknown_name_and_a_wrong_secret_take_the_same_time() {
     assert!(medians[0].abs_diff(medians[1]) <= Duration::from_millis(5), "{medians:?}");
 }
 
-/// M9: a thousand guesses, from one network and from a hundred. The owner gets in from elsewhere all the time.
+/// M9: ten thousand guesses from one network, and from a hundred. The owner gets in from elsewhere all the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_is_stopped_and_the_owner_gets_in_from_elsewhere() {
     let world = World::with(|plan| {
@@ -200,8 +200,9 @@ async fn guessing_is_stopped_and_the_owner_gets_in_from_elsewhere() {
     })
     .await;
     let address = world.addresses().submissions.unwrap();
-    for (networks, guesses) in [(1_u8, 500), (100, 5)] {
-        let mut heard = 0;
+    for networks in [1_u8, 100] {
+        let guesses = 10_000 / u32::from(networks);
+        let (mut heard, began) = (0, tokio::time::Instant::now());
         for network in 0..networks {
             let from = [127, 1, network, 1];
             let mut client = Client::connect_tls_from(from, address, &world.certificate).await;
@@ -214,12 +215,13 @@ async fn guessing_is_stopped_and_the_owner_gets_in_from_elsewhere() {
                 heard += usize::from(reply.starts_with("535"));
             }
         }
+        let minutes = began.elapsed().as_secs() as usize / 60;
         println!(
-            "M9: {} guesses from {networks} networks, {heard} of them were told that they are wrong",
-            u32::from(networks) * guesses
+            "M9: 10,000 guesses from {networks} networks in {:?}, {heard} of them were told that they are wrong",
+            began.elapsed()
         );
         // 8 and 2; more only if a minute ends within, when each network may try again.
-        assert!(heard <= 20, "{heard} guesses from {networks} networks were answered");
+        assert!(heard <= 20 + 10 * minutes, "{heard} guesses from {networks} networks were answered");
     }
     let mut owner = Client::connect_tls_from([127, 9, 9, 9], address, &world.certificate).await;
     owner.expect("EHLO desk.example", "250").await;

@@ -90,7 +90,7 @@ fn collections_of_others_are_read_in_time_and_have_one_reading() {
         ("POSTHOUSE_TEST_CORPORA", of_environment()),
     ] {
         if paths.is_empty() {
-            println!("skipped: nothing of {name} is here");
+            testkit::skipped("M14", &format!("nothing of {name} is here"));
             continue;
         }
         let (mut slowest, mut largest, mut messages) = (Duration::ZERO, 0, Vec::new());

@@ -124,9 +124,7 @@ fn run(program: &str, arguments: &[&str], probe: &[&str], raws: &[&[u8]]) -> Opt
     let found =
         Command::new(program).args(probe).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if !found {
-        let complete = std::env::var_os("POSTHOUSE_TEST_COMPLETE").is_some();
-        assert!(!complete, "{program} with {probe:?} is not here, nobody compared");
-        eprintln!("skipped: {program} with {probe:?} is not here, nobody compared");
+        testkit::lacking("T2", &format!("{program} with {probe:?} is not here, nobody compared"));
         return None;
     }
     let mut child = Command::new(program)

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub fn run(LabOptions { command, run }: LabOptions) -> anyhow::Result<()> {
     let command = command.unwrap_or(LabCommand::Run(run));
-    let _log = crate::telemetry::start_logging(&crate::telemetry::Config {
+    let _log = crate::telemetry::start_logging(&crate::config::Log {
         filter: "warn".to_owned(),
         ..Default::default()
     })?;
