@@ -15,6 +15,7 @@ mod mistakes;
 mod nouns;
 mod rates;
 mod refusals;
+mod rights;
 mod running;
 mod serving;
 mod shell;

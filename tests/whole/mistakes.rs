@@ -1,16 +1,16 @@
 //! The likeliest mistakes of a first day: each ends in a sentence that names what is wrong and what to do.
 //!
 //! A wrong key of the configuration is in `refusals.rs`, a second process in `running.rs`, a host without apt in the tests
-//! of xtask, a wrong clock in the doctor's own tests (posthouse/src/doctor/host.rs).
+//! of xtask.
 
 use crate::house::{Plot, binary, python, wait_for};
 use posthouse_tests::client::Door;
 use posthouse_tests::volume::Volume;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use testkit::skipped;
+use testkit::{lacking, skipped};
 
 /// Exit code and words of a command that has to end by itself.
 fn ended(command: &mut Command) -> (i32, String) {
@@ -150,6 +150,52 @@ fn a_disk_that_fills_up_at_work_is_told_to_everybody_with_what_to_do() {
     });
     assert_eq!(house.api("GET", "/ready", "", None).0, 200);
     wait_for("the log to say that it is over", || (lines("is over") == 1).then_some(()));
+    assert_eq!(house.stop().code(), Some(0));
+}
+
+/// The variable that moves the clock of a binary with fail points.
+const SHIFT: &str = "POSTHOUSE_CLOCK_SHIFT_MS";
+
+/// What a doctor whose clock is so far off finds in one check.
+fn diagnosed(plot: &Plot, (dns, database): (&str, &str), off_ms: &str, check: &str) -> Value {
+    let mut doctor = Command::new(binary());
+    doctor.args(["doctor", "--json", "--config"]).arg(plot.path().join("posthouse.toml")).env(SHIFT, off_ms);
+    doctor.env("POSTHOUSE__DNS__SERVERS", format!("[\"{dns}\"]")).env("POSTHOUSE__DATABASE__URL", database);
+    let told: Value = serde_json::from_slice(&doctor.output().unwrap().stdout).unwrap();
+    let findings = told["findings"].as_array().unwrap();
+    findings.iter().find(|row| row["check"] == check).unwrap_or_else(|| panic!("{check}: {told:#}")).clone()
+}
+
+#[test]
+fn a_clock_that_is_off_is_told_with_both_times_and_one_never_set_ends_the_start() {
+    let plot = Plot::new();
+    // Before 1990, whenever this runs within the next decades.
+    let long_ago = "-1500000000000";
+    // Nobody listens there, and names are not what is asked for.
+    if diagnosed(&plot, ("127.0.0.1:1", ""), long_ago, "clock")["state"] != "error" {
+        lacking("a clock that is off", "the binary is not built with --features fail-points");
+        return;
+    }
+    let (code, said) = ended(up(&plot).env(SHIFT, long_ago));
+    assert!(code == 69 && said.contains("before this program was made"), "{code}: {said}");
+    assert!(said.contains("timedatectl set-ntp true"), "{said}");
+    assert!(!plot.path().join("data").exists(), "nothing was made of that time");
+
+    let mut command = plot.command();
+    command.arg("--lab").env(SHIFT, "3600000");
+    let house = plot.spawn(command);
+    let log = plot.log();
+    let warned = log.lines().find(|line| line.contains("PostgreSQL's")).unwrap_or_else(|| panic!("{log}"));
+    assert!(warned.contains("WARN") && warned.contains(" s ahead"), "{warned}");
+    for part in ["this host's clock says", "ours=", "theirs=", "ahead_ms=3", "timedatectl", "chrony"] {
+        assert!(warned.contains(part), "{part}: {warned}");
+    }
+    assert_eq!(house.api("GET", "/ready", "", None).0, 200, "a clock that is off ends nothing");
+    let (dns, database) = (house.text("/lab/dns"), house.text("/database"));
+    let off = diagnosed(&plot, (&dns, &database), "-3600000", "clocks");
+    assert!(off["state"] == "warning" && off["advice"].as_str().unwrap().contains("chronyc"), "{off}");
+    assert!(off["found"].as_str().unwrap().ends_with(" s behind"), "{off}");
+    assert_eq!(diagnosed(&plot, (&dns, &database), "0", "clocks")["state"], "ok");
     assert_eq!(house.stop().code(), Some(0));
 }
 

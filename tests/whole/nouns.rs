@@ -123,13 +123,16 @@ fn an_operator_holds_paths_and_sources_and_lets_them_go() {
     send("first@plain.example");
     house.arrivals("first@plain.example", 1);
     let paths = operator.says("queue paths");
-    let cells = row(&paths, &["SOURCE", "SITE", "OPEN", "ALLOWED", "HELD"], "held-1");
-    let site = cells[1].to_owned();
+    let cells = row(&paths, &["SOURCE", "OPEN", "ALLOWED", "HELD", "SITE"], "held-1");
+    let site = cells[cells.len() - 1].to_owned();
     assert!(operator.json("queue paths").to_string().contains(&site));
 
     let path = format!("--source held-1 --site {site}");
     operator.refuses(&format!("queue hold {path}"), 64, "--reason");
     operator.refuses("queue hold --source nobody --site x.example --reason x", 65, "");
+    let said = operator.says("queue hold --source held-1 --site plain.example --reason early");
+    assert!(said.contains("no mail has gone to a site of the name plain.example"), "{said}");
+    operator.says("queue resume --source held-1 --site plain.example");
     assert!(operator.says(&format!("queue hold {path} --reason complaint --until 2h")).contains("held"));
     assert!(row(&operator.says("queue paths"), &["HELD UNTIL"], "held-1").contains(&"complaint"));
     send("second@plain.example");
@@ -167,4 +170,5 @@ fn an_operator_holds_paths_and_sources_and_lets_them_go() {
     operator.refuses("source delete held-1", 64, "--yes");
     operator.refuses("source delete held-1 --yes", 65, "still in use");
     operator.refuses("source show nobody", 65, "no source");
+    operator.refuses("event list", 65, "--tenant NAME");
 }

@@ -1,14 +1,10 @@
-//! What happens to a tenant, its domains, credentials and mail by commands alone; and that no verb of the command line
+//! What happens to a tenant, its domains, credentials and mail by commands alone; and that no command of the binary
 //! is left without a test that runs it.
 
 use crate::house::{House, wait_for};
 use crate::shell::{Shell, with_a_house};
 use serde_json::Value;
-
-const NOUNS: [&str; 10] =
-    ["tenant", "domain", "credential", "api-key", "pool", "source", "webhook", "message", "queue", "event"];
-/// Where the commands are run.
-const TESTS: [&str; 3] = [include_str!("commands.rs"), include_str!("nouns.rs"), include_str!("verbs.rs")];
+use std::path::{Path, PathBuf};
 
 /// A shell that has the key of a new tenant.
 fn of_new_tenant(house: &House, operator: &Shell, name: &str) -> Shell {
@@ -16,41 +12,101 @@ fn of_new_tenant(house: &House, operator: &Shell, name: &str) -> Shell {
     operator.with(&[("POSTHOUSE_API", house.text("/api")), ("POSTHOUSE_API_KEY", tenant.key)])
 }
 
-/// Is the command run in this line? One that is refused does not count.
-fn runs(line: &str, command: &str) -> bool {
-    let is_word = |letter: char| letter.is_alphanumeric() || letter == '-' || letter == '_';
-    let code = line.trim_start();
-    !code.starts_with("//")
-        && !code.contains("refuses(")
-        && code.match_indices(command).any(|(at, _)| {
-            let (before, after) = (&code[..at], &code[at + command.len()..]);
-            before.ends_with('"') && !after.starts_with(is_word)
-        })
-}
-
-#[test]
-fn no_verb_is_without_a_test_that_runs_it() {
-    let plot = crate::house::Plot::new();
-    let shell = Shell::new(&plot);
-    let mut forgotten = Vec::new();
-    for noun in NOUNS {
-        let help = shell.says(&format!("{noun} --help"));
-        let verbs = help.split("Commands:\n").nth(1).unwrap_or_else(|| panic!("{help}"));
-        let verbs = verbs.lines().take_while(|line| !line.is_empty());
-        // What a verb does may take a second line, further in.
-        let verbs = verbs.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
-        let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
-        assert!(verbs.len() > 2 && verbs.last() == Some(&"help"), "{noun}: {verbs:?}");
-        for verb in &verbs[..verbs.len() - 1] {
-            let command = format!("{noun} {verb}");
-            if !TESTS.iter().flat_map(|test| test.lines()).any(|line| runs(line, &command)) {
-                forgotten.push(command);
+/// The sources of all tests and benchmarks, each in one line, without comments.
+fn spoken() -> Vec<String> {
+    fn files(under: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(under).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                files(&entry, found);
+            } else if entry.extension().is_some_and(|end| end == "rs") {
+                found.push(entry);
             }
         }
     }
-    assert!(forgotten.is_empty(), "no test of tests/whole runs {forgotten:?}");
-    assert!(!runs("operator.refuses(\"tenant delete x\", 64, \"\")", "tenant delete"));
-    assert!(!runs("operator.says(\"queue list-all\")", "queue list"));
+    let mut sources = Vec::new();
+    files(Path::new(env!("CARGO_MANIFEST_DIR")), &mut sources);
+    let code = |file: &PathBuf| {
+        let text = std::fs::read_to_string(file).unwrap();
+        let lines = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+        lines.collect::<Vec<_>>().join(" ")
+    };
+    sources.iter().map(code).collect()
+}
+
+/// Is the command run in this source: as one line to type, or word by word? One that is refused does not count.
+fn runs(source: &str, command: &[String]) -> bool {
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '-' || letter == '_';
+    let typed = format!("\"{}", command.join(" "));
+    let is_typed = source.match_indices(&typed).any(|(at, _)| {
+        let (before, after) = (source[..at].trim_end(), &source[at + typed.len()..]);
+        if ["refuses(", "refuses(&format!("].iter().any(|refused| before.ends_with(refused)) {
+            return false;
+        }
+        // A word alone may be anything, unless somebody types it.
+        let is_said = || ["says(", "json(", "run(", "command("].iter().any(|verb| before.ends_with(verb));
+        !after.starts_with(is_word) && (command.len() > 1 || !after.starts_with('"') || is_said())
+    });
+    let words: Vec<String> = command.iter().map(|word| format!("\"{word}\"")).collect();
+    let called = ["[", "(", "arg(", "args(["].map(|open| format!("{open}{}", words.join(", ")));
+    let is_called = |call: &String| match command.len() {
+        // `.arg("serve")`, `run(&["migrate", …`, `args(["up", …`.
+        1 => source.match_indices(call).any(|(at, _)| {
+            let before = &source[..at];
+            call.starts_with("arg") && before.ends_with('.')
+                || call.starts_with('[') && before.ends_with(['&', '('])
+        }),
+        _ => source.contains(call),
+    };
+    is_typed || called.iter().any(is_called)
+}
+
+/// Every command of the binary that has none below it, as its own help lists them.
+pub fn leaves(shell: &Shell, above: &[String]) -> Vec<Vec<String>> {
+    let help = shell.says(&format!("{} --help", above.join(" ")));
+    let Some(listed) = help.split("Commands:\n").nth(1) else { return vec![above.to_vec()] };
+    let listed = listed.lines().take_while(|line| !line.is_empty());
+    // What a command does may take a second line, further in.
+    let listed = listed.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    let names: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() > 1 && names.last() == Some(&"help"), "{above:?}: {names:?}");
+    let below = names[..names.len() - 1].iter().map(|name| [above, &[(*name).to_owned()]].concat());
+    below.flat_map(|path| leaves(shell, &path)).collect()
+}
+
+#[test]
+fn no_command_is_without_a_test_that_runs_it() {
+    let plot = crate::house::Plot::new();
+    let (all, sources) = (leaves(&Shell::new(&plot), &[]), spoken());
+    assert!(all.len() > 70, "{all:?}");
+    let forgotten: Vec<String> = all
+        .iter()
+        .filter(|command| !sources.iter().any(|source| runs(source, command)))
+        .map(|command| command.join(" "))
+        .collect();
+    assert!(forgotten.is_empty(), "no test runs {forgotten:?}");
+    println!("{} commands, each run by a test", all.len());
+}
+
+#[test]
+fn a_command_that_is_only_named_is_not_one_that_is_run() {
+    let runs = |source: &str, command: &str| {
+        runs(source, &command.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    };
+    assert!(runs("operator.says(\"queue list --limit 5\")", "queue list"));
+    assert!(runs("run(&[\"operator\", \"add\", \"--email\"])", "operator add"));
+    assert!(runs("command.arg(\"serve\").arg(\"--config\")", "serve"));
+    for (source, command) in [
+        ("operator.refuses( \"tenant delete x\", 64, \"\")", "tenant delete"),
+        ("operator.says(\"queue list-all\")", "queue list"),
+        ("says(\"a queue list\")", "queue list"),
+        ("(\"serve\", 1)", "serve"),
+        ("assert_eq!(name, \"serve\")", "serve"),
+    ] {
+        assert!(!runs(source, command), "{source}");
+    }
+    let sources = spoken();
+    let invented = ["tenant".to_owned(), "embalm".to_owned()];
+    assert!(!sources.iter().any(|source| self::runs(source, &invented)));
 }
 
 #[test]
@@ -75,12 +131,28 @@ fn a_tenant_is_paused_quarantined_renamed_counted_and_deleted() {
     let resumed = operator.says("tenant resume verbs --reason paid");
     assert!(resumed.contains("active"), "{resumed}");
     wait_for("the mail is taken again", || (tenant.run(line).0 == 0).then_some(()));
+    operator.says("source hold verbs-1");
+    tenant.says(&line.replace("anna@", "queued@"));
     operator.refuses("tenant quarantine verbs", 64, "--reason");
     let stopped = operator.says("tenant quarantine verbs --reason phishing");
     assert!(stopped.contains("quarantined") && stopped.contains("phishing"), "{stopped}");
     assert_eq!(status(), "quarantined");
+    wait_for("the quarantine is known", || (tenant.run(line).0 == 77).then_some(()));
+    // The tenant is not told what it is suspected of.
+    tenant.refuses(line, 77, "under review");
+    operator.says("source activate verbs-1");
+    let queue = wait_for("what was queued waits for the release", || {
+        Some(operator.says("queue list")).filter(|table| table.contains("tenant_held"))
+    });
+    assert!(
+        house.lab("GET", "/arrivals?to=queued@gmail.com", None).as_array().unwrap().is_empty(),
+        "{queue}"
+    );
+    operator.refuses("tenant resume verbs", 65, "release ends that");
     assert_eq!(operator.json("tenant release verbs --reason false-alarm")["status"], "active");
     assert_eq!(status(), "active");
+    house.arrivals("queued@gmail.com", 1);
+    wait_for("the mail is taken once more", || (tenant.run(line).0 == 0).then_some(()));
 
     assert!(operator.says("tenant rename verbs Words").contains("Words"));
     operator.refuses("tenant show verbs", 65, "no tenant \"verbs\"");
@@ -168,4 +240,24 @@ fn a_credential_a_pool_and_a_message_go_their_way() {
         tenant.says(&format!("message show {message}")).contains("cancelled").then_some(())
     });
     assert_eq!(tenant.json(&format!("message cancel {message} --yes"))["cancelled"], 0);
+}
+
+#[test]
+fn a_message_is_found_in_the_journal_by_its_id_and_its_body_only_on_demand() {
+    let (_plot, house, operator) = with_a_house();
+    let tenant = of_new_tenant(&house, &operator, "journal");
+    let line = "message send --from a@journal.example --to anna@gmail.com --subject Hello --text MarkedBody";
+    let message = tenant.json(line)["ids"][0].as_str().unwrap().to_owned();
+    tenant.says(&line.replace("MarkedBody", "AnotherBody"));
+    house.arrivals("anna@gmail.com", 2);
+    let data = house.data.display().to_string();
+    assert_eq!(house.stop().code(), Some(0));
+    let found = operator.says(&format!("spool inspect --data {data} --message {message}"));
+    assert!(found.contains(&message) && !found.contains("MarkedBody"), "{found}");
+    let found = operator.says(&format!("spool inspect --data {data} --message {message} --body"));
+    assert!(found.contains("MarkedBody") && !found.contains("AnotherBody"), "{found}");
+    let rows = operator.says(&format!("spool inspect --data {data} --message {message} --json"));
+    assert!(rows.lines().all(|row| serde_json::from_str::<Value>(row).is_ok()) && !rows.is_empty(), "{rows}");
+    assert!(operator.says(&format!("spool verify --data {data}")).contains("segment"));
+    operator.refuses(&format!("spool inspect --data {data} --message msg_x"), 64, "--message");
 }

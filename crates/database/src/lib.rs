@@ -55,7 +55,7 @@ pub use domain::{DomainNew, DomainRow};
 pub use endpoint::{ENDPOINT_URL_OCTETS_MAX, EndpointChange, EndpointNew, EndpointRow};
 pub use error::Fault;
 pub use event::EventRow;
-pub use examine::{Examination, examine};
+pub use examine::{Clocks, Examination, examine};
 pub use follower::{Follower, SnapshotHandle};
 pub use idempotency::{Begun, Held, Holder, Taken};
 pub use kept::{Answer, Keeping, Made};

@@ -37,12 +37,18 @@ impl Cli {
 pub enum Command {
     /// Run everything in one process on this machine
     ///
-    /// Without --database it runs its own PostgreSQL from the host's binaries under DIR/postgres. A second start
-    /// continues where the first one stopped. Ctrl-C stops everything cleanly.
+    /// Without --database it runs its own PostgreSQL from the host's binaries (15 or newer) under DIR/postgres. A second
+    /// start continues where the first one stopped. Ctrl-C stops everything cleanly.
     Up(Up),
     /// Run in production: external PostgreSQL, configuration from a file
+    ///
+    /// Needs database.url, tls.chain and tls.key in that file, and a database that `posthouse migrate` has prepared; for
+    /// somebody to log in, `posthouse operator add`. SIGTERM stops it cleanly.
     Serve(Serve),
     /// Bring the database to the schema of this version
+    ///
+    /// Before the first `serve`, and before the nodes of a new version are started. What is applied already is left
+    /// alone, so that it may be run again.
     Migrate(Migrate),
     /// People who run the house: the first one, and one who forgot the password
     ///
@@ -96,6 +102,8 @@ pub enum Command {
     /// End the login that is kept, here and there
     Logout(login::Logout),
     /// Print a script that completes these commands in a shell
+    ///
+    /// Write it where the shell looks for such scripts; a new shell then completes commands and options.
     Completion {
         /// The shell
         shell: clap_complete::Shell,

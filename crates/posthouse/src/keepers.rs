@@ -1,5 +1,6 @@
 //! What everything else of a node stands on, opened in this order: the registry, then the journal.
 
+use crate::clocks;
 use crate::config::Config;
 use crate::node::{NodeParts, unavailable};
 use crate::sections::spool_directory;
@@ -26,6 +27,7 @@ impl Keepers {
         let database = Database::connect(&parts.config.database, keys, clock.clone(), parts.random.fork())
             .await
             .map_err(|error| unavailable("cannot use the database", error))?;
+        clocks::tell(&database).await;
         let (snapshots, follower) = Follower::start(database.clone(), &parts.config.database)
             .await
             .map_err(|error| unavailable("cannot read the registry", error))?;

@@ -6,6 +6,7 @@ mod allocator;
 mod authority;
 mod cli;
 mod clock;
+mod clocks;
 mod cores;
 mod data;
 mod delivery;

@@ -1,4 +1,5 @@
-//! What the help of a command shows beside its options: lines to paste, and at the top what the exit codes mean.
+//! What the help of a command shows beside its options: lines to paste, whose right it takes, and at the top what exit
+//! codes and variables mean.
 //!
 //! An example stands once, as it would be typed. It is shown by the command that it runs, and the first few of a noun's
 //! verbs by the noun. A test takes each through the parser, and no command may be without one. What may surprise: names
@@ -11,6 +12,17 @@ const BEGIN: &str = "\
 Begin with `posthouse up --lab`; its screen says what to paste into a second terminal. The commands from \
 `tenant` to `event` call the API of a node: beside an `up` they find it and log in by themselves, elsewhere \
 they want --api with `posthouse login` or an API key.
+
+Environment:
+  POSTHOUSE_API         where the API is, for --api
+  POSTHOUSE_API_KEY     an API key, for --api-key
+  POSTHOUSE_TENANT      the tenant, for --tenant
+  POSTHOUSE_READY_FILE  ready file of a node on this machine, for --ready-file
+  POSTHOUSE_CA          a certificate authority to trust as well, for --ca
+  POSTHOUSE_SESSION     where the login is kept, for --session
+  POSTHOUSE__SECTION__KEY
+                        a key of the configuration, stronger than its file, such
+                        as POSTHOUSE__LISTEN__HTTP for listen.http
 
 Exit codes:
   0   done
@@ -106,12 +118,54 @@ const EXAMPLES: &[&str] = &[
     "login --api https://mail.esp.example --email anna@esp.example",
     "logout --api https://mail.esp.example",
     "completion bash > /etc/bash_completion.d/posthouse",
+    "completion zsh > /usr/local/share/zsh/site-functions/_posthouse",
+    "completion fish > /etc/fish/completions/posthouse.fish",
     "spool verify --data /var/lib/posthouse",
     "spool inspect --data /var/lib/posthouse --message msg_01jd6xkq3tfq9v2w8c5m4n7b1a",
     "lab run",
     "lab load --to 127.0.0.1:2587 --credentials-file credentials.txt --count 10000 --rate 500",
     "lab sink --count 10000",
 ];
+
+const OPERATOR: &str = "Needs an operator.";
+const MANAGE: &str = "Needs an operator, or an API key of the tenant with the right `manage`.";
+const SEND: &str = "Needs an operator, or an API key of the tenant with the right `send`.";
+const READ: &str = "Needs an operator, or an API key of the tenant with the right `read`.";
+
+/// Who may call the API for a command: the longest name that leads to it decides.
+const RIGHTS: &[(&str, &str)] = &[
+    ("tenant", OPERATOR),
+    ("tenant show", READ),
+    ("tenant rename", MANAGE),
+    ("tenant quota", READ),
+    ("tenant usage", READ),
+    ("domain", MANAGE),
+    ("domain list", READ),
+    ("domain show", READ),
+    ("domain keys", READ),
+    ("domain suspend", OPERATOR),
+    ("domain release", OPERATOR),
+    ("credential", MANAGE),
+    ("credential list", READ),
+    ("credential show", READ),
+    ("api-key", MANAGE),
+    ("api-key list", READ),
+    ("api-key show", READ),
+    ("pool", OPERATOR),
+    ("source", OPERATOR),
+    ("webhook", MANAGE),
+    ("webhook list", READ),
+    ("webhook show", READ),
+    ("webhook deliveries", READ),
+    ("message", READ),
+    ("message send", SEND),
+    ("message cancel", SEND),
+    ("queue", OPERATOR),
+    ("event", READ),
+];
+
+/// A terminal is at least so wide.
+const COLUMNS: usize = 80;
 
 /// How many of its verbs' examples a noun shows.
 const OF_A_NOUN: usize = 3;
@@ -132,12 +186,36 @@ fn with_examples(command: Command, path: &mut Vec<String>) -> Command {
         })
     });
     let most = if command.has_subcommands() { OF_A_NOUN } else { usize::MAX };
-    let lines: Vec<String> =
-        examples(path).take(most).map(|example| format!("  posthouse {example}")).collect();
-    match lines[..] {
-        [] => command,
-        _ => command.after_help(format!("Examples:\n{}", lines.join("\n"))),
+    let lines: Vec<String> = examples(path).take(most).map(pasted).collect();
+    let shown = (!lines.is_empty()).then(|| format!("Examples:\n{}", lines.join("\n")));
+    // A noun's verbs differ.
+    let right = if command.has_subcommands() { None } else { right(path).map(str::to_owned) };
+    let parts: Vec<String> = right.into_iter().chain(shown).collect();
+    if parts.is_empty() { command } else { command.after_help(parts.join("\n\n")) }
+}
+
+/// As it can be pasted from a narrow terminal: clap would break a long line where the shell then ends the command.
+fn pasted(example: &str) -> String {
+    let mut options = example.split(" --");
+    let mut line = format!("  posthouse {}", options.next().unwrap_or_default());
+    let mut shown = String::new();
+    for option in options {
+        if line.len() + " --".len() + option.len() + " \\".len() > COLUMNS {
+            shown.push_str(&format!("{line} \\\n"));
+            line = format!("      --{option}");
+        } else {
+            line.push_str(&format!(" --{option}"));
+        }
     }
+    shown + &line
+}
+
+fn right(path: &[String]) -> Option<&'static str> {
+    let name = path.join(" ");
+    let leads = |(to, _): &&(&str, &str)| {
+        name == *to || name.strip_prefix(to).is_some_and(|rest| rest.starts_with(' '))
+    };
+    RIGHTS.iter().filter(leads).max_by_key(|(to, _)| to.len()).map(|(_, right)| *right)
 }
 
 /// Those that run this command or one below it.
@@ -189,9 +267,47 @@ mod tests {
             let line = [vec!["posthouse".to_owned()], words(example)].concat();
             let parsed = whole(Cli::command()).try_get_matches_from(line);
             assert!(parsed.is_ok(), "posthouse {example}\n{}", parsed.unwrap_err());
-            assert!(example.len() <= 88, "posthouse {example}: wrapped, it cannot be pasted");
+            let shown = pasted(example);
+            let is_narrow = shown.lines().all(|line| line.len() <= COLUMNS);
+            assert!(is_narrow, "wrapped, it cannot be pasted:\n{shown}");
+            let typed = shown.replace("\\\n", " ");
+            assert_eq!(words(&typed)[1..], words(example), "{shown}");
         }
         assert_eq!(words("a 'b c' d > e"), ["a", "b c", "d"]);
+    }
+
+    #[test]
+    fn whoever_may_call_the_api_is_told_for_each_command_that_calls_it() {
+        let command = Cli::command();
+        for path in leaves(&command, &[]) {
+            let calls = command.find_subcommand(&path[0]).unwrap();
+            let calls = calls.get_arguments().any(|argument| argument.get_id() == "api") && path.len() > 1;
+            assert_eq!(right(&path).is_some(), calls, "{path:?}");
+        }
+        for (name, _) in RIGHTS {
+            let path: Vec<String> = name.split(' ').map(str::to_owned).collect();
+            let is_there = |leaf: &Vec<String>| leaf.starts_with(&path);
+            assert!(leaves(&command, &[]).iter().any(is_there), "{name} is no command");
+        }
+        let of = |name: &str| right(&name.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!((of("message send"), of("message why")), (Some(SEND), Some(READ)));
+        assert_eq!((of("domain add"), of("queue hold")), (Some(MANAGE), Some(OPERATOR)));
+    }
+
+    fn variables(command: &Command) -> Vec<String> {
+        let own = command.get_arguments().filter_map(|argument| argument.get_env());
+        let own: Vec<String> = own.map(|name| name.to_string_lossy().into_owned()).collect();
+        own.into_iter().chain(command.get_subcommands().flat_map(variables)).collect()
+    }
+
+    #[test]
+    fn the_top_names_every_variable() {
+        let named =
+            |name: &String| BEGIN.lines().any(|line| line.trim_start().starts_with(&format!("{name} ")));
+        assert!(BEGIN.lines().filter(|line| line.starts_with("  ")).all(|line| line.len() <= COLUMNS));
+        let variables = variables(&Cli::command());
+        let unnamed: Vec<&String> = variables.iter().filter(|name| !named(name)).collect();
+        assert!(unnamed.is_empty() && !variables.is_empty(), "{unnamed:?}");
     }
 
     /// The help of every command, with the words that lead to it.
@@ -224,6 +340,7 @@ mod tests {
         let noun = command.find_subcommand_mut("tenant").unwrap();
         assert_eq!(noun.render_help().to_string().matches("  posthouse tenant ").count(), OF_A_NOUN);
         let verb = noun.find_subcommand_mut("pause").unwrap().render_help().to_string();
+        assert!(verb.contains("\n\nNeeds an operator.\n\nExamples:"), "{verb}");
         assert!(
             verb.contains("Examples:\n  posthouse tenant pause Acme --reason 'unpaid since October'"),
             "{verb}"

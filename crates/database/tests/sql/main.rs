@@ -9,6 +9,7 @@ mod domain;
 mod endpoint;
 mod erase;
 mod event;
+mod examine;
 mod fixture;
 mod follower;
 mod idempotency;

@@ -1,5 +1,6 @@
 //! The host itself: descriptors, clock, kernel settings, IPv6. What is read is judged by plain functions.
 
+use crate::clocks;
 use crate::doctor::finding::{Finding, Trouble};
 use mail::Timestamp;
 use rustix::process::{Resource, getrlimit};
@@ -7,8 +8,6 @@ use rustix::process::{Resource, getrlimit};
 /// Enough for the listeners' limits and as many sessions with sites.
 const DESCRIPTORS_WANTED: u64 = 65_536;
 const DESCRIPTORS_NEEDED: u64 = 512;
-/// 2026-01-01: no posthouse is older.
-const EPOCH: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 const BACKLOG_WANTED: u64 = 1_024;
 const PORTS_WANTED: u64 = 28_000;
 
@@ -48,13 +47,10 @@ fn descriptors(limit: Option<u64>) -> Finding {
 }
 
 fn clock(now: Timestamp) -> Finding {
-    if now < EPOCH {
-        let found = format!("the clock says {now}, which is before this program was made");
-        let advice =
-            "set the clock and keep it (chrony, systemd-timesyncd): ids, signatures and retries use it";
-        return Finding::error(Trouble::Unavailable, "clock", found, advice);
+    match clocks::is_set(now) {
+        true => Finding::ok("clock", format!("it is {now}")),
+        false => Finding::error(Trouble::Unavailable, "clock", clocks::unset(now), clocks::SET),
     }
-    Finding::ok("clock", format!("it is {now}"))
 }
 
 fn backlog(most: Option<u64>) -> Finding {

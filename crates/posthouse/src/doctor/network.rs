@@ -1,5 +1,6 @@
 //! What is around the node: ports, addresses to send from, names, PostgreSQL, and a node that runs here already.
 
+use crate::clocks;
 use crate::config::Config;
 use crate::doctor::finding::{Finding, Trouble};
 use crate::listening;
@@ -81,6 +82,7 @@ pub async fn postgresql(config: &Config, clock: Arc<dyn Clock>) -> Vec<Finding> 
         Ok(Err(fault)) => vec![trouble_with_postgresql(&fault)],
         Ok(Ok(examination)) => {
             let mut findings = vec![examined_well(&examination, config.database.connections_max)];
+            findings.push(clocks_compared(&examination.clocks));
             findings.extend(sources(config, clock).await);
             findings
         }
@@ -128,6 +130,13 @@ fn examined_well(examination: &database::Examination, wanted: usize) -> Finding 
         );
     }
     Finding::ok("postgresql", found)
+}
+
+fn clocks_compared(clocks: &database::Clocks) -> Finding {
+    const CHECK: &str = "clocks";
+    let found = |apart: clocks::Apart| Finding::warning(CHECK, apart.to_string(), clocks::ALIGN);
+    let agree = || Finding::ok(CHECK, format!("PostgreSQL's says {}: they agree", clocks.theirs));
+    clocks::apart(clocks).map_or_else(agree, found)
 }
 
 /// Every address in the registry must be on this host.
@@ -279,12 +288,29 @@ mod tests {
         assert_eq!(findings[0].trouble, Trouble::Configuration);
     }
 
+    /// This host's clock so far ahead of PostgreSQL's.
+    fn clocks_of(ahead_ms: i64) -> database::Clocks {
+        let theirs = mail::Timestamp::from_millis(1_795_425_249_120);
+        let ours = mail::Timestamp::from_millis(theirs.as_millis() + ahead_ms);
+        database::Clocks { ours, theirs, round_trip: Duration::from_millis(1) }
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_doubtful_and_ends_nothing() {
+        let finding = clocks_compared(&clocks_of(-7_000));
+        assert_eq!((finding.check, finding.state), ("clocks", State::Warning));
+        assert!(finding.found.ends_with("this host is 7.0 s behind"), "{}", finding.found);
+        assert!(finding.advice.is_some_and(|advice| advice.contains("chronyc tracking")));
+        assert_eq!(clocks_compared(&clocks_of(1_000)).state, State::Ok);
+    }
+
     #[test]
     fn an_old_or_small_or_distant_postgresql_is_told() {
         let examination = |version: &str, connections_max, ms| database::Examination {
             version: version.to_owned(),
             connections_max,
             latency: Duration::from_millis(ms),
+            clocks: clocks_of(0),
         };
         assert_eq!(examined_well(&examination("14.2", 100, 1), 16).state, State::Error);
         let small = examined_well(&examination("16.1 (Debian)", 10, 1), 16);

@@ -5,6 +5,7 @@
 
 use reqwest::Method;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// One call, before its names were looked up.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +39,8 @@ pub enum Kind {
     Source,
     Webhook,
     Message,
+    /// Where mail goes: it has no id, and its name is that of all its hosts.
+    Site,
 }
 
 impl Kind {
@@ -52,11 +55,12 @@ impl Kind {
             Kind::Source => "source",
             Kind::Webhook => "webhook",
             Kind::Message => "message",
+            Kind::Site => "site",
         }
     }
 
-    const fn prefix(self) -> &'static str {
-        match self {
+    const fn prefix(self) -> Option<&'static str> {
+        Some(match self {
             Kind::Tenant => "ten_",
             Kind::Domain => "dom_",
             Kind::Credential => "crd_",
@@ -66,7 +70,8 @@ impl Kind {
             Kind::Source => "src_",
             Kind::Webhook => "whk_",
             Kind::Message => "msg_",
-        }
+            Kind::Site => return None,
+        })
     }
 
     /// The fields of a row that may be said in place of its id; none: only the id will do.
@@ -77,12 +82,13 @@ impl Kind {
             Kind::Source => &["name", "address"],
             Kind::Webhook => &["url"],
             Kind::Message => &[],
+            Kind::Site => &["site"],
         }
     }
 
     /// Is this already what the API wants?
     pub fn is_id(self, text: &str) -> bool {
-        text.starts_with(self.prefix())
+        self.prefix().is_some_and(|prefix| text.starts_with(prefix))
             || self == Kind::Tenant && text == "self"
             || self.known_by().is_empty()
     }
@@ -189,6 +195,23 @@ pub fn find(kind: Kind, text: &str, rows: &[Value]) -> Result<String, String> {
     }
 }
 
+/// The site that is meant, of all paths: by its whole name or by one of its hosts. None if no mail has gone there yet.
+pub fn find_site(text: &str, paths: &[Value]) -> Result<Option<String>, String> {
+    let known = paths.iter().filter_map(|path| path["site"].as_str());
+    let is_host = |site: &&str| site.split(',').any(|host| host.eq_ignore_ascii_case(text));
+    if let Some(site) = known.clone().find(|site| site.eq_ignore_ascii_case(text)) {
+        return Ok(Some(site.to_owned()));
+    }
+    let sites: BTreeSet<&str> = known.filter(is_host).collect();
+    match sites.into_iter().collect::<Vec<_>>().as_slice() {
+        [] => Ok(None),
+        [site] => Ok(Some((*site).to_owned())),
+        several => {
+            Err(format!("{text} belongs to {} sites; say which: {}", several.len(), several.join("  ")))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +228,23 @@ mod tests {
         let two = find(Kind::Tenant, "ACME", &rows).unwrap_err();
         assert!(two.contains("ten_1") && two.contains("ten_2"), "{two}");
         assert_eq!(find(Kind::Tenant, "bolt", &rows), Ok("ten_3".to_owned()));
+    }
+
+    #[test]
+    fn a_site_is_known_by_its_name_or_one_of_its_hosts() {
+        let paths = [
+            json!({"source": "a", "site": "mx1.one.example,mx2.one.example"}),
+            json!({"source": "b", "site": "mx1.one.example,mx2.one.example"}),
+            json!({"source": "a", "site": "mx1.one.example"}),
+            json!({"source": "a", "site": "mx.two.example,mx2.one.example"}),
+        ];
+        let found = |text: &str| find_site(text, &paths);
+        assert_eq!(found("one.example"), Ok(None));
+        let several = found("mx2.one.example").unwrap_err();
+        assert!(several.contains("2 sites") && several.contains("mx.two.example,mx2"), "{several}");
+        assert_eq!(found("MX1.one.example"), Ok(Some("mx1.one.example".to_owned())), "its whole name");
+        assert_eq!(found("mx.two.example"), Ok(Some("mx.two.example,mx2.one.example".to_owned())));
+        assert!(!Kind::Site.is_id("mx1.one.example"));
     }
 
     #[test]

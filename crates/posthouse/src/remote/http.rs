@@ -4,7 +4,7 @@
 //! every POST, because it carries an Idempotency-Key.
 
 use crate::exit::Failure;
-use crate::remote::call::{Call, Kind, Step, escape, find};
+use crate::remote::call::{Call, Kind, Step, escape, find, find_site};
 use crate::remote::problem;
 use anyhow::Context;
 use mail::Random;
@@ -119,6 +119,7 @@ impl Door {
             Kind::Tenant => Ok("/v1/tenants".to_owned()),
             Kind::Pool => Ok("/v1/pools".to_owned()),
             Kind::Source => Ok("/v1/sources".to_owned()),
+            Kind::Site => Ok("/v1/paths".to_owned()),
             Kind::Stream => {
                 let tenant: Vec<Step> = path.iter().take(3).cloned().collect();
                 Ok(format!("{}/streams", self.path(&tenant).await?))
@@ -151,7 +152,12 @@ impl Door {
         }
         let all = self.pages(collection, &[], u32::MAX).await?;
         let rows = all["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-        find(kind, text, rows).map_err(|sentence| Failure::Input(sentence).into())
+        let found = if kind == Kind::Site {
+            find_site(text, rows).map(|site| site.unwrap_or_else(|| not_seen(text)))
+        } else {
+            find(kind, text, rows)
+        };
+        found.map_err(|sentence| Failure::Input(sentence).into())
     }
 
     /// One call, tried again where that does no harm. `seen` is the state that a change is made to, and to no other.
@@ -215,6 +221,14 @@ impl Door {
         let cookie = cookie(&headers).context("the answer to the login has no cookie")?;
         Ok(LoggedIn { token: token.to_owned(), seconds: body["expires_in"].as_i64().unwrap_or(0), cookie })
     }
+}
+
+/// A path may be held before its first message; more often somebody said a domain.
+fn not_seen(site: &str) -> String {
+    eprintln!(
+        "no mail has gone to a site of the name {site} yet; `posthouse queue paths` names those there are"
+    );
+    site.to_owned()
 }
 
 const COOKIE: &str = "posthouse_refresh";

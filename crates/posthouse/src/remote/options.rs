@@ -6,12 +6,23 @@ use jiff::{Span, Timestamp};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// Among the options of a command: after all of its own.
+const WHOSE_PLACE: usize = 900;
+const JSON_PLACE: usize = 901;
+
 /// Where the API is and who is asking. The first of these that is there decides: `--api-key`, the login that `posthouse
 /// login` keeps, the operator of the ready file that `posthouse up` writes.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ApiOptions {
     /// Where the API is, such as https://mail.example.net
-    #[arg(long, global = true, env = "POSTHOUSE_API", value_name = "URL", help_heading = "API")]
+    #[arg(
+        long,
+        global = true,
+        env = "POSTHOUSE_API",
+        hide_env_values = true,
+        value_name = "URL",
+        help_heading = "API"
+    )]
     pub api: Option<String>,
     /// An API key. Better in the environment: everybody on a host can read its command lines
     #[arg(
@@ -24,31 +35,54 @@ pub struct ApiOptions {
     )]
     pub api_key: Option<String>,
     /// The ready file of a node on this machine; `.posthouse/ready.json` is looked for without being told
-    #[arg(long, global = true, env = "POSTHOUSE_READY_FILE", value_name = "FILE", help_heading = "API")]
+    #[arg(
+        long,
+        global = true,
+        env = "POSTHOUSE_READY_FILE",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "API"
+    )]
     pub ready_file: Option<PathBuf>,
     /// Trust this certificate authority as well, in PEM
-    #[arg(long, global = true, env = "POSTHOUSE_CA", value_name = "FILE", help_heading = "API")]
+    #[arg(
+        long,
+        global = true,
+        env = "POSTHOUSE_CA",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "API"
+    )]
     pub ca: Option<PathBuf>,
     /// Send credentials over http:// to another host: everybody on the way can read them
     #[arg(long, global = true, help_heading = "API")]
     pub allow_plaintext: bool,
     /// Where the login is kept, instead of `.config/posthouse/session.json` in the home directory
-    #[arg(long, global = true, env = "POSTHOUSE_SESSION", value_name = "FILE", help_heading = "API")]
+    #[arg(
+        long,
+        global = true,
+        env = "POSTHOUSE_SESSION",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "API"
+    )]
     pub session: Option<PathBuf>,
     /// The API's answer as JSON, for programs
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = JSON_PLACE)]
     pub json: bool,
 }
 
 /// Whose: for everything that a tenant has.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Whose {
-    /// The tenant, by name or id; an API key's own tenant without it
+    /// The tenant, by name or id; `self` is the one of the API key, and operators have to name one
     #[arg(
         long,
         short,
         global = true,
         env = "POSTHOUSE_TENANT",
+        hide_env_values = true,
+        display_order = WHOSE_PLACE,
         value_name = "TENANT",
         default_value = "self"
     )]

@@ -5,6 +5,9 @@ use crate::remote::view::printable;
 use serde_json::Value;
 use std::fmt::Write;
 
+/// How the API's sentence begins when an operator named no tenant; what it goes on with is for programs.
+const NO_TENANT: &str = "an operator has no tenant of its own";
+
 /// What went wrong, from status and body; `retry_after` as the header said it, in seconds.
 pub fn failure(status: u16, body: &Value, retry_after: Option<u64>) -> Failure {
     let errors = body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -16,6 +19,9 @@ pub fn failure(status: u16, body: &Value, retry_after: Option<u64>) -> Failure {
             format!("the API answered {status} without saying why; is this the address of a posthouse API?")
         }
     };
+    if said.is_some_and(|said| said.starts_with(NO_TENANT)) {
+        text = format!("{NO_TENANT}: say which with --tenant NAME; `posthouse tenant list` shows them");
+    }
     for error in errors {
         let field = error["pointer"].as_str().unwrap_or_default().trim_start_matches('/').replace('/', ".");
         let detail = error["detail"].as_str().unwrap_or_default();

@@ -7,6 +7,9 @@ use crate::remote::records;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
+/// What of several values is shown in one cell.
+const SEVERAL_CHARS_MAX: usize = 40;
+
 /// The look of one command's answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum View {
@@ -31,7 +34,7 @@ pub enum View {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Column {
     pub title: &'static str,
-    /// JSON pointer within the row.
+    /// JSON pointer within the row; with a `*` for every item of an array.
     pub pointer: &'static str,
 }
 
@@ -62,7 +65,7 @@ fn rows(rows: &Value, columns: &[Column]) -> String {
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|column| column.title));
     for row in rows {
-        table.add_row(columns.iter().map(|column| cell(row.pointer(column.pointer))));
+        table.add_row(columns.iter().map(|column| content(row, column.pointer)));
     }
     for (index, column) in columns.iter().enumerate() {
         let Some(layout) = table.column_mut(index) else { continue };
@@ -74,6 +77,33 @@ fn rows(rows: &Value, columns: &[Column]) -> String {
     }
     let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
     lines.collect()
+}
+
+fn content(row: &Value, pointer: &str) -> String {
+    let Some((before, after)) = pointer.split_once("/*") else { return cell(row.pointer(pointer)) };
+    let items = row.pointer(before).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut said: Vec<String> = Vec::new();
+    for item in items {
+        let one = cell(item.pointer(after));
+        if !said.contains(&one) {
+            said.push(one);
+        }
+    }
+    some_of(&said)
+}
+
+/// As many as fit, at least one, and how many more there are.
+fn some_of(said: &[String]) -> String {
+    let Some((first, others)) = said.split_first() else { return "-".to_owned() };
+    let (mut text, mut left) = (first.clone(), others.len());
+    for one in others {
+        if text.chars().count() + one.chars().count() > SEVERAL_CHARS_MAX {
+            break;
+        }
+        text = format!("{text}, {one}");
+        left -= 1;
+    }
+    if left > 0 { format!("{text} +{left}") } else { text }
 }
 
 pub fn card(thing: &Value, columns: &[Column]) -> String {
@@ -154,6 +184,23 @@ mod tests {
         let expected = "NAME           A DAY  NETWORKS\nacme               5  10.0.0.0/8, ::/0\na-longer-name  50000  -\n";
         assert_eq!(show(View::Table(COLUMNS), &rows), expected);
         assert_eq!(show(View::Table(COLUMNS), &json!({"data": []})), "nothing\n");
+    }
+
+    #[test]
+    fn of_several_as_many_are_shown_as_fit_and_the_rest_is_counted() {
+        const COLUMNS: &[Column] = &[column("TO", "/to/*/address"), column("STATE", "/to/*/state")];
+        let to = |address: &str, state: &str| json!({"address": address, "state": state});
+        let rows = json!({"data": [
+            {"to": [to("anna@example.com", "delivered"), to("bob@example.com", "deferred"),
+                to("somebody.else@example.org", "delivered"), to("x@example.org", "delivered")]},
+            {"to": [to("anna@example.com", "queued")]},
+            {"to": []},
+        ]});
+        let text = show(View::Table(COLUMNS), &rows);
+        let cells: Vec<&str> = text.lines().map(|line| line.trim_end()).collect();
+        assert_eq!(cells[1], "anna@example.com, bob@example.com +2  delivered, deferred");
+        assert!(cells[2].starts_with("anna@example.com  ") && cells[2].ends_with("queued"), "{text}");
+        assert!(cells[3].starts_with("-  "), "{text}");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::roles::up::os_random;
 use crate::secrets::Secrets;
 use crate::sections::spool_directory;
 use crate::signals::Signals;
-use crate::{cores, nofile, telemetry};
+use crate::{clocks, cores, nofile, telemetry};
+use mail::Clock;
 use std::sync::Arc;
 
 const ROLES: &[&str] = &["ingress", "egress", "events", "api"];
@@ -21,6 +22,8 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
         .map_err(|error| Failure::Configuration(format!("the configuration cannot be used\n{error}")))?;
     let with_api = check_roles(&options.role)?;
     check_complete(&config)?;
+    let clock = Arc::new(SystemClock::new());
+    clocks::expect_set(clock.timestamp())?;
     let _log = telemetry::start_logging(&config.log)?;
     nofile::raise();
     if !config.node.core_files {
@@ -37,7 +40,6 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         let (chain, key) = (config.tls.chain.clone(), config.tls.key.clone());
-        let clock = Arc::new(SystemClock::new());
         let spool = spool_directory(&config);
         let parts = NodeParts { config, secrets, clock, random, metrics, chain, key, with_api };
         let Some(node) = signals.unless_asked(Node::start(parts)).await.transpose()? else { return Ok(()) };

@@ -19,7 +19,7 @@ use crate::ready::{Lab as ReadyLab, Operator, Ready};
 use crate::secrets::Secrets;
 use crate::sections::spool_directory;
 use crate::signals::Signals;
-use crate::{authority, cores, nofile, screen, telemetry};
+use crate::{authority, clocks, cores, nofile, screen, telemetry};
 use anyhow::Context;
 use lab::{Lab, LabConfig, LabHandle, LabParts};
 use mail::{Clock, Random};
@@ -67,6 +67,8 @@ fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>, Flush)> {
     if let Some(url) = &options.database {
         config.database.url.clone_from(url);
     }
+    let clock = Arc::new(SystemClock::new());
+    clocks::expect_set(clock.timestamp())?;
     let log = telemetry::start_logging(&config.log)?;
     nofile::raise();
     if !config.node.core_files {
@@ -82,7 +84,6 @@ fn prepare(options: &Up) -> anyhow::Result<(Ground, Option<Server>, Flush)> {
     let keys = data.private("keys")?;
     let secrets = Secrets::load_or_create(&config.master_key(), &mut random)?;
     let operator = operator(&keys.join("operator.json"), &mut random)?;
-    let clock = Arc::new(SystemClock::new());
     let authority = certificates(&mut config, &data, &*clock)?;
     let server = match config.database.url.is_empty() {
         true => Some(

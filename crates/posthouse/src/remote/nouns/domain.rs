@@ -25,7 +25,7 @@ enum Command {
     Show(One),
     /// Add a domain; prints the records to publish
     Add {
-        /// Such as news.client.example
+        /// The domain of From and MAIL FROM, such as news.client.example
         name: String,
     },
     /// Look at the DNS now, and say what is missing

@@ -27,7 +27,8 @@ pub struct Message {
 enum Command {
     /// Send a message
     ///
-    /// Either its parts, or with --raw a finished message (RFC 5322).
+    /// Either its parts, or with --raw a finished message (RFC 5322), whose header says to whom unless --to does. Prints
+    /// the id that `show`, `timeline`, `why` and `cancel` take.
     Send(Box<Send>),
     /// List messages, the newest first
     List(Box<List>),
@@ -56,16 +57,16 @@ struct One {
 #[derive(Debug, clap::Args)]
 struct Send {
     /// Who it is from: a@news.client.example, or "Name <a@news.client.example>"
-    #[arg(long, required_unless_present = "raw")]
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "raw")]
     from: Option<String>,
     /// To whom; may be given again
-    #[arg(long, required_unless_present = "raw")]
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "raw")]
     to: Vec<String>,
     /// To whom a copy goes that all can see; may be given again
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     cc: Vec<String>,
     /// To whom a copy goes that nobody else can see; may be given again
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     bcc: Vec<String>,
     /// What it is about
     #[arg(long, required_unless_present = "raw")]
@@ -79,10 +80,10 @@ struct Send {
     /// A file with the finished message, `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["subject", "text", "html"])]
     raw: Option<PathBuf>,
-    /// Name or id of the stream
+    /// Name or id of the stream; the one that the API key is bound to, or the tenant's first, without it
     #[arg(long)]
     stream: Option<String>,
-    /// May be given again
+    /// A word to find it by (`message list --tag`); may be given again
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// Carried into events: order=77; may be given again
@@ -124,8 +125,8 @@ const LIST: &[Column] = &[
     column("ID", "/id"),
     column("ACCEPTED", "/accepted_at"),
     column("FROM", "/from"),
-    column("TO", "/recipients/0/recipient"),
-    column("STATE", "/recipients/0/state"),
+    column("TO", "/recipients/*/recipient"),
+    column("STATE", "/recipients/*/state"),
     column("SUBJECT", "/subject"),
 ];
 
@@ -148,17 +149,17 @@ const TIMELINE: &[Column] = &[
     column("MX", "/mx"),
     column("TLS", "/tls"),
     column("MS", "/duration_ms"),
-    column("REPLY", "/reply"),
     column("NEXT", "/next_at"),
+    column("REPLY", "/reply"),
 ];
 
 const WHY: &[Column] = &[
     column("RECIPIENT", "/recipient"),
     column("STATE", "/state"),
     column("REASON", "/reason"),
-    column("SITE", "/site"),
     column("UNTIL", "/until"),
     column("DETAIL", "/detail"),
+    column("SITE", "/site"),
 ];
 
 impl Noun for Message {

@@ -34,7 +34,7 @@ enum Command {
         #[arg(long, value_name = "DOMAIN")]
         platform_domain: Option<String>,
     },
-    /// Say anew which sources a pool has
+    /// Say anew which sources a pool has: those that are not named leave it
     SetMembers {
         #[command(flatten)]
         one: One,

@@ -2,7 +2,7 @@
 
 use super::Noun;
 use crate::remote::action::Action;
-use crate::remote::call::{Call, fields, v1, word};
+use crate::remote::call::{Call, Kind, fields, v1, word};
 use crate::remote::options::When;
 use crate::remote::view::{Column, View, column};
 use clap::Subcommand;
@@ -19,7 +19,7 @@ pub struct Queue {
 enum Command {
     /// Mail that is due, largest first: whose, from which pool, to which site, and what it waits for
     List(Shown),
-    /// How much mail there is
+    /// Count the mail on this node: waiting, due, under way
     Totals,
     /// Paths, a source and a site each: connections open and allowed, holds, sites that cannot be reached
     Paths(Shown),
@@ -43,7 +43,7 @@ struct Path {
     /// Name of the source
     #[arg(long)]
     source: String,
-    /// The site as `queue paths` names it
+    /// The site as `queue paths` names it, or one of its hosts
     #[arg(long)]
     site: String,
 }
@@ -55,14 +55,15 @@ struct Shown {
     limit: u32,
 }
 
+/// A site may be the names of many hosts: last, so that it pushes nothing else off the screen.
 const LIST: &[Column] = &[
     column("TENANT", "/tenant"),
     column("POOL", "/pool"),
-    column("SITE", "/site"),
     column("DUE", "/ready"),
     column("WAITS FOR", "/reason"),
     column("UNTIL", "/until"),
     column("DETAIL", "/detail"),
+    column("SITE", "/site"),
 ];
 
 const TOTALS: &[Column] = &[
@@ -74,13 +75,13 @@ const TOTALS: &[Column] = &[
 
 const PATHS: &[Column] = &[
     column("SOURCE", "/source"),
-    column("SITE", "/site"),
     column("OPEN", "/open"),
     column("ALLOWED", "/window"),
     column("RATE %", "/rate_percent"),
     column("UNREACHABLE UNTIL", "/dead_until"),
     column("HELD", "/held/reason"),
     column("HELD UNTIL", "/held/until"),
+    column("SITE", "/site"),
 ];
 
 impl Noun for Queue {
@@ -106,11 +107,12 @@ impl Noun for Queue {
                     ("reason", Some(json!(reason))),
                     ("until", until.map(|when| json!(when.after(now)))),
                 ]);
-                Action::once(Call::post(paths("hold"), body), View::Done("held"))
+                Action::once(Call::post(paths("hold"), body).naming("/site", Kind::Site), View::Done("held"))
             }
             Command::Resume(path) => {
                 let body = json!({"source": path.source, "site": path.site});
-                Action::once(Call::post(paths("resume"), body), View::Done("resumed"))
+                let call = Call::post(paths("resume"), body).naming("/site", Kind::Site);
+                Action::once(call, View::Done("resumed"))
             }
         })
     }

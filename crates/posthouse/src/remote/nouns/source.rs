@@ -24,8 +24,8 @@ enum Command {
     Add {
         /// Such as mx1
         name: String,
-        /// The address to connect from
-        #[arg(long)]
+        /// The IP address to connect from; this host must have it
+        #[arg(long, value_name = "IP")]
         address: String,
         /// The name to greet with; its DNS should lead to the address and back
         #[arg(long, value_name = "HOST")]
@@ -35,7 +35,7 @@ enum Command {
     Hold(One),
     /// Finish what is under way on it, begin nothing new
     Drain(One),
-    /// Send from it
+    /// Send from it again, after `hold` or `drain`
     Activate(One),
     /// Greet with another name
     SetEhlo {

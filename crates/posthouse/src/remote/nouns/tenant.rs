@@ -33,13 +33,13 @@ enum Command {
         /// The new name
         name: String,
     },
-    /// Stop taking and sending its mail until `resume`; what is queued waits
+    /// Refuse its mail and send nothing until `resume`; what is queued waits
     Pause(Reasoned),
-    /// Go on after `pause`
+    /// Take and send its mail again after `pause`; a quarantine ends with `release`
     Resume(Explained),
-    /// Stop sending while somebody looks into it, for abuse
+    /// Pause it on suspicion of abuse: mail is refused, and what is queued waits until `release`
     Quarantine(Reasoned),
-    /// End the quarantine
+    /// End the quarantine: its mail is taken and sent again
     Release(Explained),
     /// Show its limits
     Quota(One),
@@ -49,10 +49,10 @@ enum Command {
     Usage {
         #[command(flatten)]
         one: One,
-        /// First day: a time, or a span from now back such as 30d
+        /// First day (UTC): a time, or a span from now back such as 7d; 30 days without it, 100 at most
         #[arg(long, value_name = "WHEN")]
         since: Option<When>,
-        /// Up to this day
+        /// Last day: a time, or a span from now back; today without it
         #[arg(long, value_name = "WHEN")]
         until: Option<When>,
     },
@@ -67,7 +67,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct One {
-    /// Name or id
+    /// Name or id; `self` with the tenant's own API key
     #[arg(value_name = "TENANT")]
     tenant: String,
 }
@@ -118,22 +118,22 @@ struct SetQuota {
 
 #[derive(Debug, clap::Args)]
 struct Plan {
-    /// Recipients a day
+    /// Recipients a day (UTC); a new tenant has no limit
     #[arg(long, value_name = "COUNT")]
     per_day: Option<u64>,
-    /// Recipients a second
+    /// Recipients a second; a new tenant has no limit
     #[arg(long, value_name = "COUNT")]
     per_second: Option<u64>,
-    /// Recipients of one message
+    /// Recipients of one message, 1 to 100000; a new tenant has 1000
     #[arg(long, value_name = "COUNT")]
     recipients_max: Option<u64>,
-    /// Octets of one message
+    /// Octets of one message, 1 KiB to 1 GiB; a new tenant has 52428800 (50 MiB)
     #[arg(long, value_name = "OCTETS")]
     message_octets_max: Option<u64>,
-    /// Submission connections at a time
+    /// Submission connections at a time; a new tenant has 100
     #[arg(long, value_name = "COUNT")]
     connections_max: Option<u64>,
-    /// Its share where many want to send at once: 2 gets twice as much as 1
+    /// Its share where many want to send at once, 1 to 100: 2 gets twice as much as 1, which a new tenant has
     #[arg(long)]
     weight: Option<u64>,
 }
@@ -263,5 +263,25 @@ mod tests {
         };
         assert_eq!(none.body(), None);
         assert_eq!(Plan { weight: Some(2), ..none }.body(), Some(json!({"weight": 2})));
+    }
+    #[test]
+    fn the_help_tells_the_limits_that_a_new_tenant_has() {
+        use clap::Args;
+        let plan = registry::Plan::default();
+        assert_eq!((plan.per_day, plan.per_second), (None, None), "the help says: no limit");
+        let command = Plan::augment_args(clap::Command::new("plan"));
+        let help = |name: &str| {
+            let argument = command.get_arguments().find(|argument| argument.get_id() == name);
+            argument.and_then(clap::Arg::get_help).unwrap().to_string()
+        };
+        for (name, default) in [
+            ("recipients_max", u64::from(plan.recipients_max)),
+            ("message_octets_max", plan.message_octets_max),
+            ("connections_max", u64::from(plan.connections_max)),
+            ("weight", u64::from(plan.weight)),
+        ] {
+            let told = help(name);
+            assert!(told.split(|c: char| !c.is_numeric()).any(|word| word == default.to_string()), "{told}");
+        }
     }
 }

@@ -21,7 +21,7 @@ pub struct Webhook {
 enum Command {
     /// List the webhooks
     List(Rows),
-    /// Show one
+    /// Show one, and why it was disabled
     Show(One),
     /// Add an endpoint; prints its secret, which is not shown again
     Add {
@@ -35,7 +35,7 @@ enum Command {
     Pause(One),
     /// Go on after a pause, or after it was disabled for failing
     Resume(One),
-    /// Send it a test event
+    /// Send it a test event, webhook.test
     Test(One),
     /// The last calls: when, how often, what it answered
     Deliveries {
