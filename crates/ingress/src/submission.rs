@@ -304,7 +304,8 @@ impl Submission {
     /// What can be said about the bytes without knowing whose they are.
     fn check<'a>(&self, offer: &'a Offer) -> Result<HeaderSection<'a>, Refusal> {
         let limits = &self.config.session;
-        if offer.raw.len() > limits.message_octets_max {
+        // The client counts what it sends (RFC 1870 §3); the end of the last line may be ours.
+        if offer.raw.len() > limits.message_octets_max.saturating_add("\r\n".len()) {
             let text = format!("the message is larger than {} octets", limits.message_octets_max);
             return Err(Refusal::new(RefusalKind::MessageTooLarge, text));
         }

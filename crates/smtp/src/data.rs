@@ -11,7 +11,8 @@ use bytes::Bytes;
 use memchr::memmem;
 
 /// What is wrong with a message that was read to its end. Of several things the first of this list is told, whatever
-/// came first and in whatever pieces.
+/// came first and in whatever pieces, by DATA and by BDAT alike. Only of a message that is too long for BDAT nothing else is
+/// known: its text is not kept, and a chunk that has no room is not read for faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DataError {
     /// A CR without LF or an LF without CR.
@@ -251,7 +252,8 @@ impl ChunkReader {
         }
     }
 
-    /// DATA always ends with CRLF; here it is added where it is missing, so that both ways give the same message.
+    /// DATA always ends with CRLF; here it is added where it is missing, so that both ways give the same message. It does
+    /// not count as the client's: the message may then be up to two octets longer than `message_octets_max`.
     ///
     /// # Errors
     /// `MessageTooLong` if the chunks had more than `message_octets_max`; else as [`check_lines`] does with
@@ -273,23 +275,22 @@ impl ChunkReader {
 /// its CRLF.
 ///
 /// # Errors
-/// `Nul` wherever it stands; else the first in the text of `BareLineEnding` and, with a limit, `LineTooLong`.
+/// `BareLineEnding`, `Nul` and, with a limit, `LineTooLong`: of several the first in this order, wherever it
+/// stands.
 pub fn check_lines(text: &[u8], line_octets_max: Option<usize>) -> Result<(), DataError> {
-    if memchr::memchr(0, text).is_some() {
-        return Err(DataError::Nul);
-    }
     let octets_max = line_octets_max.unwrap_or(usize::MAX);
-    let mut rest = text;
+    let (mut rest, mut is_too_long) = (text, false);
     while let Some(length) = memchr::memchr2(b'\r', b'\n', rest) {
         if rest[length] == b'\n' || rest.get(length + 1) != Some(&b'\n') {
             return Err(DataError::BareLineEnding);
         }
-        if length > octets_max {
-            return Err(DataError::LineTooLong);
-        }
+        is_too_long |= length > octets_max;
         rest = &rest[length + 2..];
     }
-    if rest.len() > octets_max { Err(DataError::LineTooLong) } else { Ok(()) }
+    if memchr::memchr(0, text).is_some() {
+        return Err(DataError::Nul);
+    }
+    if is_too_long || rest.len() > octets_max { Err(DataError::LineTooLong) } else { Ok(()) }
 }
 
 fn check_header(text: &[u8], limits: &Limits) -> Result<(), DataError> {
@@ -375,5 +376,23 @@ mod tests {
         assert_eq!(read(&[b"a\0"]), Err(DataError::Nul));
         assert_eq!(read(&[&[b'a'; 21]]), Err(DataError::LineTooLong));
         assert_eq!(read(&[&b"a\r\n"[..]; 11]), Err(DataError::MessageTooLong));
+        let full: Vec<&[u8]> = [&b"a\r\n"[..]; 9].into_iter().chain([&b"bcd"[..]]).collect();
+        assert_eq!(read(&full).unwrap().len(), 32, "the last CRLF is ours");
+    }
+
+    #[test]
+    fn of_several_faults_both_ways_tell_the_same() {
+        let limits = Limits { text_line_octets_max: 20, ..Limits::default() };
+        let faults: [&[u8]; 3] = [b"a\nb", b"a\0b", &[b'x'; 21]];
+        for first in faults {
+            for second in faults {
+                let text = [first, b"\r\n", second, b"\r\n"].concat();
+                let mut chunks = ChunkReader::new(&limits, None);
+                chunks.read(&text);
+                let mut data = DataReader::new(&limits, None);
+                data.read(&[&text[..], b".\r\n"].concat());
+                assert_eq!(chunks.finish(&limits), data.finish(&limits), "{}", text.escape_ascii());
+            }
+        }
     }
 }

@@ -61,13 +61,18 @@ impl Edit {
     /// Puts a whole field, folded and ended with CRLF, above everything that is there.
     ///
     /// # Errors
-    /// `Name` without a colon, `Control` if it does not end with CRLF or has a line end that no white space
-    /// follows; else as [`check_field`] does of the unfolded field. Nothing is changed then.
+    /// `Name` without a colon, `Control` if it does not end with CRLF, has a line end that no white space
+    /// follows, or a folded line of white space alone; else as [`check_field`] does of the unfolded field.
+    /// Nothing is changed then.
     pub fn prepend_folded(&mut self, field: String) -> Result<&mut Edit, FieldError> {
         let (name, rest) = field.split_once(':').ok_or(FieldError::Name)?;
         let body = rest.strip_suffix("\r\n").ok_or(FieldError::Control)?;
         // What is left of a right folding after this has no line end.
         check_field(name, &body.replace("\r\n ", " ").replace("\r\n\t", " "))?;
+        // No line of it may be white space alone (RFC 5322 §3.2.2): some take that for the end of the header section.
+        if body.split("\r\n").skip(1).any(|line| line.trim().is_empty()) {
+            return Err(FieldError::Control);
+        }
         self.prepended.push(field);
         Ok(self)
     }
@@ -140,7 +145,9 @@ mod tests {
         for name in ["", "Sub ject", "Sub:ject", "Sübject", "A\r\nB"] {
             assert_eq!(edit.prepend(name, "x").err(), Some(FieldError::Name));
         }
-        for field in ["A: b", "A: b\r\nC: d\r\n", "A: b\r\n\r\n", "A: b\n c\r\n", "no colon\r\n"] {
+        for field in
+            ["A: b", "A: b\r\nC: d\r\n", "A: b\r\n\r\n", "A: b\n c\r\n", "A: b\r\n \t\r\n", "no colon\r\n"]
+        {
             assert!(edit.prepend_folded(field.to_string()).is_err(), "{field:?}");
         }
         assert_eq!(edit.prepend("A", &"x".repeat(FIELD_OCTETS_MAX)).err(), Some(FieldError::Long));
