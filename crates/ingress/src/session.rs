@@ -17,6 +17,7 @@ use crate::stream::Stream;
 use crate::submission::{Door, Offer, not_null};
 use crate::timer::Timer;
 use crate::unheard::Unheard;
+use bytes::BytesMut;
 use mail::{EnhancedStatus, ForwardPath, Refusal, RefusalKind, Reply, ReversePath};
 use registry::{CredentialRef, Party, Sender, Steering};
 use smtp::server::{Action, Answer, Transaction};
@@ -236,14 +237,16 @@ impl Session {
         self.machine = server::Session::new(self.house.server_config(self.entrance), self.house.now());
     }
 
-    /// Outside of the machine's conversation: says no, and lets the client read it before the connection is gone.
-    async fn turn_away(&self, stream: &mut Stream, refusal: &Refusal) {
-        let line = format!("{}\r\n", refusal.to_reply());
-        if stream.write(line.as_bytes(), self.house.write_limit()).await.is_ok() {
-            let _ =
-                tokio::time::timeout(LINGER, async { while matches!(stream.read(|_| {}).await, Ok(1..)) {} })
-                    .await;
+    /// Outside of the machine's conversation: says no, and lets the client read it before the connection is gone. What
+    /// was answered before goes in front: a client whose message is ours must not take this for the answer to it.
+    async fn turn_away(&mut self, stream: &mut Stream, refusal: &Refusal) {
+        let mut octets = BytesMut::from(&self.machine.held_replies()[..]);
+        octets.extend_from_slice(format!("{}\r\n", refusal.to_reply()).as_bytes());
+        if stream.write(&octets, self.house.write_limit()).await.is_err() {
+            return self.unheard.lost();
         }
+        let _ = tokio::time::timeout(LINGER, async { while matches!(stream.read(|_| {}).await, Ok(1..)) {} })
+            .await;
     }
 
     async fn shake_hands(&self, stream: Stream) -> Option<Stream> {

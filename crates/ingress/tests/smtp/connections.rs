@@ -58,6 +58,13 @@ async fn one_tenant_has_half_of_the_house_at_most() {
     let mut fourth = world.encrypted().await;
     let told = fourth.say(&Client::plain("client", PASSWORD)).await;
     assert!(told.starts_with("421 4.7.0") && told.contains("its share"), "{told}");
+    // What was said in one group with it has its own answers, in front.
+    let mut fifth = world.encrypted().await;
+    let group = format!("NOOP\r\nRSET\r\n{}\r\n", Client::plain("client", PASSWORD));
+    fifth.send(group.as_bytes()).await;
+    let replies = [fifth.reply().await, fifth.reply().await, fifth.reply().await];
+    assert!(replies[0].starts_with("250") && replies[1].starts_with("250"), "{replies:?}");
+    assert!(replies[2].starts_with("421 4.7.0") && replies[2].contains("its share"), "{replies:?}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::command::{Command, CommandError};
 use crate::data::Progress;
 use crate::line::{self, Line};
 use ::mail::{Instant, Refusal};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::mem;
 
 /// Replies are sent before they grow beyond this, even while commands are still waiting.
@@ -115,6 +115,13 @@ impl Session {
             return Some(Action::Close);
         }
         None
+    }
+
+    /// Replies to commands that came in one group with the question that is open, held back to go out with its answer. For
+    /// whoever ends the session without answering: what was said yes to was said, and the next line is about the question.
+    /// A greeting that was not said yet is not among them: the next line takes its place.
+    pub fn held_replies(&mut self) -> Bytes {
+        if self.said_greeting { self.peer.out.split().freeze() } else { Bytes::new() }
     }
 
     /// When to call `handle_timeout`. There is no time limit while a question is open.
