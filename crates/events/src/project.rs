@@ -38,6 +38,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Name of the cursor in the database and of the reader in the journal.
 pub(crate) const READER: &str = "events";
+
+/// The name under which the tables keep how far this journal is told: each has a place of its own.
+pub(crate) fn cursor_name(spool: &Spool) -> String {
+    match spool.name() {
+        "" => READER.to_owned(),
+        name => format!("{READER}/{name}"),
+    }
+}
 pub(crate) const ACCESS: Access = Access::house("projection of the journal");
 /// Recipients and outcomes of one transaction at most.
 const ROWS_MAX: usize = 5_000;
@@ -150,7 +158,7 @@ impl Projector {
     async fn cursor(&self, shutdown: &CancellationToken) -> Result<Cursor, Stopped> {
         let mut backoff = Backoff::new(&self.config);
         loop {
-            match self.database.cursor_fetch(&ACCESS, READER).await {
+            match self.database.cursor_fetch(&ACCESS, &cursor_name(&self.spool)).await {
                 Ok(cursor) => return Ok(Cursor::parse(cursor.as_deref(), self.spool.status().end)),
                 Err(fault) => backoff.wait("fetch the cursor", &fault, shutdown).await?,
             }
@@ -175,7 +183,7 @@ impl Projector {
             let position = entries.get(part.to.record).map_or(end, |(position, _)| *position);
             let records = part.records(&rows).map(|(index, range)| (&*entries[index].1, range));
             let cursor = self.cursor.after(position, owed);
-            let batch = batch(records, cursor, &contexts, &snapshot);
+            let batch = batch(records, (cursor_name(&self.spool), cursor), &contexts, &snapshot);
             match self.database.projection_apply(&ACCESS, &batch).await {
                 Ok(()) => {
                     (place, left_out) = (part.to, None);

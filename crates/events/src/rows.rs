@@ -2,7 +2,6 @@
 
 use crate::context::Context;
 use crate::cursor::Cursor;
-use crate::project::READER;
 use crate::shape;
 use database::{AttemptNew, Batch, MessageNew, MessageRow, RecipientState, SettlementNew};
 use mail::{MessageId, Outcome};
@@ -28,12 +27,11 @@ pub(crate) fn rows_of(record: &Record) -> u32 {
 /// Records, and which of their rows. A message that nobody knows (its tenant was erased meanwhile) has no rows and no events.
 pub(crate) fn batch<'a>(
     records: impl Iterator<Item = (&'a Record, Range<u32>)>,
-    cursor: Cursor,
+    (cursor_name, cursor): (String, Cursor),
     contexts: &BatchContexts,
     snapshot: &Snapshot,
 ) -> Batch {
-    let mut batch =
-        Batch { cursor_name: READER.to_string(), position: cursor.to_bytes(), ..Batch::default() };
+    let mut batch = Batch { cursor_name, position: cursor.to_bytes(), ..Batch::default() };
     for (record, recipients) in records {
         let context = record.message().and_then(|message| contexts.get(&message));
         match (record, context) {

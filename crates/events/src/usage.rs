@@ -10,7 +10,7 @@
 //! doors would have been shut.
 
 use crate::cursor::Cursor;
-use crate::project::{ACCESS, READER};
+use crate::project::{ACCESS, cursor_name};
 use database::{Database, Fault};
 use mail::{CredentialId, TenantId, Timestamp};
 use registry::DayCount;
@@ -33,7 +33,7 @@ type Counts = HashMap<(TenantId, Option<CredentialId>), u64>;
 /// # Errors
 /// As [every call](Database#errors); a cursor that cannot be read is the start of the journal and no fault.
 pub async fn told_up_to(database: &Database, spool: &Spool) -> Result<Position, Fault> {
-    let cursor = database.cursor_fetch(&ACCESS, READER).await?;
+    let cursor = database.cursor_fetch(&ACCESS, &cursor_name(spool)).await?;
     Ok(Cursor::parse(cursor.as_deref(), spool.status().end).goes_on)
 }
 
@@ -57,7 +57,7 @@ pub struct UsageRest {
 /// # Errors
 /// As [every call](Database#errors). A journal that cannot be read is logged, and its rest is not counted.
 pub async fn usage_today(database: &Database, spool: &Spool, now: Timestamp) -> Result<UsageToday, Fault> {
-    let cursor = database.cursor_fetch(&ACCESS, READER).await?;
+    let cursor = database.cursor_fetch(&ACCESS, &cursor_name(spool)).await?;
     let mut counts = Counts::new();
     for count in database.usage_restore(&ACCESS).await? {
         if count.day == now.day() {

@@ -2,10 +2,11 @@
 
 use crate::clocks;
 use crate::config::Config;
+use crate::journal_name;
 use crate::node::{NodeParts, unavailable};
 use crate::sections::spool_directory;
 use database::{Database, Follower, SnapshotHandle};
-use mail::Clock;
+use mail::{Clock, Random};
 use spool::Spool;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -33,16 +34,29 @@ impl Keepers {
             .map_err(|error| unavailable("cannot read the registry", error))?;
         let held = Arc::clone(&snapshots);
         let source: ingress::SnapshotSource = Arc::new(move || held.load());
-        let (spool, recovery) = open_spool(&parts.config, clock).await?;
+        let (spool, recovery) = open_spool(&parts.config, clock, parts.random.fork()).await?;
         Ok(Keepers { database, snapshots, follower, source, spool, recovery })
     }
 }
 
-async fn open_spool(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<(Spool, spool::Recovery)> {
+async fn open_spool(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    mut random: Random,
+) -> anyhow::Result<(Spool, spool::Recovery)> {
     let settings = spool::Config { directory: spool_directory(config), ..config.spool.clone() };
-    let directory = settings.directory.clone();
+    let (directory, place) = (settings.directory.clone(), settings.directory.clone());
     // Reads the last segment, and a disk may be slow: no business of the network threads.
-    let opened =
-        tokio::task::spawn_blocking(move || Spool::open(settings, Arc::new(spool::RealDisk), clock)).await?;
-    opened.map_err(|error| unavailable(&format!("cannot open the journal in {}", directory.display()), error))
+    let opened = tokio::task::spawn_blocking(move || {
+        let opened = Spool::open(settings, Arc::new(spool::RealDisk), clock);
+        opened.map(|(spool, recovery)| {
+            let name = journal_name::ensure(&place, &mut random);
+            (spool, recovery, name)
+        })
+    });
+    let (spool, recovery, name) = opened.await?.map_err(|error| {
+        unavailable(&format!("cannot open the journal in {}", directory.display()), error)
+    })?;
+    spool.set_name(name?);
+    Ok((spool, recovery))
 }

@@ -17,6 +17,7 @@ mod exit;
 mod figures;
 mod front;
 mod housekeeping;
+mod journal_name;
 mod keepers;
 mod key_file;
 mod lab_zone;

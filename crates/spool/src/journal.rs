@@ -117,6 +117,7 @@ impl Spool {
             cache: Mutex::new(Cache::new(config.body_cache_octets_max)),
             recent: Mutex::new(Recent::new(config.recent_records_max as usize)),
             files: Mutex::new(BTreeMap::new()),
+            name: OnceLock::new(),
             full: AtomicBool::new(false),
             lost: OnceLock::new(),
             stopped_followers: AtomicUsize::new(0),
@@ -212,6 +213,16 @@ impl Spool {
     #[cfg(test)]
     pub(crate) fn until_trimmed(&self) {
         self.shared.marks.until_at_rest();
+    }
+
+    /// The name of this journal among those that are told into the same tables; empty if it is the only one.
+    pub fn name(&self) -> &str {
+        self.shared.name.get().map_or("", String::as_str)
+    }
+
+    /// Gives it its name, before anybody reads it. The first one stays.
+    pub fn set_name(&self, name: String) {
+        self.shared.name.get_or_init(|| name);
     }
 
     /// Writes and syncs what is queued, refuses what comes later, stops the threads. Returns when all is durable.

@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) cache: Mutex<Cache>,
     pub(crate) recent: Mutex<Recent>,
     pub(crate) files: Mutex<BTreeMap<u32, Arc<dyn DiskFile>>>,
+    /// Set by whoever shares tables with other journals.
+    pub(crate) name: OnceLock<String>,
     pub(crate) full: AtomicBool,
     /// Why completion records were lost at the end: then none that comes later is written, so that a durable one vouches
     /// for all before it.

@@ -67,6 +67,19 @@ impl House {
         self
     }
 
+    /// The journal of another node that shares the tables, empty.
+    pub fn journal(&self, name: &str) -> (Spool, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = open_spool(&self.test, directory.path(), 64 << 20);
+        spool.set_name(name.to_owned());
+        (spool, directory)
+    }
+
+    /// From now on this house is the node of the other journal; gives back its own.
+    pub fn goes_over_to(&mut self, other: (Spool, tempfile::TempDir)) -> (Spool, tempfile::TempDir) {
+        (std::mem::replace(&mut self.spool, other.0), std::mem::replace(&mut self.directory, other.1))
+    }
+
     pub fn start(&self, config: Config) -> Running {
         self.start_on(self.test.database.clone(), config)
     }

@@ -13,6 +13,36 @@ fn busy() -> mail::Outcome {
     answered(451, "remote.overload", Verdict::Deferred, ClassKind::Soft)
 }
 
+/// Two nodes share the tables: the place of one in its journal says nothing of the other's.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_journal_is_told_to_its_end_whatever_another_was_told() {
+    let mut house = House::new(None).await;
+    let first = house.journal("first");
+    let second = house.journal("second");
+    drop(house.goes_over_to(first));
+    house.accept(&["a@example.org"]).await;
+    let running = house.start(Config::default());
+    house.kinds(1).await;
+    running.stop().await;
+    // Not told any more, and longer than what the other one holds.
+    for number in 0..10 {
+        house.accept(&[&format!("b{number}@example.org")]).await;
+    }
+    let first = house.goes_over_to(second);
+    for number in 0..4 {
+        house.accept(&[&format!("c{number}@example.org")]).await;
+    }
+    let running = house.start(Config::default());
+    house.kinds(5).await;
+    running.stop().await;
+    drop(house.goes_over_to(first));
+    let counted = usage_today(&house.test.database, &house.spool, house.now()).await.unwrap().counts;
+    assert_eq!(counted.iter().map(|count| count.recipients).max(), Some(15));
+    let running = house.start(Config::default());
+    house.kinds(15).await;
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_the_database_refuses_for_good_stops_nobody_else() {
     let house = House::new(None).await;
