@@ -144,7 +144,10 @@ impl Config {
             times.data_seconds,
             times.block_seconds,
             times.body_seconds,
+            times.hold_seconds,
             times.final_seconds,
+            times.reset_seconds,
+            times.quit_seconds,
         ]
         .contains(&0);
         let rules = [
@@ -239,7 +242,7 @@ mod tests {
             |config| config.resolve_seconds_max = 0,
             |config| config.connect_seconds_max = 0,
             |config| config.timeouts.rcpt_seconds = 0,
-            |config| config.timeouts.final_seconds = 0,
+            |config| config.timeouts.reset_seconds = 0,
         ];
         for change in changes {
             let mut config = Config::default();

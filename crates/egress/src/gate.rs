@@ -117,12 +117,18 @@ impl Ways {
         if !reachable {
             return Ok(Placement::Judge(Cause::NoCommonFamily));
         }
-        // A tenant that is held on one path may wait for another one; only if there is none it lets others pass.
         let Some(barrier) = barrier else {
             let until = aside.and_then(|aside| aside.at);
             return Err(until.map_or(Gate::Shut, Gate::TenantUntil));
         };
-        let gate = barrier.at.map_or(Gate::Shut, Gate::Until);
+        let gate = match aside {
+            None => barrier.at.map_or(Gate::Shut, Gate::Until),
+            // What stands in the way on one path is this tenant's alone: others may have that path, so it lets them pass.
+            Some(aside) => {
+                let times = [aside.at, barrier.at].into_iter().flatten();
+                Gate::TenantUntil(times.min().unwrap_or(now + STARVED_LOOK))
+            }
+        };
         let reason = match barrier.barrier {
             Barrier::Held(why) => Reason::Held(why),
             Barrier::Dead => Reason::Held(Barrier::Dead.sentence()),

@@ -373,7 +373,7 @@ impl Run {
                 let _ = answer.send(());
             }
             Request::Resume(path, answer) => {
-                dispatcher.handle_resume(&path);
+                dispatcher.handle_resume(&path, now);
                 let _ = answer.send(());
             }
         }

@@ -87,8 +87,8 @@ impl Dispatcher {
     }
 
     /// Ends the hold of a path, whoever set it.
-    pub fn handle_resume(&mut self, path: &EgressPath) {
-        self.ways.shaper.resume(path);
+    pub fn handle_resume(&mut self, path: &EgressPath, now: Now) {
+        self.ways.shaper.resume(path, now.instant);
         self.queue.wake_site(&path.site);
     }
 

@@ -52,6 +52,7 @@ fn answer(question: &str, kind: RecordType) -> (ResponseCode, Vec<RData>) {
         ("front.example.", RecordType::MX) => {
             vec![mx(10, "silent1.example."), mx(20, "silent2.example."), mx(30, "b.two.example.")]
         }
+        ("unclear.example.", RecordType::MX) => vec![mx(10, "silent1.example."), mx(20, "local.example.")],
         ("family.example.", RecordType::MX) => vec![mx(10, "only4.family.example.")],
         ("only4.family.example.", RecordType::A) => vec![a(4)],
         ("mute.example.", RecordType::MX) => vec![mx(10, "silent1.example."), mx(20, "silent2.example.")],
@@ -218,6 +219,9 @@ async fn an_exchanger_at_our_own_door_is_ourselves() {
         let route = resolve_with("loops.example", ours).await.unwrap();
         assert_eq!(route.exchangers.len(), 1, "{door}");
         assert!(resolve_with("two.example", ours).await.is_ok(), "{door}");
+        // One that is preferred to us and cannot be asked for now may be the way: that is no loop.
+        let unclear = resolve_with("unclear.example", ours).await;
+        assert!(matches!(unclear, Err(Unresolved::Temporary(_))), "{door}: {unclear:?}");
     }
     // In the lab mail goes to another port than ours, and exchangers have addresses of this host.
     let elsewhere = |config: &mut Config| config.own_door = Some("0.0.0.0:2525".parse().unwrap());

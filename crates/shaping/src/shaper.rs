@@ -266,11 +266,11 @@ impl Shaper {
     }
 
     /// Ends a hold, those of single tenants too, and lets a dead path be probed at once.
-    pub fn resume(&mut self, path: &EgressPath) {
+    pub fn resume(&mut self, path: &EgressPath, now: Instant) {
         self.tenant_holds.resume(path);
         if let Some(state) = self.paths.get_mut(path) {
             state.hold = None;
-            state.window.wake();
+            state.window.wake(now);
         }
     }
 

@@ -165,10 +165,12 @@ impl Window {
         self.ramp = Some((1, end));
     }
 
-    /// Somebody knows that a dead site is back: probe it now.
-    pub fn wake(&mut self) {
+    /// Somebody knows that a site is back, or that its pause is over: probe it now, and begin the ramp that was to begin at
+    /// the end of it.
+    pub fn wake(&mut self, now: Instant) {
         self.wakes = None;
         self.pause = self.rule.pause_first;
+        self.ramp = self.ramp.map(|(size, since)| (size, since.min(now)));
     }
 
     /// A dead path sleeps on for so long: paths that died together are not probed together.

@@ -138,7 +138,7 @@ fn a_dead_path_says_when_it_is_probed_and_resume_probes_at_once() {
     assert_eq!(refused.barrier, Barrier::Dead);
     let pause = refused.at.unwrap().saturating_since(NOW).as_secs();
     assert!((60..=84).contains(&pause), "{pause} s");
-    shaper.resume(&path);
+    shaper.resume(&path, NOW);
     let _probe = shaper.admit(&path, &limits(), NOW).unwrap();
     assert_eq!(barrier(shaper.admit(&path, &limits(), NOW)), Barrier::Window);
 }
@@ -270,6 +270,6 @@ fn a_hold_of_one_tenant_is_about_that_tenant_and_that_path_and_ends_by_itself() 
     assert_eq!(shaper.check_tenant(&self::path("b", "s"), held, NOW), Ok(()));
     assert_eq!(shaper.check_tenant(&path, held, NOW + time), Ok(()));
     shaper.hold_tenant(&path, held, hold(time * 3), NOW + time);
-    shaper.resume(&path);
+    shaper.resume(&path, NOW + time);
     assert_eq!(shaper.check_tenant(&path, held, NOW + time), Ok(()));
 }

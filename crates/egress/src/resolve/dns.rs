@@ -88,7 +88,8 @@ impl DnsResolver {
                 Ok(Found::Nothing | Found::NoSuchName) => {}
                 Err(failure) => {
                     lifetime = lifetime.min(LIFETIME_PARTIAL);
-                    trouble = Some(failure);
+                    // The first is the preferred one.
+                    trouble.get_or_insert((record.preference, failure));
                 }
             }
         }
@@ -96,7 +97,9 @@ impl DnsResolver {
         let ours = exchangers.iter().filter(|one| one.addresses.iter().any(|address| self.is_own(*address)));
         if let Some(limit) = ours.map(|one| one.preference).min() {
             exchangers.retain(|one| one.preference < limit);
-            if exchangers.is_empty() {
+            // One that is preferred to us and not known now may be the way.
+            trouble = trouble.filter(|(preference, _)| *preference < limit);
+            if exchangers.is_empty() && trouble.is_none() {
                 return Err(Unresolved::Loop);
             }
         }
@@ -104,7 +107,8 @@ impl DnsResolver {
             return Ok(Route { site: plan.site, exchangers, lifetime });
         }
         // RFC 5321 §5.1: a domain without MX and without address has no mail; anything unclear waits.
-        Err(trouble.unwrap_or(if implicit { Unresolved::NoSuchDomain } else { Unresolved::NoAddress }))
+        let definite = if implicit { Unresolved::NoSuchDomain } else { Unresolved::NoAddress };
+        Err(trouble.map_or(definite, |(_, failure)| failure))
     }
 
     fn is_own(&self, address: IpAddr) -> bool {

@@ -219,9 +219,21 @@ fn an_operator_ends_a_pause_early() {
     world.run(2 * SECOND);
     assert_eq!(world.dispatcher.why(waits, world.now()).unwrap()[0].reason.code(), "held");
     let path = world.dispatcher.paths(world.now())[0].path.clone();
-    world.dispatcher.handle_resume(&path);
+    world.dispatcher.handle_resume(&path, world.now());
+    world.refused.clear();
     world.run(3 * SECOND);
     assert!(world.dispatcher.why(waits, world.now()).is_none());
+    // What was to begin at the end of the pause begins now: more than one connection, long before that.
+    for _ in 0..2_000 {
+        world.accept(1, "mx.yahoodns.net", 1);
+    }
+    let most = |world: &World| world.dispatcher.paths(world.now())[0].window;
+    let mut seen = 0;
+    for second in 4..120 {
+        world.run(second * SECOND);
+        seen = seen.max(most(&world));
+    }
+    assert!(seen > 1, "{seen} connection two minutes after the resumption");
 }
 
 /// The profile of Comcast says of this reply that it is about the tenant.

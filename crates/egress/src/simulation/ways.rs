@@ -163,3 +163,25 @@ fn the_wait_for_the_first_attempt_is_counted_from_the_acceptance_and_not_from_wh
     assert!((700..1_000).contains(&settled.queued_ms), "{}", settled.queued_ms);
     world.check(1);
 }
+
+/// Two sources: a tenant is held on one of them by its own doing, the other is held for everybody.
+#[test]
+fn what_is_held_of_one_tenant_closes_no_path_to_the_others() {
+    let mut world = World::new(44, |_| {});
+    world.set_sources(&[Active, Active], &[]);
+    world.accept(0, "a.example", 20);
+    world.run(Duration::from_secs(5));
+    let paths: Vec<_> = world.dispatcher.paths(world.now()).into_iter().map(|view| view.path).collect();
+    assert_eq!(paths.len(), 2, "both were used");
+    let (tenant, now) = (world.ids.tenants[0], world.now());
+    let hold =
+        Hold { until: Some(now.instant + Duration::from_secs(3_600)), reason: "complaints".to_owned() };
+    world.dispatcher.ways.shaper.hold_tenant(&paths[0], tenant, hold.clone(), now.instant);
+    world.dispatcher.handle_hold(&paths[1], hold, now);
+    let (waits, goes) = (world.accept(0, "a.example", 3), world.accept(1, "a.example", 3));
+    world.run(Duration::from_secs(10));
+    assert!(world.dispatcher.why(goes, world.now()).is_none(), "the other tenant has a path");
+    assert!(world.dispatcher.why(waits, world.now()).is_some());
+    world.run(Duration::from_secs(7_200));
+    assert!(world.dispatcher.why(waits, world.now()).is_none());
+}
