@@ -18,6 +18,8 @@ use std::time::Duration;
 /// How a delivery that landed had gone out.
 pub(crate) struct Flown {
     pub path: EgressPath,
+    /// Whose rules judge its answers: what is known of the domain may be forgotten meanwhile.
+    pub provider: Arc<str>,
     /// From being due until it was given to its session.
     pub queued: Duration,
     pub order: u64,
@@ -44,7 +46,9 @@ impl Dispatcher {
         }
         let queued = flying.delivery.waited(flying.since);
         let room = self.ways.sessions.unload(&path, &flying);
-        self.land(flying.delivery, Some(Flown { path: path.clone(), queued, order }), report, now);
+        let provider = Arc::clone(&destination.provider);
+        let flown = Flown { path: path.clone(), provider, queued, order };
+        self.land(flying.delivery, Some(flown), report, now);
         let worn = self.is_worn(session, now);
         match empty {
             true if worn || self.draining => self.close(session),
@@ -97,7 +101,8 @@ impl Dispatcher {
     pub(crate) fn land(&mut self, delivery: Delivery, flown: Option<Flown>, report: Report, now: Now) {
         self.came_back(delivery.flow.tenant);
         let mut at = report.at;
-        at.provider = self.ways.sites.destination(&delivery.site).map(|known| Arc::clone(&known.provider));
+        let known = || self.ways.sites.destination(&delivery.site).map(|known| &known.provider);
+        at.provider = flown.as_ref().map(|flown| &flown.provider).or_else(known).cloned();
         let judged = judge(&report.cause, &at, &self.ways.profiles);
         let queued = flown.as_ref().map_or_else(|| delivery.waited(now.instant), |flown| flown.queued);
         let source = flown.as_ref().map(|flown| flown.path.source.clone());

@@ -16,7 +16,7 @@ use hickory_resolver::config::ResolverOpts;
 use hickory_resolver::net::NetError;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use mail::Domain;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -27,6 +27,10 @@ const LIFETIME_DEFAULT: Duration = Duration::from_secs(300);
 /// For a route without the exchangers that could not be looked up: they are asked for again soon.
 const LIFETIME_PARTIAL: Duration = Duration::from_secs(60);
 
+/// Of nobody (RFC 5737, RFC 3849).
+const FOREIGN: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+
 /// Asks name servers; remembers nothing itself.
 pub struct DnsResolver {
     resolver: TokioResolver,
@@ -35,6 +39,9 @@ pub struct DnsResolver {
     own: Vec<String>,
     /// Our own address for mail from others, if exchangers are spoken to on that port.
     own_door: Option<IpAddr>,
+    /// Whether a socket can be bound to addresses of this host only. Not where `net.ipv4.ip_nonlocal_bind` is set, as
+    /// hosts with floating addresses have it: there every exchanger would be ourselves.
+    binding_tells: bool,
 }
 
 enum Found<T> {
@@ -62,7 +69,14 @@ impl DnsResolver {
         let resolver = builder.with_options(options).build().map_err(Fault::Resolver)?;
         let own = config.own_names.iter().map(|name| name.to_ascii_lowercase()).collect();
         let own_door = config.own_door.filter(|door| door.port() == config.smtp_port).map(|door| door.ip());
-        Ok(DnsResolver { resolver, time: limit * 9 / 10, own, own_door })
+        let binding_tells = FOREIGN.iter().all(|address| UdpSocket::bind((*address, 0)).is_err());
+        if !binding_tells && own_door.is_some_and(|door| door.is_unspecified()) {
+            tracing::warn!(
+                "sockets can be bound to addresses of other hosts here (net.ipv4.ip_nonlocal_bind), so that an exchanger at \
+                 our own door is known by its name only; name the address in listen.inbound"
+            );
+        }
+        Ok(DnsResolver { resolver, time: limit * 9 / 10, own, own_door, binding_tells })
     }
 
     async fn route(&self, domain: &Domain) -> Result<Route, Unresolved> {
@@ -114,7 +128,10 @@ impl DnsResolver {
     fn is_own(&self, address: IpAddr) -> bool {
         match self.own_door {
             // Every address of this host: those are the ones that a socket can be bound to.
-            Some(door) if door.is_unspecified() => UdpSocket::bind((address, 0)).is_ok(),
+            Some(door) if door.is_unspecified() => {
+                // A group of hosts can be bound to as well.
+                self.binding_tells && !address.is_multicast() && UdpSocket::bind((address, 0)).is_ok()
+            }
             Some(door) => door == address,
             None => false,
         }

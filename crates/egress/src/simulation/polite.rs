@@ -384,3 +384,20 @@ fn mail_waits_without_an_attempt_while_we_have_nothing_to_connect_with() {
     assert_eq!((world.delivered(), world.deferred().len()), (1_000, 0));
     world.check(1_000);
 }
+
+/// What is known of domains is bounded, and a reply is judged by whom it is of all the same.
+#[test]
+fn a_reply_is_judged_by_its_provider_whatever_was_forgotten_meanwhile() {
+    let mut world = World::new(45, |config| config.domains_remembered_max = 1);
+    let first = world.accept(0, "mx.yahoodns.net", 1);
+    world.slow.insert(first, 30 * SECOND);
+    world.refused.insert(first, Reply::new(421, None, "4.7.0 [TSS04] temporarily deferred"));
+    world.run(SECOND);
+    for number in 0..5 {
+        world.accept(1, &format!("other{number}.example"), 1);
+        world.run((number + 2) * SECOND);
+    }
+    world.run(MINUTE);
+    let held = world.dispatcher.paths(world.now()).into_iter().filter(|view| view.hold.is_some());
+    assert_eq!(held.map(|view| view.path.site.to_string()).collect::<Vec<_>>(), ["mx.mx.yahoodns.net"]);
+}
