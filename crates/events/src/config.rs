@@ -59,6 +59,7 @@ impl Config {
     pub fn mistakes(&self) -> Vec<&'static str> {
         let rules = [
             (self.batch_records_max > 0, "batch_records_max must not be 0"),
+            (self.database_backoff_ms_max > 0, "database_backoff_ms_max must not be 0"),
             (self.webhook_calls_max > 0, "webhook_calls_max must not be 0"),
             (self.webhook_calls_per_endpoint_max > 0, "webhook_calls_per_endpoint_max must not be 0"),
             (self.webhook_timeout_ms_max > 0, "webhook_timeout_ms_max must not be 0"),

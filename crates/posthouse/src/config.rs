@@ -113,6 +113,29 @@ pub struct Housekeeping {
     pub idempotency_hours: u32,
 }
 
+/// A message may be sent 30 days after it was accepted, and be tried for 14 days from then on.
+const MESSAGE_DAYS_MIN: u32 = 45;
+
+impl Housekeeping {
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if self.message_days < MESSAGE_DAYS_MIN {
+            mistakes.push(format!(
+                "housekeeping.message_days = {} must be at least {MESSAGE_DAYS_MIN}: a message may wait for 30 days and be \
+                 tried for 14, and what became of one that is forgotten is told to nobody",
+                self.message_days
+            ));
+        }
+        if self.idempotency_hours == 0 {
+            mistakes.push(
+                "housekeeping.idempotency_hours must be at least 1: a repeated call would be done twice"
+                    .to_owned(),
+            );
+        }
+        mistakes
+    }
+}
+
 impl Default for Housekeeping {
     fn default() -> Housekeeping {
         Housekeeping {
@@ -275,6 +298,7 @@ impl Config {
         mistakes.extend(self.spool.mistakes().iter().map(|sentence| format!("spool.{sentence}")));
         mistakes.extend(self.events.mistakes().iter().map(|sentence| format!("events.{sentence}")));
         mistakes.extend(self.egress.check().err().map(str::to_owned));
+        mistakes.extend(self.housekeeping.mistakes());
         mistakes.extend(memory::check(self).err());
         mistakes
     }
@@ -359,6 +383,15 @@ mod tests {
         for (mistake, line) in mistakes.iter().zip(lines) {
             assert!(mistake.contains(&format!("posthouse.toml:{line}: ")), "{line}: {mistake}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_for_less_than_mail_may_wait_is_refused() {
+        let text = "[housekeeping]\nmessage_days = 7\nidempotency_hours = 0\n";
+        let Mistakes(mistakes) = Config::read("f", text, Vec::new()).unwrap_err();
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+        assert!(mistakes[0].starts_with("f:2: ") && mistakes[0].contains("at least 45"), "{mistakes:?}");
+        assert!(mistakes[1].starts_with("f:3: ") && mistakes[1].contains("at least 1"), "{mistakes:?}");
     }
 
     #[test]

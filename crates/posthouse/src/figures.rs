@@ -53,6 +53,12 @@ pub const FIGURES: &[Figure] = &[
     figure(Gauge, "posthouse_build_info", &["version"], "always 1; says which version runs"),
     figure(Gauge, "posthouse_ready", &[], "1 if /ready answers 200"),
     figure(Gauge, "posthouse_not_ready", &["reason"], "1 for each reason that /ready gives"),
+    figure(
+        Counter,
+        "posthouse_log_lines_dropped_total",
+        &[],
+        "lines of the log that nobody took in time or that had no room: mail does not wait for them",
+    ),
     figure(Gauge, "posthouse_smtp_connections", &[], "open SMTP connections of clients"),
     figure(Counter, "posthouse_smtp_sessions_total", &["door", "end"], "SMTP sessions that ended, and how"),
     figure(

@@ -105,12 +105,16 @@ impl Server {
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.shared.pid.load(Ordering::SeqCst).cast_signed());
-        if let Some(pid) = pid
-            && let Err(error) = rustix::process::kill_process(pid, signal)
-        {
-            tracing::warn!(%error, "cannot signal PostgreSQL");
-        }
+        signal_process(self.shared.pid.load(Ordering::SeqCst), signal);
+    }
+}
+
+/// Nobody, for the number 0.
+fn signal_process(pid: u32, signal: rustix::process::Signal) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed())
+        && let Err(error) = rustix::process::kill_process(pid, signal)
+    {
+        tracing::warn!(%error, "cannot signal PostgreSQL");
     }
 }
 
@@ -123,6 +127,10 @@ fn keep(cluster: &Cluster, shared: &Shared, started: &SyncSender<anyhow::Result<
         match (running, is_first) {
             (Ok((pid, child)), _) => {
                 shared.pid.store(pid, Ordering::SeqCst);
+                // Who stops us found nobody to tell while it started; nobody else would end it.
+                if shared.stopping.load(Ordering::SeqCst) {
+                    signal_process(pid, rustix::process::Signal::INT);
+                }
                 if is_first && started.send(Ok(())).is_err() {
                     return;
                 }

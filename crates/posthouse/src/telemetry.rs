@@ -67,13 +67,13 @@ pub fn rendering(
     config: &crate::config::Config,
     sources: Arc<Sources>,
 ) -> Arc<dyn Fn() -> String + Send + Sync> {
-    let (handle, data) = (handle.clone(), config.node.data.clone());
+    let (handle, journal) = (handle.clone(), crate::sections::spool_directory(config));
     let reserve = config.spool.reserve_octets;
     Arc::new(move || {
         process::measure();
         readiness::measure(&sources.look());
         metrics::gauge!("posthouse_spool_disk_reserve_octets").set(reserve as f64);
-        if let Ok(space) = rustix::fs::statvfs(&data) {
+        if let Ok(space) = rustix::fs::statvfs(&journal) {
             let free = space.f_bavail.saturating_mul(space.f_frsize);
             metrics::gauge!("posthouse_spool_disk_free_octets").set(free as f64);
         }

@@ -39,6 +39,8 @@ pub struct Used {
 struct Meter {
     /// GCRA: the theoretical arrival time in microseconds; at or below `now` means the rate is free.
     arrival_micros: i64,
+    /// When it was looked at last. A clock that is set back takes what is owed along: the rate is of the time that passes.
+    seen_micros: i64,
     day: i64,
     today: u64,
 }
@@ -137,6 +139,9 @@ impl Meter {
         if now.day() > self.day {
             (self.day, self.today) = (now.day(), 0);
         }
+        let back = self.seen_micros.saturating_sub(micros(now)).max(0);
+        self.arrival_micros = self.arrival_micros.saturating_sub(back);
+        self.seen_micros = micros(now);
     }
 
     fn look(
@@ -206,6 +211,25 @@ mod tests {
 
     fn credential() -> CredentialId {
         CredentialId::mint(NOW, &mut Random::from_number(2))
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_stop_a_tenant_for_as_long() {
+        let plan = Plan { per_second: Some(10), ..Plan::default() };
+        let mut usage = Usage::new();
+        let mut send = |count, now| usage.charge((tenant(), &plan), None, count, now);
+        send(30, NOW).unwrap();
+        let before = send(1, NOW).unwrap_err().retry_after.unwrap();
+        let hour = 3_600_000;
+        let back = Timestamp::from_millis(NOW.as_millis() - hour);
+        assert_eq!(
+            send(1, back).unwrap_err().retry_after,
+            Some(before),
+            "what is owed is owed still, and no more"
+        );
+        send(1, Timestamp::from_millis(back.as_millis() + 3_000)).unwrap();
+        // Forward again: the time that is said to have passed counts.
+        send(1, NOW).unwrap();
     }
 
     #[test]

@@ -14,12 +14,18 @@ const SYNC_OCTETS: usize = 4_096;
 /// Every acceptance waits for a sync.
 const SYNC_SLOW: Duration = Duration::from_millis(20);
 
-pub fn check(data: &Path, master: &Path, reserve_octets: u64, clock: &dyn Clock) -> Vec<Finding> {
-    let place = match nearest(data) {
-        Ok(place) => place,
-        Err(finding) => return vec![finding],
+/// `journal` may lie on a disk of its own: room, file system and speed are its.
+pub fn check(
+    (data, journal): (&Path, &Path),
+    master: &Path,
+    reserve_octets: u64,
+    clock: &dyn Clock,
+) -> Vec<Finding> {
+    let (home, place) = match (nearest(data), nearest(journal)) {
+        (Ok(home), Ok(place)) => (home, place),
+        (Err(finding), _) | (_, Err(finding)) => return vec![finding],
     };
-    let mut findings = vec![owner(data, &place)];
+    let mut findings = vec![owner(data, &home)];
     findings.extend(master_key(master));
     if let Ok(space) = rustix::fs::statvfs(&place) {
         findings.push(room(space.f_bavail.saturating_mul(space.f_frsize), reserve_octets));
@@ -178,7 +184,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("data");
         fs::write(&file, "").unwrap();
-        let findings = check(&file.join("below"), Path::new("none"), 0, &SystemClock::new());
+        let findings =
+            check((&file.join("below"), &file.join("below")), Path::new("none"), 0, &SystemClock::new());
         assert_eq!((findings.len(), findings[0].state), (1, State::Error));
         assert!(findings[0].found.ends_with("data is not a directory"), "{}", findings[0].found);
     }
@@ -186,7 +193,12 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_will_be_made_and_nothing_is_left_behind() {
         let place = tempfile::tempdir().unwrap();
-        let findings = check(&place.path().join("a/b"), Path::new("none"), 0, &SystemClock::new());
+        let findings = check(
+            (&place.path().join("a/b"), &place.path().join("c/spool")),
+            Path::new("none"),
+            0,
+            &SystemClock::new(),
+        );
         assert!(findings[0].found.ends_with("a/b will be made"), "{}", findings[0].found);
         assert!(
             findings

@@ -12,6 +12,7 @@ mod network;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, Mistakes};
+use crate::sections::spool_directory;
 use finding::{Finding, Trouble};
 use mail::Clock;
 use network::Running;
@@ -34,7 +35,8 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("configuration", "can be used")];
     findings.extend(host::check(now));
     let master = config.master_key();
-    findings.extend(data::check(&config.node.data, &master, config.spool.reserve_octets, &*clock));
+    let places = (&*config.node.data, &*spool_directory(config));
+    findings.extend(data::check(places, &master, config.spool.reserve_octets, &*clock));
     findings.push(certificate::check(&config.tls.chain, &config.tls.key, &config.node.hostname, now).await);
     findings.extend(network::ports(config, running));
     findings.push(network::names(config).await);

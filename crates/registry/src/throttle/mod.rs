@@ -125,8 +125,13 @@ impl Throttle {
     /// An attempt where a look at the secret is dear, counted as a failure: its answer must be held back for the duration
     /// that is returned. The same secret again is as dear, so it counts again.
     pub fn failed(&mut self, name: &str, peer: IpAddr, now: Instant) -> Duration {
+        let keys = [&Key::Network(Network::of(peer)), &Key::name(name)];
+        let locked = unlocked(keys.map(|key| self.table.live(key, now)), now).is_err();
         let failures = self.count_pair(name, peer, now);
-        self.count_strangers(name, peer, now);
+        // As in `wrong`: somebody whom we know here is let in meanwhile, and would make the lock of the others longer.
+        if !locked {
+            self.count_strangers(name, peer, now);
+        }
         self.delay(failures)
     }
 

@@ -55,6 +55,22 @@ fn one_network_that_tries_many_names_is_stopped() {
 }
 
 #[test]
+fn somebody_known_does_not_make_the_lock_of_a_network_longer() {
+    let (mut throttle, peer) = (throttle(), address("192.0.2.7"));
+    throttle.succeeded("known", peer, at(0));
+    for n in 0..10 {
+        throttle.failed(&format!("name{n}"), peer, at(n));
+    }
+    assert!(throttle.check("name10", peer, at(10)).is_err());
+    for n in 10..60 {
+        throttle.check("known", peer, at(n)).unwrap();
+        throttle.failed("known", peer, at(n));
+        throttle.succeeded("known", peer, at(n));
+    }
+    throttle.check("name10", peer, at(70)).unwrap();
+}
+
+#[test]
 fn strangers_from_everywhere_cannot_lock_the_owner_out() {
     let (mut throttle, owner) = (throttle(), address("203.0.113.5"));
     throttle.succeeded("c", owner, at(0));
