@@ -147,7 +147,7 @@ impl Database {
         Ok(row)
     }
 
-    /// For the deliverer, after a 410 or too many failures: the endpoint rests and the tenant is told.
+    /// For the deliverer, after a 410: the endpoint rests and the tenant is told.
     ///
     /// # Errors
     /// As [every call](Database#errors); an endpoint that rests already or is gone is no fault.

@@ -232,7 +232,7 @@ impl Node {
             }
             // A worker ended although nobody told it to: mail must not go on piling up.
             () = self.stop.died.cancelled() => Err(Failure::Unavailable(
-                "delivery or events ended by themselves; the log says why. Nothing that was acknowledged is lost: \
+                "delivery, events or API ended by themselves; the log says why. Nothing that was acknowledged is lost: \
                  start again"
                     .to_owned(),
             )

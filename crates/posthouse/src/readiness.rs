@@ -82,7 +82,7 @@ fn judge(facts: Facts) -> Vec<Reason> {
         }
     };
     add(facts.stopping, "stopping", "the node was asked to stop".to_owned());
-    let died = "delivery or events ended by themselves; the log says why, and the node stops";
+    let died = "delivery, events or API ended by themselves; the log says why, and the node stops";
     add(facts.died, "worker_died", died.to_owned());
     let sealed = "the journal is sealed after a failed write or sync; restart when the disk is well";
     add(facts.sealed, "journal_sealed", sealed.to_owned());

@@ -16,9 +16,9 @@ use std::sync::Arc;
 pub enum EndpointState {
     /// It is called.
     Active,
-    /// By the tenant; events wait for a replay.
+    /// By the tenant; calls wait until it is resumed.
     Paused,
-    /// By us, after a 410 or after every retry of many calls failed.
+    /// By us, after a 410.
     Disabled,
 }
 

@@ -27,7 +27,7 @@ pub struct MailParameters {
     pub require_tls: bool,
     /// `RET=` (RFC 3461 §4.3).
     pub dsn_return: Option<DsnReturn>,
-    /// `ENVID=`, decoded from xtext (RFC 3461 §4.4).
+    /// `ENVID=`, in xtext as it came (RFC 3461 §4.4).
     pub envelope_id: Option<String>,
     /// What has to have been offered for these parameters.
     pub needs: Extensions,
@@ -38,7 +38,7 @@ pub struct MailParameters {
 pub struct RcptParameters {
     /// `NOTIFY=` (RFC 3461 §4.1).
     pub notify: Option<Notify>,
-    /// `ORCPT=`: type and address, decoded (RFC 3461 §4.2).
+    /// `ORCPT=`: type and address, the address in xtext as it came (RFC 3461 §4.2).
     pub original: Option<String>,
     /// What a session must have offered for them to be taken.
     pub needs: Extensions,
@@ -103,7 +103,12 @@ pub(crate) fn parse_mail(text: &str) -> Result<MailParameters, CommandError> {
             Extension::Dsn
         } else if keyword.eq_ignore_ascii_case("AUTH") {
             // RFC 4954 §5: a submitter without special trust may say it; it is not passed on.
-            flag("AUTH", &mut auth_given, value.filter(|v| *v != "<>" && !is_xtext(v)))?;
+            let wrong = value.unwrap_or_default();
+            flag(
+                "AUTH",
+                &mut auth_given,
+                Some(wrong).filter(|v| *v != "<>" && (v.is_empty() || !is_xtext(v))),
+            )?;
             Extension::Auth
         } else {
             return Err(CommandError::UnknownParameter(Keyword::of(keyword)));
@@ -244,6 +249,8 @@ mod tests {
             " ENVID=a=b",
             " ENVID=\u{2028}",
             " AUTH=a b=",
+            " AUTH",
+            " AUTH=",
         ] {
             assert!(parse_mail(text).is_err(), "{text:?}");
         }

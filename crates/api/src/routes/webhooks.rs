@@ -36,7 +36,7 @@ pub struct WebhookShape {
     created_at: Timestamp,
 }
 
-/// `active`: called. `paused`: by the tenant; calls wait. `disabled`: by us, after a 410 or too many failures.
+/// `active`: called. `paused`: by the tenant; calls wait. `disabled`: by us, after a 410.
 #[derive(ToSchema)]
 #[schema(as = WebhookState, rename_all = "lowercase")]
 #[allow(dead_code, reason = "stands in the document for registry::EndpointState")]

@@ -33,7 +33,7 @@ enum Command {
     },
     /// Call it no more until `resume`; its events wait
     Pause(One),
-    /// Go on after a pause, or after it was disabled for failing
+    /// Go on after a pause, or after it was disabled by a 410
     Resume(One),
     /// Send it a test event, webhook.test
     Test(One),
