@@ -2,7 +2,7 @@
 //!
 //! A route is used until its records end; then it is looked up again while the old one still serves, so that a busy
 //! site never pauses for DNS. A failed look-up is remembered for a while too, and everybody who comes meanwhile is
-//! judged by it. The number of domains is bounded: beyond it those that nobody asked for lately are forgotten.
+//! judged by it. The number of domains is bounded: beyond it those are forgotten whose records end first.
 
 use crate::config::Config;
 use crate::look_ups::Past;
@@ -52,6 +52,8 @@ pub(crate) struct Sites {
     domains: HashMap<Domain, Row>,
     /// Sites to domains of the same exchangers share one destination.
     shared: HashMap<SiteName, Arc<Destination>>,
+    /// So many domains must be known before room is made again.
+    look_again_at: usize,
     config: Arc<Config>,
 }
 
@@ -64,7 +66,7 @@ pub(crate) enum LookUp {
 
 impl Sites {
     pub fn new(config: Arc<Config>) -> Sites {
-        Sites { domains: HashMap::new(), shared: HashMap::new(), config }
+        Sites { domains: HashMap::new(), shared: HashMap::new(), look_again_at: 0, config }
     }
 
     /// What is known of `domain` at `now`. The caller starts the look-up if told so.
@@ -160,14 +162,31 @@ impl Sites {
         destination
     }
 
+    /// All of them are gone through, so not for every domain that comes: an eighth at once, or as many more later. Those
+    /// that are looked up stay, and are bounded by what waits.
     fn make_room(&mut self, now: Instant) {
-        if self.domains.len() < self.config.domains_remembered_max {
+        let most = self.config.domains_remembered_max;
+        if self.domains.len() < most.max(self.look_again_at) {
             return;
         }
+        let share = most / 8 + 1;
         self.domains.retain(|_, row| row.looking || row.until > now);
-        if self.domains.len() >= self.config.domains_remembered_max {
+        let surplus = (self.domains.len() + share).saturating_sub(most);
+        let mut ends: Vec<Instant> =
+            self.domains.values().filter(|row| !row.looking).map(|row| row.until).collect();
+        if surplus > 0 && surplus < ends.len() {
+            // Whose records end first have been used longest.
+            let (_, last, _) = ends.select_nth_unstable(surplus - 1);
+            let (last, mut left) = (*last, surplus);
+            self.domains.retain(|_, row| {
+                let goes = !row.looking && row.until <= last && left > 0;
+                left -= usize::from(goes);
+                !goes
+            });
+        } else if surplus > 0 {
             self.domains.retain(|_, row| row.looking);
         }
+        self.look_again_at = self.domains.len() + share;
         let domains = &self.domains;
         let used: std::collections::HashSet<SiteName> = domains
             .values()
@@ -260,7 +279,21 @@ mod tests {
             sites.look(&domain(&name), NOW);
             answer(&mut sites, &name, Ok(route(&format!("mx{number}.example"))), NOW);
         }
-        assert!(sites.domains.len() <= 100 && sites.shared.len() <= 200);
+        assert!((80..=100).contains(&sites.domains.len()) && sites.shared.len() <= 200);
+        assert!(sites.domains.contains_key(&domain("d999.example")));
+        // The same again, of which nothing is known before the end.
+        for number in 0..1_000 {
+            sites.look(&domain(&format!("e{number}.example")), NOW);
+        }
+        assert!(sites.domains.values().filter(|row| row.looking).count() == 1_000, "each is asked for");
+        let later = NOW + Duration::from_secs(100_000);
+        for number in 0..1_000 {
+            answer(&mut sites, &format!("e{number}.example"), Ok(route("mx.example")), later);
+        }
+        for number in 0..200 {
+            sites.look(&domain(&format!("f{number}.example")), later);
+        }
+        assert!(sites.domains.len() <= 400, "{}", sites.domains.len());
     }
 
     #[test]

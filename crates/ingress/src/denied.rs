@@ -85,7 +85,9 @@ impl Denials {
 
     /// What is to be told now. Senders that were quiet since they were told are forgotten.
     pub fn take(&mut self, now: Timestamp) -> Vec<Denied> {
-        let is_due = |row: &Row| row.told_at.is_none_or(|at| now.saturating_since(at) >= TOLD_EVERY);
+        // A clock that was set back: who was told of later than now is told of again, and not silent until then.
+        let is_due =
+            |row: &Row| row.told_at.is_none_or(|at| at > now || now.saturating_since(at) >= TOLD_EVERY);
         self.0.retain(|_, row| !row.is_quiet() || !is_due(row));
         let due = self.0.iter_mut().filter(|(_, row)| !row.is_quiet() && is_due(row));
         due.map(|(sender, row)| {

@@ -62,10 +62,10 @@ impl Server {
     /// Makes the cluster if there is none, starts it or adopts the one that runs, and starts it again should it die.
     /// Blocks until it accepts.
     pub fn start(directory: &Path, random: &mut Random) -> anyhow::Result<Server> {
-        let binaries = find_binaries()?;
+        let data = directory.join("data");
+        let binaries = find_binaries(&data)?;
         let account = unprivileged_account()?;
         prepare_directory(directory, account.as_ref())?;
-        let data = directory.join("data");
         let socket = socket_directory(directory)?;
         prepare_directory(&socket, account.as_ref())?;
         let password = password(directory, account.as_ref(), random)?;

@@ -289,7 +289,13 @@ fn judge_dkim(expected: &ExpectedRecord, found: &[String]) -> (RecordState, Stri
             (RecordState::Mismatch, format!("{host} has several TXT records; leave only this one."))
         }
         [one] => match key_of(one) {
-            Some(key) if Some(&key) == key_of(&expected.value).as_ref() => ok(),
+            Some(key) if Some(&key) == key_of(&expected.value).as_ref() => match dkim_fault(expected, one) {
+                None => ok(),
+                Some(fault) => (
+                    RecordState::Mismatch,
+                    format!("The record at {host} has the right key, but {fault}; replace it with this one."),
+                ),
+            },
             Some(key) if key.is_empty() => {
                 (RecordState::Mismatch, format!("The key at {host} is revoked (empty p=); publish this one."))
             }
@@ -307,10 +313,32 @@ fn judge_dkim(expected: &ExpectedRecord, found: &[String]) -> (RecordState, Stri
     }
 }
 
+/// What keeps a record with the right key from being used (RFC 6376 §3.6.1).
+fn dkim_fault(expected: &ExpectedRecord, found: &str) -> Option<&'static str> {
+    let kind = |text: &str| tag(text, "k").unwrap_or("rsa").to_ascii_lowercase();
+    let names = |list: Option<&str>, wanted: &[&str]| {
+        list.is_none_or(|list| list.split(':').any(|one| wanted.contains(&one.trim())))
+    };
+    if tag(found, "v").is_some() && (first_tag(found) != Some(("v", "DKIM1"))) {
+        return Some("its v= is not the first tag, or not DKIM1");
+    }
+    if kind(found) != kind(&expected.value) {
+        return Some("its k= names another algorithm");
+    }
+    if !names(tag(found, "h"), &["sha256"]) {
+        return Some("its h= does not allow sha256");
+    }
+    if !names(tag(found, "s"), &["*", "email"]) {
+        return Some("its s= is not for mail");
+    }
+    None
+}
+
 fn judge_dmarc(expected: &ExpectedRecord, found: &[String]) -> (RecordState, String) {
     let host = &expected.host;
     // RFC 7489 §6.6.3: other TXT records at the name are ignored; two policies are none.
-    let policies: Vec<&String> = found.iter().filter(|text| tag(text, "v") == Some("DMARC1")).collect();
+    let policies: Vec<&String> =
+        found.iter().filter(|text| first_tag(text) == Some(("v", "DMARC1"))).collect();
     match policies.as_slice() {
         [] => (
             RecordState::Missing,
@@ -319,13 +347,26 @@ fn judge_dmarc(expected: &ExpectedRecord, found: &[String]) -> (RecordState, Str
                 expected.value
             ),
         ),
-        [one] if matches!(tag(one, "p"), Some("none" | "quarantine" | "reject")) => ok(),
+        // §6.4: in any case.
+        [one]
+            if tag(one, "p").is_some_and(|policy| {
+                ["none", "quarantine", "reject"].iter().any(|known| known.eq_ignore_ascii_case(policy))
+            }) =>
+        {
+            ok()
+        }
         [_] => (RecordState::Mismatch, format!("The DMARC record at {host} has no valid p= tag.")),
         _ => (
             RecordState::Mismatch,
             format!("{host} has several DMARC records, which counts as none; leave one."),
         ),
     }
+}
+
+/// The tag that stands first, with its value.
+fn first_tag(text: &str) -> Option<(&str, &str)> {
+    let (key, value) = text.split(';').next()?.split_once('=')?;
+    Some((key.trim(), value.trim()))
 }
 
 /// The value of a tag in a `tag=value; …` list (RFC 6376 §3.2), blanks around it dropped.

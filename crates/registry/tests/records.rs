@@ -79,7 +79,14 @@ fn keys_are_compared_by_meaning() {
     for (found, state) in [
         (&[][..], Missing),
         (&["v=DKIM1; k=rsa; p=MIIBIjANBg"], Ok),
-        (&["k=rsa;p=MIIBI jANBg ;v=DKIM1"], Ok),
+        (&["k=rsa;p=MIIBI jANBg ;t=s"], Ok),
+        (&["v=DKIM1; h=sha1:sha256; s=email; p=MIIBIjANBg"], Ok),
+        // RFC 6376 §3.6.1: such a record is discarded, whatever its key is.
+        (&["k=rsa;p=MIIBI jANBg ;v=DKIM1"], Mismatch),
+        (&["v=DKIM2; k=rsa; p=MIIBIjANBg"], Mismatch),
+        (&["v=DKIM1; k=ed25519; p=MIIBIjANBg"], Mismatch),
+        (&["v=DKIM1; h=sha1; p=MIIBIjANBg"], Mismatch),
+        (&["v=DKIM1; s=other; p=MIIBIjANBg"], Mismatch),
         (&["v=DKIM1; k=rsa; p=MIIBIj"], Mismatch),
         (&["v=DKIM1; k=rsa; p=other"], Mismatch),
         (&["v=DKIM1; p="], Mismatch),
@@ -96,6 +103,8 @@ fn ownership_may_stand_beside_others_and_any_valid_dmarc_will_do() {
     assert_eq!(judged(Purpose::Ownership, &["other", "posthouse-verify=t0ken"]), Ok);
     assert_eq!(judged(Purpose::Ownership, &["posthouse-verify=else"]), Mismatch);
     assert_eq!(judged(Purpose::Dmarc, &["v=DMARC1; p=reject; rua=mailto:a@one.example"]), Ok);
+    assert_eq!(judged(Purpose::Dmarc, &["v=DMARC1; p=Reject"]), Ok);
+    assert_eq!(judged(Purpose::Dmarc, &["p=reject; v=DMARC1"]), Missing);
     assert_eq!(judged(Purpose::Dmarc, &["v=spf1 -all"]), Missing);
     assert_eq!(judged(Purpose::Dmarc, &["v=DMARC1; p=maybe"]), Mismatch);
     assert_eq!(judged(Purpose::Dmarc, &["v=DMARC1; p=none", "v=DMARC1; p=none"]), Mismatch);

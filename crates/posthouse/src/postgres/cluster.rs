@@ -23,15 +23,17 @@ pub(super) struct Binaries {
     pub(super) postgres: PathBuf,
 }
 
-/// Debian's versioned folders, newest first, then the PATH.
-pub(super) fn find_binaries() -> anyhow::Result<Binaries> {
+/// Debian's versioned folders, that of the cluster in `data` first, if there is one, then the newest; then the PATH.
+pub(super) fn find_binaries(data: &Path) -> anyhow::Result<Binaries> {
+    let made_by = fs::read_to_string(data.join("PG_VERSION")).ok();
+    let made_by = made_by.and_then(|text| text.trim().parse().ok());
     let mut folders: Vec<(u32, PathBuf)> = Vec::new();
     for entry in fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
         if let Some(version) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
             folders.push((version, entry.path().join("bin")));
         }
     }
-    folders.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    in_order(&mut folders, made_by);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = folders.into_iter().map(|(_, path)| path).chain(std::env::split_paths(&path));
     for folder in folders {
@@ -44,6 +46,10 @@ pub(super) fn find_binaries() -> anyhow::Result<Binaries> {
         "no PostgreSQL server is installed. Install it (Debian, Ubuntu: apt-get install postgresql), or point \
          posthouse to one that runs elsewhere: --database postgres://user:password@host/name"
     )
+}
+
+fn in_order(folders: &mut [(u32, PathBuf)], made_by: Option<u32>) {
+    folders.sort_by_key(|(version, _)| (Some(*version) != made_by, std::cmp::Reverse(*version)));
 }
 
 pub(super) fn unprivileged_account() -> anyhow::Result<Option<Account>> {
@@ -186,6 +192,18 @@ pub(super) fn check_version(binaries: &Binaries, data: &Path) -> anyhow::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_server_that_made_the_cluster_goes_before_a_newer_one() {
+        let folders = |made_by| {
+            let mut folders = [15, 17, 16].map(|version: u32| (version, PathBuf::new()));
+            in_order(&mut folders, made_by);
+            folders.map(|(version, _)| version)
+        };
+        assert_eq!(folders(Some(15)), [15, 17, 16]);
+        assert_eq!(folders(Some(9)), [17, 16, 15]);
+        assert_eq!(folders(None), [17, 16, 15]);
+    }
 
     #[test]
     fn a_directory_that_the_server_cannot_reach_is_named() {
