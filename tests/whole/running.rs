@@ -49,6 +49,21 @@ fn a_second_process_on_the_same_data_directory_is_refused_in_a_sentence() {
     assert_eq!(house.stop().code(), Some(0));
 }
 
+/// Killed when its tenant was made and not written down: the next start has the same one, with the same secrets.
+#[test]
+fn a_first_start_that_is_broken_off_is_taken_up_by_the_next_one() {
+    let plot = Plot::new();
+    let house = plot.start();
+    let demo = house.ready["demo"].clone();
+    assert!(demo["api_key"].is_string(), "{demo}");
+    house.kill();
+    std::fs::remove_file(plot.path().join("data/keys/demo.json")).unwrap();
+    let house = plot.start();
+    assert_eq!(house.ready["demo"], demo);
+    assert_eq!(house.get("/v1/tenants/self", demo["api_key"].as_str().unwrap())["name"], "Demo");
+    assert_eq!(house.stop().code(), Some(0));
+}
+
 /// The lab forgets when it stops, and the house publishes again what tenants had there: not for ever.
 #[test]
 fn what_a_tenant_had_published_in_the_lab_is_there_again_and_can_be_withdrawn() {

@@ -1,7 +1,8 @@
 //! The demo tenant of `up --lab`: made through the public API, like anybody's.
 //!
 //! An operator's session adds two addresses and the shared pool, onboards a tenant, publishes its records in the lab's
-//! DNS and has them checked. Whatever is there already is left as it is; what was shown once is kept in a file.
+//! DNS and has them checked. Whatever is there already is left as it is; what was shown once is kept in a file. A start
+//! that was broken off in the middle is taken up by the next one: each thing is made under an `Idempotency-Key` of its own.
 
 use crate::authority;
 use crate::ready::{Demo, Ready};
@@ -82,6 +83,9 @@ impl Session<'_> {
         }
         if let Some(body) = body {
             request = request.json(body);
+        }
+        if let Some(name) = body.and_then(|body| body["name"].as_str()).filter(|_| method == Method::POST) {
+            request = request.header("Idempotency-Key", format!("demo {path} {name}"));
         }
         let answer = request.send().await.with_context(|| format!("{method} {path}"))?;
         let status = answer.status();
