@@ -103,7 +103,11 @@ fn broken_sentence(error: &reqwest::Error) -> &'static str {
         if inner.is::<rustls::Error>() {
             return "the TLS handshake failed";
         }
-        cause = inner.source();
+        // `source` of an I/O error passes over the error that it was made of, and that is where TLS stands.
+        cause = match inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(within) => Some(within),
+            None => inner.source(),
+        };
     }
     match error {
         error if error.is_timeout() => "no answer in time",
@@ -245,6 +249,8 @@ pub(super) mod tests {
             (format!("http://{address}/moved"), Answer::Refused(302)),
             (format!("http://{address}/slow"), Answer::Broken("no answer in time")),
             (format!("http://{closed}/"), Answer::Broken("no connection could be made")),
+            // It speaks no TLS, and says so in plain text.
+            (format!("https://{address}/taken"), Answer::Broken("the TLS handshake failed")),
         ] {
             let answer = caller.call(&endpoint(url.clone()), &event(), Timestamp::UNIX_EPOCH).await;
             assert_eq!(answer, wanted, "{url}");
