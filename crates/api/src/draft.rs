@@ -35,6 +35,9 @@ pub struct Press<'a> {
     pub random: &'a mut Random,
 }
 
+/// Of one call that are told: whoever mends these sees the others.
+const ERRORS_MAX: usize = 100;
+
 impl SendMessage {
     /// Every message of the body, or every mistake in it.
     pub fn into_drafts(self, press: &mut Press<'_>) -> Result<Vec<Draft>, Problem> {
@@ -146,6 +149,9 @@ impl SendMessage {
             None => text.to_owned(),
             Some((index, _)) => fill(text, values, escape).unwrap_or_else(|missing| {
                 for name in missing.0 {
+                    if errors.len() >= ERRORS_MAX {
+                        break;
+                    }
                     let pointer = format!("/recipients/{index}/variables/{name}");
                     let error = FieldError::new(
                         pointer,

@@ -83,8 +83,20 @@ pub struct FieldError {
 
 impl FieldError {
     pub fn new(pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) -> FieldError {
-        FieldError { pointer: pointer.into(), code, detail: detail.into() }
+        FieldError { pointer: shown(pointer.into()), code, detail: shown(detail.into()) }
     }
+}
+
+/// Octets that are shown of one text: names come from outside, and a problem has its bound.
+const SHOWN_OCTETS_MAX: usize = 1_000;
+
+fn shown(mut text: String) -> String {
+    if text.len() > SHOWN_OCTETS_MAX {
+        let end = (0..=SHOWN_OCTETS_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Why a request was not done.

@@ -60,11 +60,19 @@ pub fn names(template: &str) -> Vec<&str> {
     names
 }
 
+/// Octets of a place for a variable: braces, name and the blanks around it.
+const PLACE_OCTETS_MAX: usize = 200;
+
 /// Name, length and whether it stands in three braces.
 fn placeholder(tail: &str) -> Option<(&str, usize, bool)> {
     let verbatim = tail.starts_with("{{{");
     let (open, close) = if verbatim { ("{{{", "}}}") } else { ("{{", "}}") };
-    let end = tail.find(close)?;
+    // Looked for nearby only: a text of nothing but `{{` would be gone through to its end at each of them.
+    let mut most = tail.len().min(PLACE_OCTETS_MAX);
+    while !tail.is_char_boundary(most) {
+        most -= 1;
+    }
+    let end = tail[..most].find(close)?;
     let name = tail[open.len()..end].trim();
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     let is_name = !name.is_empty() && name.len() <= 64 && name.bytes().all(legal);
@@ -99,6 +107,8 @@ mod tests {
         let template = "Dear {{ first }} {{name}} {{last}}";
         assert_eq!(names(template), ["first", "name", "last"]);
         assert!(names("{{ {{}} {{ a b }}").is_empty());
+        assert!(names(&"{{\u{e9}".repeat(1_000_000)).is_empty(), "and in no time");
+        assert_eq!(names(&format!("{{{{{}}}}}{{{{ b }}}}", " ".repeat(300))), ["b"]);
         let filled = fill(template, &values(), Escape::Nothing);
         assert_eq!(filled, Err(Missing(vec!["first".into(), "last".into()])));
     }

@@ -148,9 +148,11 @@ fn is_of_old_plan(error: &DbError) -> bool {
     *error.code() == SqlState::FEATURE_NOT_SUPPORTED && error.message().contains("cached plan")
 }
 
-/// Connection trouble (08), lost races (40), resources (53), timeouts and shutdown (57).
+/// Connection trouble (08), lost races (40), resources (53), timeouts and shutdown (57), a disk that fails (58); a server that
+/// may only be read, as one is after a failover or when its disk is full; a lock that was not to be had.
 fn is_passing(code: &SqlState) -> bool {
-    ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class))
+    ["08", "40", "53", "57", "58"].iter().any(|class| code.code().starts_with(class))
+        || [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::LOCK_NOT_AVAILABLE].contains(code)
 }
 
 fn field_of(constraint: &str) -> &'static str {
@@ -167,5 +169,20 @@ fn field_of(constraint: &str) -> &'static str {
         "credentials_stream" | "api_keys_stream" => "stream",
         "users_email" => "email",
         _ => "value",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_is_told_from_what_the_statement_is_to_blame_for() {
+        for code in ["08006", "40001", "53300", "57P01", "58030", "25006", "55P03"] {
+            assert!(is_passing(&SqlState::from_code(code)), "{code}");
+        }
+        for code in ["22003", "23505", "42501", "42601", "25P02", "55000"] {
+            assert!(!is_passing(&SqlState::from_code(code)), "{code}");
+        }
     }
 }

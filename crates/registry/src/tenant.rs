@@ -90,6 +90,9 @@ impl Plan {
         if self.per_day == Some(0) {
             return Err(("per_day", "must be at least 1; pause the tenant to stop its mail"));
         }
+        if self.per_day.is_some_and(|limit| i64::try_from(limit).is_err()) {
+            return Err(("per_day", "must be at most 9223372036854775807; leave it out for no limit"));
+        }
         if self.message_octets_max < 1024 || self.message_octets_max > 1024 * 1024 * 1024 {
             return Err(("message_octets_max", "must be from 1 KiB to 1 GiB"));
         }

@@ -70,6 +70,12 @@ pub async fn token(State(api): State<Api>, Peer(peer): Peer, Body(login): Body<L
     };
     api.with_logins(|logins| logins.succeeded(&name, peer, api.clock().instant()));
     let session = api.database().refresh_issue(&access, user.id, lifetimes(&api)).await?;
+    // A password that was changed, or a person who was disabled, while this one was looked at has ended the logins there
+    // were, and this one was not among them. What is not given out is good for nobody.
+    let now = api.database().user_by_address(&access, &user.email).await?;
+    if now.is_none_or(|now| (now.token_version, now.disabled_at) != (user.token_version, None)) {
+        return Err(Problem::new(Kind::BadCredential, "wrong e-mail address or password"));
+    }
     logged_in(&api, &user, &session)
 }
 

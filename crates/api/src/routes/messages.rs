@@ -287,8 +287,12 @@ pub async fn cancel(
     scope: Within<Submit>,
     Named(message): Named<MessageId>,
 ) -> Result<Answer<CancelAnswer>> {
-    // Somebody else's message is not found here, so it never reaches the queue.
-    api.database().message_fetch(&scope.access, scope.tenant, message).await?;
+    // Somebody else's message is not found here, so it never reaches the queue. Whoever may send may take back, and need
+    // not be able to read.
+    let known = api.database().messages_known(&scope.access, scope.tenant, &[message]).await?;
+    if !known.contains(&message) {
+        return Err(Problem::from(database::Fault::NotFound("message")));
+    }
     let cancelled = api.cancel(message).await.ok_or_else(Problem::unavailable)?;
     Ok(Answer::ok(CancelAnswer { message, cancelled }))
 }

@@ -287,3 +287,30 @@ async fn too_many_requests_are_told_when_to_go_on_and_others_are_not_touched() {
     house.clock.advance(Duration::from_secs(1));
     house.call("GET", "/v1/tenants/self", &client.key, None).await.expect(200);
 }
+
+/// Between the look at the password and the new session: every login there was has ended, and this one is not given out.
+#[tokio::test]
+async fn a_login_that_overtakes_a_change_of_its_password_is_refused() {
+    let house = House::open().await;
+    house.operator().await;
+    let (holder, watcher) = (house.database.admin().await, house.database.admin().await);
+    // The row is held so that the session, which refers to it, waits for the end of the change.
+    let change = format!(
+        "BEGIN; SELECT 1 FROM users WHERE email = '{OPERATOR}' FOR UPDATE;
+         UPDATE users SET token_version = token_version + 1 WHERE email = '{OPERATOR}'"
+    );
+    holder.batch_execute(&change).await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let letting_go = async {
+        let mut again = tokio::time::interval(Duration::from_millis(10));
+        while watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            again.tick().await;
+        }
+        holder.batch_execute("COMMIT").await.unwrap();
+    };
+    let body = json!({"email": OPERATOR, "password": PASSWORD});
+    let both = async { tokio::join!(house.call("POST", "/v1/auth/token", "", Some(body)), letting_go).0 };
+    let reply = tokio::time::timeout(Duration::from_secs(20), both).await.expect("nobody waited");
+    assert_eq!(reply.problem(401), "bad_credential");
+    assert!(!reply.headers.contains_key("set-cookie"));
+}

@@ -276,3 +276,15 @@ async fn a_refusal_says_what_to_do() {
     assert_eq!(reply.problem(409), "conflict");
     assert!(detail(&reply).contains("publish them, then verify"), "{}", detail(&reply));
 }
+
+/// A problem has a bound, and what a client wrote is part of it.
+#[tokio::test]
+async fn a_field_with_a_name_of_a_megabyte_is_refused_in_words() {
+    let house = House::open().await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let body = json!({"subject": "Hello", "\u{e9}".repeat(600_000): 1});
+    let reply = house.call("POST", &client.path("/messages"), &client.key, Some(body)).await;
+    assert_eq!(reply.problem(422), "invalid_fields");
+    assert!(reply.pointers().iter().all(|pointer| pointer.len() < 2_000), "{:?}", reply.pointers().len());
+}
