@@ -58,6 +58,15 @@ impl Config {
         if self.connections_max == 0 {
             mistakes.push("connections_max must be at least 1".to_owned());
         }
+        let times = [
+            ("connect_ms_max", self.connect_ms_max),
+            ("statement_ms_max", self.statement_ms_max),
+            ("answer_ms_max", self.answer_ms_max),
+            ("follow_every_ms", self.follow_every_ms),
+        ];
+        mistakes.extend(
+            times.into_iter().filter(|(_, ms)| *ms == 0).map(|(key, _)| format!("{key} must be at least 1")),
+        );
         mistakes
     }
 }
@@ -65,6 +74,22 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_of_nothing_is_a_mistake() {
+        let changes: [fn(&mut Config); 4] = [
+            |config| config.connect_ms_max = 0,
+            |config| config.statement_ms_max = 0,
+            |config| config.answer_ms_max = 0,
+            |config| config.follow_every_ms = 0,
+        ];
+        for change in changes {
+            let mut config = Config::default();
+            change(&mut config);
+            let mistakes = config.mistakes();
+            assert!(mistakes.len() == 1 && mistakes[0].ends_with("must be at least 1"), "{mistakes:?}");
+        }
+    }
 
     #[test]
     fn an_address_that_cannot_be_read_is_a_mistake_and_is_not_repeated() {

@@ -159,6 +159,9 @@ impl Database {
     ) -> Result<(), Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "delete a domain").await?;
+        // Locked: a suspension at the same moment must not be undone by this.
+        let sql = "SELECT 1 FROM domains WHERE tenant_id = $1 AND id = $2 FOR UPDATE";
+        scoped.one("domain", sql, &[&tenant.uuid(), &domain.uuid()]).await?;
         let row = domain_of(&scoped, tenant, domain).await?;
         if row.state == DomainState::Suspended && !access.is_house() {
             return Err(Fault::Forbidden);

@@ -108,6 +108,9 @@ impl Database {
     ) -> Result<Stream, Fault> {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "update a stream").await?;
+        // Locked, so that of two changes at once none undoes the other.
+        let sql = "SELECT 1 FROM streams WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE";
+        scoped.one("stream", sql, &[&tenant.uuid(), &stream.uuid()]).await?;
         let mut next = stream_of(&scoped, tenant, stream).await?;
         next.name = change.name.clone().unwrap_or(next.name);
         next.pool = change.pool.unwrap_or(next.pool);

@@ -71,3 +71,31 @@ async fn a_stream_that_a_credential_is_bound_to_stays() {
     let last = test.database.stream_delete(&house(), tenant, one.streams[0].id).await;
     assert!(matches!(last, Err(Fault::Last { .. })));
 }
+
+/// Both have read before one can write: whoever changes the registry needs its row.
+#[tokio::test]
+async fn of_two_changes_at_once_none_undoes_the_other() {
+    let (test, one) = with_tenant().await;
+    let (database, tenant, stream) = (&test.database, one.tenant.id, one.streams[0].id);
+    let (holder, watcher) = (test.admin().await, test.admin().await);
+    holder.batch_execute("BEGIN; SELECT 1 FROM registry FOR UPDATE").await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let letting_go = async {
+        let mut again = tokio::time::interval(Duration::from_millis(10));
+        while watcher.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) < 2 {
+            again.tick().await;
+        }
+        holder.batch_execute("COMMIT").await.unwrap();
+    };
+    let rename = StreamChange { name: Some(slug("renamed")), ..StreamChange::default() };
+    let shorten = StreamChange { expires_after: Some(Duration::from_secs(600)), ..StreamChange::default() };
+    let access = house();
+    let update = |change| database.stream_update(&access, tenant, stream, change);
+    let all = async { tokio::join!(update(&rename), update(&shorten), letting_go) };
+    let (first, second, ()) =
+        tokio::time::timeout(Duration::from_secs(20), all).await.expect("nobody waited");
+    first.unwrap();
+    second.unwrap();
+    let now = database.stream_update(&access, tenant, stream, &StreamChange::default()).await.unwrap();
+    assert_eq!((now.name, now.expires_after), (slug("renamed"), Duration::from_secs(600)));
+}
