@@ -126,7 +126,8 @@ impl Plot {
         self.spawn(self.command())
     }
 
-    pub(crate) fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// What was set, as the environment has it.
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
         self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 

@@ -21,11 +21,17 @@ impl Plot {
 
     /// `posthouse serve` on an external PostgreSQL, which the settings name; it says in its ready file where it is.
     pub fn serve(&self) -> House {
+        self.serve_with(&[])
+    }
+
+    /// The same with further arguments.
+    pub fn serve_with(&self, arguments: &[&str]) -> House {
         let ready_file = self.path().join("ready.json");
         let _ = std::fs::remove_file(&ready_file);
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).unwrap();
-        let mut child = self.serve_command().stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut child =
+            self.serve_command().args(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let ready = wait_for("the ready file", || {
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none(), "posthouse ended before it was ready:\n{}", self.log());

@@ -107,3 +107,46 @@ fn a_missing_certificate_is_found_before_mail_moves() {
     assert!(status == Some(78) && said.contains("nowhere.pem"), "{status:?}: {said}");
     assert!(!plot.path().join("data/spool").exists(), "the journal was opened");
 }
+
+/// Whoever watches nodes asks every one the same, and a doctor finds it too.
+#[test]
+fn a_node_without_the_api_tells_how_it_is() {
+    let outside = Outside::new();
+    let (code, said) = run(&["migrate", "--database", outside.url()]);
+    assert_eq!(code, 0, "{said}");
+    let mut plot = Plot::new();
+    settle(&mut plot, outside.url());
+    // Where the doctor asks: with port 0 nobody knows.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    plot.set("listen.http", &free.to_string());
+    let house = plot.serve_with(&["--role", "ingress,egress,events"]);
+    assert_eq!(house.ready["api"], Value::Null);
+    assert_eq!((&house.ready["openapi"], &house.ready["console"]), (&Value::Null, &Value::Null));
+    let http = house.ready["metrics"].as_str().unwrap().strip_suffix("/metrics").unwrap().to_owned();
+    let get = |path: &str| {
+        let answer = reqwest::blocking::get(format!("{http}{path}")).unwrap();
+        assert!(answer.headers().contains_key("request-id"), "{path}");
+        (answer.status().as_u16(), answer.text().unwrap())
+    };
+    assert_eq!(get("/health"), (200, r#"{"status":"ok"}"#.to_owned()));
+    let (status, ready) = get("/ready");
+    assert!(status == 200 && ready.contains(r#""ready":true"#), "{status}: {ready}");
+    let (status, metrics) = get("/metrics");
+    assert!(status == 200 && metrics.contains("\nposthouse_ready 1\n"), "{status}: {metrics}");
+    let (status, problem) = get("/v1/tenants");
+    assert!(status == 404 && problem.contains("without the role api"), "{status}: {problem}");
+    let config = plot.path().join("posthouse.toml");
+    let output =
+        Command::new(binary()).arg("doctor").arg("--config").arg(config).envs(plot.settings()).output();
+    let said = String::from_utf8(output.unwrap().stdout).unwrap();
+    let node = said.lines().find(|line| line.contains(" node ")).unwrap();
+    assert!(node.trim_start().starts_with("ok"), "{said}");
+    let output = Command::new(binary())
+        .args(["tenant", "list", "--ready-file"])
+        .arg(plot.path().join("ready.json"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(65) && said.contains("without the role api"), "{said}");
+    assert_eq!(house.stop().code(), Some(0));
+}

@@ -48,6 +48,7 @@ pub async fn authenticate(State(api): State<Api>, mut request: Request, next: Ne
             }
         },
     };
+    metrics::gauge!("posthouse_api_requests_in_flight").set(api.requests().count() as f64);
     // draft-ietf-httpapi-ratelimit-headers-10.
     let policy = format!("\"requests\";q={};w={}", standing.quota, standing.window_seconds);
     let left = format!("\"requests\";r={};t={}", standing.remaining, standing.reset.as_secs());

@@ -5,6 +5,7 @@
 //! to it is what only the registry knows. What may surprise: a body is read even where the caller may not do the
 //! thing; authentication runs before, in a layer.
 
+use crate::json;
 use crate::problem::{FieldError, Kind, Problem};
 use crate::state::Api;
 use axum::extract::{FromRequest, Request};
@@ -53,7 +54,7 @@ fn parse_checked<T: DeserializeOwned + ToSchema>(
     api: &Api,
     look: impl FnOnce(&serde_json::Value, &mut Vec<FieldError>),
 ) -> Result<T, Problem> {
-    let value: serde_json::Value = serde_json::from_slice(bytes)
+    let value = json::read(bytes)
         .map_err(|error| Problem::new(Kind::MalformedJson, format!("the body is not JSON: {error}")))?;
     let mut errors = api.schemas().check(&T::name(), &value);
     look(&value, &mut errors);

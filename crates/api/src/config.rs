@@ -47,6 +47,8 @@ pub struct Config {
     pub cookie_secure: bool,
     /// Seconds that a call waits for the same call that is still running.
     pub idempotency_wait_seconds: u64,
+    /// Seconds that a question about one message waits until the tables know all that was accepted.
+    pub told_wait_seconds: u64,
     /// Calls with an `Idempotency-Key` at the same time; each is finished even if its client goes away. Shared by
     /// tenants like requests.
     pub idempotent_calls_max: usize,
@@ -95,6 +97,7 @@ impl Default for Config {
             refresh_seconds: 8 * 3600,
             cookie_secure: true,
             idempotency_wait_seconds: 15,
+            told_wait_seconds: 5,
             idempotent_calls_max: 1024,
             batch_recipients_max: 500,
             dns_servers: Vec::new(),
@@ -109,5 +112,46 @@ impl Default for Config {
             // behind two or three an operator who was never seen from this place is not locked out.
             login: ThrottleConfig { failures_per_credential_minute_max: 60, ..ThrottleConfig::default() },
         }
+    }
+}
+
+impl Config {
+    /// Every rule that this breaks, in a sentence that begins with the key.
+    pub fn mistakes(&self) -> Vec<String> {
+        let least = |key: &str, value: u64| (value == 0).then(|| format!("{key} must not be 0"));
+        let counts = [
+            ("body_octets_max", self.body_octets_max as u64),
+            ("message_body_octets_max", self.message_body_octets_max as u64),
+            ("connections_max", self.connections_max as u64),
+            ("connections_per_address_max", self.connections_per_address_max as u64),
+            ("requests_in_flight_max", self.requests_in_flight_max as u64),
+            ("idle_frames_per_second", u64::from(self.idle_frames_per_second)),
+            ("header_seconds_max", self.header_seconds_max),
+            ("request_seconds_max", self.request_seconds_max),
+            ("requests_per_second", u64::from(self.requests_per_second)),
+            ("tenant_requests_per_second", u64::from(self.tenant_requests_per_second)),
+            ("rate_entries_max", self.rate_entries_max as u64),
+            ("token_seconds", self.token_seconds),
+            ("refresh_seconds", self.refresh_seconds),
+            ("idempotent_calls_max", self.idempotent_calls_max as u64),
+            ("batch_recipients_max", self.batch_recipients_max as u64),
+            ("dns_timeout_ms", self.dns_timeout_ms),
+            ("domain_check_seconds", self.domain_check_seconds),
+        ];
+        counts.into_iter().filter_map(|(key, value)| least(key, value)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_answer_nobody_is_a_mistake_by_its_key() {
+        assert_eq!(Config::default().mistakes(), Vec::<String>::new());
+        let config = Config { request_seconds_max: 0, requests_in_flight_max: 0, ..Config::default() };
+        let keys: Vec<String> =
+            config.mistakes().iter().filter_map(|text| text.split(' ').next().map(str::to_owned)).collect();
+        assert_eq!(keys, ["requests_in_flight_max", "request_seconds_max"]);
     }
 }

@@ -17,11 +17,8 @@ impl From<Fault> for Problem {
                 let error = FieldError::new(format!("/{field}"), "taken", detail.clone());
                 Problem::new(Kind::Conflict, detail).with_errors(vec![error])
             }
-            Fault::Missing { field } => Problem::invalid_field(
-                &format!("/{field}"),
-                "unknown_reference",
-                "this names something that does not exist",
-            ),
+            Fault::Missing { field } => missing(&format!("/{field}")),
+            Fault::MissingEntry { field, index, part } => missing(&format!("/{field}/{index}/{part}")),
             Fault::Changed { what } => {
                 let detail =
                     format!("the {what} was changed by somebody else since it was read; read it again");
@@ -55,4 +52,8 @@ impl From<Fault> for Problem {
             }
         }
     }
+}
+
+fn missing(pointer: &str) -> Problem {
+    Problem::invalid_field(pointer, "unknown_reference", "this names something that does not exist")
 }

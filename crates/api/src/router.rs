@@ -12,16 +12,16 @@ use crate::idempotency::once;
 use crate::in_force::settle;
 use crate::openapi;
 use crate::problem::{FieldError, Kind, Problem, ProblemDocument};
-use crate::request::{panicked, surround};
+use crate::request::{panicked, refuse_ambiguous, surround};
 use crate::routes::{
     api_keys, audit, auth, credentials, domains, events, messages, meta, paths, pools, quotas, sources,
     streams, tenants, users, webhooks,
 };
 use crate::schema::Schemas;
-use crate::state::{Api, AppState, Published};
+use crate::state::{Api, AppState, Published, Vitals};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Redirect;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -152,7 +152,26 @@ pub fn assemble(state: AppState) -> (Router, Calls) {
         // Bodies are bounded where they are read, each with the limit of its operation.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(refuse_ambiguous))
         .layer(from_fn_with_state(api.clone(), surround))
         .with_state(api);
     (router, calls)
+}
+
+/// What a node answers that has no API.
+pub fn watch_router(vitals: Vitals) -> Router {
+    let elsewhere = || async {
+        let detail = "this node runs without the role api; it answers /health, /ready and /metrics";
+        Problem::new(Kind::NotFound, detail)
+    };
+    Router::new()
+        .route("/health", get(meta::health))
+        .route("/ready", get(meta::ready))
+        .route("/metrics", get(meta::metrics))
+        .fallback(elsewhere)
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(refuse_ambiguous))
+        .layer(from_fn_with_state(vitals.clone(), surround))
+        .with_state(vitals)
 }

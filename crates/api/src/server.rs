@@ -3,22 +3,21 @@
 //! Written on hyper's own connection builder because a client that sends its headers one octet a minute must be cut
 //! off, and axum's `serve` has no limit for that. Who may connect, and who makes room, is said in `seats.rs`; a
 //! connection that asks nothing for as long as headers may take is closed; one that floods is closed at once, and the next
-//! ones of its address wait (`flood.rs`). A request that others could read in two ways
-//! (two hosts, two lengths, a coding we do not know) is refused, and its connection closed: hyper sees to most of it. After the shutdown token fires nothing new is
-//! accepted, requests in progress are given their time, and the rest is dropped. Calls that outlive their connection
-//! (`calls.rs`) are part of what is waited for.
+//! ones of its address wait (`flood.rs`). After the shutdown token fires nothing new is accepted, requests in progress are
+//! given their time, and the rest is dropped. Calls that outlive their connection (`calls.rs`) are part of what is waited
+//! for.
 
+use crate::calls::Calls;
+use crate::config::Config;
 use crate::flood::{Calm, Frames, is_for_calm};
-use crate::problem::{Kind, Problem};
-use crate::router::assemble;
+use crate::request::ambiguous;
+use crate::router::{assemble, watch_router};
 use crate::seats::{Seat, Seats};
-use crate::state::AppState;
+use crate::state::{AppState, Vitals};
 use crate::watched::Watched;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::{HeaderValue, Version, header};
-use axum::response::{IntoResponse, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -39,7 +38,27 @@ const FAILURES_PER_LINE: u32 = 10;
 /// Serves until `shutdown` fires and every request in progress has ended or run out of time.
 pub async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) {
     let (config, clock) = (state.config.clone(), Arc::clone(&state.clock));
-    let (router, calls) = assemble(state);
+    serve_routes(listener, assemble(state), (config, clock), shutdown).await;
+}
+
+/// As `serve`, on a node without the API: what watches it finds the same answers at the same place.
+pub async fn serve_vitals(
+    listener: TcpListener,
+    config: Config,
+    vitals: Vitals,
+    shutdown: CancellationToken,
+) {
+    let clock = Arc::clone(&vitals.clock);
+    let calls = Calls::new(config.idempotent_calls_max);
+    serve_routes(listener, (watch_router(vitals), calls), (config, clock), shutdown).await;
+}
+
+async fn serve_routes(
+    listener: TcpListener,
+    (router, calls): (Router, Calls),
+    (config, clock): (Config, Arc<dyn Clock>),
+    shutdown: CancellationToken,
+) {
     let seats = Seats::new(config.connections_max, config.connections_per_address_max);
     let connections = TaskTracker::new();
     let idle_max = Duration::from_secs(config.header_seconds_max);
@@ -125,13 +144,13 @@ impl Door {
             let busy = seated.request();
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
+            if let Some(ambiguous) = ambiguous(&request) {
+                request.extensions_mut().insert(ambiguous);
+            }
             let router = router.clone();
             async move {
                 let _busy = busy;
-                match ambiguous(&request) {
-                    Some(detail) => Ok(refuse(detail)),
-                    None => router.oneshot(request).await,
-                }
+                router.oneshot(request).await
             }
         });
         let frames = Frames::new(self.idle_frames_per_second);
@@ -155,28 +174,6 @@ impl Door {
             }
         }
     }
-}
-
-/// What a proxy in front of us may have read in another way (RFC 9112 §3.2, §6.1).
-fn ambiguous(request: &Request) -> Option<&'static str> {
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    let is_old = request.version() < Version::HTTP_11;
-    if hosts > 1 || (request.version() == Version::HTTP_11 && hosts == 0) {
-        return Some("a request of HTTP/1.1 has exactly one Host");
-    }
-    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
-    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
-    match (codings.next(), codings.next()) {
-        (None, _) => None,
-        (Some(coding), None) if chunked(coding) && !is_old => None,
-        (Some(_), _) => Some("the only transfer coding is chunked, once"),
-    }
-}
-
-fn refuse(detail: &'static str) -> Response {
-    let mut response = Problem::new(Kind::InvalidParameter, detail).into_response();
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
 }
 
 /// Returns when a connection was idle for `max` at a stretch, and before it was so for twice as long. hyper's own limit

@@ -13,6 +13,7 @@ use crate::limit::RequestRate;
 use crate::problem::Problem;
 use crate::schema::Schemas;
 use crate::token::TokenKeys;
+use axum::extract::FromRef;
 use bytes::Bytes;
 use database::{Database, SnapshotHandle};
 use futures_util::future::BoxFuture;
@@ -21,6 +22,7 @@ use mail::{Clock, MessageId, Random, Timestamp};
 use queue::control::WaitingView;
 use registry::{Snapshot, Throttle};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Passwords hashed at the same time.
@@ -102,13 +104,29 @@ pub struct AppState {
     pub told: Told,
 }
 
+/// What a node tells about itself, with the API or without: all that `/health`, `/ready` and `/metrics` need. Cheap to clone.
+#[derive(Clone)]
+pub struct Vitals {
+    /// Wall time and measured time.
+    pub clock: Arc<dyn Clock>,
+    /// For the ids of requests.
+    pub random: Arc<Mutex<Random>>,
+    /// What `/ready` says.
+    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// The metrics of the process as Prometheus reads them.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// How long a request may take.
+    pub request_max: Duration,
+}
+
 /// The state of the router. Cheap to clone.
 #[derive(Clone)]
 pub struct Api(Arc<Inner>);
 
 struct Inner {
     app: AppState,
-    random: Mutex<Random>,
+    vitals: Vitals,
+    random: Arc<Mutex<Random>>,
     rate: Mutex<RequestRate>,
     logins: Mutex<Throttle>,
     hashing: Semaphore,
@@ -138,8 +156,18 @@ impl Api {
             config.rate_entries_max,
         );
         let logins = Throttle::new(config.login.clone());
+        let request_max = Duration::from_secs(config.request_seconds_max);
+        let random = Arc::new(Mutex::new(app.random.fork()));
+        let vitals = Vitals {
+            clock: Arc::clone(&app.clock),
+            random: Arc::clone(&random),
+            readiness: Arc::clone(&app.readiness),
+            metrics: Arc::clone(&app.metrics),
+            request_max,
+        };
         Api(Arc::new(Inner {
-            random: Mutex::new(app.random.fork()),
+            vitals,
+            random,
             rate: Mutex::new(rate),
             logins: Mutex::new(logins),
             hashing: Semaphore::new(HASHES_MAX),
@@ -187,14 +215,6 @@ impl Api {
 
     pub fn now(&self) -> Timestamp {
         self.0.app.clock.timestamp()
-    }
-
-    pub fn readiness(&self) -> Readiness {
-        (self.0.app.readiness)()
-    }
-
-    pub fn metrics(&self) -> String {
-        (self.0.app.metrics)()
     }
 
     pub fn delivery(&self) -> &Delivery {
@@ -268,4 +288,10 @@ impl std::fmt::Debug for Api {
 pub fn trouble(what: &'static str, fault: &(dyn std::error::Error + 'static)) -> Problem {
     tracing::error!(what, fault, "a request could not be answered");
     Problem::unavailable()
+}
+
+impl FromRef<Api> for Vitals {
+    fn from_ref(api: &Api) -> Vitals {
+        api.0.vitals.clone()
+    }
 }

@@ -1,8 +1,8 @@
 //! What can go wrong between us and PostgreSQL, sorted by who must act.
 //!
-//! `Conflict`, `Missing`, `InUse`, `Invalid`, `TakenOver` and `NotFound` are the caller's (4xx at the API); `Unavailable` passes
-//! by itself (503); the rest is the operator's. Which constraint means which field of the API is the table at the
-//! end. A fault never carries a value of a row: it may be logged.
+//! `Conflict`, `Missing`, `MissingEntry`, `InUse`, `Invalid`, `TakenOver` and `NotFound` are the caller's (4xx at the
+//! API); `Unavailable` passes by itself (503); the rest is the operator's. Which constraint means which field of the API
+//! is the table at the end. A fault never carries a value of a row: it may be logged.
 
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -25,6 +25,9 @@ pub enum Fault {
     /// The value names something that does not exist.
     #[error("{field} names something that does not exist")]
     Missing { field: &'static str },
+    /// As `Missing`, in an entry of a list: which one from 0, and its part.
+    #[error("{field}/{index}/{part} names something that does not exist")]
+    MissingEntry { field: &'static str, index: usize, part: &'static str },
     /// It is not any more what the caller has seen.
     #[error("{what} changed meanwhile")]
     Changed { what: &'static str },

@@ -78,7 +78,7 @@ impl Database {
     /// Makes a pool and, with a platform domain, its key (RSA of 2048 bits).
     ///
     /// # Errors
-    /// `Conflict` if the name is taken or a source is named twice; `Missing` for a member that is no source;
+    /// `Conflict` if the name is taken or a source is named twice; `MissingEntry` for a member that is no source;
     /// `Invalid` for a weight of 0; `NotFound` if the tenant it is dedicated to does not exist; `Forbidden`
     /// for whoever is held to one tenant; `Sealing` if the key cannot be made or sealed; else as
     /// [every call](Database#errors).
@@ -143,7 +143,7 @@ impl Database {
     ///
     /// # Errors
     /// `NotFound` if there is none, and for whoever is held to one tenant; `Conflict` if the name is taken or
-    /// a source is named twice; `Missing` for a member that is no source; `Invalid` for a weight of 0; else
+    /// a source is named twice; `MissingEntry` for a member that is no source; `Invalid` for a weight of 0; else
     /// as [every call](Database#errors).
     pub async fn pool_update(
         &self,
@@ -226,14 +226,14 @@ async fn pool_of(scoped: &Scoped<'_>, pool: PoolId) -> Result<PoolRow, Fault> {
 }
 
 async fn members_insert(scoped: &Scoped<'_>, pool: PoolId, members: &[PoolMember]) -> Result<(), Fault> {
-    for member in members {
+    for (index, member) in members.iter().enumerate() {
         let weight = i32::try_from(member.weight).unwrap_or(i32::MAX);
-        scoped
-            .execute(
-                "INSERT INTO pool_members (pool_id, source_id, weight) VALUES ($1, $2, $3)",
-                &[&pool.uuid(), &member.source.uuid(), &weight],
-            )
-            .await?;
+        let sql = "INSERT INTO pool_members (pool_id, source_id, weight) VALUES ($1, $2, $3)";
+        let inserted = scoped.execute(sql, &[&pool.uuid(), &member.source.uuid(), &weight]).await;
+        inserted.map_err(|fault| match fault {
+            Fault::Missing { field } => Fault::MissingEntry { field, index, part: "source" },
+            other => other,
+        })?;
     }
     Ok(())
 }

@@ -298,6 +298,7 @@ impl Config {
         mistakes.extend(self.spool.mistakes().iter().map(|sentence| format!("spool.{sentence}")));
         mistakes.extend(self.events.mistakes().iter().map(|sentence| format!("events.{sentence}")));
         mistakes.extend(self.egress.check().err().map(str::to_owned));
+        mistakes.extend(self.api.mistakes().iter().map(|sentence| format!("api.{sentence}")));
         mistakes.extend(self.housekeeping.mistakes());
         mistakes.extend(memory::check(self).err());
         mistakes

@@ -36,7 +36,8 @@ struct Session<'a> {
 async fn make(ready: &Ready) -> anyhow::Result<Demo> {
     let lab = ready.lab.as_ref().context("the demo lives in the lab")?;
     let client = Client::builder().build()?;
-    let mut session = Session { client: client.clone(), api: &ready.api, token: String::new() };
+    let api = ready.api.as_deref().context("the demo is made through the API")?;
+    let mut session = Session { client: client.clone(), api, token: String::new() };
     let login = session.call(Method::POST, "/v1/auth/token", Some(&json!(ready.operator))).await?;
     session.token = text(&login, "/access_token")?;
     make_pool(&session).await?;

@@ -28,7 +28,7 @@ use registry::Generation;
 use spool::Spool;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -55,12 +55,13 @@ pub struct Node {
     pub database: Database,
     pub snapshots: Arc<SnapshotHandle>,
     pub addresses: Addresses,
-    pub http: Option<SocketAddr>,
+    pub http: SocketAddr,
+    pub with_api: bool,
     pub spool: Spool,
     doors: IngressHandle,
     delivery: JoinHandle<()>,
     events: JoinHandle<()>,
-    api: Option<JoinHandle<()>>,
+    api: JoinHandle<()>,
     watch: Option<JoinHandle<()>>,
     housekeeping: JoinHandle<()>,
     follower: JoinHandle<()>,
@@ -87,7 +88,7 @@ impl Node {
             .await
             .map_err(|error| Failure::Configuration(format!("{:#}", anyhow::Error::from(error))))?;
         let counter = if parts.with_api { Some(Counter::prepare(&parts.config)?) } else { None };
-        let front = Front::bind(&parts.config, parts.with_api).await?;
+        let front = Front::bind(&parts.config).await?;
         let keepers = Keepers::open(&mut parts).await?;
         let stop = Stop::default();
         let submission = start_submission(&mut parts, &keepers, &stop.doors).await?;
@@ -117,18 +118,25 @@ impl Node {
         let housekeeping = housekeeping(&parts, (&database, &spool), &submission, &egress);
         let sources = sources(&spool, &snapshots, &stop);
         drop(tokio::spawn(readiness::keep_telling(Arc::clone(&sources), stop.doors.clone())));
-        let (mut api, mut watch) = (None, None);
-        if let (Some(Counter { config, dns: [dns, watch_dns], tokens }), Some(listener)) = (counter, listener)
-        {
-            let watcher = api::DomainWatch::new(database.clone(), watch_dns, parts.clock.clone(), &config);
-            watch = Some(kept_watch(watcher, &stop.doors));
-            let told = told_source(database.clone(), spool.clone());
-            let way = (submission, egress);
-            let state = api_state(&mut parts, (config, dns, tokens), (&database, told), sources, way);
-            let served = tokio::spawn(api::serve(listener, state, stop.doors.clone()));
-            let served = async { ended("api", served.await) };
-            api = Some(watched(stop.doors.clone(), stop.died.clone(), served));
-        }
+        let mut watch = None;
+        let served = match counter {
+            Some(Counter { config, dns: [dns, watch_dns], tokens }) => {
+                let watcher =
+                    api::DomainWatch::new(database.clone(), watch_dns, parts.clock.clone(), &config);
+                watch = Some(kept_watch(watcher, &stop.doors));
+                let told = told_source(database.clone(), spool.clone());
+                let way = (submission, egress);
+                let state = api_state(&mut parts, (config, dns, tokens), (&database, told), sources, way);
+                tokio::spawn(api::serve(listener, state, stop.doors.clone()))
+            }
+            None => {
+                let config = api_config(&parts.config);
+                let vitals = vitals(&mut parts, sources, &config);
+                tokio::spawn(api::serve_vitals(listener, config, vitals, stop.doors.clone()))
+            }
+        };
+        let served = async { ended("api", served.await) };
+        let api = watched(stop.doors.clone(), stop.died.clone(), served);
         // Ends with the process: samples are folded into their buckets although nobody may ever ask for them.
         drop(kept_metrics(&parts.metrics, &stop.events));
         let housekeeping = kept_housekeeping(housekeeping, &stop.doors);
@@ -138,6 +146,7 @@ impl Node {
             snapshots,
             addresses,
             http,
+            with_api: parts.with_api,
             spool,
             doors,
             delivery,
@@ -222,6 +231,17 @@ fn api_state(
     }
 }
 
+/// What a node without the API answers.
+fn vitals(parts: &mut NodeParts, sources: Arc<Sources>, config: &api::Config) -> api::Vitals {
+    api::Vitals {
+        clock: parts.clock.clone(),
+        random: Arc::new(Mutex::new(parts.random.fork())),
+        metrics: telemetry::rendering(&parts.metrics, &parts.config, Arc::clone(&sources)),
+        readiness: Arc::new(move || sources.look()),
+        request_max: Duration::from_secs(config.request_seconds_max),
+    }
+}
+
 impl Node {
     /// Returns when we are asked to stop, or with the reason when the node cannot go on.
     pub async fn until_the_end(&self, signals: &mut Signals) -> anyhow::Result<()> {
@@ -251,9 +271,7 @@ impl Node {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.doors.cancel();
         self.doors.finished().await;
-        if let Some(api) = self.api {
-            ended("api", api.await);
-        }
+        ended("api", self.api.await);
         ended("housekeeping", self.housekeeping.await);
         if let Some(watch) = self.watch {
             ended("domain watch", watch.await);

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 pub struct Ready {
     pub version: &'static str,
     pub pid: u32,
-    pub api: String,
-    pub console: String,
+    /// Null without the role api, as are the next and `openapi`.
+    pub api: Option<String>,
+    pub console: Option<String>,
     pub metrics: String,
-    pub openapi: String,
+    pub openapi: Option<String>,
     pub smtp: Smtp,
     pub ca: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,9 +33,10 @@ pub struct Ready {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Smtp {
-    pub submission: SocketAddr,
-    pub submissions: SocketAddr,
-    pub inbound: SocketAddr,
+    /// Null for a door that the configuration leaves shut.
+    pub submission: Option<SocketAddr>,
+    pub submissions: Option<SocketAddr>,
+    pub inbound: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Serialize, serde::Deserialize)]
@@ -62,19 +64,19 @@ pub struct Demo {
 impl Ready {
     /// What every node can tell; `up` adds what it made itself.
     pub fn of(node: &Node, spool: PathBuf) -> Ready {
-        let closed = SocketAddr::from(([0, 0, 0, 0], 0));
-        let api = format!("http://{}", node.http.unwrap_or(closed));
+        let http = format!("http://{}", node.http);
+        let of_api = |path: &str| node.with_api.then(|| format!("{http}{path}"));
         Ready {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
-            console: format!("{api}/console/"),
-            metrics: format!("{api}/metrics"),
-            openapi: format!("{api}/openapi.json"),
-            api,
+            api: of_api(""),
+            console: of_api("/console/"),
+            metrics: format!("{http}/metrics"),
+            openapi: of_api("/openapi.json"),
             smtp: Smtp {
-                submission: node.addresses.submission.unwrap_or(closed),
-                submissions: node.addresses.submissions.unwrap_or(closed),
-                inbound: node.addresses.inbound.unwrap_or(closed),
+                submission: node.addresses.submission,
+                submissions: node.addresses.submissions,
+                inbound: node.addresses.inbound,
             },
             ca: None,
             operator: None,

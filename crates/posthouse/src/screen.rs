@@ -2,6 +2,7 @@
 
 use crate::ready::Ready;
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 pub fn of(ready: &Ready) -> String {
     let mut text = String::new();
@@ -12,12 +13,16 @@ pub fn of(ready: &Ready) -> String {
 
 fn write(text: &mut String, ready: &Ready) -> std::fmt::Result {
     writeln!(text, "\nposthouse {} is up.  Ctrl-C stops it; the next start continues.\n", ready.version)?;
-    writeln!(text, "  API          {}   (reference: {}/docs)", ready.api, ready.api)?;
-    writeln!(text, "  console      {}", ready.console)?;
+    // A node that `up` starts has every role; a door may be shut by its configuration.
+    let api = ready.api.as_deref().unwrap_or_default();
+    let door = |address: Option<SocketAddr>| address.map_or("none".to_owned(), |address| address.to_string());
+    let (submission, submissions) = (door(ready.smtp.submission), door(ready.smtp.submissions));
+    writeln!(text, "  API          {api}   (reference: {api}/docs)")?;
+    writeln!(text, "  console      {api}/console/")?;
     if let Some(operator) = &ready.operator {
         writeln!(text, "  operator     {}   {}", operator.email, operator.password)?;
     }
-    writeln!(text, "  SMTP         {} (STARTTLS), {} (TLS)", ready.smtp.submission, ready.smtp.submissions)?;
+    writeln!(text, "  SMTP         {submission} (STARTTLS), {submissions} (TLS)")?;
     if let Some(ca) = &ready.ca {
         writeln!(text, "  authority    {}", ca.display())?;
     }
@@ -29,21 +34,21 @@ fn write(text: &mut String, ready: &Ready) -> std::fmt::Result {
     writeln!(text, "\nSend one by SMTP, and one by HTTP:\n")?;
     writeln!(
         text,
-        "  swaks --server {} --tls --auth-user {} --auth-password {} \\\n    --from hello@{} --to anna@gmail.com",
-        ready.smtp.submission, demo.username, demo.password, demo.domain
+        "  swaks --server {submission} --tls --auth-user {} --auth-password {} \\\n    --from hello@{} --to anna@gmail.com",
+        demo.username, demo.password, demo.domain
     )?;
     writeln!(
         text,
-        "\n  curl -s {}/v1/tenants/self/messages -H 'authorization: Bearer {}' -H 'content-type: application/json' \\\n    \
+        "\n  curl -s {api}/v1/tenants/self/messages -H 'authorization: Bearer {}' -H 'content-type: application/json' \\\n    \
          -d '{{\"from\":\"hello@{}\",\"to\":[\"unknown@yahoo.com\"],\"subject\":\"Hello\",\"text\":\"It bounces.\"}}'",
-        ready.api, demo.api_key, demo.domain
+        demo.api_key, demo.domain
     )?;
     if let Some(lab) = &ready.lab {
         writeln!(text, "\nWhat arrived:  curl -s '{}/arrivals?to=anna@gmail.com'", lab.control)?;
         writeln!(
             text,
-            "What happened: curl -s {}/v1/tenants/self/events -H 'authorization: Bearer {}'\n",
-            ready.api, demo.api_key
+            "What happened: curl -s {api}/v1/tenants/self/events -H 'authorization: Bearer {}'\n",
+            demo.api_key
         )?;
     }
     Ok(())

@@ -49,7 +49,22 @@ impl Endpoint {
     /// the operator allows. A name says nothing yet; what it resolves to is checked at every call.
     pub fn may_name_host(host: &str, allow: &[IpNet]) -> bool {
         let Some(address) = address_of(host).map(|address| address.to_canonical()) else { return true };
-        is_public(address) || allow.iter().any(|network| network.contains(&address))
+        is_public(address) || Endpoint::is_inside(host, allow)
+    }
+
+    /// Whether this host is an address in a network that the operator allows.
+    pub fn is_inside(host: &str, allow: &[IpNet]) -> bool {
+        let address = address_of(host).map(|address| address.to_canonical());
+        address.is_some_and(|address| allow.iter().any(|network| network.contains(&address)))
+    }
+
+    /// Whether this host may be called over plain `http`: an address inside, or a name if there is an inside at all. What
+    /// a name resolves to is checked at every call.
+    pub fn may_be_plain(host: &str, allow: &[IpNet]) -> bool {
+        match address_of(host) {
+            Some(_) => Endpoint::is_inside(host, allow),
+            None => !allow.is_empty(),
+        }
     }
 }
 
@@ -150,6 +165,13 @@ mod tests {
             assert!(Endpoint::may_name_host(host, &allow), "{host}");
         }
         assert!(!Endpoint::may_name_host("10.0.0.1", &allow));
+        for (host, plain, inside) in
+            [("127.0.0.1", true, true), ("hooks.example", true, false), ("192.0.43.8", false, false)]
+        {
+            assert_eq!(Endpoint::may_be_plain(host, &allow), plain, "{host}");
+            assert_eq!(Endpoint::is_inside(host, &allow), inside, "{host}");
+            assert!(!Endpoint::may_be_plain(host, &[]) && !Endpoint::is_inside(host, &[]), "{host}");
+        }
         for host in ["hooks.example", "10.example", "192.0.43.8", "[2a00:1450::1]", "1.2.3.4.example", ""] {
             assert!(Endpoint::may_name_host(host, &[]), "{host}");
         }

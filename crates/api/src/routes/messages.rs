@@ -14,12 +14,13 @@ use crate::sending::{Posted, SendAnswer, all_done, offer_all};
 use crate::state::Api;
 use crate::steering::stream_named;
 use axum::extract::{Request, State};
-use database::{AttemptRow, MessageFilter, MessageRow, RecipientRow, RecipientState};
+use database::{AttemptRow, Fault, MessageFilter, MessageRow, RecipientRow, RecipientState};
 use mail::{Mailbox, MessageId, StreamId, TenantId, Timestamp};
 use queue::control::WaitingView;
 use registry::{Sender, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
 #[derive(Serialize, ToSchema)]
@@ -242,7 +243,7 @@ pub async fn fetch(
     scope: Within<Read>,
     Named(message): Named<MessageId>,
 ) -> Result<Answer<MessageShape>> {
-    Ok(Answer::ok(api.database().message_fetch(&scope.access, scope.tenant, message).await?.into()))
+    Ok(Answer::ok(known(&api, &scope, message).await?.into()))
 }
 
 /// Show every attempt
@@ -253,7 +254,7 @@ pub async fn timeline(
     scope: Within<Read>,
     Named(message): Named<MessageId>,
 ) -> Result<Answer<Timeline>> {
-    let row = api.database().message_fetch(&scope.access, scope.tenant, message).await?;
+    let row = known(&api, &scope, message).await?;
     let attempts = api.database().message_timeline(&scope.access, scope.tenant, message).await?;
     let data = attempts.into_iter().map(|attempt| attempt_shape(attempt, &row.recipients)).collect();
     Ok(Answer::ok(Timeline { data }))
@@ -269,7 +270,7 @@ pub async fn why(
     scope: Within<Read>,
     Named(message): Named<MessageId>,
 ) -> Result<Answer<WhyAnswer>> {
-    let row = api.database().message_fetch(&scope.access, scope.tenant, message).await?;
+    let row = known(&api, &scope, message).await?;
     let waiting = api.why(message).await.unwrap_or_default();
     let recipients = row.recipients.into_iter().map(|recipient| why_shape(recipient, &waiting)).collect();
     Ok(Answer::ok(WhyAnswer { message, recipients }))
@@ -289,12 +290,34 @@ pub async fn cancel(
 ) -> Result<Answer<CancelAnswer>> {
     // Somebody else's message is not found here, so it never reaches the queue. Whoever may send may take back, and need
     // not be able to read.
-    let known = api.database().messages_known(&scope.access, scope.tenant, &[message]).await?;
-    if !known.contains(&message) {
-        return Err(Problem::from(database::Fault::NotFound("message")));
+    let look = [message];
+    let mut known = api.database().messages_known(&scope.access, scope.tenant, &look).await?;
+    if known.is_empty() {
+        all_told(&api).await?;
+        known = api.database().messages_known(&scope.access, scope.tenant, &look).await?;
+    }
+    if known.is_empty() {
+        return Err(Problem::from(Fault::NotFound("message")));
     }
     let cancelled = api.cancel(message).await.ok_or_else(Problem::unavailable)?;
     Ok(Answer::ok(CancelAnswer { message, cancelled }))
+}
+
+/// The tables are a moment behind what was accepted, so a message that is not there is looked for again when they have
+/// everything: whoever was given an id is not told that there is no such message.
+async fn known<R>(api: &Api, scope: &Within<R>, message: MessageId) -> Result<MessageRow> {
+    match api.database().message_fetch(&scope.access, scope.tenant, message).await {
+        Err(Fault::NotFound(_)) => {}
+        outcome => return Ok(outcome?),
+    }
+    all_told(api).await?;
+    Ok(api.database().message_fetch(&scope.access, scope.tenant, message).await?)
+}
+
+async fn all_told(api: &Api) -> Result<()> {
+    // Behind by milliseconds, or by far.
+    let wait = Duration::from_secs(api.config().told_wait_seconds);
+    tokio::time::timeout(wait, api.told()).await.map_err(|_| Problem::unavailable())
 }
 
 impl MessageQuery {

@@ -3,7 +3,7 @@
 //! No credential is needed and nothing of a tenant is told. `/metrics` has no tenant, domain or address in its labels.
 
 use crate::body::Answer;
-use crate::state::{Api, Journal, Readiness, Reason};
+use crate::state::{Api, Journal, Readiness, Reason, Vitals};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -44,8 +44,8 @@ pub async fn health() -> Answer<Health> {
 #[utoipa::path(get, path = "/ready", tag = "node",
     responses((status = 200, body = ReadyAnswer, description = "ready"),
         (status = 503, body = ReadyAnswer, description = "not ready, with the reasons")))]
-pub async fn ready(State(api): State<Api>) -> Answer<ReadyAnswer> {
-    answer(api.readiness())
+pub async fn ready(State(vitals): State<Vitals>) -> Answer<ReadyAnswer> {
+    answer((vitals.readiness)())
 }
 
 /// 503 if there is any reason.
@@ -58,8 +58,8 @@ pub fn answer(readiness: Readiness) -> Answer<ReadyAnswer> {
 /// Figures for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "node",
     responses((status = 200, body = String, content_type = "text/plain", description = "text exposition format")))]
-pub async fn metrics(State(api): State<Api>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics()).into_response()
+pub async fn metrics(State(vitals): State<Vitals>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (vitals.metrics)()).into_response()
 }
 
 /// This document

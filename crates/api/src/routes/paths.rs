@@ -166,6 +166,13 @@ pub async fn hold(
     Body(body): Body<PathHoldNew>,
 ) -> Result<StatusCode> {
     let PathHoldNew { source, site, reason, until } = body;
+    if until.is_some_and(|until| until <= api.now()) {
+        return Err(Problem::invalid_field(
+            "/until",
+            "too_small",
+            "this time is over; leave it out or name a later one",
+        ));
+    }
     let path = path_of(&api, &source, &site)?;
     let detail = json!({ "reason": reason, "until": until });
     api.database().audit_note(&house.access, "path.hold", path.to_string(), detail).await?;

@@ -185,7 +185,7 @@ fn assigned(
     pool.filter(is_assigned).map(Some).ok_or_else(|| {
         Problem::invalid_field(
             pointer,
-            "unknown",
+            "unknown_reference",
             "this account has no such pool; it may use its own and those of its streams, and the operator gives others",
         )
     })

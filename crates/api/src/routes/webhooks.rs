@@ -18,6 +18,9 @@ use registry::{Endpoint, EndpointState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// Below 1024, where other services are, only these are called.
+const WEB_PORTS: [u16; 2] = [80, 443];
+
 /// A webhook endpoint without its secret.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Webhook)]
@@ -272,13 +275,22 @@ pub async fn replay(
     Ok(Answer::accepted(ReplayedWebhook { replayed }))
 }
 
-/// What is wrong with the host of a URL that is one.
+/// What is wrong with a URL that is one, so far as it would be refused at every call.
 pub fn target_error(api: &Api, pointer: &str, url: &str) -> Option<FieldError> {
     let url: axum::http::Uri = url.parse().ok()?;
-    let allow = &api.config().webhook_allow_networks;
-    let refused = !Endpoint::may_name_host(url.host()?, allow);
-    let detail = "the address is private, loopback or reserved; use a host that the internet can reach";
-    refused.then(|| FieldError::new(pointer, "not_allowed", detail))
+    let (host, allow) = (url.host()?, &api.config().webhook_allow_networks);
+    let detail = if !Endpoint::may_name_host(host, allow) {
+        "the address is private, loopback or reserved; use a host that the internet can reach"
+    } else if url.scheme_str() == Some("http") && !Endpoint::may_be_plain(host, allow) {
+        "what we tell must not cross the internet in plain text; use https"
+    } else if url.port_u16().is_some_and(|port| port < 1024 && !WEB_PORTS.contains(&port))
+        && !Endpoint::is_inside(host, allow)
+    {
+        "the port is one of another service; use 443, 80, or one from 1024"
+    } else {
+        return None;
+    };
+    Some(FieldError::new(pointer, "not_allowed", detail))
 }
 
 impl From<WebhookDeliveryRow> for DeliveryShape {

@@ -122,13 +122,20 @@ async fn of_two_fields_with_one_name_none_slips_past_the_check() {
         let request = request.header("authorization", format!("Bearer {}", world.other.key));
         world.house.send(request.body(Body::from(body.to_owned())).unwrap()).await
     };
-    let body = r#"{"name":"One","scopes":["read"],"scopes":["nothing"]}"#;
-    assert_eq!(post(world.other.path("/api-keys"), body).await.status, 422);
-    let body = r#"{"url":"https://hooks.example/","url":"https://10.0.0.1/"}"#;
-    assert_eq!(post(world.other.path("/webhooks"), body).await.status, 422);
-    let body = r#"{"url":"https://10.0.0.1/","url":"https://hooks.example/"}"#;
-    let made = post(world.other.path("/webhooks"), body).await.expect(201);
-    assert_eq!(made["url"], "https://hooks.example/");
+    for (path, body) in [
+        ("/api-keys", r#"{"name":"One","scopes":["read"],"scopes":["nothing"]}"#),
+        ("/webhooks", r#"{"url":"https://hooks.example/","url":"https://10.0.0.1/"}"#),
+        ("/webhooks", r#"{"url":"https://10.0.0.1/","url":"https://hooks.example/"}"#),
+        (
+            "/messages",
+            r#"{"from":"x@b.example","to":["a@x.example"],"to":["b@x.example"],"subject":"S","text":"T"}"#,
+        ),
+    ] {
+        let reply = post(world.other.path(path), body).await;
+        assert_eq!(reply.problem(400), "malformed_json", "{path}");
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("stands twice in one object"), "{detail}");
+    }
 }
 
 /// Only an answer that is ours counts: no 5xx, and what was stored comes back as it was given.

@@ -46,12 +46,13 @@ async fn a_dedicated_pool_has_its_own_signature() {
     assert_eq!((&emptied["members"], &emptied["name"]), (&json!([]), &json!("own")));
     house.call("DELETE", &path, &operator, None).await.expect(204);
     assert_eq!(house.call("GET", &path, &operator, None).await.problem(404), "not_found");
-    let missing =
-        json!({"name": "x", "members": [{"source": "src_00000000000000000000000000", "weight": 1}]});
+    let nobody = "src_00000000000000000000000000";
+    let members = json!([{"source": source["id"], "weight": 1}, {"source": nobody, "weight": 1}]);
+    let missing = json!({"name": "x", "members": members});
     let reply = house.call("POST", "/v1/pools", &operator, Some(missing)).await;
     assert_eq!(
         (reply.problem(422).as_str(), reply.pointers()),
-        ("invalid_fields", vec!["/members".to_owned()])
+        ("invalid_fields", vec!["/members/1/source".to_owned()])
     );
 }
 
@@ -154,6 +155,9 @@ async fn an_operator_holds_a_path_with_a_reason_and_the_audit_knows() {
         (wrong.problem(422).as_str(), wrong.pointers()),
         ("invalid_fields", vec!["/source".to_owned()])
     );
+    let over = json!({"source": "a1", "site": "mx.example", "reason": "x", "until": "2020-01-01T00:00:00Z"});
+    let over = call("/v1/paths/hold", over).await;
+    assert_eq!((over.problem(422), over.pointers()), ("invalid_fields".into(), vec!["/until".to_owned()]));
     let hold = json!({"source": "a1", "site": "MX.example", "reason": "listed"});
     call("/v1/paths/hold", hold).await.expect(204);
     call("/v1/paths/resume", json!({"source": "a1", "site": "mx.example"})).await.expect(204);

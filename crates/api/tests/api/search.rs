@@ -1,13 +1,13 @@
 //! What became of a message: search, one message, its timeline, and why it waits.
 
 use crate::harness::{Client, House};
-use database::{AttemptNew, Batch, MessageNew};
+use database::{AttemptNew, Batch, Database, MessageNew};
 use futures_util::FutureExt as _;
 use mail::{Class, ClassKind, MessageId, Outcome, Random, Scope, StreamId, Timestamp, Verdict};
 use queue::control::{Reason, WaitingView};
 use registry::Access;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 fn deferred() -> Outcome {
     Outcome {
@@ -164,6 +164,59 @@ async fn why_asks_the_queue_and_falls_back_to_what_is_written() {
     let answer = house.call("GET", &path, &client.key, None).await.expect(200);
     assert_eq!(reasons(&answer), ["retry", "held"]);
     assert_eq!(answer["recipients"][1]["detail"], "the path is suspended: listed");
+}
+
+/// The tables are told by another task, a moment after the 202.
+#[tokio::test]
+async fn an_id_is_good_from_its_202_on_although_the_tables_are_behind() {
+    for (method, rest) in [("GET", ""), ("GET", "/timeline"), ("GET", "/why"), ("POST", "/cancel")] {
+        let (behind, tell) = (Arc::new(Mutex::new(None::<Batch>)), Arc::new(OnceLock::<Database>::new()));
+        let (late, tables) = (Arc::clone(&behind), Arc::clone(&tell));
+        let house = House::with_state(api::Config::default(), move |state| {
+            state.told = Arc::new(move || {
+                let (batch, tables) = (late.lock().unwrap().take(), Arc::clone(&tables));
+                async move {
+                    let Some(batch) = batch else { return };
+                    let tables = tables.get().unwrap();
+                    tables.projection_apply(&Access::house("test"), &batch).await.unwrap();
+                }
+                .boxed()
+            });
+        })
+        .await;
+        tell.set(house.database.database.clone()).ok().unwrap();
+        let operator = house.operator().await;
+        let client = house.onboard(&operator, "a.example").await;
+        let stranger = house.onboard(&operator, "b.example").await;
+        let stream = client.answer["streams"][1]["id"].as_str().unwrap().parse().unwrap();
+        let now = mail::Clock::timestamp(&*house.clock);
+        let id = MessageId::mint(now, &mut Random::from_number(5));
+        *behind.lock().unwrap() = Some(batch(&client, stream, id, now));
+        let path = client.path(&format!("/messages/{id}{rest}"));
+        house.call(method, &path, &client.key, None).await.expect(200);
+        let foreign = format!("/v1/tenants/self/messages/{id}{rest}");
+        assert_eq!(house.call(method, &foreign, &stranger.key, None).await.problem(404), "not_found");
+    }
+}
+
+#[tokio::test]
+async fn as_long_as_the_tables_stay_behind_nobody_says_that_there_is_no_such_message() {
+    let (house, client, known) = told(|state| {
+        state.config.told_wait_seconds = 0;
+        state.told = Arc::new(|| std::future::pending().boxed());
+    })
+    .await;
+    let unknown = MessageId::mint(mail::Clock::timestamp(&*house.clock), &mut Random::from_number(6));
+    for (method, rest) in [("GET", ""), ("GET", "/timeline"), ("GET", "/why"), ("POST", "/cancel")] {
+        let reply =
+            house.call(method, &client.path(&format!("/messages/{unknown}{rest}")), &client.key, None).await;
+        assert_eq!(reply.problem(503), "try_again_later", "{method} {rest}");
+        assert!(reply.headers.contains_key("retry-after"), "{method} {rest}");
+        house
+            .call(method, &client.path(&format!("/messages/{known}{rest}")), &client.key, None)
+            .await
+            .expect(200);
+    }
 }
 
 /// The second recipient, on a suspended path.

@@ -50,9 +50,14 @@ async fn a_webhook_does_not_name_an_address_that_is_nobodys_to_call() {
     let body = json!({"url": "http://127.0.0.1:8081/x"});
     let made = house.call("POST", &path, &client.key, Some(body)).await.expect(201);
     let one = format!("{path}/{}", made["id"].as_str().unwrap());
-    for url in
-        ["https://169.254.169.254/latest", "https://[::1]:8443/", "https://10.0.0.1/", "https://0xa.1/"]
-    {
+    for url in [
+        "https://169.254.169.254/latest",
+        "https://[::1]:8443/",
+        "https://10.0.0.1/",
+        "https://0xa.1/",
+        "http://192.0.43.8/",
+        "https://hooks.example:25/",
+    ] {
         for (method, path) in [("POST", &path), ("PATCH", &one)] {
             let reply = house.call(method, path, &client.key, Some(json!({"url": url}))).await;
             assert_eq!(
@@ -63,6 +68,24 @@ async fn a_webhook_does_not_name_an_address_that_is_nobodys_to_call() {
     }
     let list = house.call("GET", &path, &client.key, None).await.expect(200);
     assert_eq!((list["data"].as_array().unwrap().len(), &list["data"][0]["url"]), (1, &made["url"]));
+}
+
+/// Refused at once, and not at the first of ten calls that nobody looks at.
+#[tokio::test]
+async fn without_networks_inside_a_webhook_is_called_over_tls() {
+    let house =
+        House::with_state(api::Config::default(), |state| state.config.webhook_allow_networks.clear()).await;
+    let operator = house.operator().await;
+    let client = house.onboard(&operator, "a.example").await;
+    let path = client.path("/webhooks");
+    for url in ["http://hooks.example/x", "http://192.0.43.8/x", "http://127.0.0.1:8081/x"] {
+        let reply = house.call("POST", &path, &client.key, Some(json!({"url": url}))).await;
+        let error = reply.problem(422);
+        assert_eq!((error, reply.pointers()), ("invalid_fields".into(), vec!["/url".into()]), "{url}");
+    }
+    for url in ["https://hooks.example/x", "https://hooks.example:8443/x", "https://192.0.43.8/x"] {
+        house.call("POST", &path, &client.key, Some(json!({"url": url}))).await.expect(201);
+    }
 }
 
 #[tokio::test]

@@ -16,11 +16,11 @@ async fn what_is_in_use_or_taken_or_missing_is_refused() {
         SourceNew { name: slug("out-2"), address: "192.0.2.25".parse().unwrap(), ehlo: domain("a.example") };
     assert!(matches!(database.source_create(&house, &twin).await, Err(Fault::Conflict { field: "address" })));
     let nobody = mail::SourceId::from_uuid(uuid::Uuid::nil());
-    let members = vec![PoolMember { source: nobody, weight: 1 }];
+    let members = [source, nobody].map(|source| PoolMember { source, weight: 1 }).to_vec();
     let change = PoolChange { members: Some(members), name: None };
     assert!(matches!(
         database.pool_update(&house, pool.id, &change).await,
-        Err(Fault::Missing { field: "members" })
+        Err(Fault::MissingEntry { field: "members", index: 1, part: "source" })
     ));
     assert_eq!(database.pool_fetch(&house, pool.id).await.unwrap(), pool);
 }

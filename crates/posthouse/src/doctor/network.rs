@@ -205,9 +205,11 @@ pub async fn node(config: &Config, running: Running) -> Finding {
     if running == Running::Not {
         return Finding::ok(CHECK, "no node runs on this data directory");
     }
-    let address = address_of(config);
-    let Some(address) = address else {
-        return Finding::ok(CHECK, "a node runs on this data directory, without the API");
+    let Some(address) = address_of(config) else {
+        return Finding::ok(
+            CHECK,
+            "a node runs on this data directory; listen.http does not say where to ask it",
+        );
     };
     let unknown = |found: String| {
         let advice = "look at its log; the address is that of ready.json or listen.http";
@@ -232,8 +234,11 @@ pub async fn node(config: &Config, running: Running) -> Finding {
 fn address_of(config: &Config) -> Option<String> {
     let ready = std::fs::read_to_string(config.node.data.join("ready.json")).ok();
     let ready = ready.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    let told =
-        ready.as_ref().and_then(|ready| ready["api"].as_str()?.strip_prefix("http://").map(str::to_owned));
+    let address = |ready: &Value| {
+        let url = ready["metrics"].as_str()?;
+        Some(url.strip_prefix("http://")?.strip_suffix("/metrics")?.to_owned())
+    };
+    let told = ready.as_ref().and_then(address);
     told.or_else(|| Some(config.listen.http.clone()).filter(|text| !text.is_empty()))
 }
 

@@ -196,8 +196,15 @@ fn ready(asked: Option<&Path>) -> anyhow::Result<Option<(ReadyFile, Found)>> {
             return Err(Failure::Input(text).into());
         }
     };
-    let ready = serde_json::from_str(&text);
-    let ready =
-        ready.map_err(|_| Failure::Input(format!("{} is no ready file of posthouse", file.display())))?;
+    let wrong = |what: &str| anyhow::Error::from(Failure::Input(format!("{} {what}", file.display())));
+    let ready: Value = serde_json::from_str(&text).map_err(|_| wrong("is no ready file of posthouse"))?;
+    match (ready.get("api"), found) {
+        (Some(Value::Null), Found::LyingThere) => return Ok(None),
+        (Some(Value::Null), Found::Asked) => {
+            return Err(wrong("is of a node without the role api; name one that has it, with --api URL"));
+        }
+        (Some(_) | None, _) => {}
+    }
+    let ready = serde_json::from_value(ready).map_err(|_| wrong("is no ready file of posthouse"))?;
     Ok(Some((ready, found)))
 }
