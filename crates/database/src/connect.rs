@@ -28,6 +28,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Notifications that may wait for the follower; more than one says nothing new.
 const NOTICES_MAX: usize = 16;
+/// A connection on which nothing comes back for so long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// What this file does for itself.
 const OWN: Access = Access::house("connect");
@@ -74,6 +76,8 @@ struct Inner {
 pub(crate) struct Target {
     pub(crate) postgres: tokio_postgres::Config,
     tls: Option<MakeRustlsConnect>,
+    /// From the first packet until the server has taken us.
+    connect_max: Duration,
 }
 
 /// A connection outside the pool, with the task that drives it.
@@ -207,7 +211,10 @@ impl Target {
             .url
             .parse()
             .map_err(|error: tokio_postgres::Error| Fault::Config(format!("url: {error}")))?;
-        postgres.connect_timeout(Duration::from_millis(config.connect_ms_max));
+        let connect_max = Duration::from_millis(config.connect_ms_max);
+        postgres.connect_timeout(connect_max);
+        // A way that is gone without a word (a proxy, a firewall that forgot us) is noticed while nobody asks anything.
+        postgres.keepalives_idle(SILENCE_MAX).tcp_user_timeout(SILENCE_MAX);
         if postgres.get_application_name().is_none() {
             postgres.application_name("posthouse");
         }
@@ -223,11 +230,19 @@ impl Target {
                 Some(tls_from(path).await?)
             }
         };
-        Ok(Target { postgres, tls })
+        Ok(Target { postgres, tls, connect_max })
     }
 
     /// Opens a connection and starts the task that drives it; the task ends when the `Single` is dropped.
     pub(crate) async fn open(&self) -> Result<Single, Fault> {
+        // The driver's own limit ends with the TCP handshake.
+        let opened = tokio::time::timeout(self.connect_max, self.open_slowly()).await;
+        opened.unwrap_or_else(|elapsed| {
+            Err(Fault::Unavailable { trying: "connect", source: Box::new(elapsed) })
+        })
+    }
+
+    async fn open_slowly(&self) -> Result<Single, Fault> {
         let fault = |error| Fault::from_postgres("connect", error);
         let (sender, notices) = mpsc::channel(NOTICES_MAX);
         let (client, driving): (Client, Pin<Box<dyn Future<Output = ()> + Send>>) = match &self.tls {

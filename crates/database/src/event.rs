@@ -11,6 +11,7 @@ use mail::{Event, EventId, EventKind, TenantId, Timestamp};
 use registry::Access;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -28,16 +29,14 @@ pub struct EventRow {
 
 const LIST: &str = "SELECT * FROM events WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
 
+const LIST_SINCE: &str =
+    "SELECT * FROM events WHERE tenant_id = $1 AND seq > $2 AND at >= $4 ORDER BY seq LIMIT $3";
+
 /// A number is given when something is told, which may be long after it happened: an attempt at a slow site is told when it
-/// ends. What was told more than an hour late may be left out. The place is looked for from the end, which costs as much as
-/// there is to be read, and an hour.
-const LIST_SINCE: &str = "
-    WITH place AS (
-        SELECT seq FROM events WHERE tenant_id = $1 AND at < $4::timestamptz - interval '1 hour'
-        ORDER BY seq DESC LIMIT 1)
-    SELECT * FROM events
-    WHERE tenant_id = $1 AND seq > greatest($2, coalesce((SELECT seq FROM place), 0)) AND at >= $4
-    ORDER BY seq LIMIT $3";
+/// ends. What was told later than this may be left out of what is read from a time on.
+const TOLD_LATE_MAX: Duration = Duration::from_secs(3600);
+/// Numbers that are read rather than halved again.
+const NUMBERS_FEW: i64 = 200;
 
 impl Database {
     /// Oldest first, from the cursor on, and if asked only what happened since. The last page's rows carry
@@ -56,14 +55,37 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list events").await?;
         let (tenant, after, fetch) = (tenant.uuid(), page.after_number(List::Events)?, page.fetch());
-        let rows = match since.map(Timestamp::to_jiff) {
+        let rows = match since {
             None => scoped.rows(LIST, &[&tenant, &after, &fetch]).await?,
-            Some(since) => scoped.rows(LIST_SINCE, &[&tenant, &after, &fetch, &since]).await?,
+            Some(since) => {
+                let after = before_time(&scoped, tenant, after, since).await?;
+                scoped.rows(LIST_SINCE, &[&tenant, &after, &fetch, &since.to_jiff()]).await?
+            }
         };
         let mut found = page.finish(rows, event_from, |row| number_cursor(List::Events, row.seq))?;
         found.next = found.rows.last().map(|row| number_cursor(List::Events, row.seq));
         Ok(found)
     }
+}
+
+/// A number, `after` at least, up to which nothing happened at `since` or later. Found by halving: whatever happened
+/// `TOLD_LATE_MAX` before `since` was told before it, and so was all with a lower number.
+async fn before_time(scoped: &Scoped<'_>, tenant: Uuid, after: i64, since: Timestamp) -> Result<i64, Fault> {
+    const LAST: &str = "SELECT seq FROM events WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1";
+    const NEXT: &str = "SELECT seq, at FROM events WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT 1";
+    let late = i64::try_from(TOLD_LATE_MAX.as_millis()).unwrap_or(0);
+    let early = Timestamp::from_millis(since.as_millis().saturating_sub(late));
+    let Some(last) = scoped.optional(LAST, &[&tenant]).await? else { return Ok(after) };
+    let (mut low, mut high) = (after, column::<i64>(&last, "seq")?);
+    while high.saturating_sub(low) > NUMBERS_FEW {
+        let middle = low + (high - low) / 2;
+        let next = scoped.optional(NEXT, &[&tenant, &middle]).await?;
+        match next {
+            Some(row) if Timestamp::from_jiff(column(&row, "at")?) < early => low = column(&row, "seq")?,
+            Some(_) | None => high = middle,
+        }
+    }
+    Ok(low)
 }
 
 /// One event within a change of the registry.

@@ -42,6 +42,8 @@ use uuid::Uuid;
 
 /// Changes up to which only the tenants they name are read.
 const CHANGES_MAX: i64 = 1000;
+/// For a statement that needs nothing but a server that answers.
+const LISTEN_MAX: Duration = Duration::from_secs(10);
 
 /// The newest snapshot, for everybody who decides by it.
 pub struct SnapshotHandle {
@@ -210,7 +212,9 @@ impl Follower {
     async fn listen(&self) -> Result<Single, Fault> {
         let single = self.database.target().open().await?;
         let sql = format!("LISTEN {}", crate::audit::CHANNEL);
-        single.client.batch_execute(&sql).await.map_err(|error| Fault::from_postgres("listen", error))?;
+        let asked = tokio::time::timeout(LISTEN_MAX, single.client.batch_execute(&sql)).await;
+        let asked = asked.map_err(|late| Fault::Unavailable { trying: "listen", source: Box::new(late) })?;
+        asked.map_err(|error| Fault::from_postgres("listen", error))?;
         Ok(single)
     }
 

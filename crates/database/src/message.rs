@@ -1,9 +1,8 @@
-//! What became of a message, as a tenant sees it: the list, one message with its recipients, and its timeline.
+//! What became of a message, as a tenant sees it: one message with its recipients, and its timeline.
 
 use crate::connect::Database;
 use crate::credential::time_from;
 use crate::error::Fault;
-use crate::page::{List, Page, PageRequest, id_cursor};
 use crate::projection::RecipientState;
 use crate::scope::{Intent, Scoped, column, corrupt, parsed};
 use mail::{ApiKeyId, CredentialId, DomainId, MessageId, StreamId, TenantId, Timestamp};
@@ -15,25 +14,6 @@ use uuid::Uuid;
 
 /// Attempts that a timeline shows.
 const TIMELINE_ROWS_MAX: i64 = 1000;
-
-/// What a list is narrowed to; everything that is given must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MessageFilter {
-    /// Address of one of its recipients, whole.
-    pub recipient: Option<String>,
-    /// At least one recipient is in this state.
-    pub state: Option<RecipientState>,
-    /// The stream it was sent into.
-    pub stream: Option<StreamId>,
-    /// One of its tags.
-    pub tag: Option<String>,
-    /// Its Message-ID field, as it stands there.
-    pub message_id_header: Option<String>,
-    /// Accepted then or later.
-    pub since: Option<Timestamp>,
-    /// Accepted before.
-    pub until: Option<Timestamp>,
-}
 
 /// A message as it is shown: never its text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -156,50 +136,6 @@ pub struct CounterRow {
 }
 
 impl Database {
-    /// Newest first, each with its recipients.
-    ///
-    /// # Errors
-    /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
-    pub async fn message_list(
-        &self,
-        access: &Access,
-        tenant: TenantId,
-        filter: &MessageFilter,
-        page: &PageRequest,
-    ) -> Result<Page<MessageRow>, Fault> {
-        let mut client = self.client(access).await?;
-        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list messages").await?;
-        let rows = scoped
-            .rows(
-                "SELECT m.* FROM messages m WHERE m.tenant_id = $1 AND m.id < $2
-                   AND ($4::text IS NULL OR EXISTS (SELECT FROM recipients r WHERE r.message_id = m.id AND r.address = $4))
-                   AND ($5::text IS NULL OR EXISTS (SELECT FROM recipients r WHERE r.message_id = m.id AND r.state = $5))
-                   AND ($6::uuid IS NULL OR m.stream_id = $6)
-                   AND ($7::text IS NULL OR m.tags ? $7)
-                   AND ($8::text IS NULL OR m.message_id_header = $8)
-                   AND ($9::timestamptz IS NULL OR m.accepted_at >= $9)
-                   AND ($10::timestamptz IS NULL OR m.accepted_at < $10)
-                 ORDER BY m.id DESC LIMIT $3",
-                &[
-                    &tenant.uuid(),
-                    &page.before_id(List::Messages)?,
-                    &page.fetch(),
-                    &filter.recipient,
-                    &filter.state.map(RecipientState::as_str),
-                    &filter.stream.map(StreamId::uuid),
-                    &filter.tag,
-                    &filter.message_id_header,
-                    &filter.since.map(Timestamp::to_jiff),
-                    &filter.until.map(Timestamp::to_jiff),
-                ],
-            )
-            .await?;
-        let mut page =
-            page.finish(rows, message_from, |message| id_cursor(List::Messages, message.id.uuid()))?;
-        recipients_fill(&scoped, &mut page.rows).await?;
-        Ok(page)
-    }
-
     /// With its recipients.
     ///
     /// # Errors
@@ -290,7 +226,7 @@ async fn message_of(scoped: &Scoped<'_>, tenant: TenantId, message: MessageId) -
     message_from(&scoped.one("message", sql, &[&tenant.uuid(), &message.uuid()]).await?)
 }
 
-async fn recipients_fill(scoped: &Scoped<'_>, messages: &mut [MessageRow]) -> Result<(), Fault> {
+pub(crate) async fn recipients_fill(scoped: &Scoped<'_>, messages: &mut [MessageRow]) -> Result<(), Fault> {
     let ids: Vec<Uuid> = messages.iter().map(|message| message.id.uuid()).collect();
     let sql = "SELECT * FROM recipients WHERE message_id = ANY ($1) ORDER BY message_id, n";
     let mut by_message: BTreeMap<Uuid, Vec<RecipientRow>> = BTreeMap::new();
@@ -303,7 +239,7 @@ async fn recipients_fill(scoped: &Scoped<'_>, messages: &mut [MessageRow]) -> Re
     Ok(())
 }
 
-fn message_from(row: &Row) -> Result<MessageRow, Fault> {
+pub(crate) fn message_from(row: &Row) -> Result<MessageRow, Fault> {
     Ok(MessageRow {
         id: MessageId::from_uuid(column(row, "id")?),
         tenant: TenantId::from_uuid(column(row, "tenant_id")?),

@@ -221,7 +221,9 @@ pub async fn send(
 
 /// Search messages
 ///
-/// Newest first, each with the state of its recipients. A message appears a moment after it was accepted.
+/// Newest first, each with the state of its recipients. A message appears a moment after it was accepted. Of a filter that
+/// leaves few (a tag, a stream) a page holds what is among the next 10,000 messages: it may be short, even empty, and
+/// `next_cursor` goes on.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/messages", tag = "messages", operation_id = "message_list",
     params(MessageQuery), responses((status = 200, body = Page<MessageShape>, description = "a page of messages")))]
 pub async fn list(

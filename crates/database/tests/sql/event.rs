@@ -61,3 +61,49 @@ async fn events_are_listed_in_the_order_of_their_batch() {
     }
     assert_eq!(seen, (0..500).collect::<Vec<u64>>());
 }
+
+/// Ten days of events, of which one was told an hour after the others of its time, and those of another tenant between them.
+#[tokio::test]
+async fn the_place_of_a_time_is_found_among_many_and_nothing_of_it_is_left_out() {
+    let (test, one) = with_tenant().await;
+    let new = onboarding("Other", "two.example");
+    let two = test.database.tenant_onboard(&house(), &new, &defaults()).await.unwrap();
+    let start = one.tenant.created_at;
+    let mut random = Random::from_number(11);
+    let mut events = Vec::new();
+    for minute in 0..14_400_u64 {
+        // What happened at minute 5,000 was told with what happened at 5,059.
+        let happened = if minute == 5_059 { 5_000 } else { minute };
+        for tenant in [one.tenant.id, two.tenant.id] {
+            let timestamp = start.saturating_add(Duration::from_secs(60 * happened));
+            let data = serde_json::json!({ "minute": minute });
+            let id = EventId::mint(timestamp, &mut random);
+            events.push(Event { id, kind: EventKind::MessageAccepted, timestamp, tenant, data });
+        }
+    }
+    for (number, events) in events.chunks(4_000).enumerate() {
+        let position = vec![u8::try_from(number).unwrap()];
+        let batch =
+            Batch { cursor_name: "place".to_owned(), position, events: events.to_vec(), ..Batch::default() };
+        test.database.projection_apply(&house(), &batch).await.unwrap();
+    }
+    let read = async |minute: u64, page: &PageRequest| {
+        let since = start.saturating_add(Duration::from_secs(60 * minute));
+        let page = test.database.event_list(&house(), one.tenant.id, page, Some(since)).await.unwrap();
+        let minutes =
+            page.rows.iter().filter_map(|row| row.event.data["minute"].as_u64()).collect::<Vec<_>>();
+        (minutes, page.next)
+    };
+    let page = PageRequest::new(Some(3), None).unwrap();
+    for minute in [0, 1, 199, 4_999, 7_200, 14_300] {
+        assert_eq!(read(minute, &page).await.0, [minute, minute + 1, minute + 2], "{minute}");
+    }
+    assert_eq!(read(14_399, &page).await.0, [14_399]);
+    assert_eq!(read(14_400, &page).await.0, Vec::<u64>::new());
+    // The late one comes where it was told.
+    let all = PageRequest::new(Some(60), None).unwrap();
+    let (minutes, next) = read(5_000, &all).await;
+    assert_eq!((minutes[0], minutes[59]), (5_000, 5_059));
+    let (minutes, _) = read(5_000, &PageRequest::new(Some(2), next.as_deref()).unwrap()).await;
+    assert_eq!(minutes, [5_060, 5_061]);
+}

@@ -24,6 +24,7 @@ mod pooler;
 mod projection;
 mod quota;
 mod reseal;
+mod search;
 mod stream;
 mod tenant;
 mod user;

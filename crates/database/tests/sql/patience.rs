@@ -94,3 +94,21 @@ async fn waiting_for_a_connection_counts_too() {
     working.await.unwrap().unwrap();
     assert_eq!(read(&callers, &one).await.unwrap(), 1);
 }
+
+/// A proxy whose server is gone may take a connection and never say a word.
+#[tokio::test]
+async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let taking = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while let Ok(connection) = listener.accept().await {
+            taken.push(connection);
+        }
+    });
+    let url = format!("postgres://nobody@{address}/nothing");
+    let config = Config { url, connect_ms_max: 200, ..Config::default() };
+    let fault = tokio::time::timeout(GENEROUS, database::migrate(&config)).await.unwrap().unwrap_err();
+    assert!(fault.is_passing(), "{fault:?}");
+    taking.abort();
+}

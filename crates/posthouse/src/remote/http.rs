@@ -103,8 +103,8 @@ impl Door {
             query.extend(cursor.as_str().map(|cursor| ("cursor", cursor.to_owned())));
             let mut page = self.exchange(Method::GET, path, (&query, None, None)).await?.body;
             let fresh = page["data"].as_array_mut().map(std::mem::take).unwrap_or_default();
-            // Events give a cursor for ever; an empty page is the end of what there is.
-            let ended = page["next_cursor"].is_null() || fresh.is_empty();
+            // Events give a cursor for ever: there an empty page is the end of what there is. A search may go on behind one.
+            let ended = page["next_cursor"].is_null() || (fresh.is_empty() && path.ends_with("/events"));
             rows.extend(fresh);
             cursor = page["next_cursor"].take();
             if ended || rows.len() >= wanted as usize {
