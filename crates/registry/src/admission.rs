@@ -233,7 +233,7 @@ impl Snapshot {
         self.open_tenant(sender, now)?;
         match path.domain() {
             None => Ok(()),
-            Some(domain) => self.usable_domain(sender, domain).map(|_| ()),
+            Some(domain) => self.usable_domain(sender, domain, None).map(|_| ()),
         }
     }
 
@@ -297,7 +297,7 @@ impl Snapshot {
         self.may_have_recipients(&offer.sender, recipients)?;
         self.may_use_reverse_path(&offer.sender, &offer.envelope.reverse_path, now)?;
         let domain = match offer.from {
-            [from] => self.usable_domain(&offer.sender, from.domain())?,
+            [from] => self.usable_domain(&offer.sender, from.domain(), None)?,
             _ => return Err(Refusal::new(RefusalKind::AmbiguousFrom, "From must hold exactly one address")),
         };
         offer.agents.iter().try_for_each(|agent| self.may_name_agent(&offer.sender, agent))?;
@@ -348,24 +348,35 @@ impl Snapshot {
         }
     }
 
-    fn usable_domain(&self, sender: &Sender, name: &Domain) -> Result<&Arc<SendingDomain>, Refusal> {
-        let not_allowed = |text: String| Refusal::new(RefusalKind::SenderNotAllowed, text);
-        let domain = self
-            .sending_domain(sender.tenant, name)
-            .filter(|domain| domain.may_send())
-            .ok_or_else(|| not_allowed(format!("{name} is not a verified domain of this account")))?;
+    /// A refusal ends with `remedy`, or with what helps a reverse-path and From.
+    fn usable_domain(
+        &self,
+        sender: &Sender,
+        name: &Domain,
+        remedy: Option<&str>,
+    ) -> Result<&Arc<SendingDomain>, Refusal> {
+        let not_allowed = |text: &str, usual: &str| {
+            let text = format!("{text}; {}", remedy.unwrap_or(usual));
+            Refusal::new(RefusalKind::SenderNotAllowed, text)
+        };
+        let domain = self.sending_domain(sender.tenant, name).filter(|domain| domain.may_send());
+        let domain = domain.ok_or_else(|| {
+            let text = format!("{name} is not a verified domain of this account");
+            not_allowed(&text, "verify it, or send from one that is")
+        })?;
         let credential = sender.credential().and_then(|id| self.credential(id));
         if credential.is_some_and(|credential| !credential.may_use(name)) {
-            return Err(not_allowed(format!("this credential may not use {name}")));
+            let text = format!("this credential may not use {name}");
+            return Err(not_allowed(&text, "use one that may, or another domain"));
         }
         Ok(domain)
     }
 
     /// Sender and the Resent- fields: a name that mail programs show is proved like the one in From.
     fn may_name_agent(&self, sender: &Sender, agent: &Agent) -> Result<(), Refusal> {
-        let field = agent.field.as_str();
-        self.usable_domain(sender, agent.mailbox.domain()).map(|_| ()).map_err(|refusal| {
-            let text = format!("{field}: {}; use a domain of From, or leave the field out", refusal.public());
+        let remedy = Some("use a domain of From, or leave the field out");
+        self.usable_domain(sender, agent.mailbox.domain(), remedy).map(|_| ()).map_err(|refusal| {
+            let text = format!("{}: {}", agent.field.as_str(), refusal.public());
             Refusal::new(refusal.kind, text)
         })
     }

@@ -181,7 +181,9 @@ fn a_domain_that_is_not_this_tenants_own_and_proved_is_refused_in_one_way() {
         let refusal = case.admit().unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::SenderNotAllowed, "{from}");
         let domain = from.split_once('@').unwrap().1;
-        assert_eq!(refusal.public(), format!("{domain} is not a verified domain of this account"));
+        let said =
+            format!("{domain} is not a verified domain of this account; verify it, or send from one that is");
+        assert_eq!(refusal.public(), said);
         let case = Case { envelope: envelope(from, 1), ..Case::new() };
         assert_eq!(case.refused(), RefusalKind::SenderNotAllowed, "MAIL FROM {from}");
     }
