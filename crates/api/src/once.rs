@@ -77,7 +77,7 @@ fn octets(made: Made<'_>) -> serde_json::Result<Vec<u8>> {
         Made::ApiKey(row, secret) => to_vec(&api_keys::CreatedApiKey::new(row.clone(), secret)),
         Made::Endpoint(row, secret) => to_vec(&webhooks::CreatedWebhook::new(row.clone(), secret)),
         Made::Event(event) => to_vec(&webhooks::TestedWebhook { event }),
-        Made::Replayed(replayed) => to_vec(&webhooks::ReplayedWebhook { replayed }),
+        Made::Replayed(replayed) => to_vec(&webhooks::ReplayedWebhook::from(replayed)),
         Made::Pool(pool) => to_vec(&pools::PoolShape::from(pool.clone())),
         Made::Source(source) => to_vec(&sources::SourceShape::from(source.clone())),
         Made::User(user) => to_vec(&users::UserShape::from(user.clone())),

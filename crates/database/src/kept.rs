@@ -9,6 +9,7 @@ use crate::connect::Database;
 use crate::error::Fault;
 use crate::idempotency::Holder;
 use crate::scope::Scoped;
+use crate::webhook::Replayed;
 use crate::{ApiKeyRow, CredentialRow, DkimKeyRow, DomainRow, EndpointRow, Onboarded, PoolRow, UserRow};
 use mail::EventId;
 use registry::{Access, EgressSource, Stream, Tenant};
@@ -36,7 +37,7 @@ pub enum Made<'a> {
     /// The test event of a webhook.
     Event(EventId),
     /// Calls of a webhook that are due again.
-    Replayed(u64),
+    Replayed(Replayed),
     /// A pool, new or changed.
     Pool(&'a PoolRow),
     /// A source, new or changed.

@@ -75,4 +75,4 @@ pub use source::{SourceChange, SourceNew};
 pub use stream::{StreamChange, StreamNew};
 pub use tenant::{TenantChange, TenantNew};
 pub use user::{PASSWORD_CHARS_MIN, PASSWORD_OCTETS_MAX, UserNew, UserRow};
-pub use webhook::{WebhookDeliveryRow, WebhookDue, WebhookEnd, WebhookResult, WebhookWanted};
+pub use webhook::{Replayed, WebhookDeliveryRow, WebhookDue, WebhookEnd, WebhookResult, WebhookWanted};

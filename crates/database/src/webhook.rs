@@ -163,6 +163,20 @@ const NEXT_SQL: &str = "
 const BY_INDEX_SQL: &str =
     "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
+/// Calls that one replay makes due again.
+const REPLAYED_MAX: i64 = 50_000;
+
+/// What a replay has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replayed {
+    /// Calls that are due again.
+    pub count: u64,
+    /// Whether there are more that were asked for.
+    pub more: bool,
+    /// When the first of those was made, if they were asked for by time.
+    pub next_since: Option<Timestamp>,
+}
+
 impl Database {
     /// Calls to active endpoints that are due, leased. Tenants take turns, and the endpoints of a tenant; of
     /// one endpoint the longest due come first.
@@ -285,8 +299,8 @@ impl Database {
         page.finish(rows, delivery_from, |row| id_cursor(List::Deliveries, row.event.uuid()))
     }
 
-    /// Makes calls due again that have failed, or all that were made since a time. Returns how many; none of
-    /// an endpoint that is not the tenant's.
+    /// Makes calls due again that have failed, or all that were made since a time, but for those that wait for their first
+    /// attempt; the oldest `REPLAYED_MAX` of them. None of an endpoint that is not the tenant's.
     ///
     /// # Errors
     /// As [every call](Database#errors); no right is needed, so the caller asks for it.
@@ -296,20 +310,37 @@ impl Database {
         tenant: TenantId,
         endpoint: EndpointId,
         since: Option<Timestamp>,
-    ) -> Result<u64, Fault> {
+    ) -> Result<Replayed, Fault> {
         let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Note, "replay webhook calls").await?;
-        let sql =
-            "UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due_at = $3, lease_until = NULL
-                   WHERE tenant_id = $1 AND endpoint_id = $2
-                     AND (state = 'failed' OR ($4::timestamptz IS NOT NULL AND created_at >= $4))";
-        let since = since.map(Timestamp::to_jiff);
-        let count =
-            scoped.execute(sql, &[&tenant.uuid(), &endpoint.uuid(), &self.now().to_jiff(), &since]).await?;
+        let (now, since) = (self.now().to_jiff(), since.map(Timestamp::to_jiff));
+        let wanted = match since {
+            None => "state = 'failed' AND $5::timestamptz IS NULL",
+            Some(_) => "created_at >= $5 AND NOT (state = 'pending' AND attempts = 0)",
+        };
+        let sql = format!(
+            "WITH picked AS MATERIALIZED (
+                 SELECT event_id, created_at FROM webhook_deliveries
+                 WHERE tenant_id = $1 AND endpoint_id = $2 AND {wanted}
+                 ORDER BY created_at, event_id LIMIT $4::bigint + 1),
+             due AS (
+                 UPDATE webhook_deliveries d SET state = 'pending', attempts = 0, due_at = $3, lease_until = NULL
+                 -- An array and no join, which a planner that knows nothing of a long queue makes a loop in a loop.
+                 WHERE d.tenant_id = $1 AND d.endpoint_id = $2 AND d.event_id = ANY (ARRAY(
+                     SELECT event_id FROM picked ORDER BY created_at, event_id LIMIT $4)) RETURNING 1)
+             SELECT (SELECT count(*) FROM due) AS replayed,
+                    (SELECT created_at FROM picked ORDER BY created_at, event_id OFFSET $4 LIMIT 1) AS rest"
+        );
+        let row = scoped
+            .one("webhook", &sql, &[&tenant.uuid(), &endpoint.uuid(), &now, &REPLAYED_MAX, &since])
+            .await?;
+        let count = u64::try_from(column::<i64>(&row, "replayed")?).unwrap_or(0);
+        let rest = time_from(&row, "rest")?;
+        let replayed = Replayed { count, more: rest.is_some(), next_since: rest.filter(|_| since.is_some()) };
         scoped.notice().await?;
-        scoped.commit_made(Made::Replayed(count)).await?;
-        Ok(count)
+        scoped.commit_made(Made::Replayed(replayed)).await?;
+        Ok(replayed)
     }
 
     /// A `webhook.test` event to this endpoint only, due at once.

@@ -12,7 +12,7 @@ use crate::routes::tenants::EventType;
 use crate::state::Api;
 use axum::extract::State;
 use axum::http::StatusCode;
-use database::{EndpointChange, EndpointNew, EndpointRow, WebhookDeliveryRow};
+use database::{EndpointChange, EndpointNew, EndpointRow, Replayed, WebhookDeliveryRow};
 use mail::{EndpointId, EventId, EventKind, Timestamp};
 use registry::{Endpoint, EndpointState};
 use serde::{Deserialize, Serialize};
@@ -132,8 +132,12 @@ pub struct ReplayWebhook {
 
 #[derive(Serialize, ToSchema)]
 pub struct ReplayedWebhook {
-    /// Calls that are due again.
-    pub replayed: u64,
+    /// Calls that are due again: the oldest 50,000 at most.
+    replayed: u64,
+    /// Whether there are more: make this call again, with `next_since` as `since` if it had one.
+    more: bool,
+    #[schema(value_type = Option<String>, format = "date-time")]
+    next_since: Option<Timestamp>,
 }
 
 /// Create a webhook
@@ -259,7 +263,7 @@ pub async fn deliveries(
 
 /// Call again
 ///
-/// Makes calls due again: those that have failed, or all since a time.
+/// Makes calls due again: those that have failed, or all that were made since a time. At most 50,000 at once.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/webhooks/{webhook}/replay", tag = "webhooks",
     operation_id = "webhook_replay", request_body = ReplayWebhook,
     responses((status = 202, body = ReplayedWebhook, description = "due again")))]
@@ -272,7 +276,7 @@ pub async fn replay(
 ) -> Result<Answer<ReplayedWebhook>> {
     api.database().endpoint_fetch(&scope.access, scope.tenant, webhook).await?;
     let replayed = once.accepted().webhook_replay(&scope.access, scope.tenant, webhook, body.since).await?;
-    Ok(Answer::accepted(ReplayedWebhook { replayed }))
+    Ok(Answer::accepted(ReplayedWebhook::from(replayed)))
 }
 
 /// What is wrong with a URL that is one, so far as it would be refused at every call.
@@ -319,6 +323,13 @@ impl From<WebhookDeliveryRow> for DeliveryShape {
             last_ms,
             created_at,
         }
+    }
+}
+
+impl From<Replayed> for ReplayedWebhook {
+    fn from(replayed: Replayed) -> ReplayedWebhook {
+        let Replayed { count, more, next_since } = replayed;
+        ReplayedWebhook { replayed: count, more, next_since }
     }
 }
 

@@ -73,7 +73,8 @@ async fn what_a_tenant_makes_is_made_with_its_answer() {
             let webhook = format!("/v1/tenants/self/webhooks/{}", id(&made));
             calls.twice(key, &format!("{webhook}/test"), json!({})).await;
             let since = json!({"since": "2020-01-01T00:00:00Z"});
-            assert_eq!(calls.twice(key, &format!("{webhook}/replay"), since).await["replayed"], 1);
+            // The test has its first call before it.
+            assert_eq!(calls.twice(key, &format!("{webhook}/replay"), since).await["replayed"], 0);
         }
     }
     let made = |collection: &'static str| {

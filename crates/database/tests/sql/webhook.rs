@@ -2,10 +2,10 @@
 
 use crate::fixture::*;
 use database::{
-    Batch, EndpointChange, EndpointNew, EndpointRow, Onboarded, PageRequest, WebhookEnd, WebhookResult,
-    WebhookWanted,
+    Batch, EndpointChange, EndpointNew, EndpointRow, Onboarded, PageRequest, Replayed, WebhookEnd,
+    WebhookResult, WebhookWanted,
 };
-use mail::{Clock, Event, EventId, EventKind, Random};
+use mail::{Clock, Event, EventId, EventKind, Random, Timestamp};
 use registry::EndpointState;
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,10 +105,11 @@ async fn a_failed_try_comes_back_when_it_said_and_an_end_is_an_end() {
         (page.rows[0].state.as_str(), page.rows[0].attempts, page.rows[0].last_status),
         ("failed", 2, Some(500))
     );
-    assert_eq!(database.webhook_replay(&own, one.tenant.id, endpoint.id, None).await.unwrap(), 1);
+    let replayed = database.webhook_replay(&own, one.tenant.id, endpoint.id, None).await.unwrap();
+    assert_eq!(replayed, Replayed { count: 1, more: false, next_since: None });
     let due = database.webhook_due(&house(), &wanted(10)).await.unwrap();
     database.webhook_done(&house(), &[result(&due[0], WebhookEnd::Delivered)]).await.unwrap();
-    assert_eq!(database.webhook_replay(&own, one.tenant.id, endpoint.id, None).await.unwrap(), 0);
+    assert_eq!(database.webhook_replay(&own, one.tenant.id, endpoint.id, None).await.unwrap().count, 0);
 }
 
 #[tokio::test]
@@ -238,4 +239,46 @@ async fn a_replay_and_a_test_wake_every_node() {
             break;
         }
     }
+}
+
+/// After a day on which an endpoint was away.
+#[tokio::test]
+async fn a_replay_of_very_many_is_done_in_parts_from_the_oldest_on() {
+    let (test, one) = with_tenant().await;
+    let (own, tenant) = (admin_of(one.tenant.id), one.tenant.id);
+    let new = EndpointNew { url: "https://hooks.example/".to_owned(), kinds: Vec::new() };
+    let (endpoint, _) = test.database.endpoint_create(&own, tenant, &new).await.unwrap();
+    let admin = test.admin().await;
+    let sql = format!(
+        "SELECT set_config('posthouse.scope', 'house', false);
+         CREATE TEMPORARY TABLE made AS
+             SELECT gen_random_uuid() AS id, '2026-11-20'::timestamptz + n * interval '1 second' AS at
+             FROM generate_series(1, 50003) n;
+         INSERT INTO events (id, tenant_id, kind, at, data)
+             SELECT id, '{tenant}', 'message.delivered', at, '{{}}' FROM made;
+         INSERT INTO webhook_deliveries (endpoint_id, event_id, tenant_id, state, attempts, due_at, created_at)
+             SELECT '{endpoint}', id, '{tenant}', 'failed', 10, at, at FROM made",
+        tenant = tenant.uuid(),
+        endpoint = endpoint.id.uuid()
+    );
+    admin.batch_execute(&sql).await.unwrap();
+    let replay = async |since: Option<&str>| {
+        let since = since.map(|text| Timestamp::parse_rfc3339(text).unwrap());
+        test.database.webhook_replay(&own, tenant, endpoint.id, since).await.unwrap()
+    };
+    // The last three, and none of the failed ones before them.
+    let since = replay(Some("2026-11-20T13:53:21Z")).await;
+    assert_eq!(since, Replayed { count: 3, more: false, next_since: None });
+    assert_eq!(replay(None).await, Replayed { count: 50_000, more: false, next_since: None });
+    admin.batch_execute("UPDATE webhook_deliveries SET state = 'failed', attempts = 10").await.unwrap();
+    assert_eq!(replay(None).await, Replayed { count: 50_000, more: true, next_since: None });
+    assert_eq!(replay(None).await, Replayed { count: 3, more: false, next_since: None });
+    admin.batch_execute("UPDATE webhook_deliveries SET state = 'delivered', attempts = 1").await.unwrap();
+    let first = replay(Some("2026-11-20T00:00:00Z")).await;
+    let next = Timestamp::parse_rfc3339("2026-11-20T13:53:21Z");
+    assert_eq!(first, Replayed { count: 50_000, more: true, next_since: next });
+    assert_eq!(
+        replay(Some("2026-11-20T13:53:21Z")).await,
+        Replayed { count: 3, more: false, next_since: None }
+    );
 }

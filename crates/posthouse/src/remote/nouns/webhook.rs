@@ -96,6 +96,12 @@ const DELIVERIES: &[Column] = &[
     column("ERROR", "/last_error"),
 ];
 
+const REPLAYED: &[Column] = &[
+    column("calls to be made again", "/replayed"),
+    column("more of them, by another replay", "/more"),
+    column("with --since", "/next_since"),
+];
+
 impl Noun for Webhook {
     fn action(&self, now: Timestamp) -> anyhow::Result<Action> {
         let all = || of_tenant(&self.whose.tenant, [word("webhooks")]);
@@ -123,7 +129,7 @@ impl Noun for Webhook {
             Command::Replay { one, since } => {
                 let body = fields([("since", since.map(|when| json!(when.before(now))))]);
                 let call = Call::post(self.at(one, [word("replay")]), body);
-                Action::once(call, View::Card(const { &[column("calls to be made again", "/replayed")] }))
+                Action::once(call, View::Card(REPLAYED))
             }
             Command::RotateSecret(one) => {
                 let call = Call::order(self.at(one, [word("secrets"), word("rotate")]));
