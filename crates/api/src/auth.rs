@@ -89,16 +89,18 @@ async fn identify(api: &Api, headers: &HeaderMap, peer: IpAddr) -> Result<Caller
             "send Authorization: Bearer with an API key or a token",
         ));
     };
-    let bearer = value.to_str().ok().and_then(|text| {
-        let (scheme, rest) = text.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
-    });
-    let known = match bearer {
+    let known = match bearer_in(value) {
         Some(text) if text.starts_with(API_KEY_PREFIX) => caller_of_key(api, text, peer, api.now()),
         Some(text) => caller_of_token(api, text).await?,
         None => None,
     };
     known.ok_or_else(bad_credential)
+}
+
+/// What `Authorization: Bearer` carries (RFC 6750 §2.1).
+pub fn bearer_in(value: &HeaderValue) -> Option<&str> {
+    let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
 }
 
 fn caller_of_key(api: &Api, text: &str, peer: IpAddr, now: Timestamp) -> Option<Caller> {
@@ -197,6 +199,17 @@ pub struct Within<R> {
     pub tenant: TenantId,
     pub caller: Caller,
     needs: PhantomData<R>,
+}
+
+impl<R> Within<R> {
+    /// Who makes what has a right must have it: a key that may only manage neither sends nor reads by a thing it made.
+    pub fn expect_own(&self, right: Right, what: &'static str) -> Result<(), Problem> {
+        if self.caller.access.is_house() || self.access.may(right) {
+            return Ok(());
+        }
+        let detail = format!("{what}, which this credential has no right to (`{}`)", right.as_str());
+        Err(Problem::new(Kind::Forbidden, detail))
+    }
 }
 
 impl<R: Needs> FromRequestParts<Api> for Within<R> {

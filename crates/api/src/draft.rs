@@ -16,8 +16,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use mail::message::compose::{Attachment, Composition, Disposition, NamedMailbox, compose};
 use mail::message::header::{HeaderLimits, HeaderSection};
-use mail::message::{Edit, mailbox_list, normalize_line_endings};
+use mail::message::{Edit, has_clear_line_ends, mailbox_list, normalize_line_endings};
 use mail::{BodyKind, Domain, Envelope, ForwardPath, Mailbox, Random, Recipient, ReversePath, Timestamp};
+use mail::{Refusal, RefusalKind};
 use registry::Steering;
 use std::collections::BTreeMap;
 
@@ -231,6 +232,10 @@ pub fn raw_draft(
     recipients: Vec<Mailbox>,
     steering: Steering,
 ) -> Result<Draft, Problem> {
+    if !has_clear_line_ends(raw) {
+        let text = "a line of the message ends with CR or LF alone; end all with CR LF, or all with LF";
+        return Err(Refusal::new(RefusalKind::MessageMalformed, text).into());
+    }
     let mut raw = normalize_line_endings(raw);
     // A last line without its end could not leave by DATA as it is; the signature is made of what leaves.
     if !raw.ends_with(b"\r\n") {
@@ -413,7 +418,7 @@ mod tests {
         let header = "From: news@client.example\r\nTo: a@example.org\r\n";
         for (raw, wanted) in [
             (format!("{header}\r\nbody"), format!("{header}\r\nbody\r\n")),
-            (format!("{header}\r\nbody\n"), format!("{header}\r\nbody\r\n")),
+            (format!("{header}\r\nbody\r\n").replace('\r', ""), format!("{header}\r\nbody\r\n")),
             (format!("{header}\r\n"), format!("{header}\r\n")),
             (header.trim_end().to_owned(), format!("{header}\r\n")),
         ] {

@@ -54,6 +54,14 @@ impl From<Fault> for Problem {
     }
 }
 
+/// Of a call whose body names a tenant: what is not there is named by its field, and is no 404 of the path.
+pub fn of_named_tenant(fault: Fault) -> Problem {
+    match fault {
+        Fault::NotFound("tenant") => missing("/tenant"),
+        other => Problem::from(other),
+    }
+}
+
 fn missing(pointer: &str) -> Problem {
     Problem::invalid_field(pointer, "unknown_reference", "this names something that does not exist")
 }

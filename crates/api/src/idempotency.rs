@@ -16,7 +16,7 @@ use crate::calls::Running;
 use crate::claim::{self, Claim};
 use crate::held::{carry, held, read_held};
 use crate::in_force::{self, is_sending};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Kind, Passing, Problem};
 use crate::state::{Api, trouble};
 use aws_lc_rs::digest;
 use axum::body::Body;
@@ -175,7 +175,9 @@ async fn finish(
 ) -> Result<Response, Problem> {
     let status = response.status();
     // 429 is about this moment, not about this call.
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+    let is_passing =
+        status == StatusCode::TOO_MANY_REQUESTS || response.extensions().get::<Passing>().is_some();
+    if status.is_server_error() || is_passing {
         if let Err(fault) = api.database().idempotency_release(access, held).await {
             tracing::warn!(%fault, "an idempotency key could not be released; it ends by itself");
         }

@@ -42,6 +42,7 @@ mod server;
 mod state;
 mod steering;
 mod token;
+mod unread;
 mod variables;
 mod waiting;
 mod watch;

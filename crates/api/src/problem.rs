@@ -239,6 +239,13 @@ impl From<Refusal> for Problem {
     }
 }
 
+/// On an answer that is about this moment and not about the call, although its status is not one of those.
+#[derive(Debug, Clone, Copy)]
+pub struct Passing;
+
+/// 450 at the SMTP door: the same mail is taken when the tenant goes on.
+const TENANT_PAUSED: &str = "tenant_paused";
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let document = ProblemDocument {
@@ -252,6 +259,9 @@ impl IntoResponse for Problem {
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = (self.status, [(header::CONTENT_TYPE, PROBLEM_TYPE)], body).into_response();
+        if self.code == TENANT_PAUSED {
+            response.extensions_mut().insert(Passing);
+        }
         if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

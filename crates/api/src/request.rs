@@ -5,6 +5,7 @@
 
 use crate::problem::{Kind, Problem, with_request_id};
 use crate::state::Vitals;
+use crate::unread::noted;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, Version, header};
 use axum::middleware::Next;
@@ -23,6 +24,10 @@ pub async fn surround(State(vitals): State<Vitals>, request: Request, next: Next
     let started = vitals.clock.instant();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let version = request.version();
+    let (parts, body) = request.into_parts();
+    let (body, reading) = noted(body);
+    let request = Request::from_parts(parts, body);
     let response = match tokio::time::timeout(vitals.request_max, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(Kind::RequestTimeout, "the request was not complete in time").into_response(),
@@ -31,6 +36,10 @@ pub async fn surround(State(vitals): State<Vitals>, request: Request, next: Next
     let mut response = with_request_id(response, &text).await;
     if let Ok(value) = HeaderValue::from_str(&text) {
         response.headers_mut().insert(REQUEST_ID, value);
+    }
+    // RFC 9112 §9.6. HTTP/2 ends the stream and not the connection.
+    if !reading.is_over() && version <= Version::HTTP_11 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status().as_u16();
     let took = vitals.clock.instant().saturating_since(started);
@@ -64,6 +73,13 @@ pub fn ambiguous(request: &Request) -> Option<Ambiguous> {
     let is_old = request.version() < Version::HTTP_11;
     if hosts > 1 || (request.version() == Version::HTTP_11 && hosts == 0) {
         return Some(Ambiguous("a request of HTTP/1.1 has exactly one Host"));
+    }
+    // RFC 9112 §3.2.2: what stands in the target counts, and others may go by the field.
+    let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let differs =
+        |host: &HeaderValue| target.is_some_and(|target| !target.eq_ignore_ascii_case(host.as_bytes()));
+    if request.headers().get(header::HOST).is_some_and(differs) {
+        return Some(Ambiguous("the host of the request's target is not that of its Host field"));
     }
     let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
     let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");

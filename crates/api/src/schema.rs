@@ -77,16 +77,26 @@ pub fn mailbox_of(text: &str) -> Result<(Option<String>, Mailbox), String> {
 
 /// Whether the target may be called at all is decided when it is called; here it must only be a URL of ours to call.
 fn http_url(text: &str) -> Result<(), String> {
+    if !text.is_ascii() {
+        return Err("a URL is ASCII: write an international domain in its form xn--…, and %-encode the rest"
+            .to_owned());
+    }
     let uri: axum::http::Uri = text.parse().map_err(|_| "not a URL".to_owned())?;
-    let scheme = uri.scheme_str().unwrap_or_default();
+    let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
     let Some(authority) = uri.authority() else {
         return Err("the URL has no host".to_owned());
     };
-    if !matches!(scheme, "https" | "http") {
+    if !matches!(scheme.as_str(), "https" | "http") {
         return Err("the URL must begin with https:// (http:// where the operator allows it)".to_owned());
     }
     if authority.as_str().contains('@') {
         return Err("a URL with a user name cannot be used".to_owned());
+    }
+    if authority.port().is_none() && authority.as_str() != authority.host() {
+        return Err("the port of a URL is a number from 1 to 65535".to_owned());
+    }
+    if text.contains('#') {
+        return Err("a URL with a fragment (#) cannot be called".to_owned());
     }
     Ok(())
 }

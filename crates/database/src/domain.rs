@@ -125,6 +125,21 @@ impl Database {
         domain_of(&scoped, tenant, domain).await
     }
 
+    /// The same for whoever may have it checked, which needs no right to read.
+    ///
+    /// # Errors
+    /// As [`Database::domain_fetch`].
+    pub async fn domain_to_check(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        domain: DomainId,
+    ) -> Result<DomainRow, Fault> {
+        let mut client = self.client(access).await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Change, "fetch a domain").await?;
+        domain_of(&scoped, tenant, domain).await
+    }
+
     /// Newest first, with keys and records.
     ///
     /// # Errors

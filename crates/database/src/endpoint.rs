@@ -301,7 +301,10 @@ pub(crate) const fn endpoint_binding(tenant: TenantId, endpoint: EndpointId) -> 
 
 fn check_url(url: &str) -> Result<(), Fault> {
     let invalid = |reason: &str| Err(Fault::Invalid { field: "url", reason: reason.to_owned() });
-    if !url.starts_with("https://") && !url.starts_with("http://") {
+    // RFC 3986 §3.1: in any case.
+    let begins =
+        |scheme: &str| url.get(..scheme.len()).is_some_and(|found| found.eq_ignore_ascii_case(scheme));
+    if !begins("https://") && !begins("http://") {
         return invalid("must begin with https:// or http://");
     }
     if url.len() > ENDPOINT_URL_OCTETS_MAX {

@@ -39,9 +39,8 @@ const TOLD_LATE_MAX: Duration = Duration::from_secs(3600);
 const NUMBERS_FEW: i64 = 200;
 
 impl Database {
-    /// Oldest first, from the cursor on, and if asked only what happened since. The last page's rows carry
-    /// `seq`, so a reader can go on later; `next` is always given when there was a row, because events never
-    /// end.
+    /// Oldest first, from the cursor on, and if asked only what happened since. `next` is always given, because events
+    /// never end: behind the last row, or where such rows will come.
     ///
     /// # Errors
     /// `Invalid` for a cursor of another list; else as [every call](Database#errors).
@@ -55,15 +54,16 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "list events").await?;
         let (tenant, after, fetch) = (tenant.uuid(), page.after_number(List::Events)?, page.fetch());
-        let rows = match since {
-            None => scoped.rows(LIST, &[&tenant, &after, &fetch]).await?,
+        let (rows, after) = match since {
+            None => (scoped.rows(LIST, &[&tenant, &after, &fetch]).await?, after),
             Some(since) => {
                 let after = before_time(&scoped, tenant, after, since).await?;
-                scoped.rows(LIST_SINCE, &[&tenant, &after, &fetch, &since.to_jiff()]).await?
+                (scoped.rows(LIST_SINCE, &[&tenant, &after, &fetch, &since.to_jiff()]).await?, after)
             }
         };
         let mut found = page.finish(rows, event_from, |row| number_cursor(List::Events, row.seq))?;
-        found.next = found.rows.last().map(|row| number_cursor(List::Events, row.seq));
+        let last = found.rows.last().map_or(after, |row| row.seq);
+        found.next = Some(number_cursor(List::Events, last));
         Ok(found)
     }
 }

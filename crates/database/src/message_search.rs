@@ -35,7 +35,7 @@ const INDEXES_ONLY: &str =
 pub struct MessageFilter {
     /// Address of one of its recipients, whole.
     pub recipient: Option<String>,
-    /// At least one recipient is in this state.
+    /// At least one recipient is in this state; with `recipient` it is that one.
     pub state: Option<RecipientState>,
     /// The stream it was sent into.
     pub stream: Option<StreamId>,
@@ -110,17 +110,22 @@ impl Search {
             Box::new(LOOKED_MAX),
         ];
         // The first that is there leaves the fewest.
-        let (looked, indexed): (String, Option<Value>) = match filter {
-            MessageFilter { recipient: Some(address), .. } => {
-                (of_recipients("address"), Some(Box::new(address.clone())))
+        let (looked, indexed): (String, Vec<Value>) = match filter {
+            MessageFilter { recipient: Some(address), state: None, .. } => {
+                (of_recipients("address = $5"), vec![Box::new(address.clone())])
             }
+            // That recipient is in the state.
+            MessageFilter { recipient: Some(address), state: Some(state), .. } => (
+                of_recipients("address = $5 AND state = $6"),
+                vec![Box::new(address.clone()), Box::new(state.as_str())],
+            ),
             MessageFilter { message_id_header: Some(text), .. } => {
-                (of_messages("AND message_id_header = $5"), Some(Box::new(text.clone())))
+                (of_messages("AND message_id_header = $5"), vec![Box::new(text.clone())])
             }
             MessageFilter { state: Some(state), .. } => {
-                (of_recipients("state"), Some(Box::new(state.as_str())))
+                (of_recipients("state = $5"), vec![Box::new(state.as_str())])
             }
-            _ => (of_messages(""), None),
+            _ => (of_messages(""), Vec::new()),
         };
         values.extend(indexed);
         let (rest, rest_values) = (Vec::new(), Vec::new());
@@ -135,7 +140,7 @@ impl Search {
         if let (Some(_), Some(text)) = (recipient, message_id_header) {
             self.hold("m.message_id_header =", Box::new(text.clone()));
         }
-        if let (Some(state), true) = (state, recipient.is_some() || message_id_header.is_some()) {
+        if let (None, Some(state), Some(_)) = (recipient, state, message_id_header) {
             let place = self.place(Box::new(state.as_str()));
             self.rest.push(format!(
                 "EXISTS (SELECT FROM recipients r WHERE r.tenant_id = $1 AND r.message_id = m.id AND r.state = {place})"
@@ -192,7 +197,7 @@ fn borrowed<'v>(values: impl Iterator<Item = &'v Value>) -> Vec<&'v (dyn ToSql +
 fn of_recipients(indexed: &str) -> String {
     format!(
         "SELECT DISTINCT message_id AS id FROM recipients
-         WHERE tenant_id = $1 AND message_id < $2 AND message_id >= $3 AND {indexed} = $5
+         WHERE tenant_id = $1 AND message_id < $2 AND message_id >= $3 AND {indexed}
          ORDER BY message_id DESC LIMIT $4"
     )
 }

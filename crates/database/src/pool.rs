@@ -231,6 +231,10 @@ async fn members_insert(scoped: &Scoped<'_>, pool: PoolId, members: &[PoolMember
         let sql = "INSERT INTO pool_members (pool_id, source_id, weight) VALUES ($1, $2, $3)";
         let inserted = scoped.execute(sql, &[&pool.uuid(), &member.source.uuid(), &weight]).await;
         inserted.map_err(|fault| match fault {
+            Fault::Conflict { .. } => {
+                let reason = "a source stands here twice; give it the weight of both".to_owned();
+                Fault::Invalid { field: "members", reason }
+            }
             Fault::Missing { field } => Fault::MissingEntry { field, index, part: "source" },
             other => other,
         })?;

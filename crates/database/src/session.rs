@@ -126,6 +126,25 @@ impl Database {
         Ok(true)
     }
 
+    /// Log-out of whoever shows an access token and no refresh token. A session that has ended stays so.
+    /// `Right::Manage` is needed.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such user; else as [every call](Database#errors).
+    pub async fn session_revoke(
+        &self,
+        access: &Access,
+        session: SessionId,
+        user: UserId,
+        lifetimes: Lifetimes,
+    ) -> Result<(), Fault> {
+        let mut client = self.client(access).await?;
+        let scoped = self.scope(&mut client, access, None, Intent::Change, "end a session").await?;
+        let user = user_from(&user_of(&scoped, user).await?)?;
+        self.session_end(&scoped, session, &user, lifetimes, "log-out").await?;
+        scoped.commit().await
+    }
+
     async fn session_end(
         &self,
         scoped: &Scoped<'_>,

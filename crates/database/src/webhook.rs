@@ -300,10 +300,11 @@ impl Database {
     }
 
     /// Makes calls due again that have failed, or all that were made since a time, but for those that wait for their first
-    /// attempt; the oldest `REPLAYED_MAX` of them. None of an endpoint that is not the tenant's.
+    /// attempt; the oldest `REPLAYED_MAX` of them.
     ///
     /// # Errors
-    /// As [every call](Database#errors); no right is needed, so the caller asks for it.
+    /// `NotFound` for an endpoint of another tenant as for none; else as [every call](Database#errors); no right is
+    /// needed, so the caller asks for it.
     pub async fn webhook_replay(
         &self,
         access: &Access,
@@ -314,6 +315,8 @@ impl Database {
         let mut client = self.client(access).await?;
         let scoped =
             self.scope(&mut client, access, Some(tenant), Intent::Note, "replay webhook calls").await?;
+        let known = "SELECT 1 FROM endpoints WHERE tenant_id = $1 AND id = $2 FOR KEY SHARE";
+        scoped.one("webhook", known, &[&tenant.uuid(), &endpoint.uuid()]).await?;
         let (now, since) = (self.now().to_jiff(), since.map(Timestamp::to_jiff));
         let wanted = match since {
             None => "state = 'failed' AND $5::timestamptz IS NULL",

@@ -6,7 +6,7 @@
 //! of work. They are held back longer each time, and too many from one network have to wait (`registry::Throttle`); who
 //! logged in from another network does not notice.
 
-use crate::auth::Peer;
+use crate::auth::{Peer, bearer_in};
 use crate::body::{Answer, Body, Result};
 use crate::in_force;
 use crate::problem::{Kind, Problem};
@@ -14,7 +14,7 @@ use crate::state::{Api, trouble};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use database::{Lifetimes, Refreshed, Session, UserRow};
+use database::{Fault, Lifetimes, Refreshed, Session, UserRow};
 use mail::Instant;
 use registry::{Access, Throttle};
 use serde::{Deserialize, Serialize};
@@ -112,14 +112,27 @@ pub async fn refresh(State(api): State<Api>, headers: HeaderMap) -> Result<Respo
 
 /// Log out
 ///
-/// Ends the login of the refresh cookie, and the tokens that were given out for it: here at once, on every other node as
-/// soon as it has read the registry again.
+/// Ends the login of the refresh cookie, or that of the access token if no cookie comes along, and the tokens that were given
+/// out for it: here at once, on every other node as soon as it has read the registry again.
 #[utoipa::path(post, path = "/v1/auth/logout", tag = "auth", operation_id = "auth_logout",
     responses((status = 204, description = "logged out, or was not logged in")))]
 pub async fn logout(State(api): State<Api>, headers: HeaderMap) -> Result<Response> {
-    if let Some(token) = cookie(&headers)
-        && api.database().refresh_revoke(&Access::house("logout"), &token, lifetimes(&api)).await?
-    {
+    let house = Access::house("logout");
+    let by_cookie = match cookie(&headers) {
+        Some(token) => api.database().refresh_revoke(&house, &token, lifetimes(&api)).await?,
+        None => false,
+    };
+    let shown = headers.get(header::AUTHORIZATION).and_then(bearer_in);
+    let claims = shown.and_then(|token| api.tokens().read(token, api.now())).filter(|_| !by_cookie);
+    let session = claims.and_then(|claims| Some((claims.sid?, claims.sub)));
+    if let Some((session, user)) = session {
+        match api.database().session_revoke(&house, session, user, lifetimes(&api)).await {
+            // Nobody is left whose login it could be.
+            Ok(()) | Err(Fault::NotFound(_)) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    if by_cookie || session.is_some() {
         in_force::wait(&api).await;
     }
     let gone = set_cookie(&api, "", Duration::ZERO)?;

@@ -12,9 +12,11 @@ use axum::extract::State;
 use database::{CredentialNew, CredentialRow};
 use ipnet::IpNet;
 use mail::{CredentialId, Domain, StreamId, Timestamp};
-use registry::{DisplayName, Limits, Slug};
+use registry::{DisplayName, Limits, Right, Slug};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+const SENDS: &str = "whoever has a credential sends";
 
 /// An SMTP credential without its password.
 #[derive(Serialize, ToSchema)]
@@ -127,6 +129,7 @@ pub async fn create(
     scope: Within<Manage>,
     Body(body): Body<CreateCredential>,
 ) -> Result<Answer<CreatedCredential>> {
+    scope.expect_own(Right::Send, SENDS)?;
     expect_future(&api, body.expires_at)?;
     let LimitsShape { per_second, per_day, connections } = body.limits;
     let new = CredentialNew {
@@ -178,6 +181,7 @@ pub async fn rotate(
     scope: Within<Manage>,
     Named(credential): Named<CredentialId>,
 ) -> Result<Answer<CreatedCredential>> {
+    scope.expect_own(Right::Send, SENDS)?;
     let (row, password) = once.ok().credential_rotate(&scope.access, scope.tenant, credential).await?;
     Ok(Answer::ok(CreatedCredential::new(row, &password)))
 }

@@ -206,7 +206,7 @@ pub async fn verify(
     scope: Within<Manage>,
     Named(domain): Named<DomainId>,
 ) -> Result<Answer<DomainShape>> {
-    let row = api.database().domain_fetch(&scope.access, scope.tenant, domain).await?;
+    let row = api.database().domain_to_check(&scope.access, scope.tenant, domain).await?;
     let records = api.dns().check(row.expected()).await;
     let row = api.database().domain_check(&scope.access, scope.tenant, domain, &records).await;
     let row = row.map_err(|fault| match fault {

@@ -58,9 +58,7 @@ pub async fn list(
 ) -> Result<Answer<Page<EventShape>>> {
     let page = request(query.limit, query.cursor.as_deref())?;
     let page = api.database().event_list(&scope.access, scope.tenant, &page, query.since).await?;
-    let mut page = Page::of(page, |row| EventShape::from(row.event));
-    page.next_cursor = page.next_cursor.or(query.cursor.filter(|cursor| !cursor.is_empty()));
-    Ok(Answer::ok(page))
+    Ok(Answer::ok(Page::of(page, |row| EventShape::from(row.event))))
 }
 
 impl From<Event> for EventShape {

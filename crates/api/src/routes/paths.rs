@@ -101,9 +101,10 @@ pub struct HoldShape {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PathHoldNew {
+    /// Name or id of an egress source.
     #[schema(min_length = 1, max_length = 63)]
     source: String,
-    /// As the list of paths names it.
+    /// As the list of paths names it, or one of its hosts if mail has gone there.
     #[schema(min_length = 1, max_length = 1024)]
     site: String,
     /// For operators and for tenants who ask why their mail waits.
@@ -173,7 +174,7 @@ pub async fn hold(
             "this time is over; leave it out or name a later one",
         ));
     }
-    let path = path_of(&api, &source, &site)?;
+    let path = path_of(&api, &source, &site).await?;
     let detail = json!({ "reason": reason, "until": until });
     api.database().audit_note(&house.access, "path.hold", path.to_string(), detail).await?;
     let held = (api.delivery().hold)(path, PathHold { reason, until }).await;
@@ -190,21 +191,28 @@ pub async fn resume(
     house: House<Manage>,
     Body(body): Body<PathResume>,
 ) -> Result<StatusCode> {
-    let path = path_of(&api, &body.source, &body.site)?;
+    let path = path_of(&api, &body.source, &body.site).await?;
     api.database().audit_note(&house.access, "path.resume", path.to_string(), json!({})).await?;
     (api.delivery().resume)(path).await.map(|()| StatusCode::NO_CONTENT).ok_or_else(Problem::unavailable)
 }
 
-/// A slip in the name of a source would hold nothing and look like a hold.
-fn path_of(api: &Api, source: &str, site: &str) -> Result<EgressPath> {
-    if !api.snapshot().sources().any(|known| known.name.as_str() == source) {
-        return Err(Problem::invalid_field(
-            "/source",
-            "unknown_reference",
-            "there is no source of this name",
-        ));
-    }
-    Ok(EgressPath { source: SourceName::new(source), site: SiteName::new(site.to_ascii_lowercase()) })
+/// A slip in the name of a source would hold nothing and look like a hold. One host of a site stands for the site, if mail has
+/// gone there.
+async fn path_of(api: &Api, source: &str, site: &str) -> Result<EgressPath> {
+    let snapshot = api.snapshot();
+    let named =
+        snapshot.sources().find(|known| known.name.as_str() == source || known.id.to_string() == source);
+    let named = named.ok_or_else(|| {
+        Problem::invalid_field("/source", "unknown_reference", "there is no source of this name or id")
+    })?;
+    let (source, asked) = (SourceName::new(named.name.as_str()), site.to_ascii_lowercase());
+    let known = (api.delivery().paths)().await.unwrap_or_default();
+    let mut sites = known.into_iter().map(|row| row.path.site);
+    let whole = sites.find(|site| {
+        let site = site.to_string();
+        site == asked || site.split(',').any(|host| host == asked)
+    });
+    Ok(EgressPath { source, site: whole.unwrap_or_else(|| SiteName::new(asked)) })
 }
 
 impl RowsQuery {

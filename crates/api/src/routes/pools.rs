@@ -2,6 +2,7 @@
 
 use crate::auth::{House, Manage, Named, Read};
 use crate::body::{Answer, Body, Result};
+use crate::fault::of_named_tenant;
 use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::state::Api;
@@ -93,7 +94,8 @@ pub async fn create(
         members: body.members.into_iter().map(PoolMember::from).collect(),
         platform_domain: body.platform_domain.or_else(|| api.config().platform_domain.clone()),
     };
-    Ok(Answer::created(once.created().pool_create(&house.access, &new).await?.into()))
+    let created = once.created().pool_create(&house.access, &new).await;
+    Ok(Answer::created(created.map_err(of_named_tenant)?.into()))
 }
 
 /// List pools

@@ -4,6 +4,7 @@ use crate::auth::{House, Manage, Named, Read};
 use crate::body::{Answer, Body, Result};
 use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
+use crate::problem::Problem;
 use crate::state::Api;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -69,6 +70,10 @@ pub async fn create(
     house: House<Manage>,
     Body(body): Body<CreateSource>,
 ) -> Result<Answer<SourceShape>> {
+    if !may_be_source(body.address) {
+        let detail = "nothing can leave from this address: name a unicast address of this host";
+        return Err(Problem::invalid_field("/address", "not_allowed", detail));
+    }
     let new = SourceNew { name: body.name, address: body.address, ehlo: body.ehlo };
     Ok(Answer::created(once.created().source_create(&house.access, &new).await?.into()))
 }
@@ -121,6 +126,17 @@ pub async fn delete(
 ) -> Result<StatusCode> {
     api.database().source_delete(&house.access, source).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// An address that a host can have for itself. A private or loopback one may stand behind a translation, or in a lab.
+fn may_be_source(address: IpAddr) -> bool {
+    let of_many = match address.to_canonical() {
+        IpAddr::V4(four) => {
+            four.is_broadcast() || four.is_link_local() || four.octets()[0] >= 224 || four.octets()[0] == 0
+        }
+        IpAddr::V6(six) => six.is_unicast_link_local(),
+    };
+    !of_many && !address.is_unspecified() && !address.is_multicast()
 }
 
 impl From<EgressSource> for SourceShape {

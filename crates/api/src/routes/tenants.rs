@@ -7,7 +7,7 @@
 //! What may surprise: `DELETE` closes a tenant, and what it queued still goes out; erasing follows when nothing is left.
 
 use crate::auth::{House, Manage, Read, Within};
-use crate::body::{Answer, Body, Result, read_checked};
+use crate::body::{Answer, Body, Result, given, read_checked};
 use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::problem::{FieldError, Kind, Problem};
@@ -18,7 +18,7 @@ use crate::state::Api;
 use axum::extract::{Request, State};
 use database::{Database, EndpointNew, Fault, Onboarded, Onboarding, OnboardingDefaults, TenantChange};
 use mail::{Domain, EventKind, PoolId, TenantId, Timestamp};
-use registry::{DisplayName, Plan, Slug, Tenant, TenantStatus};
+use registry::{Access, DisplayName, Plan, Slug, Tenant, TenantStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -147,8 +147,48 @@ pub struct ShownCredential {
 pub struct UpdateTenant {
     #[schema(value_type = Option<String>, format = "display-name")]
     name: Option<DisplayName>,
-    /// The whole plan; operators only.
-    plan: Option<PlanShape>,
+    /// Of the plan, too, what is left out stays; null ends a limit. Operators only.
+    plan: Option<PlanChange>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanChange {
+    /// Recipients accepted in a second.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
+    per_second: Option<Option<u32>>,
+    /// Recipients accepted in a day (UTC).
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u64>, minimum = 1)]
+    per_day: Option<Option<u64>>,
+    /// Share at a mailbox provider when tenants compete.
+    #[schema(minimum = 1, maximum = 100)]
+    weight: Option<u32>,
+    /// Octets of one message.
+    #[schema(minimum = 1024, maximum = 1073741824)]
+    message_octets_max: Option<u64>,
+    /// Recipients of one message.
+    #[schema(minimum = 1, maximum = 100000)]
+    recipients_max: Option<u32>,
+    /// SMTP connections at a time over all its credentials.
+    #[schema(minimum = 1, maximum = 4294967295u32)]
+    connections_max: Option<u32>,
+}
+
+impl PlanChange {
+    fn of(&self, plan: &Plan) -> Plan {
+        let &PlanChange { per_second, per_day, weight, message_octets_max, recipients_max, connections_max } =
+            self;
+        Plan {
+            per_second: per_second.unwrap_or(plan.per_second),
+            per_day: per_day.unwrap_or(plan.per_day),
+            weight: weight.unwrap_or(plan.weight),
+            message_octets_max: message_octets_max.unwrap_or(plan.message_octets_max),
+            recipients_max: recipients_max.unwrap_or(plan.recipients_max),
+            connections_max: connections_max.unwrap_or(plan.connections_max),
+        }
+    }
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -226,9 +266,25 @@ pub async fn update(
     scope: Within<Manage>,
     Body(body): Body<UpdateTenant>,
 ) -> Result<Answer<TenantShape>> {
-    let change = TenantChange { name: body.name, plan: body.plan.map(Plan::from), plan_before: None };
-    let tenant = api.database().tenant_update(&scope.caller.access, scope.tenant, &change).await?;
-    Ok(Answer::ok(tenant.into()))
+    let (database, access) = (api.database(), &scope.caller.access);
+    let mut change = TenantChange { name: body.name, plan: None, plan_before: None };
+    let Some(plan) = body.plan else {
+        return Ok(Answer::ok(database.tenant_update(access, scope.tenant, &change).await?.into()));
+    };
+    if !access.is_house() {
+        return Err(Fault::Forbidden.into());
+    }
+    loop {
+        // Whoever may change a plan need not be able to read it.
+        let before = database.tenant_fetch(&Access::house("change a plan"), scope.tenant).await?.plan;
+        change.plan = Some(plan.of(&before));
+        change.plan_before = Some(before);
+        match database.tenant_update(access, scope.tenant, &change).await {
+            // By somebody else, in between; the fields that this call leaves out are theirs.
+            Err(Fault::Changed { .. }) => {}
+            outcome => return Ok(Answer::ok(outcome?.into())),
+        }
+    }
 }
 
 /// Close a tenant

@@ -4,6 +4,7 @@
 
 use crate::auth::{House, Manage, Named, Read};
 use crate::body::{Answer, Body, Result};
+use crate::fault::of_named_tenant;
 use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::state::Api;
@@ -75,7 +76,8 @@ pub async fn create(
 ) -> Result<Answer<UserShape>> {
     let CreateUser { email, password, role, tenant } = body;
     let new = UserNew { email, password: Zeroizing::new(password), role, tenant };
-    Ok(Answer::created(once.created().user_create(&house.access, new).await?.into()))
+    let created = once.created().user_create(&house.access, new).await;
+    Ok(Answer::created(created.map_err(of_named_tenant)?.into()))
 }
 
 /// List users

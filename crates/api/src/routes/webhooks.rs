@@ -14,12 +14,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use database::{EndpointChange, EndpointNew, EndpointRow, Replayed, WebhookDeliveryRow};
 use mail::{EndpointId, EventId, EventKind, Timestamp};
-use registry::{Endpoint, EndpointState};
+use registry::{Endpoint, EndpointState, Right};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Below 1024, where other services are, only these are called.
 const WEB_PORTS: [u16; 2] = [80, 443];
+
+const READS: &str = "a webhook is told what becomes of mail";
 
 /// A webhook endpoint without its secret.
 #[derive(Serialize, ToSchema)]
@@ -151,6 +153,7 @@ pub async fn create(
     scope: Within<Manage>,
     Body(body): Body<CreateWebhook>,
 ) -> Result<Answer<CreatedWebhook>> {
+    scope.expect_own(Right::Read, READS)?;
     target_error(&api, "/url", &body.url)
         .map_or(Ok(()), |error| Err(Problem::invalid_fields(vec![error])))?;
     let new = EndpointNew { url: body.url, kinds: body.types };
@@ -190,6 +193,7 @@ pub async fn update(
     Named(webhook): Named<EndpointId>,
     Body(body): Body<UpdateWebhook>,
 ) -> Result<Answer<WebhookShape>> {
+    scope.expect_own(Right::Read, READS)?;
     let error = body.url.as_deref().and_then(|url| target_error(&api, "/url", url));
     error.map_or(Ok(()), |error| Err(Problem::invalid_fields(vec![error])))?;
     let state = body.state.map(|state| match state {
@@ -225,6 +229,7 @@ pub async fn rotate(
     scope: Within<Manage>,
     Named(webhook): Named<EndpointId>,
 ) -> Result<Answer<CreatedWebhook>> {
+    scope.expect_own(Right::Read, READS)?;
     let (row, secret) = once.ok().endpoint_rotate(&scope.access, scope.tenant, webhook).await?;
     Ok(Answer::ok(CreatedWebhook::new(row, &secret)))
 }
@@ -268,13 +273,11 @@ pub async fn deliveries(
     operation_id = "webhook_replay", request_body = ReplayWebhook,
     responses((status = 202, body = ReplayedWebhook, description = "due again")))]
 pub async fn replay(
-    State(api): State<Api>,
     once: Once,
     scope: Within<Manage>,
     Named(webhook): Named<EndpointId>,
     Body(body): Body<ReplayWebhook>,
 ) -> Result<Answer<ReplayedWebhook>> {
-    api.database().endpoint_fetch(&scope.access, scope.tenant, webhook).await?;
     let replayed = once.accepted().webhook_replay(&scope.access, scope.tenant, webhook, body.since).await?;
     Ok(Answer::accepted(ReplayedWebhook::from(replayed)))
 }
@@ -285,7 +288,9 @@ pub fn target_error(api: &Api, pointer: &str, url: &str) -> Option<FieldError> {
     let (host, allow) = (url.host()?, &api.config().webhook_allow_networks);
     let detail = if !Endpoint::may_name_host(host, allow) {
         "the address is private, loopback or reserved; use a host that the internet can reach"
-    } else if url.scheme_str() == Some("http") && !Endpoint::may_be_plain(host, allow) {
+    } else if url.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
+        && !Endpoint::may_be_plain(host, allow)
+    {
         "what we tell must not cross the internet in plain text; use https"
     } else if url.port_u16().is_some_and(|port| port < 1024 && !WEB_PORTS.contains(&port))
         && !Endpoint::is_inside(host, allow)

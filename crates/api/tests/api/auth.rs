@@ -193,6 +193,22 @@ async fn logging_out_ends_the_cookie() {
     assert_eq!(after.problem(401), "bad_credential");
 }
 
+/// A program has no cookie.
+#[tokio::test]
+async fn logging_out_with_a_token_alone_ends_its_login() {
+    let house = House::open().await;
+    let ((first, login), (other, _)) = (logged_in(&house).await, logged_in(&house).await);
+    house.call("POST", "/v1/auth/logout", &first, None).await.expect(204);
+    assert_eq!(house.call("GET", "/v1/tenants", &first, None).await.problem(401), "bad_credential");
+    let after = house.call_with("POST", "/v1/auth/refresh", "", None, &[("cookie", &login)]).await;
+    assert_eq!(after.problem(401), "bad_credential");
+    house.call("GET", "/v1/tenants", &other, None).await.expect(200);
+    // Who shows nothing, or nothing good, was not logged in.
+    for bearer in ["", "nonsense", &first] {
+        house.call("POST", "/v1/auth/logout", bearer, None).await.expect(204);
+    }
+}
+
 /// A login of the operator: its token and its cookie.
 async fn logged_in(house: &House) -> (String, String) {
     let body = json!({"email": OPERATOR, "password": PASSWORD});

@@ -26,7 +26,31 @@ async fn a_key_may_do_what_its_scopes_say_and_cannot_make_a_greater_one() {
 
     let manager = create("manager", json!(["manage"]), client.key.clone()).await.expect(201);
     let manager = manager["secret"].as_str().unwrap().to_owned();
-    assert_eq!(create("sender", json!(["send"]), manager).await.problem(403), "forbidden");
+    assert_eq!(create("sender", json!(["send"]), manager.clone()).await.problem(403), "forbidden");
+    // Nor by a thing that sends or reads for it.
+    let credential = client.answer["smtp_credential"]["id"].as_str().unwrap();
+    let hook = json!({"url": "https://hooks.example/x"});
+    let made =
+        house.call("POST", &client.path("/webhooks"), &client.key, Some(hook.clone())).await.expect(201);
+    let webhook = format!("/webhooks/{}", made["id"].as_str().unwrap());
+    for (method, rest, body) in [
+        ("POST", "/credentials".to_owned(), Some(json!({"name": "mine"}))),
+        ("POST", format!("/credentials/{credential}/rotate"), None),
+        ("POST", "/webhooks".to_owned(), Some(hook.clone())),
+        ("PATCH", webhook.clone(), Some(hook)),
+        ("POST", format!("{webhook}/secrets/rotate"), None),
+    ] {
+        let reply = house.call(method, &client.path(&rest), &manager, body).await;
+        assert_eq!(reply.problem(403), "forbidden", "{method} {rest}");
+    }
+    // What it manages needs no right to read.
+    let domain = client.answer["domain"]["id"].as_str().unwrap();
+    for (rest, body, status) in [
+        (format!("/domains/{domain}/verify"), None, 200),
+        (format!("{webhook}/replay"), Some(json!({})), 202),
+    ] {
+        house.call("POST", &client.path(&rest), &manager, body).await.expect(status);
+    }
     let reply = create("none", json!([]), client.key.clone()).await;
     assert_eq!(
         (reply.problem(422).as_str(), reply.pointers()),

@@ -156,6 +156,48 @@ async fn a_finished_message_comes_as_base64_or_as_it_is() {
     }
 }
 
+/// Whoever looked at it for header fields ended lines at CRLF, or at LF: what ends one elsewhere is a field that it did not see.
+#[tokio::test]
+async fn a_finished_message_whose_lines_can_be_seen_in_two_ways_is_refused() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    for raw in [
+        "From: n@a.example\r\nTo: b@example.org\r\nSubject: hi\rBcc: victim@example.org\r\n\r\nx\r\n",
+        "From: n@a.example\r\nTo: b@example.org\r\nSubject: hi\nBcc: victim@example.org\r\n\r\nx\r\n",
+        "From: n@a.example\r\nTo: b@example.org\r\n\r\none\rtwo\r\n",
+        "From: n@a.example\nTo: b@example.org\n\none\r\ntwo\n",
+    ] {
+        let refused = send(&house, &client, json!({"raw": STANDARD.encode(raw)})).await;
+        assert_eq!(refused.problem(422), "message_malformed", "{raw:?}");
+        let request = axum::http::Request::builder().method("POST").uri("/v1/tenants/self/messages");
+        let request = request.header("authorization", format!("Bearer {}", client.key));
+        let request = request.header("content-type", "message/rfc822").body(raw.into()).unwrap();
+        assert_eq!(house.send(request).await.problem(422), "message_malformed", "{raw:?}");
+    }
+    assert_eq!(house.spool.status().unsettled, 0);
+}
+
+#[tokio::test]
+async fn what_was_refused_while_the_tenant_was_paused_is_taken_under_its_key_when_it_goes_on() {
+    let house = House::open().await;
+    let client = house.ready_client("a.example").await;
+    let operator = house.operator().await;
+    let again = || {
+        let body = json!({"from": "n@a.example", "to": "b@example.org", "subject": "S", "text": "T"});
+        let key = [("idempotency-key", "k")];
+        let (house, client) = (&house, &client);
+        async move { house.call_with("POST", &client.path("/messages"), &client.key, Some(body), &key).await }
+    };
+    for (stop, go) in [("pause", "resume"), ("quarantine", "release")] {
+        let reason = Some(json!({"reason": "x"}));
+        house.call("POST", &client.path(&format!("/{stop}")), &operator, reason).await.expect(200);
+        assert_eq!(again().await.problem(403), "tenant_paused", "{stop}");
+        house.call("POST", &client.path(&format!("/{go}")), &operator, None).await.expect(200);
+    }
+    again().await.expect(202);
+    assert_eq!(accepted(&house).await.len(), 1);
+}
+
 #[tokio::test]
 async fn a_batch_that_would_fill_the_memory_is_refused_before_it_is_made() {
     let house = House::open().await;

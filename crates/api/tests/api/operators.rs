@@ -1,6 +1,6 @@
 //! Pools, sources, users, audit: the operator's.
 
-use crate::harness::House;
+use crate::harness::{House, PASSWORD};
 use futures_util::FutureExt as _;
 use mail::{EgressPath, SiteName, SourceName};
 use serde_json::json;
@@ -46,6 +46,13 @@ async fn a_dedicated_pool_has_its_own_signature() {
     assert_eq!((&emptied["members"], &emptied["name"]), (&json!([]), &json!("own")));
     house.call("DELETE", &path, &operator, None).await.expect(204);
     assert_eq!(house.call("GET", &path, &operator, None).await.problem(404), "not_found");
+    let weight = json!({"source": source["id"], "weight": 1});
+    let twice = json!({"name": "x", "members": [weight, weight]});
+    let reply = house.call("POST", "/v1/pools", &operator, Some(twice)).await;
+    assert_eq!(
+        (reply.problem(422), reply.pointers()),
+        ("invalid_fields".into(), vec!["/members".to_owned()])
+    );
     let nobody = "src_00000000000000000000000000";
     let members = json!([{"source": source["id"], "weight": 1}, {"source": nobody, "weight": 1}]);
     let missing = json!({"name": "x", "members": members});
@@ -134,7 +141,10 @@ async fn an_operator_holds_a_path_with_a_reason_and_the_audit_knows() {
                 let (open, window, rate_percent, dead_until) = (0, 4, 50, None);
                 let row =
                     api::PathRow { path: path(), open, window, rate_percent, hold: Some(hold), dead_until };
-                async move { Some(vec![row]) }.boxed()
+                let site = SiteName::new("mx1.many.example,mx2.many.example");
+                let many = EgressPath { site, ..path() };
+                let many = api::PathRow { path: many, open, window, rate_percent, hold: None, dead_until };
+                async move { Some(vec![many, row]) }.boxed()
             }),
             hold: Arc::new(move |path, hold| {
                 held.lock().unwrap().push(format!("{path} {}", hold.reason));
@@ -160,8 +170,14 @@ async fn an_operator_holds_a_path_with_a_reason_and_the_audit_knows() {
     assert_eq!((over.problem(422), over.pointers()), ("invalid_fields".into(), vec!["/until".to_owned()]));
     let hold = json!({"source": "a1", "site": "MX.example", "reason": "listed"});
     call("/v1/paths/hold", hold).await.expect(204);
+    // By its id, and by one of the hosts of a site.
+    let sources = house.call("GET", "/v1/sources", &operator, None).await.expect(200);
+    let a1 = sources["data"].as_array().unwrap().iter().find(|source| source["name"] == "a1").unwrap();
+    let hold = json!({"source": a1["id"], "site": "mx2.many.example", "reason": "listed"});
+    call("/v1/paths/hold", hold).await.expect(204);
     call("/v1/paths/resume", json!({"source": "a1", "site": "mx.example"})).await.expect(204);
-    assert_eq!(*told.lock().unwrap(), ["a1->mx.example listed", "a1->mx.example"]);
+    let many = "a1->mx1.many.example,mx2.many.example listed";
+    assert_eq!(*told.lock().unwrap(), ["a1->mx.example listed", many, "a1->mx.example"]);
     let paths = house.call("GET", "/v1/paths", &operator, None).await.expect(200);
     assert_eq!(paths["data"][0]["held"]["reason"], "listed");
     assert_eq!(
@@ -173,5 +189,35 @@ async fn an_operator_holds_a_path_with_a_reason_and_the_audit_knows() {
     let audit = house.call("GET", "/v1/audit", &operator, None).await.expect(200);
     let actions = [&audit["data"][0]["action"], &audit["data"][1]["action"]];
     assert_eq!(actions, ["path.resume", "path.hold"]);
+    for address in [
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+        "255.255.255.255",
+        "169.254.1.1",
+        "ff02::1",
+        "fe80::1",
+        "::ffff:0.0.0.0",
+    ] {
+        let source = json!({"name": "odd", "address": address, "ehlo": "odd.posthouse.test"});
+        let reply = house.call("POST", "/v1/sources", &operator, Some(source)).await;
+        let error = reply.problem(422);
+        assert_eq!(
+            (error.as_str(), reply.pointers()),
+            ("invalid_fields", vec!["/address".into()]),
+            "{address}"
+        );
+    }
+    for (path, mut body) in [
+        ("/v1/pools", json!({"name": "theirs"})),
+        ("/v1/users", json!({"email": "x@house.example", "password": PASSWORD, "role": "admin"})),
+    ] {
+        body["tenant"] = json!("ten_00000000000000000000000000");
+        let reply = house.call("POST", path, &operator, Some(body)).await;
+        assert_eq!(
+            (reply.problem(422), reply.pointers()),
+            ("invalid_fields".into(), vec!["/tenant".to_owned()])
+        );
+    }
     assert_eq!(audit["data"][1]["detail"]["reason"], "listed");
 }

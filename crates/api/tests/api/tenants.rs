@@ -96,6 +96,14 @@ async fn a_tenant_may_rename_itself_but_not_raise_its_limits() {
     assert_eq!(house.call("PATCH", &path, &client.key, Some(plan.clone())).await.problem(403), "forbidden");
     let raised = house.call("PATCH", &path, &operator, Some(plan)).await.expect(200);
     assert_eq!((&raised["plan"]["per_second"], &raised["name"]), (&json!(1000), &json!("New name")));
+    let path = format!("/v1/tenants/{}", client.tenant);
+    let weighted = json!({"plan": {"weight": 3, "per_day": 777}});
+    let weighted = house.call("PATCH", &path, &operator, Some(weighted)).await.expect(200);
+    let of = |tenant: &Value| (tenant["plan"]["per_second"].clone(), tenant["plan"]["per_day"].clone());
+    assert_eq!((of(&weighted), &weighted["plan"]["weight"]), ((json!(1000), json!(777)), &json!(3)));
+    let ended = json!({"plan": {"per_day": null}});
+    let ended = house.call("PATCH", &path, &operator, Some(ended)).await.expect(200);
+    assert_eq!((of(&ended), &ended["plan"]["weight"]), ((json!(1000), Value::Null), &json!(3)));
     let quota = json!({"per_day": 5});
     assert_eq!(
         house.call("PUT", &client.path("/quotas"), &client.key, Some(quota.clone())).await.problem(403),

@@ -62,6 +62,11 @@ async fn a_webhook_does_not_name_an_address_that_is_nobodys_to_call() {
         "https://0xa.1/",
         "http://192.0.43.8/",
         "https://hooks.example:25/",
+        "HTTP://192.0.43.8/",
+        "https://hooks.example:99999/",
+        "https://hooks.example:/",
+        "https://hooks.example/#part",
+        "https://bücher.example/",
     ] {
         for (method, path) in [("POST", &path), ("PATCH", &one)] {
             let reply = house.call(method, path, &client.key, Some(json!({"url": url}))).await;
@@ -73,6 +78,8 @@ async fn a_webhook_does_not_name_an_address_that_is_nobodys_to_call() {
     }
     let list = house.call("GET", &path, &client.key, None).await.expect(200);
     assert_eq!((list["data"].as_array().unwrap().len(), &list["data"][0]["url"]), (1, &made["url"]));
+    let body = json!({"url": "HTTPS://Hooks.example:8443/x?y=1"});
+    house.call("POST", &path, &client.key, Some(body)).await.expect(201);
 }
 
 /// Refused at once, and not at the first of ten calls that nobody looks at.

@@ -85,6 +85,7 @@ async fn a_request_that_can_be_read_in_two_ways_ends_its_connection() {
     ];
     let mut requests: Vec<String> = headers.iter().map(|headers| post(headers, "0\r\n\r\n")).collect();
     requests.push(format!("GET /health HTTP/1.1\r\n\r\n{SECOND}"));
+    requests.push(format!("GET http://y/health HTTP/1.1\r\nHost: x\r\n\r\n{SECOND}"));
     requests.push(format!("POST /v1/auth/logout HTTP/1.0\r\nHost: x\r\n{chunked}\r\n0\r\n\r\n{SECOND}"));
     let mut in_words = 0;
     for request in &requests {
@@ -117,13 +118,33 @@ async fn a_request_that_can_be_read_in_two_ways_ends_its_connection() {
     }
     requests.push(post(chunked, &format!("0;{}\r\n\r\n", "a".repeat(65_536))));
     requests.push(post(chunked, &format!("0\r\nX: {}\r\n\r\n", "a".repeat(1_000_000))));
-    for request in &requests[headers.len() + 2..] {
+    for request in &requests[headers.len() + 3..] {
         let answer = exchange(running.address, request.as_bytes()).await;
         let answer =
             answer.unwrap_or_else(|| panic!("goes on after {:?}", &request[..request.len().min(200)]));
         assert!(statuses(&answer).len() <= 1, "{:?}", &request[..request.len().min(200)]);
     }
     println!("{} requests", requests.len());
+}
+
+/// A client that is not told sends its next request into a connection that closes.
+#[tokio::test]
+async fn a_refusal_before_the_body_was_read_says_that_the_connection_ends() {
+    let running = running(Config::default(), &[]).await;
+    for target in ["/v1/tenants/self/messages", "/v1/nope", "/health"] {
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+        );
+        let answer = exchange(running.address, head.as_bytes()).await.expect("it is kept open");
+        let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        assert!(text.contains("connection: close") && statuses(&answer).len() == 1, "{text}");
+    }
+    // Nothing was left to read.
+    let none = format!("POST /v1/nope HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n{SECOND}");
+    assert_eq!(statuses(&exchange(running.address, none.as_bytes()).await.unwrap()), [404, 200]);
+    let read = "POST /v1/auth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    let read = exchange(running.address, format!("{read}{SECOND}").as_bytes()).await.unwrap();
+    assert_eq!(statuses(&read), [422, 200]);
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ async fn a_page_is_found_by_indexes_or_ends_where_enough_was_looked_at() {
     let before = read_through(&admin).await;
     let (own, tenant) = (admin_of(one.tenant.id), one.tenant.id);
     let at = |n: i64| Some(mail::Timestamp::from_millis((1_790_000_000 + n) * 1000));
-    let cases: [(&str, MessageFilter, Vec<i64>, bool); 11] = [
+    let cases: [(&str, MessageFilter, Vec<i64>, bool); 12] = [
         ("all", MessageFilter::default(), vec![12_000, 11_999, 11_998], true),
         (
             "to",
@@ -92,6 +92,16 @@ async fn a_page_is_found_by_indexes_or_ends_where_enough_was_looked_at() {
                 ..Default::default()
             },
             vec![7],
+            false,
+        ),
+        (
+            "to, in a state of its own",
+            MessageFilter {
+                recipient: Some("u8@example.org".into()),
+                state: Some(RecipientState::Failed),
+                ..Default::default()
+            },
+            vec![],
             false,
         ),
         (

@@ -37,6 +37,12 @@ pub fn normalize_line_endings(raw: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(normal)
 }
 
+/// Whether everybody sees the same lines: all end with CRLF, or all with LF. Of a bare CR, or of one kind among the other, some
+/// see an end and some do not, and so another header field.
+pub fn has_clear_line_ends(raw: &[u8]) -> bool {
+    has_only_crlf(raw) || memchr::memchr(b'\r', raw).is_none()
+}
+
 fn has_only_crlf(raw: &[u8]) -> bool {
     let pairs = memchr::memchr_iter(b'\n', raw).filter(|at| *at > 0 && raw[at - 1] == b'\r').count();
     pairs == memchr::memchr_iter(b'\n', raw).count() && pairs == memchr::memchr_iter(b'\r', raw).count()
@@ -45,6 +51,16 @@ fn has_only_crlf(raw: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_some_see_and_some_do_not_are_not_clear() {
+        for raw in [&b""[..], b"a", b"a\r\n\r\nb\r\n", b"a\n\nb\n", b"\n"] {
+            assert!(has_clear_line_ends(raw), "{raw:?}");
+        }
+        for raw in [&b"a\rb\r\n"[..], b"a\r", b"a\nb\r\n", b"a\r\nb\n", b"a\n\r\n", b"a\r\r\n"] {
+            assert!(!has_clear_line_ends(raw), "{raw:?}");
+        }
+    }
 
     #[test]
     fn every_line_end_becomes_crlf_and_right_ones_are_not_copied() {
