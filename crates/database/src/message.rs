@@ -172,6 +172,25 @@ impl Database {
         rows.iter().map(|row| column(row, "id").map(MessageId::from_uuid)).collect()
     }
 
+    /// Whether a recipient of the tenant waits whose message has not expired before `expired`. Others wait nowhere: what
+    /// became of them was lost with a part of the journal.
+    ///
+    /// # Errors
+    /// As [every call](Database#errors).
+    pub async fn has_waiting(
+        &self,
+        access: &Access,
+        tenant: TenantId,
+        expired: Timestamp,
+    ) -> Result<bool, Fault> {
+        let mut client = self.client(access).await?;
+        let scoped = self.scope(&mut client, access, Some(tenant), Intent::Read, "look for mail").await?;
+        let sql = "SELECT EXISTS (
+                       SELECT FROM recipients r JOIN messages m ON m.id = r.message_id AND m.tenant_id = $1
+                       WHERE r.tenant_id = $1 AND r.state IN ('queued', 'deferred') AND m.expires_at >= $2) AS found";
+        column(&scoped.one("answer", sql, &[&tenant.uuid(), &expired.to_jiff()]).await?, "found")
+    }
+
     /// Its attempts, oldest first: the first 1000.
     ///
     /// # Errors

@@ -23,6 +23,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
+/// After that a time to try again that has come is no reason to wait any more.
+const OVERDUE: Duration = Duration::from_secs(300);
+const NOT_HERE: &str = "no queue of this node has it: another node does, or its piece of the journal was damaged \
+    (`quarantined` and `segments_owed` in /ready)";
+
 #[derive(Serialize, ToSchema)]
 #[schema(as = Message)]
 pub struct MessageShape {
@@ -274,7 +279,12 @@ pub async fn why(
 ) -> Result<Answer<WhyAnswer>> {
     let row = known(&api, &scope, message).await?;
     let waiting = api.why(message).await.unwrap_or_default();
-    let recipients = row.recipients.into_iter().map(|recipient| why_shape(recipient, &waiting)).collect();
+    let due = row.not_before.unwrap_or(row.accepted_at);
+    let overdue =
+        |recipient: &RecipientRow| api.now().saturating_since(recipient.next_at.unwrap_or(due)) > OVERDUE;
+    let recipients = row.recipients.into_iter();
+    let recipients =
+        recipients.map(|recipient| why_shape(overdue(&recipient), recipient, &waiting)).collect();
     Ok(Answer::ok(WhyAnswer { message, recipients }))
 }
 
@@ -402,14 +412,16 @@ fn attempt_shape(row: AttemptRow, recipients: &[RecipientRow]) -> AttemptShape {
     }
 }
 
-/// The queue knows best; where it says nothing (another node has it, or the table is behind), the table does.
-fn why_shape(row: RecipientRow, waiting: &[WaitingView]) -> WhyShape {
+/// The queue knows best; where it says nothing (another node has it, or the table is behind), the table does, unless the time
+/// that it tells is over.
+fn why_shape(overdue: bool, row: RecipientRow, waiting: &[WaitingView]) -> WhyShape {
     let RecipientRow { n, address, state, next_at, .. } = row;
     let view = waiting.iter().find(|view| i64::from(view.recipient) == i64::from(n));
     let (reason, until) = match (state, view) {
         (RecipientState::Queued | RecipientState::Deferred, Some(view)) => {
             (Some(view.reason.code()), view.until)
         }
+        (RecipientState::Queued | RecipientState::Deferred, None) if overdue => (Some("not_here"), None),
         (RecipientState::Deferred, None) => (Some("retry"), next_at),
         (RecipientState::Queued, None) => (Some("turn"), None),
         _ => (None, None),
@@ -418,7 +430,10 @@ fn why_shape(row: RecipientRow, waiting: &[WaitingView]) -> WhyShape {
         recipient: address,
         state,
         reason,
-        detail: view.filter(|_| reason.is_some()).map(|view| view.reason.sentence()),
+        detail: match view.filter(|_| reason.is_some()) {
+            Some(view) => Some(view.reason.sentence()),
+            None => (reason == Some("not_here")).then(|| NOT_HERE.to_owned()),
+        },
         site: view.filter(|_| reason.is_some()).map(|view| view.site.clone()),
         until,
     }

@@ -155,6 +155,13 @@ async fn why_asks_the_queue_and_falls_back_to_what_is_written() {
     let answer = house.call("GET", &path, &client.key, None).await.expect(200);
     assert_eq!(reasons(&answer), ["retry", "turn"]);
     assert!(answer["recipients"][0]["until"].is_string());
+    // Nobody has tried it again although its time has come: that is no reason any more.
+    house.clock.advance(std::time::Duration::from_secs(400));
+    let answer = house.call("GET", &path, &client.key, None).await.expect(200);
+    assert_eq!(reasons(&answer), ["not_here", "not_here"]);
+    assert!(answer["recipients"][0]["until"].is_null());
+    let detail = answer["recipients"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("no queue of this node has it"), "{detail}");
 
     let (house, client, id) = told(|state| {
         state.why = Arc::new(|message| async move { Some(vec![held(message)]) }.boxed());

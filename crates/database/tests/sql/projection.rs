@@ -313,6 +313,19 @@ async fn a_settled_recipient_stays_settled() {
 }
 
 #[tokio::test]
+async fn what_expired_long_ago_does_not_wait_although_nobody_told_its_end() {
+    let (test, one) = with_tenant().await;
+    let batch = batch(&one);
+    test.database.projection_apply(&house(), &batch).await.unwrap();
+    let end = batch.messages[0].expires_at;
+    let waits = async |expired| test.database.has_waiting(&house(), one.tenant.id, expired).await.unwrap();
+    assert!(waits(end).await && waits(Timestamp::UNIX_EPOCH).await);
+    assert!(!waits(end.saturating_add(Duration::from_millis(1))).await);
+    let other = test.database.has_waiting(&house(), mail::TenantId::from_uuid(uuid::Uuid::nil()), end).await;
+    assert!(!other.unwrap());
+}
+
+#[tokio::test]
 async fn records_of_an_erased_tenant_are_dropped_and_the_cursor_goes_on() {
     let (test, one) = with_tenant().await;
     let batch = batch(&one);
