@@ -7,12 +7,10 @@
 
 use crate::header_fields::composition_problem;
 use crate::problem::{FieldError, Problem};
-use crate::schema::mailbox_of;
+use crate::schema::{base64_of, mailbox_of};
 use crate::send_body::{Address, AttachmentInput, BatchRecipient, SendMessage};
 use crate::send_size;
 use crate::variables::{Escape, Values, fill};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use mail::message::compose::{Attachment, Composition, Disposition, NamedMailbox, compose};
 use mail::message::header::{HeaderLimits, HeaderSection};
@@ -118,8 +116,7 @@ impl SendMessage {
             return Err(Problem::invalid_fields(errors));
         }
         let text = self.raw.take().unwrap_or_default();
-        let raw =
-            STANDARD.decode(text).map_err(|_| Problem::invalid_field("/raw", "invalid", "not base64"))?;
+        let raw = base64_of(&text).ok_or_else(|| Problem::invalid_field("/raw", "invalid", "not base64"))?;
         let from = self.from.as_deref().and_then(|text| mailbox_of(text).ok()).map(|(_, mailbox)| mailbox);
         let steering = self.steering(&BTreeMap::new());
         raw_draft(&raw, from, self.envelope_recipients(), steering)
@@ -277,7 +274,7 @@ pub fn raw_draft(
 fn listed_recipients(section: &HeaderSection<'_>) -> Result<Vec<Mailbox>, Problem> {
     let mut recipients: Vec<Mailbox> = Vec::new();
     for name in ["to", "cc", "bcc"] {
-        for field in section.all(name).filter(|field| !field.unfolded().trim_ascii().is_empty()) {
+        for field in section.all(name).filter(|field| !names_nobody(&field.unfolded())) {
             let list = mailbox_list::parse(&field.unfolded()).map_err(|error| {
                 let detail =
                     format!("the field {name} cannot be read ({error}); give the recipients beside raw");
@@ -289,6 +286,15 @@ fn listed_recipients(section: &HeaderSection<'_>) -> Result<Vec<Mailbox>, Proble
     let mut seen = std::collections::HashSet::new();
     recipients.retain(|mailbox| seen.insert(mailbox.clone()));
     Ok(recipients)
+}
+
+/// Empty, or a group without members, which mail programs write when all recipients are in Bcc (RFC 5322 §3.4).
+fn names_nobody(value: &[u8]) -> bool {
+    let value = value.trim_ascii();
+    let group = value.strip_suffix(b";").and_then(|group| group.trim_ascii_end().strip_suffix(b":"));
+    let is_name =
+        |name: &[u8]| name.iter().all(|octet| octet.is_ascii_alphanumeric() || b" -_.".contains(octet));
+    value.is_empty() || group.is_some_and(is_name)
 }
 
 fn envelope(reverse_path: ReversePath, recipients: Vec<Mailbox>, raw: &[u8]) -> Envelope {
@@ -315,7 +321,7 @@ fn attachment(input: &AttachmentInput) -> Attachment {
         None => Disposition::Attachment,
     };
     // The schema has checked the base64.
-    let content = STANDARD.decode(&input.content).unwrap_or_default();
+    let content = base64_of(&input.content).unwrap_or_default();
     Attachment { filename: input.filename.clone(), content_type, disposition, content }
 }
 

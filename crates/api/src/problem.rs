@@ -65,7 +65,7 @@ kinds! {
     TooManyRequests 429 "too_many_requests" "Too many API requests, or too much mail of your account at once; Retry-After says when to go on.";
     TooManyLogins 429 "too_many_logins" "Too many failed logins; Retry-After says when to try again.";
     Internal 500 "internal" "A bug of ours; quote the Request-Id.";
-    TryAgainLater 503 "try_again_later" "Our surroundings are in trouble; nothing was changed. Retry-After says when to try again.";
+    TryAgainLater 503 "try_again_later" "Our surroundings are in trouble. Retry-After says when to try again; a change is made once if it has an Idempotency-Key.";
 }
 
 /// One wrong field.
@@ -195,8 +195,11 @@ impl Problem {
     }
 
     pub fn unavailable() -> Problem {
-        Problem::new(Kind::TryAgainLater, "this cannot be answered at the moment; nothing was changed")
-            .with_retry_after(TROUBLE_RETRY_AFTER)
+        Problem::new(
+            Kind::TryAgainLater,
+            "this cannot be answered at the moment; try again, and a change with its Idempotency-Key",
+        )
+        .with_retry_after(TROUBLE_RETRY_AFTER)
     }
 
     pub fn internal() -> Problem {

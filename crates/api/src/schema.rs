@@ -43,12 +43,20 @@ const FORMATS: &[(&str, Parser)] = &[
     ("http-url", |text| http_url(text)),
     ("slug", |text| Slug::parse(text).map(drop).map_err(|error| error.to_string())),
     ("display-name", |text| DisplayName::parse(text).map(drop).map_err(|error| error.to_string())),
-    ("byte", |text| {
-        use base64::Engine as _;
-        base64::engine::general_purpose::STANDARD.decode(text).map(drop).map_err(|_| "not base64".to_owned())
-    }),
+    ("byte", |text| base64_of(text).map(drop).ok_or_else(|| "not base64".to_owned())),
     ("password", |_| Ok(())),
 ];
+
+/// Base 64, in lines or not: MIME and the libraries that follow it break them (RFC 2045 §6.8).
+pub fn base64_of(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    let standard = &base64::engine::general_purpose::STANDARD;
+    if !text.bytes().any(|octet| octet == b'\r' || octet == b'\n') {
+        return standard.decode(text).ok();
+    }
+    let lines: Vec<u8> = text.bytes().filter(|octet| *octet != b'\r' && *octet != b'\n').collect();
+    standard.decode(lines).ok()
+}
 
 /// A network; an address alone stands for itself.
 pub fn network_of(text: &str) -> Option<ipnet::IpNet> {

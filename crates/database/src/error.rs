@@ -10,7 +10,7 @@ use tokio_postgres::error::{DbError, SqlState};
 #[allow(missing_docs, reason = "the sentence of each case says it")]
 pub enum Fault {
     /// PostgreSQL is down, restarting, full or too slow. Try again later.
-    #[error("PostgreSQL is not available: cannot {trying}")]
+    #[error("PostgreSQL is not available: cannot {trying}{}", said(&**source))]
     Unavailable {
         trying: &'static str,
         #[source]
@@ -71,6 +71,12 @@ pub enum Fault {
         #[source]
         source: tokio_postgres::Error,
     },
+}
+
+/// The server's own words, which tell a failover from a full disk. Of what passes they name no row.
+fn said(source: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let error = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error);
+    error.map_or_else(String::new, |error| format!(" ({})", error.message()))
 }
 
 impl Fault {

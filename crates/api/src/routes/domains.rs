@@ -222,7 +222,8 @@ pub async fn verify(
 
 /// Stop a domain
 ///
-/// Nothing is sent as it, whatever its records say, and its name stays taken. Operators only.
+/// Nothing is sent as it, whatever its records say, and its name stays taken: new mail is refused, what is queued waits. The
+/// reason stands in the audit; the tenant sees the state. Operators only.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/domains/{domain}/suspend", tag = "domains", operation_id = "domain_suspend",
     request_body = OptionalReason, responses((status = 200, body = DomainShape, description = "the domain, suspended")))]
 pub async fn suspend(

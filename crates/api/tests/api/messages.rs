@@ -151,6 +151,17 @@ async fn a_finished_message_comes_as_base64_or_as_it_is() {
     send(&house, &client, other).await.expect(202);
     let counts: Vec<_> = accepted(&house).await.iter().map(|(record, _)| record.recipients.len()).collect();
     assert_eq!(counts, [2, 2, 1]);
+    // As mail programs and MIME libraries write them.
+    let hidden = "From: news@a.example\nTo: undisclosed-recipients:;\nBcc: c@example.org\n\nbody\n";
+    let lines = STANDARD
+        .encode(hidden)
+        .as_bytes()
+        .chunks(20)
+        .map(String::from_utf8_lossy)
+        .collect::<Vec<_>>()
+        .join("\r\n");
+    send(&house, &client, json!({"raw": lines})).await.expect(202);
+    assert_eq!(accepted(&house).await[3].0.recipients.len(), 1);
     for broken in ["no base64!", &STANDARD.encode("no header section")] {
         assert_eq!(send(&house, &client, json!({"raw": broken})).await.status, 422);
     }

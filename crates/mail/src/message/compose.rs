@@ -85,7 +85,9 @@ pub enum CompositionError {
     Field { name: String, error: FieldError },
     #[error("{0} cannot have line ends or control characters")]
     Control(&'static str),
-    #[error("{0} is not a content type such as image/png")]
+    #[error(
+        "{0} is not a content type such as image/png, or one of a part that cannot be encoded (message, multipart)"
+    )]
     ContentType(String),
     #[error("{0} is not a content id: use letters, digits and . _ - @")]
     ContentId(String),
@@ -182,8 +184,11 @@ fn multipart<'x>(subtype: &str, mut parts: Vec<MimePart<'x>>, random: &mut Rando
 }
 
 fn part(attachment: &Attachment) -> MimePart<'_> {
-    let content_type = ContentType::new(attachment.content_type.to_ascii_lowercase())
-        .attribute("name", attachment.filename.as_str());
+    // It was checked.
+    let (essence, parameters) = content_type(&attachment.content_type).unwrap_or_default();
+    let content_type = ContentType::new(essence).attribute("name", attachment.filename.as_str());
+    let content_type =
+        parameters.into_iter().fold(content_type, |made, (name, value)| made.attribute(name, value));
     let disposition = match attachment.disposition {
         Disposition::Attachment => "attachment",
         Disposition::Inline { .. } => "inline",
@@ -238,16 +243,36 @@ fn check(composition: &Composition) -> Result<(), CompositionError> {
     composition.attachments.iter().try_for_each(check_attachment)
 }
 
-fn check_attachment(attachment: &Attachment) -> Result<(), CompositionError> {
-    no_controls("a file name", &attachment.filename)?;
-    let token = |text: &str| {
+/// `type/subtype` in lower case and the parameters behind it (RFC 2045 §5.1), but for `name`, which is the file's. None for what
+/// is no type, or one whose parts must not be encoded in base 64 (§6.4).
+fn content_type(text: &str) -> Option<(String, Vec<(String, String)>)> {
+    let is_token = |text: &str| {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-_".contains(&b))
     };
-    let kind = attachment.content_type.split_once('/');
-    // A message/* or multipart/* part must not be encoded in base 64 (RFC 2045 §6.4).
-    let encodable =
-        |kind: &str| !kind.eq_ignore_ascii_case("multipart") && !kind.eq_ignore_ascii_case("message");
-    if !kind.is_some_and(|(kind, subtype)| token(kind) && token(subtype) && encodable(kind)) {
+    let mut parts = text.split(';').map(|part| part.trim_matches([' ', '\t']));
+    let essence = parts.next()?.to_ascii_lowercase();
+    let (kind, subtype) = essence.split_once('/')?;
+    if !is_token(kind) || !is_token(subtype) || matches!(kind, "multipart" | "message") {
+        return None;
+    }
+    let mut parameters: Vec<(String, String)> = Vec::new();
+    for part in parts {
+        let (name, value) = part.split_once('=')?;
+        let name = name.to_ascii_lowercase();
+        let value = value.strip_prefix('"').map_or(Some(value), |quoted| quoted.strip_suffix('"'))?;
+        let is_plain = value.bytes().all(|b| (b' '..=b'~').contains(&b) && !b"\"\\".contains(&b));
+        let is_known = name == "name" || parameters.iter().any(|(known, _)| *known == name);
+        if !is_token(&name) || value.is_empty() || !is_plain || is_known {
+            return None;
+        }
+        parameters.push((name, value.to_owned()));
+    }
+    Some((essence, parameters))
+}
+
+fn check_attachment(attachment: &Attachment) -> Result<(), CompositionError> {
+    no_controls("a file name", &attachment.filename)?;
+    if content_type(&attachment.content_type).is_none() {
         return Err(CompositionError::ContentType(attachment.content_type.clone()));
     }
     match &attachment.disposition {
@@ -315,7 +340,20 @@ mod tests {
         list.push(Composition { subject: "a\r\nBcc: x".to_string(), ..simple() });
         list.push(Composition { to: vec![named(Some("x\ny"), "b@example.org")], ..simple() });
         list.push(Composition { text: None, ..simple() });
-        for content_type in ["image", "image/png; x=y", "multipart/mixed", "message/rfc822", "a/b\r\n", ""] {
+        for content_type in [
+            "image",
+            "image/png; x",
+            "image/png; x=",
+            "image/png; x=y; X=z",
+            "image/png; name=other.png",
+            "text/plain; x=\"y",
+            "text/plain; x=a\r\nb",
+            "text/plain; x=é",
+            "multipart/mixed",
+            "message/rfc822",
+            "a/b\r\n",
+            "",
+        ] {
             let attachment =
                 Attachment { content_type: content_type.to_string(), ..attachment(Disposition::Attachment) };
             list.push(Composition { attachments: vec![attachment], ..simple() });
@@ -377,5 +415,17 @@ mod tests {
         let places: Vec<_> = order.iter().map(|text| raw.find(text).unwrap()).collect();
         assert!(places.is_sorted(), "{places:?}");
         assert_eq!(raw.matches("AAoN/w==\r\n").count(), 2);
+    }
+
+    #[test]
+    fn a_content_type_keeps_its_parameters() {
+        let content_type = "Text/Calendar; method=REQUEST; charset=\"UTF-8\"".to_owned();
+        let attachment = Attachment { content_type, ..attachment(Disposition::Attachment) };
+        let raw = raw(&Composition { attachments: vec![attachment], ..simple() }).unwrap();
+        let text = raw.replace("\r\n\t", " ").replace("\r\n ", " ");
+        let line = text.lines().find(|line| line.contains("text/calendar")).unwrap();
+        for part in ["method=\"REQUEST\"", "charset=\"UTF-8\""] {
+            assert!(line.contains(part), "{line}");
+        }
     }
 }
