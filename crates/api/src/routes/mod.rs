@@ -9,6 +9,7 @@ pub mod events;
 pub mod messages;
 pub mod meta;
 pub mod paths;
+pub mod plan;
 pub mod pools;
 pub mod quotas;
 pub mod sources;

@@ -4,7 +4,7 @@ use crate::auth::{House, Manage, Read, Within};
 use crate::body::{Answer, Body, Result};
 use crate::page::Query;
 use crate::problem::{Kind, Problem};
-use crate::routes::tenants::PlanShape;
+use crate::routes::plan::PlanShape;
 use crate::state::Api;
 use aws_lc_rs::digest;
 use axum::extract::State;

@@ -7,11 +7,12 @@
 //! What may surprise: `DELETE` closes a tenant, and what it queued still goes out; erasing follows when nothing is left.
 
 use crate::auth::{House, Manage, Read, Within};
-use crate::body::{Answer, Body, Result, given, read_checked};
+use crate::body::{Answer, Body, Result, read_checked};
 use crate::once::Once;
 use crate::page::{Page, PageQuery, Query};
 use crate::problem::{FieldError, Kind, Problem};
 use crate::routes::domains::DomainShape;
+use crate::routes::plan::{PlanChange, PlanShape};
 use crate::routes::streams::StreamShape;
 use crate::routes::webhooks::target_error;
 use crate::state::Api;
@@ -51,31 +52,6 @@ pub enum StatusShape {
     Paused,
     Quarantined,
     Closing,
-}
-
-/// Limits of a tenant; what is left out has its default, null is no limit.
-#[derive(Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schema(as = Plan)]
-pub struct PlanShape {
-    /// Recipients accepted in a second.
-    #[schema(minimum = 1)]
-    pub per_second: Option<u32>,
-    /// Recipients accepted in a day (UTC).
-    #[schema(minimum = 1)]
-    pub per_day: Option<u64>,
-    /// Share at a mailbox provider when tenants compete.
-    #[schema(minimum = 1, maximum = 100)]
-    pub weight: u32,
-    /// Octets of one message.
-    #[schema(minimum = 1024, maximum = 1073741824)]
-    pub message_octets_max: u64,
-    /// Recipients of one message.
-    #[schema(minimum = 1, maximum = 100000)]
-    pub recipients_max: u32,
-    /// SMTP connections at a time over all its credentials.
-    #[schema(minimum = 1, maximum = 4294967295u32)]
-    pub connections_max: u32,
 }
 
 /// What onboarding needs to know.
@@ -149,46 +125,6 @@ pub struct UpdateTenant {
     name: Option<DisplayName>,
     /// Of the plan, too, what is left out stays; null ends a limit. Operators only.
     plan: Option<PlanChange>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PlanChange {
-    /// Recipients accepted in a second.
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<u32>, minimum = 1)]
-    per_second: Option<Option<u32>>,
-    /// Recipients accepted in a day (UTC).
-    #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<u64>, minimum = 1)]
-    per_day: Option<Option<u64>>,
-    /// Share at a mailbox provider when tenants compete.
-    #[schema(minimum = 1, maximum = 100)]
-    weight: Option<u32>,
-    /// Octets of one message.
-    #[schema(minimum = 1024, maximum = 1073741824)]
-    message_octets_max: Option<u64>,
-    /// Recipients of one message.
-    #[schema(minimum = 1, maximum = 100000)]
-    recipients_max: Option<u32>,
-    /// SMTP connections at a time over all its credentials.
-    #[schema(minimum = 1, maximum = 4294967295u32)]
-    connections_max: Option<u32>,
-}
-
-impl PlanChange {
-    fn of(&self, plan: &Plan) -> Plan {
-        let &PlanChange { per_second, per_day, weight, message_octets_max, recipients_max, connections_max } =
-            self;
-        Plan {
-            per_second: per_second.unwrap_or(plan.per_second),
-            per_day: per_day.unwrap_or(plan.per_day),
-            weight: weight.unwrap_or(plan.weight),
-            message_octets_max: message_octets_max.unwrap_or(plan.message_octets_max),
-            recipients_max: recipients_max.unwrap_or(plan.recipients_max),
-            connections_max: connections_max.unwrap_or(plan.connections_max),
-        }
-    }
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -470,26 +406,5 @@ impl From<Tenant> for TenantShape {
     fn from(tenant: Tenant) -> TenantShape {
         let Tenant { id, name, status, status_reason, plan, created_at, updated_at } = tenant;
         TenantShape { id, name, status, status_reason, plan: plan.into(), created_at, updated_at }
-    }
-}
-
-impl From<Plan> for PlanShape {
-    fn from(plan: Plan) -> PlanShape {
-        let Plan { per_second, per_day, weight, message_octets_max, recipients_max, connections_max } = plan;
-        PlanShape { per_second, per_day, weight, message_octets_max, recipients_max, connections_max }
-    }
-}
-
-impl From<PlanShape> for Plan {
-    fn from(plan: PlanShape) -> Plan {
-        let PlanShape { per_second, per_day, weight, message_octets_max, recipients_max, connections_max } =
-            plan;
-        Plan { per_second, per_day, weight, message_octets_max, recipients_max, connections_max }
-    }
-}
-
-impl Default for PlanShape {
-    fn default() -> PlanShape {
-        Plan::default().into()
     }
 }

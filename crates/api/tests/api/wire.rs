@@ -52,6 +52,30 @@ fn post(headers: &str, body: &str) -> String {
     format!("POST /v1/auth/logout HTTP/1.1\r\nHost: x\r\n{headers}\r\n{body}{SECOND}")
 }
 
+/// Header fields that a proxy may read in another way than we.
+const TWO_READINGS: &[&str] = &[
+    "Content-Length: 0\r\nContent-Length: 33\r\n",
+    "Content-Length: 0, 33\r\n",
+    "Content-Length: +0\r\n",
+    "Content-Length: -1\r\n",
+    "Content-Length: 0x0\r\n",
+    "Content-Length: \r\n",
+    "Content-Length : 33\r\n",
+    "Content-Length: 99999999999999999999999\r\n",
+    "Transfer-Encoding : chunked\r\n",
+    "Transfer-Encoding: xchunked\r\n",
+    "Transfer-Encoding: \u{b}chunked\r\n",
+    "Transfer-Encoding: chunked, identity\r\n",
+    "Transfer-Encoding: identity, chunked\r\n",
+    "Transfer-Encoding: chunked, chunked\r\n",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+    "Transfer-Encoding:\r\n chunked\r\n",
+    "X: y\rTransfer-Encoding: chunked\r\n",
+    "X: y\0z\r\n",
+    "Host: y\r\n",
+];
+
 /// Behind a proxy that reads the other way a second answer would be somebody else's.
 #[tokio::test]
 async fn a_request_that_can_be_read_in_two_ways_ends_its_connection() {
@@ -61,29 +85,7 @@ async fn a_request_that_can_be_read_in_two_ways_ends_its_connection() {
     let chunked = "Transfer-Encoding: chunked\r\n";
     let control = exchange(running.address, post(chunked, "0\r\n\r\n").as_bytes()).await.unwrap();
     assert_eq!(statuses(&control), [204, 200]);
-    let headers = [
-        "Content-Length: 0\r\nContent-Length: 33\r\n",
-        "Content-Length: 0, 33\r\n",
-        "Content-Length: +0\r\n",
-        "Content-Length: -1\r\n",
-        "Content-Length: 0x0\r\n",
-        "Content-Length: \r\n",
-        "Content-Length : 33\r\n",
-        "Content-Length: 99999999999999999999999\r\n",
-        "Transfer-Encoding : chunked\r\n",
-        "Transfer-Encoding: xchunked\r\n",
-        "Transfer-Encoding: \u{b}chunked\r\n",
-        "Transfer-Encoding: chunked, identity\r\n",
-        "Transfer-Encoding: identity, chunked\r\n",
-        "Transfer-Encoding: chunked, chunked\r\n",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
-        "Transfer-Encoding:\r\n chunked\r\n",
-        "X: y\rTransfer-Encoding: chunked\r\n",
-        "X: y\0z\r\n",
-        "Host: y\r\n",
-    ];
-    let mut requests: Vec<String> = headers.iter().map(|headers| post(headers, "0\r\n\r\n")).collect();
+    let mut requests: Vec<String> = TWO_READINGS.iter().map(|headers| post(headers, "0\r\n\r\n")).collect();
     requests.push(format!("GET /health HTTP/1.1\r\n\r\n{SECOND}"));
     requests.push(format!("GET http://y/health HTTP/1.1\r\nHost: x\r\n\r\n{SECOND}"));
     requests.push(format!("POST /v1/auth/logout HTTP/1.0\r\nHost: x\r\n{chunked}\r\n0\r\n\r\n{SECOND}"));
@@ -118,7 +120,7 @@ async fn a_request_that_can_be_read_in_two_ways_ends_its_connection() {
     }
     requests.push(post(chunked, &format!("0;{}\r\n\r\n", "a".repeat(65_536))));
     requests.push(post(chunked, &format!("0\r\nX: {}\r\n\r\n", "a".repeat(1_000_000))));
-    for request in &requests[headers.len() + 3..] {
+    for request in &requests[TWO_READINGS.len() + 3..] {
         let answer = exchange(running.address, request.as_bytes()).await;
         let answer =
             answer.unwrap_or_else(|| panic!("goes on after {:?}", &request[..request.len().min(200)]));
