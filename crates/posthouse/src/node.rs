@@ -11,6 +11,7 @@ use crate::exit::Failure;
 use crate::front::Front;
 use crate::housekeeping::Housekeeping;
 use crate::keepers::Keepers;
+use crate::key_fit::KeyLoss;
 use crate::memory;
 use crate::readiness::{self, Sources};
 use crate::secrets::{Secrets, session_keys};
@@ -48,6 +49,8 @@ pub struct NodeParts {
     pub chain: PathBuf,
     pub key: PathBuf,
     pub with_api: bool,
+    /// Whether a master key that opens nothing is a mistake.
+    pub key_loss: KeyLoss,
 }
 
 /// A node at work.

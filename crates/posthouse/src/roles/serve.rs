@@ -5,6 +5,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::exit::Failure;
+use crate::key_fit::KeyLoss;
 use crate::node::{Node, NodeParts};
 use crate::ready::Ready;
 use crate::roles::up::os_random;
@@ -41,7 +42,8 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
         let mut signals = Signals::new()?;
         let (chain, key) = (config.tls.chain.clone(), config.tls.key.clone());
         let spool = spool_directory(&config);
-        let parts = NodeParts { config, secrets, clock, random, metrics, chain, key, with_api };
+        let key_loss = KeyLoss::of(options.master_key_lost);
+        let parts = NodeParts { config, secrets, clock, random, metrics, chain, key, with_api, key_loss };
         let Some(node) = signals.unless_asked(Node::start(parts)).await.transpose()? else { return Ok(()) };
         if let Some(file) = &options.ready_file {
             Ready::of(&node, spool).write(file)?;
