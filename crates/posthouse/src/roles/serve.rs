@@ -11,7 +11,7 @@ use crate::ready::Ready;
 use crate::roles::up::os_random;
 use crate::secrets::Secrets;
 use crate::sections::spool_directory;
-use crate::signals::Signals;
+use crate::signals::{Hangup, Signals};
 use crate::{clocks, cores, nofile, telemetry};
 use mail::Clock;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
     let secrets = Secrets::load_or_create(&config.master_key(), &mut random)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::new(Hangup::GoesOn)?;
         let (chain, key) = (config.tls.chain.clone(), config.tls.key.clone());
         let spool = spool_directory(&config);
         let key_loss = KeyLoss::of(options.master_key_lost);

@@ -19,7 +19,7 @@ use crate::printing::{print, print_line};
 use crate::ready::{Lab as ReadyLab, Operator, Ready};
 use crate::secrets::Secrets;
 use crate::sections::spool_directory;
-use crate::signals::Signals;
+use crate::signals::{Hangup, Signals};
 use crate::{authority, clocks, cores, nofile, screen, telemetry};
 use anyhow::Context;
 use lab::{Lab, LabConfig, LabHandle, LabParts};
@@ -134,7 +134,7 @@ fn certificates(
 }
 
 async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(Hangup::Stops)?;
     forget(options, ground.data.path());
     let stop_lab = CancellationToken::new();
     let lab = match options.lab {
