@@ -4,7 +4,7 @@
 //! name. `POSTHOUSE__SECTION__KEY=value` overrides a key; the value is read as TOML where it is valid TOML, else as a
 //! string. What tenants may do is never here: it is in the registry.
 
-use crate::{config_text, memory};
+use crate::{config_text, memory, together};
 use mail::Domain;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -212,6 +212,18 @@ fn domain(text: &str) -> Domain {
     Domain::parse(text).unwrap_or_else(|error| unreachable!("a default is not a domain: {error}"))
 }
 
+impl Listen {
+    /// Keys and values.
+    pub(crate) fn doors(&self) -> [(&'static str, &String); 4] {
+        [
+            ("http", &self.http),
+            ("submission", &self.submission),
+            ("submissions", &self.submissions),
+            ("inbound", &self.inbound),
+        ]
+    }
+}
+
 impl Default for Listen {
     fn default() -> Listen {
         let local = |port: u16| format!("127.0.0.1:{port}");
@@ -278,13 +290,7 @@ impl Config {
 
     /// What is of the right kind and cannot work all the same, in sentences that begin with `section.key`.
     fn mistakes(&self) -> Vec<String> {
-        let listen = &self.listen;
-        let addresses = [
-            ("http", &listen.http),
-            ("submission", &listen.submission),
-            ("submissions", &listen.submissions),
-            ("inbound", &listen.inbound),
-        ];
+        let addresses = self.listen.doors();
         let wrong = |text: &String| !text.is_empty() && text.parse::<std::net::SocketAddr>().is_err();
         let mut mistakes: Vec<String> = addresses
             .iter()
@@ -296,11 +302,13 @@ impl Config {
         mistakes.extend(self.log.mistakes().iter().map(|sentence| format!("log.{sentence}")));
         mistakes.extend(self.database.mistakes().iter().map(|sentence| format!("database.{sentence}")));
         mistakes.extend(self.spool.mistakes().iter().map(|sentence| format!("spool.{sentence}")));
+        mistakes.extend(self.ingress.mistakes().iter().map(|sentence| format!("ingress.{sentence}")));
         mistakes.extend(self.events.mistakes().iter().map(|sentence| format!("events.{sentence}")));
         mistakes.extend(self.egress.check().err().map(str::to_owned));
         mistakes.extend(self.api.mistakes().iter().map(|sentence| format!("api.{sentence}")));
         mistakes.extend(self.housekeeping.mistakes());
         mistakes.extend(memory::check(self).err());
+        mistakes.extend(together::mistakes(self));
         mistakes
     }
 }

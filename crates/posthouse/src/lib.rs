@@ -5,3 +5,4 @@
 pub mod config;
 pub mod config_text;
 pub mod memory;
+mod together;
