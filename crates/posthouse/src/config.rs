@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
 
 const ENVIRONMENT_PREFIX: &str = "POSTHOUSE__";
+/// Wrong variables that are listed.
+const VARIABLES_TOLD_MAX: usize = 20;
 
 /// Every section. `config/posthouse.toml` shows all keys at their defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -340,19 +342,29 @@ fn override_by_environment(config: Config, variables: Vec<(String, String)>) -> 
     if variables.is_empty() {
         return Ok(config);
     }
-    let broken = |error: String| Mistakes(vec![format!("environment: {error}")]);
-    let mut table = toml::Table::try_from(&config).map_err(|error| broken(error.to_string()))?;
+    let mut table =
+        toml::Table::try_from(&config).map_err(|error| Mistakes(vec![format!("environment: {error}")]))?;
+    let (mut config, mut mistakes) = (config, Vec::new());
+    // One after the other, or nobody could say whose mistake it is.
     for (name, value) in &variables {
         let path = name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
         let keys: Vec<&str> = path.split("__").collect();
-        if !set(&mut table, &keys, read_value(value)) {
-            return Err(broken(format!("{name} names no key; write {ENVIRONMENT_PREFIX}SECTION__KEY")));
+        let mut with = table.clone();
+        if !set(&mut with, &keys, read_value(value)) {
+            mistakes
+                .push(format!("environment: {name} names no key; write {ENVIRONMENT_PREFIX}SECTION__KEY"));
+            continue;
+        }
+        match with.clone().try_into::<Config>() {
+            Ok(read) => (table, config) = (with, read),
+            Err(error) => {
+                let said = config_text::of_key(&keys.join("."), error.message());
+                mistakes.push(format!("environment: {name}: {said}"));
+            }
         }
     }
-    table.try_into::<Config>().map_err(|error| {
-        let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
-        broken(format!("{} (variables set: {})", config_text::sentence(error.message()), names.join(", ")))
-    })
+    mistakes.truncate(VARIABLES_TOLD_MAX);
+    if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
 }
 
 fn read_value(text: &str) -> toml::Value {
@@ -429,6 +441,20 @@ mod tests {
         let error = set("POSTHOUSE__LISTEN__HTPP", "x").unwrap_err().to_string();
         assert!(error.contains("`http`") && error.contains("POSTHOUSE__LISTEN__HTPP"), "{error}");
         assert!(set("POSTHOUSE__", "x").is_err());
+        let error = set("POSTHOUSE__LISTEN", "1").unwrap_err().to_string();
+        assert!(error.contains("POSTHOUSE__LISTEN: listen: ") && error.contains("listen.http = "), "{error}");
+    }
+
+    #[test]
+    fn each_wrong_variable_is_told_by_its_name() {
+        let variables = [("LISTEN", "1"), ("NODE__HOSTNAME", "bad host"), ("NODE__DATA", "there")];
+        let variables = variables.map(|(name, value)| (format!("POSTHOUSE__{name}"), value.to_owned()));
+        let Mistakes(mistakes) = override_by_environment(Config::default(), variables.to_vec()).unwrap_err();
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+        assert!(
+            mistakes[1].contains("POSTHOUSE__NODE__HOSTNAME: node.hostname: the domain has"),
+            "{mistakes:?}"
+        );
     }
 
     #[test]
