@@ -36,6 +36,9 @@ fn what_cannot_be_done_says_why_and_what_to_do() {
     let nowhere = shell.with(&[]);
     nowhere.refuses("tenant list", 64, "--api URL");
     nowhere.refuses("login", 64, "--api URL");
+    let empty =
+        ["POSTHOUSE_API", "POSTHOUSE_API_KEY", "POSTHOUSE_READY_FILE", "POSTHOUSE_CA", "POSTHOUSE_TENANT"];
+    shell.with(&empty.map(|name| (name, String::new()))).refuses("domain list", 64, "say where the API is");
     let nobody = shell.with(&[("POSTHOUSE_API", house.text("/api"))]);
     nobody.refuses("tenant list", 77, "posthouse login");
     let key = ("POSTHOUSE_API_KEY", "ph_live_x".to_owned());

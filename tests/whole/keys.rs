@@ -1,10 +1,12 @@
 //! Keys are exchanged while people, credentials and mail go on.
 
-use crate::house::{House, Plot, Tenant, python, wait_for, web};
+use crate::house::{House, Plot, Tenant, binary, python, wait_for, web};
 use crate::shell::Shell;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use posthouse_tests::postgres::Outside;
 use serde_json::{Value, json};
+use std::process::Command;
 
 const SEND: &str = "
 import smtplib, ssl, sys
@@ -160,4 +162,64 @@ fn a_damaged_master_key_keeps_a_node_from_starting() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), damaged);
     std::fs::write(&file, whole).unwrap();
     assert!(plot.start().stop().success());
+}
+
+fn doctor(plot: &Plot) -> (i32, String) {
+    let mut command = Command::new(binary());
+    command.arg("doctor").arg(plot.path().join("posthouse.toml")).arg("--data").arg(plot.path().join("data"));
+    let output = command.envs(plot.settings()).output().unwrap();
+    (output.status.code().unwrap_or(-1), String::from_utf8(output.stdout).unwrap())
+}
+
+/// It would be ready, refuse every credential, and seal what is new with a key that nobody else has.
+#[test]
+fn a_node_whose_master_key_opens_nothing_is_not_started() {
+    let outside = Outside::new();
+    let mut plot = Plot::new().with_database(outside.url());
+    plot.set("database.url", outside.url());
+    let house = plot.start();
+    let (tenant, _) = house.onboard("acme", "news.acme.example", "127.2.0.78");
+    send(&house, &tenant, "one@gmail.com");
+    assert!(house.stop().success());
+    let (file, away) = (plot.path().join("data/keys/master.key"), plot.path().join("away.key"));
+    std::fs::rename(&file, &away).unwrap();
+    let refused = || {
+        let before = plot.log().len();
+        assert_eq!(plot.command().spawn().unwrap().wait().unwrap().code(), Some(78), "{}", plot.log());
+        plot.log().split_off(before)
+    };
+    let log = refused();
+    assert!(log.contains("none of the keys in") && log.contains("from your backup"), "{log}");
+    assert!(log.contains("removed it again") && !file.exists(), "{log}");
+    let (code, said) = doctor(&plot);
+    assert!(
+        code == 78 && said.contains("none of the keys in") && said.contains("--master-key-lost"),
+        "{said}"
+    );
+    // That of another installation is left alone: it may be the only one of its kind.
+    let foreign = STANDARD.encode([9; 32]);
+    let whole = std::fs::read_to_string(&away).unwrap();
+    std::fs::write(&file, whole.replace(whole.split_whitespace().last().unwrap(), &foreign)).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let log = refused();
+    assert!(log.contains("none of the keys in") && !log.contains("removed it"), "{log}");
+    assert!(file.exists());
+
+    std::fs::rename(&away, &file).unwrap();
+    let house = plot.start();
+    house.get(&format!("/v1/tenants/{}", tenant.id), &tenant.key);
+    send(&house, &tenant, "two@gmail.com");
+    let (_, said) = doctor(&plot);
+    assert!(said.contains("it opens secrets of the database"), "{said}");
+    assert!(house.stop().success());
+
+    // Lost for good, and said so.
+    std::fs::remove_file(&file).unwrap();
+    let mut command = plot.command();
+    command.args(["--lab", "--master-key-lost"]);
+    let house = plot.spawn(command);
+    assert_eq!(house.api("GET", "/v1/tenants/self", &tenant.key, None).0, 401);
+    house.onboard_into("again", "again.example", "acme");
+    assert!(house.stop().success());
+    assert!(plot.start().stop().success(), "what is new opens");
 }

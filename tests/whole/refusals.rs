@@ -45,6 +45,31 @@ fn an_address_that_cannot_be_listened_on_is_a_mistake_of_the_configuration() {
 }
 
 #[test]
+fn values_with_which_nothing_works_are_told_with_their_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("posthouse.toml");
+    let text = "[listen]\nhttp = \"127.0.0.1:2525\"\n[tls]\nchain = \"chain.pem\"\n\
+                [spool]\nreaders = [\"evnts\"]\nrecord_octets_max = 1000000\n\
+                [ingress.session]\nrecipients_max = 0\n[ingress.limits]\nconnections_max = 0\n\
+                [egress]\ntls_roots = \"/nowhere/roots.pem\"\n";
+    std::fs::write(&file, text).unwrap();
+    let (code, said) = run(&["check-config", file.to_str().unwrap()]);
+    assert_eq!(code, 78, "{said}");
+    for (line, key) in [
+        ("6: ", "spool.readers"),
+        ("7: ", "spool.record_octets_max"),
+        ("9: ", "ingress.session.recipients_max"),
+        ("11: ", "ingress.limits.connections_max"),
+        ("13: ", "egress.tls_roots"),
+        // Said by a default.
+        ("", "listen.inbound"),
+        ("", "tls.key"),
+    ] {
+        assert!(said.contains(&format!("{line}{key} ")), "{key}: {said}");
+    }
+}
+
+#[test]
 fn memory_that_is_too_little_for_a_node_is_a_mistake_of_the_configuration() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("posthouse.toml");

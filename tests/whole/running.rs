@@ -214,3 +214,20 @@ fn the_lab_keeps_what_was_published_and_publishes_nothing_by_itself() {
     assert!(states.contains(&"ok") && states.contains(&"missing"), "{checked}");
     assert_eq!(house.stop().code(), Some(0));
 }
+
+/// That is what a terminal sends when it closes; nohup keeps it away.
+#[test]
+fn a_terminal_that_closes_stops_cleanly_unless_it_was_kept_away() {
+    let mut plot = Plot::new();
+    let house = plot.start();
+    kill_process(house.pid(), Signal::HUP).unwrap();
+    assert_eq!(house.ended().code(), Some(0), "{}", plot.log());
+    plot.start_through(&["nohup"]);
+    let house = plot.start();
+    kill_process(house.pid(), Signal::HUP).unwrap();
+    house.get("/v1/tenants", &house.operator());
+    assert_eq!(house.stop().code(), Some(0));
+    let log = plot.log();
+    let stops: Vec<&str> = log.lines().filter(|line| line.contains("stopping signal=")).collect();
+    assert!(stops.len() == 2 && stops[0].contains("SIGHUP") && stops[1].contains("SIGTERM"), "{log}");
+}

@@ -1,8 +1,9 @@
 //! Production: an external PostgreSQL with a role that is no superuser, a certificate of our own, the first operator.
 
-use posthouse_tests::house::{House, Plot, binary};
+use posthouse_tests::house::{House, Plot, binary, wait_for};
 use posthouse_tests::lab::Lab;
 use posthouse_tests::postgres::Outside;
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -149,4 +150,24 @@ fn a_node_without_the_api_tells_how_it_is() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(65) && said.contains("without the role api"), "{said}");
     assert_eq!(house.stop().code(), Some(0));
+}
+
+/// Whoever renews a certificate sends it out of habit.
+#[test]
+fn a_node_that_is_to_read_again_says_what_it_reads_by_itself_and_goes_on() {
+    let outside = Outside::new();
+    let (code, said) = run(&["migrate", "--database", outside.url()]);
+    assert_eq!(code, 0, "{said}");
+    let mut plot = Plot::new();
+    settle(&mut plot, outside.url());
+    let house = plot.serve();
+    for count in 1..=2 {
+        kill_process(house.pid(), Signal::HUP).unwrap();
+        wait_for("the line in the log", || {
+            (plot.log().matches("nothing to reload").count() == count).then_some(())
+        });
+    }
+    assert_eq!(house.api("GET", "/ready", "", None).0, 200);
+    assert_eq!(house.stop().code(), Some(0));
+    assert!(plot.log().contains("SIGTERM"), "{}", plot.log());
 }

@@ -42,6 +42,7 @@ mod session;
 mod source;
 mod stream;
 mod tenant;
+mod unsealable;
 mod user;
 mod webhook;
 
@@ -74,5 +75,6 @@ pub use session::{Lifetimes, Refreshed, Session};
 pub use source::{SourceChange, SourceNew};
 pub use stream::{StreamChange, StreamNew};
 pub use tenant::{TenantChange, TenantNew};
+pub use unsealable::KeyFit;
 pub use user::{PASSWORD_CHARS_MIN, PASSWORD_OCTETS_MAX, UserNew, UserRow};
 pub use webhook::{Replayed, WebhookDeliveryRow, WebhookDue, WebhookEnd, WebhookResult, WebhookWanted};

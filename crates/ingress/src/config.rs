@@ -92,6 +92,53 @@ pub struct HeaderConfig {
     pub unsubscribe_url: Option<HttpsUrl>,
 }
 
+/// With half of this, all that one tenant alone may hold, no message of a useful size fits.
+const OCTETS_IN_FLIGHT_MIN: usize = 64 * 1024;
+
+impl Config {
+    /// What would let nobody in or no message through, in sentences that begin with the key.
+    pub fn mistakes(&self) -> Vec<String> {
+        let (session, limits) = (&self.session, &self.limits);
+        let nobody = "every client would be refused";
+        let nothing = "every message would be refused";
+        let late = "everybody would be too late";
+        let counts = [
+            ("tls.handshake_s_max", self.tls.handshake_s_max, late),
+            ("session.command_octets_max", session.command_octets_max as u64, nobody),
+            ("session.waiting_octets_max", session.waiting_octets_max as u64, nobody),
+            ("session.command_seconds_max", session.command_seconds_max, late),
+            ("session.idle_commands_max", u64::from(session.idle_commands_max), nobody),
+            ("session.transactions_max", u64::from(session.transactions_max), nothing),
+            ("session.recipients_max", session.recipients_max as u64, nothing),
+            ("session.message_octets_max", session.message_octets_max as u64, nothing),
+            ("session.header_octets_max", session.header_octets_max as u64, nothing),
+            ("session.text_line_octets_max", session.text_line_octets_max as u64, nothing),
+            ("session.data_seconds_max", session.data_seconds_max, late),
+            ("session.data_grace_seconds", session.data_grace_seconds, late),
+            ("limits.connections_max", limits.connections_max as u64, nobody),
+            ("limits.strangers_max", limits.strangers_max as u64, nobody),
+            ("limits.connections_per_address_max", limits.connections_per_address_max as u64, nobody),
+            ("limits.connections_per_credential_max", limits.connections_per_credential_max as u64, nobody),
+            (
+                "limits.inbound_connections_max",
+                limits.inbound_connections_max as u64,
+                "bounces would not come back; an empty listen.inbound closes that door",
+            ),
+            ("limits.inbound_octets_max", limits.inbound_octets_max as u64, "bounces would not come back"),
+            ("limits.write_s_max", limits.write_s_max, late),
+        ];
+        let is_none = |(key, value, why)| (value == 0).then(|| format!("{key} must be at least 1: {why}"));
+        let mut mistakes: Vec<String> = counts.into_iter().filter_map(is_none).collect();
+        if limits.octets_in_flight_max < OCTETS_IN_FLIGHT_MIN {
+            mistakes.push(format!(
+                "limits.octets_in_flight_max = {} must be at least {OCTETS_IN_FLIGHT_MIN}: a message may have half of it",
+                limits.octets_in_flight_max
+            ));
+        }
+        mistakes
+    }
+}
+
 /// An absolute https URL that can stand between angle brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpsUrl(String);
@@ -219,6 +266,37 @@ mod tests {
             assert!(serde_json::from_str::<Config>(&text).is_err(), "{url}");
         }
         assert!(serde_json::from_str::<Config>(r#"{"headers":{"complaint_domain":"a b"}}"#).is_err());
+    }
+
+    #[test]
+    fn what_would_refuse_everybody_is_a_mistake_by_its_key() {
+        type Change = fn(&mut Config);
+        assert_eq!(Config::default().mistakes(), Vec::<String>::new());
+        let changes: [(&str, Change); 6] = [
+            ("limits.connections_max", |config| config.limits.connections_max = 0),
+            ("limits.octets_in_flight_max", |config| config.limits.octets_in_flight_max = 1),
+            ("session.recipients_max", |config| config.session.recipients_max = 0),
+            ("session.message_octets_max", |config| config.session.message_octets_max = 0),
+            ("session.idle_commands_max", |config| config.session.idle_commands_max = 0),
+            ("tls.handshake_s_max", |config| config.tls.handshake_s_max = 0),
+        ];
+        for (key, change) in changes {
+            let mut config = Config::default();
+            change(&mut config);
+            let mistakes = config.mistakes();
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with(&format!("{key} ")), "{mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_nothing_is_no_mistake() {
+        let mut config = Config { signing_threads: 0, signing_queue_max: 0, ..Config::default() };
+        config.limits.connections_waiting_per_address_max = 0;
+        config.limits.connection_wait_ms_max = 0;
+        config.limits.drain_s_max = 0;
+        config.session.errors_max = 0;
+        config.session.credential_failures_max = 0;
+        assert_eq!(config.mistakes(), Vec::<String>::new());
     }
 
     #[test]

@@ -135,6 +135,10 @@ pub struct Up {
     /// The configuration file; every key has a default
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Start although the database has secrets and the master key opens none of them: it is lost for good, and every DKIM
+    /// key, webhook secret, SMTP credential and API key will be made anew
+    #[arg(long)]
+    pub master_key_lost: bool,
     /// Print the content of the ready file instead of the screen for people
     #[arg(long)]
     pub json: bool,
@@ -152,6 +156,10 @@ pub struct Serve {
     /// Write addresses and process id here, as JSON, once every listener accepts
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+    /// Start although the database has secrets and the master key opens none of them: it is lost for good, and every DKIM
+    /// key, webhook secret, SMTP credential and API key will be made anew
+    #[arg(long)]
+    pub master_key_lost: bool,
 }
 
 #[derive(Debug, Args)]

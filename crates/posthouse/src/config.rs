@@ -4,13 +4,15 @@
 //! name. `POSTHOUSE__SECTION__KEY=value` overrides a key; the value is read as TOML where it is valid TOML, else as a
 //! string. What tenants may do is never here: it is in the registry.
 
-use crate::{config_text, memory};
+use crate::{config_text, memory, together};
 use mail::Domain;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
 
 const ENVIRONMENT_PREFIX: &str = "POSTHOUSE__";
+/// Wrong variables that are listed.
+const VARIABLES_TOLD_MAX: usize = 20;
 
 /// Every section. `config/posthouse.toml` shows all keys at their defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -212,6 +214,18 @@ fn domain(text: &str) -> Domain {
     Domain::parse(text).unwrap_or_else(|error| unreachable!("a default is not a domain: {error}"))
 }
 
+impl Listen {
+    /// Keys and values.
+    pub(crate) fn doors(&self) -> [(&'static str, &String); 4] {
+        [
+            ("http", &self.http),
+            ("submission", &self.submission),
+            ("submissions", &self.submissions),
+            ("inbound", &self.inbound),
+        ]
+    }
+}
+
 impl Default for Listen {
     fn default() -> Listen {
         let local = |port: u16| format!("127.0.0.1:{port}");
@@ -278,13 +292,7 @@ impl Config {
 
     /// What is of the right kind and cannot work all the same, in sentences that begin with `section.key`.
     fn mistakes(&self) -> Vec<String> {
-        let listen = &self.listen;
-        let addresses = [
-            ("http", &listen.http),
-            ("submission", &listen.submission),
-            ("submissions", &listen.submissions),
-            ("inbound", &listen.inbound),
-        ];
+        let addresses = self.listen.doors();
         let wrong = |text: &String| !text.is_empty() && text.parse::<std::net::SocketAddr>().is_err();
         let mut mistakes: Vec<String> = addresses
             .iter()
@@ -296,11 +304,13 @@ impl Config {
         mistakes.extend(self.log.mistakes().iter().map(|sentence| format!("log.{sentence}")));
         mistakes.extend(self.database.mistakes().iter().map(|sentence| format!("database.{sentence}")));
         mistakes.extend(self.spool.mistakes().iter().map(|sentence| format!("spool.{sentence}")));
+        mistakes.extend(self.ingress.mistakes().iter().map(|sentence| format!("ingress.{sentence}")));
         mistakes.extend(self.events.mistakes().iter().map(|sentence| format!("events.{sentence}")));
         mistakes.extend(self.egress.check().err().map(str::to_owned));
         mistakes.extend(self.api.mistakes().iter().map(|sentence| format!("api.{sentence}")));
         mistakes.extend(self.housekeeping.mistakes());
         mistakes.extend(memory::check(self).err());
+        mistakes.extend(together::mistakes(self));
         mistakes
     }
 }
@@ -332,19 +342,29 @@ fn override_by_environment(config: Config, variables: Vec<(String, String)>) -> 
     if variables.is_empty() {
         return Ok(config);
     }
-    let broken = |error: String| Mistakes(vec![format!("environment: {error}")]);
-    let mut table = toml::Table::try_from(&config).map_err(|error| broken(error.to_string()))?;
+    let mut table =
+        toml::Table::try_from(&config).map_err(|error| Mistakes(vec![format!("environment: {error}")]))?;
+    let (mut config, mut mistakes) = (config, Vec::new());
+    // One after the other, or nobody could say whose mistake it is.
     for (name, value) in &variables {
         let path = name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
         let keys: Vec<&str> = path.split("__").collect();
-        if !set(&mut table, &keys, read_value(value)) {
-            return Err(broken(format!("{name} names no key; write {ENVIRONMENT_PREFIX}SECTION__KEY")));
+        let mut with = table.clone();
+        if !set(&mut with, &keys, read_value(value)) {
+            mistakes
+                .push(format!("environment: {name} names no key; write {ENVIRONMENT_PREFIX}SECTION__KEY"));
+            continue;
+        }
+        match with.clone().try_into::<Config>() {
+            Ok(read) => (table, config) = (with, read),
+            Err(error) => {
+                let said = config_text::of_key(&keys.join("."), error.message());
+                mistakes.push(format!("environment: {name}: {said}"));
+            }
         }
     }
-    table.try_into::<Config>().map_err(|error| {
-        let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
-        broken(format!("{} (variables set: {})", config_text::sentence(error.message()), names.join(", ")))
-    })
+    mistakes.truncate(VARIABLES_TOLD_MAX);
+    if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
 }
 
 fn read_value(text: &str) -> toml::Value {
@@ -421,6 +441,20 @@ mod tests {
         let error = set("POSTHOUSE__LISTEN__HTPP", "x").unwrap_err().to_string();
         assert!(error.contains("`http`") && error.contains("POSTHOUSE__LISTEN__HTPP"), "{error}");
         assert!(set("POSTHOUSE__", "x").is_err());
+        let error = set("POSTHOUSE__LISTEN", "1").unwrap_err().to_string();
+        assert!(error.contains("POSTHOUSE__LISTEN: listen: ") && error.contains("listen.http = "), "{error}");
+    }
+
+    #[test]
+    fn each_wrong_variable_is_told_by_its_name() {
+        let variables = [("LISTEN", "1"), ("NODE__HOSTNAME", "bad host"), ("NODE__DATA", "there")];
+        let variables = variables.map(|(name, value)| (format!("POSTHOUSE__{name}"), value.to_owned()));
+        let Mistakes(mistakes) = override_by_environment(Config::default(), variables.to_vec()).unwrap_err();
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+        assert!(
+            mistakes[1].contains("POSTHOUSE__NODE__HOSTNAME: node.hostname: the domain has"),
+            "{mistakes:?}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! wrong with what is left. Called by `config.rs`.
 
 use crate::config::Config;
+use crate::config_example::{self, Example};
 use registry::nearest;
 
 /// How many mistakes are listed; a file that is not ours at all should not print a page.
@@ -34,7 +35,9 @@ pub fn read(name: &str, text: &str) -> Read {
         // What is not closed is missed behind the last line, where an editor has none.
         let last = text.lines().count().max(1);
         let place = line.map_or_else(|| name.to_owned(), |line| format!("{name}:{}", line.min(last)));
-        mistakes.push((line, format!("{place}: {}", sentence(error.message()))));
+        let key = line.and_then(|line| key_at(&text, line));
+        let said = key.map_or_else(|| sentence(error.message()), |key| of_key(&key, error.message()));
+        mistakes.push((line, format!("{place}: {said}")));
         let rest = line.and_then(|line| without(&text, line));
         match rest {
             Some(rest) if mistakes.len() < MISTAKES_MAX => text = rest,
@@ -56,6 +59,42 @@ pub fn line_of(text: &str, sentence: &str) -> Option<usize> {
         }
     }
     None
+}
+
+/// The key whose value is in this line. None if the text is no TOML: then what is wrong may be anywhere.
+fn key_at(text: &str, line: usize) -> Option<String> {
+    toml::from_str::<toml::Table>(text).ok()?;
+    let (mut section, mut key) = (None, None);
+    for line in text.lines().take(line).map(str::trim) {
+        let header = line.strip_prefix('[').and_then(|rest| rest.split(']').next()).map(str::trim);
+        if let Some(header) = header.filter(|header| is_bare(header)) {
+            (section, key) = (Some(header), None);
+        } else if let Some((name, _)) = line.split_once('=').filter(|(name, _)| is_bare(name.trim())) {
+            key = Some(name.trim());
+        }
+    }
+    match (section, key) {
+        (Some(section), Some(key)) => Some(format!("{section}.{key}")),
+        (None, Some(key)) | (Some(key), None) => Some(key.to_owned()),
+        (None, None) => None,
+    }
+}
+
+/// Whether it is one of the names that stand before `=` without quotes, with dots between them.
+fn is_bare(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+/// The same about a key: what it is called, and what it looks like when it is right.
+pub fn of_key(key: &str, message: &str) -> String {
+    let said = sentence(message);
+    if message.starts_with("unknown field") {
+        return said;
+    }
+    match config_example::of(key).filter(|_| !message.starts_with("unknown variant")) {
+        Some(Example { path, value }) => format!("{key}: {said}; right is, for example, {path} = {value}"),
+        None => format!("{key}: {said}"),
+    }
 }
 
 /// Counted from 1.
@@ -103,6 +142,13 @@ pub fn sentence(message: &str) -> String {
             quoted.collect::<Vec<_>>().join(", ")
         );
     }
+    // What the standard library says names neither the thing nor its form.
+    if message.contains("IP address syntax") || message.contains("prefix length") {
+        return "this is not an address with the length of its network".to_owned();
+    }
+    if message.contains("socket address syntax") {
+        return "this is not an IP address and a port".to_owned();
+    }
     let found = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     match found.and_then(|found| found.rsplit_once(", expected ")) {
         Some((found, wanted)) => format!("{found} stands where {} belongs", kind(wanted)),
@@ -125,8 +171,9 @@ fn kind(rust: &str) -> &str {
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
         "a boolean" | "bool" => "true or false",
-        "a string" | "string" => "text in quotes",
+        "a string" | "string" | "path string" => "text in quotes",
         "a sequence" => "a list in brackets",
+        other if other.starts_with("struct ") => "a section with keys",
         other => other,
     }
 }
@@ -143,7 +190,9 @@ mod tests {
         assert!(config.is_some_and(|config| config.node.hostname.as_str() == "a.test"));
         assert_eq!(mistakes.len(), 3, "{mistakes:?}");
         assert_eq!(mistakes[0], "posthouse.toml:2: there is no key `htpp`; did you mean `http`?");
-        assert_eq!(mistakes[1], "posthouse.toml:3: integer `7` stands where text in quotes belongs");
+        let said = "listen.submission: integer `7` stands where text in quotes belongs; right is, for example, \
+                    listen.submission = \"127.0.0.1:2587\"";
+        assert_eq!(mistakes[1], format!("posthouse.toml:3: {said}"));
         assert!(
             mistakes[2].starts_with("posthouse.toml:6: there is no key `colour` here"),
             "{}",
@@ -160,15 +209,33 @@ mod tests {
         assert_eq!(mistakes.len(), 4, "{mistakes:#?}");
         assert_eq!(mistakes[0], "f:1: there is no key `lisen`; did you mean `listen`?");
         assert!(
-            mistakes.contains(&"f:4: `yaml` cannot stand here; it is one of text, json".to_owned()),
+            mistakes
+                .contains(&"f:4: log.format: `yaml` cannot stand here; it is one of text, json".to_owned()),
             "{mistakes:#?}"
         );
-        assert!(
-            mistakes
-                .iter()
-                .any(|mistake| mistake.starts_with("f:5: integer `-1` stands where a whole number"))
-        );
+        assert!(mistakes.iter().any(|mistake| {
+            mistake.starts_with("f:5: log.lines_waiting_max: integer `-1` stands where a whole number")
+        }));
         assert!(mistakes.iter().any(|mistake| mistake.starts_with("f:7: there is no key `zzz`")));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_told_by_its_key_with_a_right_one() {
+        let text = "log = 1\n[egress]\nallow_networks = [\n  \"10.0.0.0/8\",\n  \"10.0.0.0/33\",\n]\n\
+                    [dns]\nservers = [\"8.8.8.8\"]\n[node]\nhostname = \"bad host\"\ndata = 4\n";
+        let mistakes = read("f", text).mistakes;
+        let wanted = [
+            ("f:1: log: ", "a section with keys", "log.filter = \"info\""),
+            ("f:5: egress.allow_networks: ", "length of its network", "[\"10.0.0.0/8\"]"),
+            ("f:8: dns.servers: ", "not an IP address and a port", "[\"192.0.2.53:53\"]"),
+            ("f:10: node.hostname: ", "the domain has a label", "\"mx.posthouse.test\""),
+            ("f:11: node.data: ", "text in quotes", "\".posthouse\""),
+        ];
+        assert_eq!(mistakes.len(), wanted.len(), "{mistakes:#?}");
+        for (mistake, (begin, why, example)) in mistakes.iter().zip(wanted) {
+            assert!(mistake.starts_with(begin) && mistake.contains(why), "{mistake}");
+            assert!(mistake.ends_with(example), "{mistake}");
+        }
     }
 
     #[test]

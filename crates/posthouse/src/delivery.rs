@@ -35,6 +35,22 @@ pub fn delivery(egress: EgressHandle, clock: Arc<dyn Clock>) -> Delivery {
     }
 }
 
+/// What the API asks when somebody wants to know why a message waits.
+pub fn why_source(egress: EgressHandle) -> api::Why {
+    Arc::new(move |message| {
+        let egress = egress.clone();
+        Box::pin(async move { egress.why(message).await.ok().flatten() })
+    })
+}
+
+/// What the API calls when a tenant takes a message back.
+pub fn cancel_source(egress: EgressHandle) -> api::Cancel {
+    Arc::new(move |message| {
+        let egress = egress.clone();
+        Box::pin(async move { egress.cancel(message).await.ok() })
+    })
+}
+
 fn row_of(view: PathView, now: (Instant, Timestamp)) -> PathRow {
     let hold = |hold: Hold| PathHold { reason: hold.reason, until: hold.until.map(|at| wall(at, now)) };
     PathRow {

@@ -2,9 +2,9 @@
 
 use crate::clocks;
 use crate::config::Config;
-use crate::journal_name;
 use crate::node::{NodeParts, unavailable};
 use crate::sections::spool_directory;
+use crate::{journal_name, key_fit};
 use database::{Database, Follower, SnapshotHandle};
 use mail::{Clock, Random};
 use spool::Spool;
@@ -29,6 +29,7 @@ impl Keepers {
             .await
             .map_err(|error| unavailable("cannot use the database", error))?;
         clocks::tell(&database).await;
+        key_fit::expect(&database, &parts.secrets, parts.key_loss).await?;
         let (snapshots, follower) = Follower::start(database.clone(), &parts.config.database)
             .await
             .map_err(|error| unavailable("cannot read the registry", error))?;

@@ -3,5 +3,7 @@
 //! That is `crates/properties`, for fuzzing; nobody may build upon it. The program (`main.rs`) takes its modules from here.
 
 pub mod config;
+mod config_example;
 pub mod config_text;
 pub mod memory;
+mod together;

@@ -20,6 +20,7 @@ mod housekeeping;
 mod journal_name;
 mod keepers;
 mod key_file;
+mod key_fit;
 mod lab_zone;
 mod listening;
 mod log_writer;

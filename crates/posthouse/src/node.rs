@@ -6,11 +6,12 @@
 
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::delivery::delivery;
+use crate::delivery::{cancel_source, delivery, why_source};
 use crate::exit::Failure;
 use crate::front::Front;
 use crate::housekeeping::Housekeeping;
 use crate::keepers::Keepers;
+use crate::key_fit::KeyLoss;
 use crate::memory;
 use crate::readiness::{self, Sources};
 use crate::secrets::{Secrets, session_keys};
@@ -48,6 +49,8 @@ pub struct NodeParts {
     pub chain: PathBuf,
     pub key: PathBuf,
     pub with_api: bool,
+    /// Whether a master key that opens nothing is a mistake.
+    pub key_loss: KeyLoss,
 }
 
 /// A node at work.
@@ -94,16 +97,8 @@ impl Node {
         let submission = start_submission(&mut parts, &keepers, &stop.doors).await?;
         let listeners = Listeners::bind(door_addresses(&parts.config)?)
             .map_err(|fault| cannot_listen(&parts.config, fault))?;
+        let events_parts = events_parts(&mut parts, &keepers);
         let Keepers { database, snapshots, follower, source, spool, recovery } = keepers;
-        let events_parts = events::EventsParts {
-            spool: spool.clone(),
-            database: database.clone(),
-            snapshot: source.clone(),
-            noticed: snapshots.noticed(),
-            clock: parts.clock.clone(),
-            random: parts.random.fork(),
-            config: events_config(&parts.config),
-        };
         let http = front.address();
         let listener = front.hand_over().await?;
         let events = events::start(events_parts, stop.events.clone()).context("cannot start events")?;
@@ -177,6 +172,18 @@ async fn start_submission(
         config: parts.config.ingress.clone(),
     })
     .context("cannot start the signing threads")
+}
+
+fn events_parts(parts: &mut NodeParts, keepers: &Keepers) -> events::EventsParts {
+    events::EventsParts {
+        spool: keepers.spool.clone(),
+        database: keepers.database.clone(),
+        snapshot: keepers.source.clone(),
+        noticed: keepers.snapshots.noticed(),
+        clock: parts.clock.clone(),
+        random: parts.random.fork(),
+        config: events_config(&parts.config),
+    }
 }
 
 /// What the API needs and may not get.
@@ -335,22 +342,6 @@ fn housekeeping(
         clock: parts.clock.clone(),
         config: parts.config.housekeeping.clone(),
     }
-}
-
-/// What the API asks when somebody wants to know why a message waits.
-fn why_source(egress: egress::EgressHandle) -> api::Why {
-    Arc::new(move |message| {
-        let egress = egress.clone();
-        Box::pin(async move { egress.why(message).await.ok().flatten() })
-    })
-}
-
-/// What the API calls when a tenant takes a message back.
-fn cancel_source(egress: egress::EgressHandle) -> api::Cancel {
-    Arc::new(move |message| {
-        let egress = egress.clone();
-        Box::pin(async move { egress.cancel(message).await.ok() })
-    })
 }
 
 fn kept_watch(watcher: api::DomainWatch, stop: &CancellationToken) -> JoinHandle<()> {

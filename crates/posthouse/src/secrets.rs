@@ -29,7 +29,16 @@ pub fn session_path(config: &Config) -> PathBuf {
 /// What is derived of the master keys, oldest first.
 #[derive(Clone)]
 pub struct Secrets {
+    path: PathBuf,
+    origin: Origin,
     masters: Vec<Derived>,
+}
+
+/// Where the file of the keys comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    WasThere,
+    MadeNow,
 }
 
 #[derive(Clone)]
@@ -51,16 +60,22 @@ struct Left {
 impl Secrets {
     /// Reads the key file, or makes one (mode 0600) if there is none.
     pub fn load_or_create(path: &Path, random: &mut Random) -> anyhow::Result<Secrets> {
-        match read(KeyKind::Master, path)? {
-            Some(file) => Secrets::of(path, &file),
+        match Secrets::load(path)? {
+            Some(secrets) => Ok(secrets),
             None => Secrets::create(path, random),
         }
     }
 
-    fn of(path: &Path, file: &KeyFile) -> anyhow::Result<Secrets> {
+    /// Reads the key file; none if there is none.
+    pub fn load(path: &Path) -> anyhow::Result<Option<Secrets>> {
+        let file = read(KeyKind::Master, path)?;
+        file.map(|file| Secrets::of(path, Origin::WasThere, &file)).transpose()
+    }
+
+    fn of(path: &Path, origin: Origin, file: &KeyFile) -> anyhow::Result<Secrets> {
         let masters: Option<Vec<Derived>> = file.keys().iter().map(Derived::of).collect();
         match masters {
-            Some(masters) => Ok(Secrets { masters }),
+            Some(masters) => Ok(Secrets { path: path.to_path_buf(), origin, masters }),
             None => Err(damaged(path)),
         }
     }
@@ -76,7 +91,17 @@ impl Secrets {
         if let Some(directory) = path.parent() {
             std::fs::File::open(directory)?.sync_all()?;
         }
-        Secrets::of(path, &file)
+        Secrets::of(path, Origin::MadeNow, &file)
+    }
+
+    /// The file of the keys.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes the file if it did not exist before; says whether it did.
+    pub fn take_back(&self) -> bool {
+        self.origin == Origin::MadeNow && std::fs::remove_file(&self.path).is_ok()
     }
 
     /// For what lies in the tables.
@@ -255,6 +280,8 @@ mod tests {
         let another = Secrets::load_or_create(&other, &mut Random::from_number(2)).unwrap();
         assert_ne!(tag(&made, NOW), tag(&another, NOW));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!read.take_back() && path.exists(), "it was there before");
+        assert!(another.take_back() && !other.exists());
     }
 
     #[test]
@@ -272,7 +299,7 @@ mod tests {
         let mut file = super::read(KeyKind::Master, &path).unwrap().unwrap();
         file.rotate(Zeroizing::new(vec![9; KEY_LEN]), NOW);
         file.retire(1, NOW, Some(left_of)).unwrap();
-        let secrets = Secrets::of(&path, &file).unwrap();
+        let secrets = Secrets::of(&path, Origin::WasThere, &file).unwrap();
         let before = Timestamp::from_millis(NOW.as_millis() - 1);
         assert_eq!(tag(&secrets, before), tag(&alone, before));
         assert_ne!(tag(&secrets, NOW), tag(&alone, NOW));

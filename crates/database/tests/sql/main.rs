@@ -27,6 +27,7 @@ mod reseal;
 mod search;
 mod stream;
 mod tenant;
+mod unsealable;
 mod user;
 mod walls;
 mod webhook;

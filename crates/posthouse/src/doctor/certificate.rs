@@ -4,7 +4,7 @@
 //! here, because the TLS library only says so about other people's certificates: four steps into a sequence, and a
 //! text of a fixed form (RFC 5280 §4.1).
 
-use crate::doctor::finding::{Finding, Trouble};
+use crate::doctor::finding::{Finding, State, Trouble};
 use crate::exit::Failure;
 use mail::{Domain, Timestamp};
 use rustls::pki_types::pem::PemObject;
@@ -43,11 +43,33 @@ pub async fn check(chain: &Path, key: &Path, hostname: &Domain, now: Timestamp) 
     judge(&certificate, hostname, now)
 }
 
+/// Both that it is over and that it is another's: whoever renews it should ask for the right name at once.
 fn judge(certificate: &CertificateDer<'_>, hostname: &Domain, now: Timestamp) -> Finding {
+    let age = age(certificate, now);
+    if is_for(certificate, hostname) {
+        return match age.state {
+            State::Ok => Finding::ok(CHECK, format!("good for {hostname} {}", age.found)),
+            State::Warning | State::Error => age,
+        };
+    }
+    let found = format!("the certificate is not for {hostname} (node.hostname)");
+    let advice = "clients that connect to that name refuse it";
+    match (age.state, age.advice) {
+        (State::Ok, _) | (_, None) => Finding::warning(CHECK, found, advice),
+        (State::Warning | State::Error, Some(renew)) => Finding {
+            found: format!("{}, and it is not for {hostname} (node.hostname)", age.found),
+            advice: Some(format!("{renew}; with that name in it, or {advice}")),
+            ..age
+        },
+    }
+}
+
+/// Until when it is good.
+fn age(certificate: &CertificateDer<'_>, now: Timestamp) -> Finding {
     let Some(until) = not_after(certificate) else {
         return Finding::warning(
             CHECK,
-            "until when it is good cannot be read",
+            "until when the certificate is good cannot be read",
             "look at it with `openssl x509 -text`",
         );
     };
@@ -59,11 +81,7 @@ fn judge(certificate: &CertificateDer<'_>, hostname: &Domain, now: Timestamp) ->
         let found = format!("the certificate is good until {until} only");
         return Finding::warning(CHECK, found, "renew it, and look why it was not renewed by itself");
     }
-    if !is_for(certificate, hostname) {
-        let found = format!("the certificate is not for {hostname} (node.hostname)");
-        return Finding::warning(CHECK, found, "clients that connect to that name refuse it");
-    }
-    Finding::ok(CHECK, format!("good for {hostname} until {until}"))
+    Finding::ok(CHECK, format!("until {until}"))
 }
 
 fn is_for(certificate: &CertificateDer<'_>, hostname: &Domain) -> bool {
@@ -131,7 +149,6 @@ fn time_of(tag: u8, text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::finding::State;
     use rcgen::{CertificateParams, KeyPair};
     use std::path::PathBuf;
 
@@ -190,6 +207,20 @@ mod tests {
         let files = files("other.test", 2030);
         let finding = found(&files.chain, &files.key).await;
         assert_eq!(finding.found, "the certificate is not for mx.posthouse.test (node.hostname)");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_over_and_for_another_name_is_told_as_both() {
+        let files = files("other.test", 2025);
+        let finding = found(&files.chain, &files.key).await;
+        assert_eq!((finding.state, finding.trouble), (State::Error, Trouble::Configuration));
+        let both = "the certificate was good until 2025-12-31T00:00:00.000Z, and it is not for mx.posthouse.test (node.hostname)";
+        assert_eq!(finding.found, both);
+        assert!(
+            finding
+                .advice
+                .is_some_and(|advice| advice.contains("renew it") && advice.contains("with that name"))
+        );
     }
 
     #[tokio::test]

@@ -1,11 +1,12 @@
 //! What is around the node: ports, addresses to send from, names, PostgreSQL, and a node that runs here already.
 
-use crate::clocks;
 use crate::config::Config;
 use crate::doctor::finding::{Finding, Trouble};
 use crate::listening;
+use crate::secrets::Secrets;
 use crate::sections::egress_config;
-use database::{Database, Keys, PageRequest};
+use crate::{clocks, key_fit};
+use database::{Database, KeyFit, Keys, PageRequest};
 use egress::resolve::{DnsResolver, Resolver, Unresolved};
 use mail::{Clock, Domain, Random};
 use registry::Access;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+const KEY: &str = "master key";
 const ACCESS: Access = Access::house("doctor");
 /// PostgreSQL on the same host answers in less than one; over this, the API is slow.
 const LATENCY_SLOW: Duration = Duration::from_millis(20);
@@ -83,7 +85,7 @@ pub async fn postgresql(config: &Config, clock: Arc<dyn Clock>) -> Vec<Finding> 
         Ok(Ok(examination)) => {
             let mut findings = vec![examined_well(&examination, config.database.connections_max)];
             findings.push(clocks_compared(&examination.clocks));
-            findings.extend(sources(config, clock).await);
+            findings.extend(registry(config, clock).await);
             findings
         }
     }
@@ -139,13 +141,34 @@ fn clocks_compared(clocks: &database::Clocks) -> Finding {
     clocks::apart(clocks).map_or_else(agree, found)
 }
 
-/// Every address in the registry must be on this host.
-async fn sources(config: &Config, clock: Arc<dyn Clock>) -> Vec<Finding> {
-    // Nothing sealed is opened here, so any key will do.
-    let (keys, random) = (Keys::from_master(&[0; 32]), Random::from_number(0));
-    let Ok(database) = Database::connect(&config.database, keys, clock, random).await else {
+/// What the database says about this host: whether the master key is its own, and which addresses must be here.
+async fn registry(config: &Config, clock: Arc<dyn Clock>) -> Vec<Finding> {
+    let path = config.master_key();
+    let secrets = match Secrets::load(&path) {
+        Ok(secrets) => secrets,
+        Err(error) => {
+            let advice = "put it back from your backup; no secret opens without it";
+            return vec![Finding::error(Trouble::Configuration, KEY, format!("{error:#}"), advice)];
+        }
+    };
+    let keys = secrets.as_ref().map_or_else(Keys::none, Secrets::database);
+    let Ok(database) = Database::connect(&config.database, keys, clock, Random::from_number(0)).await else {
         return Vec::new();
     };
+    let mut findings = match database.key_fit(&ACCESS).await {
+        Ok(KeyFit::NothingSealed) => Vec::new(),
+        Ok(KeyFit::Opens) => vec![Finding::ok(KEY, "it opens secrets of the database")],
+        Ok(KeyFit::NothingOpens) => {
+            vec![Finding::error(Trouble::Configuration, KEY, key_fit::found(&path), key_fit::ADVICE)]
+        }
+        Err(fault) => vec![trouble_with_postgresql(&fault)],
+    };
+    findings.extend(sources(&database).await);
+    findings
+}
+
+/// Every address in the registry must be on this host.
+async fn sources(database: &Database) -> Vec<Finding> {
     let page = PageRequest::new(Some(200), None);
     let Ok(page) = page else { return Vec::new() };
     match database.source_list(&ACCESS, &page).await {

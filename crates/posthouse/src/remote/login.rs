@@ -29,12 +29,12 @@ pub struct Logout {
 
 /// Where the login is kept.
 pub fn place(options: &ApiOptions) -> anyhow::Result<PathBuf> {
-    let place = session::place(options.session.as_deref());
+    let place = session::place(options.session());
     place.ok_or_else(|| Failure::Usage("there is no home directory; say --session FILE".to_owned()).into())
 }
 
 pub async fn log_in(login: &Login, random: Random, now: Timestamp) -> anyhow::Result<()> {
-    let api = login.options.api.as_deref().map(|api| api.trim_end_matches('/'));
+    let api = login.options.api().map(|api| api.trim_end_matches('/'));
     let api = api
         .ok_or_else(|| Failure::Usage("say where: --api URL, such as https://mail.example.net".to_owned()))?;
     check_way(api, login.options.plaintext())?;
@@ -43,7 +43,7 @@ pub async fn log_in(login: &Login, random: Random, now: Timestamp) -> anyhow::Re
         None => ask("address: ")?,
     };
     let password = password()?;
-    let door = Door::new(api, login.options.ca.as_deref(), random)?;
+    let door = Door::new(api, login.options.ca(), random)?;
     let fresh = door.log_in(&email, &password).await?;
     let file = place(&login.options)?;
     Keeper::open(&file)?.keep(&kept(api, &email, fresh, now))?;
@@ -59,7 +59,7 @@ pub async fn log_out(logout: &Logout, random: Random) -> anyhow::Result<()> {
     // One that cannot be read can still be forgotten.
     if let Ok(Some(session)) = keeper.read() {
         // The house may be gone; the login is forgotten here all the same, and ends there by itself.
-        let _ = Door::new(&session.api, logout.options.ca.as_deref(), random)?.log_out(&session.cookie).await;
+        let _ = Door::new(&session.api, logout.options.ca(), random)?.log_out(&session.cookie).await;
     }
     keeper.forget()?;
     match logout.options.json {

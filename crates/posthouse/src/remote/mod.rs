@@ -141,17 +141,17 @@ fn say(text: &str) -> anyhow::Result<()> {
 
 /// The API, as somebody.
 async fn open(options: &ApiOptions) -> anyhow::Result<Door> {
-    let session = session::place(options.session.as_deref());
+    let session = session::place(options.session());
     let kept_for = session.as_deref().map(session::read).transpose()?.flatten().map(|session| session.api);
     let known = Known {
-        api: options.api.clone(),
-        key: options.api_key.clone().map(Zeroizing::new),
+        api: options.api().map(str::to_owned),
+        key: options.api_key().map(|key| Zeroizing::new(key.to_owned())),
         session: kept_for,
-        ready: ready(options.ready_file.as_deref())?,
+        ready: ready(options.ready_file())?,
         plaintext: options.plaintext(),
     };
     let Access { api, identity } = decide(known)?;
-    let door = Door::new(&api, options.ca.as_deref(), os_random()?)?;
+    let door = Door::new(&api, options.ca(), os_random()?)?;
     let bearer = match identity {
         Identity::Key(key) => key,
         Identity::Operator(login) => Zeroizing::new(door.log_in(&login.email, &login.password).await?.token),

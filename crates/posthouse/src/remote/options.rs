@@ -1,17 +1,22 @@
 //! Options that every command has which is a call of the API, and times as people say them.
 
 use crate::remote::access::Plaintext;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use std::path::PathBuf;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Among the options of a command: after all of its own.
 const WHOSE_PLACE: usize = 900;
 const JSON_PLACE: usize = 901;
+/// The tenant of whoever asks.
+const OWN: &str = "self";
 
 /// Where the API is and who is asking. The first of these that is there decides: `--api-key`, the login that `posthouse
-/// login` keeps, the operator of the ready file that `posthouse up` writes.
+/// login` keeps, the operator of the ready file that `posthouse up` writes. A variable that is empty is as if it were not
+/// set, since many a shell cannot unset one for a single command.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ApiOptions {
     /// Where the API is, such as https://mail.example.net
@@ -23,7 +28,7 @@ pub struct ApiOptions {
         value_name = "URL",
         help_heading = "API"
     )]
-    pub api: Option<String>,
+    api: Option<String>,
     /// An API key. Better in the environment: everybody on a host can read its command lines
     #[arg(
         long,
@@ -33,27 +38,29 @@ pub struct ApiOptions {
         value_name = "KEY",
         help_heading = "API"
     )]
-    pub api_key: Option<String>,
+    api_key: Option<String>,
     /// The ready file of a node on this machine; `.posthouse/ready.json` is looked for without being told
     #[arg(
         long,
         global = true,
         env = "POSTHOUSE_READY_FILE",
+        value_parser = OsStringValueParser::new().map(PathBuf::from),
         hide_env_values = true,
         value_name = "FILE",
         help_heading = "API"
     )]
-    pub ready_file: Option<PathBuf>,
+    ready_file: Option<PathBuf>,
     /// Trust this certificate authority as well, in PEM
     #[arg(
         long,
         global = true,
         env = "POSTHOUSE_CA",
+        value_parser = OsStringValueParser::new().map(PathBuf::from),
         hide_env_values = true,
         value_name = "FILE",
         help_heading = "API"
     )]
-    pub ca: Option<PathBuf>,
+    ca: Option<PathBuf>,
     /// Send credentials over http:// to another host: everybody on the way can read them
     #[arg(long, global = true, help_heading = "API")]
     pub allow_plaintext: bool,
@@ -62,11 +69,12 @@ pub struct ApiOptions {
         long,
         global = true,
         env = "POSTHOUSE_SESSION",
+        value_parser = OsStringValueParser::new().map(PathBuf::from),
         hide_env_values = true,
         value_name = "FILE",
         help_heading = "API"
     )]
-    pub session: Option<PathBuf>,
+    session: Option<PathBuf>,
     /// The API's answer as JSON, for programs
     #[arg(long, global = true, display_order = JSON_PLACE)]
     pub json: bool,
@@ -84,7 +92,8 @@ pub struct Whose {
         hide_env_values = true,
         display_order = WHOSE_PLACE,
         value_name = "TENANT",
-        default_value = "self"
+        value_parser = tenant,
+        default_value = OWN
     )]
     pub tenant: String,
 }
@@ -115,7 +124,35 @@ impl FromStr for When {
     }
 }
 
+fn tenant(text: &str) -> Result<String, Infallible> {
+    Ok(if text.is_empty() { OWN.to_owned() } else { text.to_owned() })
+}
+
+fn path(option: &Option<PathBuf>) -> Option<&Path> {
+    option.as_deref().filter(|path| !path.as_os_str().is_empty())
+}
+
 impl ApiOptions {
+    pub fn api(&self) -> Option<&str> {
+        self.api.as_deref().filter(|api| !api.is_empty())
+    }
+
+    pub fn api_key(&self) -> Option<&str> {
+        self.api_key.as_deref().filter(|key| !key.is_empty())
+    }
+
+    pub fn ready_file(&self) -> Option<&Path> {
+        path(&self.ready_file)
+    }
+
+    pub fn ca(&self) -> Option<&Path> {
+        path(&self.ca)
+    }
+
+    pub fn session(&self) -> Option<&Path> {
+        path(&self.session)
+    }
+
     pub fn plaintext(&self) -> Plaintext {
         if self.allow_plaintext { Plaintext::Allowed } else { Plaintext::Refused }
     }

@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use crate::node::unavailable;
 use crate::printing::print_line;
 use crate::roles::up::os_random;
-use crate::signals::Signals;
+use crate::signals::{Hangup, Signals};
 use anyhow::Context;
 use lab::load::{LoadTls, Sender};
 use lab::{Lab, LabConfig, LabParts, LoadOptions, SinkOptions, SinkTls};
@@ -24,7 +24,7 @@ pub fn run(LabOptions { command, run }: LabOptions) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::new(Hangup::Stops)?;
         let asked = stop.clone();
         let watcher = tokio::spawn(async move {
             signals.recv().await;

@@ -5,12 +5,13 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::exit::Failure;
+use crate::key_fit::KeyLoss;
 use crate::node::{Node, NodeParts};
 use crate::ready::Ready;
 use crate::roles::up::os_random;
 use crate::secrets::Secrets;
 use crate::sections::spool_directory;
-use crate::signals::Signals;
+use crate::signals::{Hangup, Signals};
 use crate::{clocks, cores, nofile, telemetry};
 use mail::Clock;
 use std::sync::Arc;
@@ -38,10 +39,11 @@ pub fn run(options: &Serve) -> anyhow::Result<()> {
     let secrets = Secrets::load_or_create(&config.master_key(), &mut random)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::new(Hangup::GoesOn)?;
         let (chain, key) = (config.tls.chain.clone(), config.tls.key.clone());
         let spool = spool_directory(&config);
-        let parts = NodeParts { config, secrets, clock, random, metrics, chain, key, with_api };
+        let key_loss = KeyLoss::of(options.master_key_lost);
+        let parts = NodeParts { config, secrets, clock, random, metrics, chain, key, with_api, key_loss };
         let Some(node) = signals.unless_asked(Node::start(parts)).await.transpose()? else { return Ok(()) };
         if let Some(file) = &options.ready_file {
             Ready::of(&node, spool).write(file)?;

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::data::DataDirectory;
 use crate::demo;
 use crate::exit::Failure;
+use crate::key_fit::KeyLoss;
 use crate::lab_zone::Zone;
 use crate::log_writer::Flush;
 use crate::node::{Node, NodeParts, unavailable};
@@ -18,7 +19,7 @@ use crate::printing::{print, print_line};
 use crate::ready::{Lab as ReadyLab, Operator, Ready};
 use crate::secrets::Secrets;
 use crate::sections::spool_directory;
-use crate::signals::Signals;
+use crate::signals::{Hangup, Signals};
 use crate::{authority, clocks, cores, nofile, screen, telemetry};
 use anyhow::Context;
 use lab::{Lab, LabConfig, LabHandle, LabParts};
@@ -133,7 +134,7 @@ fn certificates(
 }
 
 async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(Hangup::Stops)?;
     forget(options, ground.data.path());
     let stop_lab = CancellationToken::new();
     let lab = match options.lab {
@@ -141,7 +142,9 @@ async fn serve(options: &Up, mut ground: Ground) -> anyhow::Result<()> {
         false => None,
     };
     // Whoever changes their mind meanwhile need not wait: nothing has been accepted yet.
-    let Some(node) = signals.unless_asked(start_node(&mut ground)).await.transpose()? else { return Ok(()) };
+    let Some(node) = signals.unless_asked(start_node(options, &mut ground)).await.transpose()? else {
+        return Ok(());
+    };
     // From here on mail is under way: whatever happens, what is in flight gets its end.
     let ended = open_for_use(options, &ground, &node, lab.as_ref(), &mut signals).await;
     forget(options, ground.data.path());
@@ -190,7 +193,7 @@ async fn open_for_use(
 }
 
 /// The database at the schema of this version, and the node on it.
-async fn start_node(ground: &mut Ground) -> anyhow::Result<Node> {
+async fn start_node(options: &Up, ground: &mut Ground) -> anyhow::Result<Node> {
     let settings = &ground.config.database;
     database::ensure_database(settings)
         .await
@@ -206,6 +209,7 @@ async fn start_node(ground: &mut Ground) -> anyhow::Result<Node> {
         chain: ground.config.tls.chain.clone(),
         key: ground.config.tls.key.clone(),
         with_api: true,
+        key_loss: KeyLoss::of(options.master_key_lost),
     })
     .await
 }

@@ -34,10 +34,14 @@ enum Command {
         name: String,
     },
     /// Refuse its mail and send nothing until `resume`; what is queued waits
+    ///
+    /// The tenant sees that it is paused, and the reason as you write it.
     Pause(Reasoned),
     /// Take and send its mail again after `pause`; a quarantine ends with `release`
     Resume(Explained),
     /// Pause it on suspicion of abuse: mail is refused, and what is queued waits until `release`
+    ///
+    /// The tenant sees that it is quarantined, and the reason as you write it.
     Quarantine(Reasoned),
     /// End the quarantine: its mail is taken and sent again
     Release(Explained),
@@ -76,7 +80,7 @@ struct One {
 struct Reasoned {
     #[command(flatten)]
     one: One,
-    /// Why: the tenant reads it
+    /// Why: shown to the tenant, word for word
     #[arg(long)]
     reason: String,
 }
