@@ -18,6 +18,7 @@ impl Dispatcher {
             let (reason, until) = match place.standing {
                 Standing::InFlight => (Reason::InFlight, None),
                 Standing::TenantHeld => (Reason::TenantHeld, None),
+                Standing::DomainHeld => (Reason::DomainSuspended, None),
                 Standing::Ready => (Reason::Turn, None),
                 Standing::Waiting(at) if place.entry.attempt == 0 => (Reason::NotBefore, Some(now.wall(at))),
                 Standing::Waiting(at) => (Reason::Retry, Some(now.wall(at))),
@@ -52,6 +53,7 @@ impl Dispatcher {
         let view = |lane: queue::LanePlace| {
             let (reason, until) = match lane.standing {
                 Standing::TenantHeld => (Some(Reason::TenantHeld), None),
+                Standing::DomainHeld => (Some(Reason::DomainSuspended), None),
                 Standing::Closed(at) => {
                     (Some(self.reason((lane.pool, lane.tls, &lane.site))), at.map(|at| now.wall(at)))
                 }

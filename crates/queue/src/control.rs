@@ -21,6 +21,8 @@ pub enum Reason {
     Resolving,
     /// The tenant is paused, quarantined, or has as much in flight as it may.
     TenantHeld,
+    /// The sending domain is suspended.
+    DomainSuspended,
     /// No address of the pool may be used: all are held or draining, or the pool is empty.
     NoSource,
     /// The path is suspended; the words say why.
@@ -97,6 +99,7 @@ impl Reason {
             Reason::Turn => "turn",
             Reason::Resolving => "resolving",
             Reason::TenantHeld => "tenant_held",
+            Reason::DomainSuspended => "domain_suspended",
             Reason::NoSource => "no_source",
             Reason::Held(_) => "held",
             Reason::Limit(_) => "limit",
@@ -112,6 +115,7 @@ impl Reason {
             Reason::Turn => "it is due and waits for its turn".to_owned(),
             Reason::Resolving => "the mail exchangers of the domain are being looked up".to_owned(),
             Reason::TenantHeld => "mail of this tenant is held".to_owned(),
+            Reason::DomainSuspended => "its domain is suspended by the operator".to_owned(),
             Reason::NoSource => "no address of the pool may be used".to_owned(),
             Reason::Held(why) => format!("the path is suspended: {why}"),
             Reason::Limit(what) => format!("a limit of the site is reached: {what}"),
