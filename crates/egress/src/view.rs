@@ -79,13 +79,15 @@ impl Dispatcher {
         self.ways.shaper.paths(now.instant).collect()
     }
 
-    /// An operator suspends a path.
+    /// An operator suspends a path, or says anew until when and why.
     pub fn handle_hold(&mut self, path: &EgressPath, hold: Hold, now: Now) {
         let limits = match self.ways.sites.destination(&path.site) {
             Some(destination) => destination.limits,
             None => shaping::Limits::default(),
         };
         self.ways.shaper.hold(path, &limits, hold, now.instant);
+        // It may end sooner than the last one, and what waits is told the new words.
+        self.queue.wake_site(&path.site);
     }
 
     /// Ends the hold of a path, whoever set it.

@@ -61,6 +61,28 @@ fn mail_that_stands_before_a_held_source_goes_over_to_the_other_pool_and_back() 
 }
 
 #[test]
+fn a_second_hold_of_a_path_says_why_and_until_when_in_place_of_the_first() {
+    let mut world = World::new(16, |_| {});
+    let path = EgressPath { source: SourceName::new("out-0"), site: SiteName::new("mx.some.example") };
+    let waits = world.accept(0, "some.example", 1);
+    for (seconds, reason) in [(None, "first"), (Some(60), "sooner"), (Some(90), "later")] {
+        let now = world.now();
+        let until = seconds.map(|seconds| now.instant + Duration::from_secs(seconds));
+        world.dispatcher.handle_hold(&path, Hold { until, reason: reason.to_owned() }, now);
+        world.run(world.clock + Duration::from_secs(1));
+        let view = world.dispatcher.why(waits, world.now()).unwrap().remove(0);
+        assert_eq!(view.reason.sentence(), format!("the path is suspended: {reason}"));
+        assert_eq!(view.until, until.map(|until| now.wall(until)));
+    }
+    // The last one was said at two seconds.
+    world.run(Duration::from_secs(91));
+    assert_eq!(world.settled().count(), 0);
+    world.run(Duration::from_secs(93));
+    assert_eq!(world.sources_of(&[waits]), ["out-0"]);
+    world.check(1);
+}
+
+#[test]
 fn mail_before_a_suspended_path_is_looked_at_when_its_pool_gets_a_source_and_not_before() {
     let mut world = World::new(13, |_| {});
     let path = EgressPath { source: SourceName::new("out-0"), site: SiteName::new("mx.some.example") };
