@@ -23,8 +23,10 @@ pub enum Reason {
     TenantHeld,
     /// The sending domain is suspended.
     DomainSuspended,
-    /// No address of the pool may be used: all are held or draining, or the pool is empty.
+    /// The pool has no address, or is not there.
     NoSource,
+    /// The pool has addresses, and all are held or draining.
+    SourcesHeld,
     /// The path is suspended; the words say why.
     Held(String),
     /// Connections, rate or window of the site are used up.
@@ -100,7 +102,7 @@ impl Reason {
             Reason::Resolving => "resolving",
             Reason::TenantHeld => "tenant_held",
             Reason::DomainSuspended => "domain_suspended",
-            Reason::NoSource => "no_source",
+            Reason::NoSource | Reason::SourcesHeld => "no_source",
             Reason::Held(_) => "held",
             Reason::Limit(_) => "limit",
         }
@@ -116,7 +118,8 @@ impl Reason {
             Reason::Resolving => "the mail exchangers of the domain are being looked up".to_owned(),
             Reason::TenantHeld => "mail of this tenant is held".to_owned(),
             Reason::DomainSuspended => "its domain is suspended by the operator".to_owned(),
-            Reason::NoSource => "no address of the pool may be used".to_owned(),
+            Reason::NoSource => "the pool has no address".to_owned(),
+            Reason::SourcesHeld => "every address of the pool is held or disabled by the operator".to_owned(),
             Reason::Held(why) => format!("the path is suspended: {why}"),
             Reason::Limit(what) => format!("a limit of the site is reached: {what}"),
         }

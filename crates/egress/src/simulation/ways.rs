@@ -3,7 +3,7 @@
 use super::{World, route};
 use mail::{Domain, EgressPath, SiteName, SourceName};
 use queue::TlsNeed;
-use registry::SourceState::{Active, Held};
+use registry::SourceState::{Active, Draining, Held};
 use shaping::Hold;
 use spool::Settlement;
 use std::sync::Arc;
@@ -39,6 +39,23 @@ fn a_stream_without_an_address_does_not_block_one_that_may_use_another_pool() {
     world.run(Duration::from_secs(2));
     assert_eq!(world.sources_of(&[waits]), ["out-0"]);
     world.check(4);
+}
+
+#[test]
+fn a_pool_whose_addresses_are_all_held_is_told_from_one_without_any() {
+    let mut world = World::new(17, |_| {});
+    let waits = world.accept(0, "some.example", 1);
+    let held = "every address of the pool is held or disabled by the operator";
+    let pools = [(&[Held, Draining][..], held), (&[], "the pool has no address"), (&[Held], held)];
+    for (sources, sentence) in pools {
+        world.set_sources(sources, &[]);
+        world.run(world.clock + Duration::from_secs(1));
+        let reason = world.dispatcher.why(waits, world.now()).unwrap().remove(0).reason;
+        assert_eq!((reason.code(), reason.sentence().as_str()), ("no_source", sentence));
+        let queues = world.dispatcher.queues(9, world.now());
+        assert_eq!(queues[0].reason.as_ref(), Some(&reason));
+    }
+    world.check(1);
 }
 
 #[test]
