@@ -6,6 +6,7 @@ mod house;
 use house::House;
 use mail::SiteName;
 use queue::{Delivery, Gate, Polled, Retried, Standing, Urgency};
+use std::collections::HashSet;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -121,4 +122,64 @@ fn what_is_from_a_held_domain_expires_is_cancelled_and_follows_its_site() {
     assert!(house.queue.is_empty());
     house.queue.resume_domain(held);
     assert_eq!((poll(&mut house), house.queue.next_wakeup()), (None, None));
+}
+
+#[test]
+fn in_a_long_random_life_nothing_leaves_from_a_held_domain_and_nothing_is_left_behind() {
+    let mut house = House::new();
+    let mut random = mail::Random::from_number(6);
+    let domains: Vec<_> = (0..6).map(|_| house.another_sending_domain()).collect();
+    let (mut waiting, mut flying) = (Vec::new(), Vec::new());
+    let mut ended = HashSet::new();
+    for _ in 0..20_000 {
+        let domain = domains[random.below(6) as usize];
+        let name = format!("d{}.example", random.below(10));
+        match random.below(9) {
+            0..3 => {
+                house.sending_domain = domain;
+                let due = Duration::from_secs(random.below(20));
+                waiting.push(house.insert_as(random.below(3), &name, 1, Urgency::Bulk, due));
+            }
+            3..5 => match poll(&mut house) {
+                Some(Polled::Deliver(delivery)) => {
+                    let from = delivery.flow.sending_domain;
+                    assert!(!house.queue.domains_held().contains(&from), "it is held");
+                    flying.push(delivery);
+                }
+                Some(Polled::Expired(_)) => panic!("nothing is an hour old"),
+                None => house.advance(Duration::from_millis(100)),
+            },
+            5 => {
+                let site = SiteName::new(format!("s{}", random.below(3)));
+                house.queue.assign_site(&mail::Domain::parse(&name).unwrap(), &site);
+                let pool = if random.below(2) == 0 { house.overflow } else { house.pool };
+                house.queue.assign_pools(|_| pool);
+            }
+            6 if random.below(2) == 0 => house.queue.hold_domain(domain),
+            6 => house.queue.resume_domain(domain),
+            7 if !waiting.is_empty() => {
+                let message = waiting.swap_remove(random.below(waiting.len() as u64) as usize);
+                for delivery in house.queue.cancel(message) {
+                    assert!(ended.insert(message));
+                    house.queue.settle(delivery.ticket);
+                }
+            }
+            _ => {
+                let Some(delivery) = flying.pop() else { continue };
+                match house.queue.give_back(delivery) {
+                    Retried::Waiting => {}
+                    Retried::Cancelled(delivery) => house.queue.settle(delivery.ticket),
+                }
+            }
+        }
+    }
+    flying.into_iter().for_each(|delivery| house.queue.settle(delivery.ticket));
+    domains.iter().for_each(|domain| house.queue.resume_domain(*domain));
+    house.advance(MINUTE);
+    while let Some(Polled::Deliver(delivery)) = poll(&mut house) {
+        assert!(!ended.contains(&delivery.entry.message));
+        house.queue.settle(delivery.ticket);
+    }
+    assert!(house.queue.is_empty());
+    assert_eq!(house.queue.totals(), queue::control::QueueTotals::default());
 }
