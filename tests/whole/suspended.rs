@@ -1,7 +1,8 @@
 //! A tenant that is stopped in the middle of a burst (T12): the doors close at once, what waits stays, and nothing of it is
-//! lost when it may go on. Its neighbour notices nothing.
+//! lost when it may go on. Its neighbour notices nothing. Likewise one domain of a tenant, with what waits from it.
 
 use crate::house::{House, Plot, Tenant, let_pass, now_ms, wait_for};
+use mail::Timestamp;
 use posthouse_tests::arrivals::Arrivals;
 use posthouse_tests::client::Door;
 use posthouse_tests::lab::Lab;
@@ -33,6 +34,10 @@ fn scene() -> Scene {
     let (lab, mut plot) = Lab::with_plot();
     plot.send_freely();
     plot.set("egress.limits.connections", "2");
+    scene_in(lab, plot)
+}
+
+fn scene_in(lab: Lab, plot: Plot) -> Scene {
     let house = plot.start_in(&lab);
     let (greedy, _) = house.onboard("greedy", "greedy.example", "127.2.0.93");
     let (quiet, _) = house.onboard("quiet", "quiet.example", "127.2.0.94");
@@ -132,4 +137,67 @@ fn a_tenant_that_is_paused_in_a_burst_sends_nothing_and_loses_nothing() {
 #[test]
 fn a_tenant_that_is_put_into_quarantine_in_a_burst_sends_nothing_and_loses_nothing() {
     stops_and_goes_on(("quarantine", "quarantined"), "release");
+}
+
+/// Sends from the greedy tenant; the id.
+fn send(scene: &Scene, to: &str, send_at: Option<Timestamp>) -> String {
+    let from = format!("x@{}", scene.greedy.domain);
+    let mut message = json!({"from": from, "to": [to], "subject": "s", "text": "t"});
+    if let Some(send_at) = send_at {
+        message["send_at"] = json!(send_at);
+    }
+    let path = "/v1/tenants/self/messages";
+    let (status, answer) = scene.house.api("POST", path, &scene.greedy.key, Some(&message));
+    assert_eq!(status, 202, "{answer}");
+    answer["ids"][0].as_str().unwrap().to_owned()
+}
+
+/// Waits until `why` gives this reason for the one recipient; the sentence.
+fn waits_for(scene: &Scene, message: &str, reason: &str) -> String {
+    let path = format!("/v1/tenants/self/messages/{message}/why");
+    wait_for(&format!("{reason} as the reason"), || {
+        let why = scene.house.get(&path, &scene.greedy.key)["recipients"][0].clone();
+        (why["reason"] == reason).then(|| why["detail"].as_str().unwrap().to_owned())
+    })
+}
+
+#[test]
+fn what_waits_from_a_suspended_domain_leaves_when_it_is_released() {
+    let (lab, mut plot) = Lab::with_plot();
+    plot.send_freely();
+    plot.set("egress.retry_seconds", "[2]");
+    let scene = scene_in(lab, plot);
+    let house = &scene.house;
+    let outage = |mode| house.lab("PUT", "/providers/plain", Some(&json!({"outage": mode})));
+    outage("defer");
+    let deferred = send(&scene, "later@plain.example", None);
+    waits_for(&scene, &deferred, "retry");
+    let soon = Timestamp::from_millis(now_ms() as i64 + 2_000);
+    let scheduled = send(&scene, "scheduled@gmail.com", Some(soon));
+
+    let domain = scene.greedy.onboarding["domain"]["id"].as_str().unwrap();
+    let steer = |verb| {
+        let path = format!("/v1/tenants/{}/domains/{domain}/{verb}", scene.greedy.id);
+        let (status, answer) =
+            house.api("POST", &path, &scene.operator, Some(&json!({"reason": "looked at"})));
+        assert_eq!(status, 200, "{answer}");
+    };
+    steer("suspend");
+    for message in [&deferred, &scheduled] {
+        let sentence = waits_for(&scene, message, "domain_suspended");
+        assert_eq!(sentence, "its domain is suspended by the operator");
+    }
+    outage("none");
+    scene.neighbour_is_served();
+    let_pass(Duration::from_secs(3));
+    let arrived = |to: &str| house.lab("GET", &format!("/arrivals?to={to}&limit=10"), None);
+    for to in ["later@plain.example", "scheduled@gmail.com"] {
+        assert_eq!(arrived(to), json!([]), "{to}");
+    }
+
+    steer("release");
+    for to in ["later@plain.example", "scheduled@gmail.com"] {
+        assert_eq!(house.arrivals(to, 1).len(), 1);
+    }
+    assert_eq!(scene.house.stop().code(), Some(0));
 }

@@ -42,8 +42,9 @@ impl Cancelled {
 }
 
 impl Dispatcher {
-    /// Takes a message back. Says how many recipients are known to be open here: none as long as the journal has not
-    /// given the message, which is then settled when it comes. `waiting` is what the journal knows of a message.
+    /// Takes a message back. Says how many recipients were taken back by this call: none as long as the journal has not
+    /// given the message, which is then settled when it comes, and none of those in flight, which may arrive and have no
+    /// further attempt. `waiting` is what the journal knows of a message.
     ///
     /// # Errors
     /// `CancelsFull` if nothing of it is known here, the journal may still give it, and
@@ -54,12 +55,10 @@ impl Dispatcher {
         waiting: &dyn Fn(MessageId) -> Waiting,
         now: Now,
     ) -> Result<usize, Fault> {
-        let open = self.queue.places(message).len();
-        if open == 0 {
+        if self.queue.places(message).is_empty() {
             self.cancelled.remember(message, waiting)?;
         }
-        self.cancel(message, now);
-        Ok(open)
+        Ok(self.cancel(message, now))
     }
 
     /// A message has come. It may have been taken back before.
@@ -69,9 +68,12 @@ impl Dispatcher {
         }
     }
 
-    fn cancel(&mut self, message: MessageId, now: Now) {
-        for delivery in self.queue.cancel(message) {
+    fn cancel(&mut self, message: MessageId, now: Now) -> usize {
+        let taken = self.queue.cancel(message);
+        let count = taken.len();
+        for delivery in taken {
             self.settle_cancelled(delivery, now);
         }
+        count
     }
 }

@@ -188,6 +188,7 @@ impl Dispatcher {
     /// A new message: every recipient is open, and has been due since the message was accepted.
     pub fn handle_accepted(&mut self, position: u64, accepted: &Accepted, now: Now) {
         let since = now.past(accepted.accepted_at);
+        self.know_domain(accepted.domain);
         for recipient in 0..accepted.recipients.len() as u32 {
             let state = RecipientState { recipient, attempt: 0, next_at: None };
             self.insert(position, accepted, state, since, now);
@@ -203,6 +204,7 @@ impl Dispatcher {
         open: &[RecipientState],
         now: Now,
     ) {
+        self.know_domain(accepted.domain);
         for state in open {
             self.insert(position, accepted, *state, now.instant, now);
         }
@@ -299,6 +301,7 @@ impl Dispatcher {
         let flow = Flow {
             tenant: accepted.tenant,
             stream: accepted.stream,
+            sending_domain: accepted.domain,
             pool: accepted.pool,
             urgency: match self.ways.snapshot.stream(accepted.stream).map(|stream| stream.kind) {
                 Some(StreamKind::Marketing) => Urgency::Bulk,

@@ -86,7 +86,11 @@ impl Ways {
         }
         let sources = source::choose(&self.snapshot, candidate.pool, &mut self.random);
         if sources.is_empty() {
-            return self.refuse(candidate, Reason::NoSource, Gate::Shut);
+            let reason = match source::has_any(&self.snapshot, candidate.pool) {
+                true => Reason::SourcesHeld,
+                false => Reason::NoSource,
+            };
+            return self.refuse(candidate, reason, Gate::Shut);
         }
         let mut barrier: Option<NotBefore> = None;
         let mut aside: Option<NotBefore> = None;

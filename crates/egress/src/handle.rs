@@ -71,8 +71,8 @@ impl EgressHandle {
         self.ask(|answer| Request::Holds(tenant, answer)).await
     }
 
-    /// Takes a message back. Says how many recipients were still open, as far as it is known: a message that the
-    /// journal has not given yet is settled when it comes. One that is being sent may still arrive.
+    /// Takes a message back. Says how many recipients this call took back, as far as it is known: a message that the
+    /// journal has not given yet is settled when it comes. One that is being sent is not counted and may still arrive.
     ///
     /// # Errors
     /// `CancelsFull` if the message has still to come and too many others that were taken back have, too: ask

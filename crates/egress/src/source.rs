@@ -36,6 +36,12 @@ pub(crate) fn choose(snapshot: &Snapshot, pool: PoolId, random: &mut Random) -> 
     order
 }
 
+/// Whether the pool has a source, whatever its state.
+pub(crate) fn has_any(snapshot: &Snapshot, pool: PoolId) -> bool {
+    let members = snapshot.pool(pool).map_or(&[][..], |pool| &pool.members);
+    members.iter().any(|member| snapshot.source(member.source).is_some())
+}
+
 /// The pool that mail of a stream leaves from: its own, or the one that stands in while its own has no active source.
 pub(crate) fn pool_in_use(snapshot: &Snapshot, stream: StreamId, own: PoolId) -> PoolId {
     let is_active = |pool: &PoolId| {

@@ -1,13 +1,17 @@
-//! What the dispatcher keeps of each tenant: how much is in flight, and whether its mail is held. Pure.
+//! What the dispatcher keeps of each tenant: how much is in flight, and whether its mail is held, all of it or what is
+//! from one of its domains. Pure.
 //!
 //! Two things hold a tenant's mail: the registry says so (paused, quarantined), or it has as much in flight as one
 //! tenant may. A tenant that is closing still gets out what is queued; one that the registry does not know (yet) is
 //! treated as active, because its mail was accepted.
+//!
+//! A domain that an operator suspended holds what is from it and nothing else. That its records are gone (degraded,
+//! failed) stops new mail at the door only: what was accepted was signed while they were there.
 
 use crate::dispatch::Dispatcher;
 use crate::source;
-use mail::TenantId;
-use registry::{Snapshot, TenantStatus};
+use mail::{DomainId, TenantId};
+use registry::{DomainState, Snapshot, TenantStatus};
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
@@ -19,18 +23,41 @@ pub(crate) struct TenantState {
 }
 
 impl Dispatcher {
-    /// The registry changed: weights, pauses, pools, sources.
+    /// The registry changed: weights, pauses, suspended domains, pools, sources.
     pub fn handle_snapshot(&mut self, snapshot: Arc<Snapshot>) {
         let earlier = std::mem::replace(&mut self.ways.snapshot, snapshot);
         let tenants: Vec<TenantId> = self.tenants.keys().copied().collect();
         for tenant in tenants {
             self.look_at_tenant(tenant);
         }
+        self.look_at_domains();
         let snapshot = &self.ways.snapshot;
         self.queue.assign_pools(|flow| source::pool_in_use(snapshot, flow.stream, flow.pool));
         // What waits for an address, or before one that is suspended, may have another one now.
         if !source::are_same(&earlier, snapshot) {
             self.queue.reopen_all();
+        }
+    }
+
+    /// Mail from this domain is about to come into the queue.
+    pub(crate) fn know_domain(&mut self, domain: DomainId) {
+        if is_suspended(&self.ways.snapshot, domain) {
+            self.queue.hold_domain(domain);
+        }
+    }
+
+    /// Takes over what the registry says now.
+    fn look_at_domains(&mut self) {
+        let snapshot = &self.ways.snapshot;
+        for domain in self.queue.domains_held() {
+            if !is_suspended(snapshot, domain) {
+                self.queue.resume_domain(domain);
+            }
+        }
+        for domain in self.queue.sending_domains() {
+            if is_suspended(snapshot, domain) {
+                self.queue.hold_domain(domain);
+            }
         }
     }
 
@@ -79,4 +106,8 @@ impl Dispatcher {
             false => self.queue.resume_tenant(tenant),
         }
     }
+}
+
+fn is_suspended(snapshot: &Snapshot, domain: DomainId) -> bool {
+    snapshot.domain(domain).is_some_and(|known| known.state == DomainState::Suspended)
 }

@@ -18,6 +18,7 @@ impl Dispatcher {
             let (reason, until) = match place.standing {
                 Standing::InFlight => (Reason::InFlight, None),
                 Standing::TenantHeld => (Reason::TenantHeld, None),
+                Standing::DomainHeld => (Reason::DomainSuspended, None),
                 Standing::Ready => (Reason::Turn, None),
                 Standing::Waiting(at) if place.entry.attempt == 0 => (Reason::NotBefore, Some(now.wall(at))),
                 Standing::Waiting(at) => (Reason::Retry, Some(now.wall(at))),
@@ -52,6 +53,7 @@ impl Dispatcher {
         let view = |lane: queue::LanePlace| {
             let (reason, until) = match lane.standing {
                 Standing::TenantHeld => (Some(Reason::TenantHeld), None),
+                Standing::DomainHeld => (Some(Reason::DomainSuspended), None),
                 Standing::Closed(at) => {
                     (Some(self.reason((lane.pool, lane.tls, &lane.site))), at.map(|at| now.wall(at)))
                 }
@@ -77,13 +79,15 @@ impl Dispatcher {
         self.ways.shaper.paths(now.instant).collect()
     }
 
-    /// An operator suspends a path.
+    /// An operator suspends a path, or says anew until when and why.
     pub fn handle_hold(&mut self, path: &EgressPath, hold: Hold, now: Now) {
         let limits = match self.ways.sites.destination(&path.site) {
             Some(destination) => destination.limits,
             None => shaping::Limits::default(),
         };
         self.ways.shaper.hold(path, &limits, hold, now.instant);
+        // It may end sooner than the last one, and what waits is told the new words.
+        self.queue.wake_site(&path.site);
     }
 
     /// Ends the hold of a path, whoever set it.

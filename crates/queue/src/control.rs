@@ -21,8 +21,12 @@ pub enum Reason {
     Resolving,
     /// The tenant is paused, quarantined, or has as much in flight as it may.
     TenantHeld,
-    /// No address of the pool may be used: all are held or draining, or the pool is empty.
+    /// The sending domain is suspended.
+    DomainSuspended,
+    /// The pool has no address, or is not there.
     NoSource,
+    /// The pool has addresses, and all are held or draining.
+    SourcesHeld,
     /// The path is suspended; the words say why.
     Held(String),
     /// Connections, rate or window of the site are used up.
@@ -97,7 +101,8 @@ impl Reason {
             Reason::Turn => "turn",
             Reason::Resolving => "resolving",
             Reason::TenantHeld => "tenant_held",
-            Reason::NoSource => "no_source",
+            Reason::DomainSuspended => "domain_suspended",
+            Reason::NoSource | Reason::SourcesHeld => "no_source",
             Reason::Held(_) => "held",
             Reason::Limit(_) => "limit",
         }
@@ -112,7 +117,9 @@ impl Reason {
             Reason::Turn => "it is due and waits for its turn".to_owned(),
             Reason::Resolving => "the mail exchangers of the domain are being looked up".to_owned(),
             Reason::TenantHeld => "mail of this tenant is held".to_owned(),
-            Reason::NoSource => "no address of the pool may be used".to_owned(),
+            Reason::DomainSuspended => "its domain is suspended by the operator".to_owned(),
+            Reason::NoSource => "the pool has no address".to_owned(),
+            Reason::SourcesHeld => "every address of the pool is held or disabled by the operator".to_owned(),
             Reason::Held(why) => format!("the path is suspended: {why}"),
             Reason::Limit(what) => format!("a limit of the site is reached: {what}"),
         }

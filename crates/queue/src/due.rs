@@ -125,7 +125,7 @@ impl Due {
 mod tests {
     use super::*;
     use crate::{Destination, Entry, Flow, Gate, Polled, Queue, TlsNeed, Urgency};
-    use mail::{Domain, MessageId, PoolId, Random, SiteName, StreamId, TenantId, Timestamp};
+    use mail::{Domain, DomainId, MessageId, PoolId, Random, SiteName, StreamId, TenantId, Timestamp};
     use std::collections::BTreeSet;
     use std::time::Duration;
 
@@ -159,6 +159,7 @@ mod tests {
         let flow = Flow {
             tenant,
             stream: StreamId::mint(at, &mut random),
+            sending_domain: DomainId::mint(at, &mut random),
             pool,
             urgency: Urgency::Bulk,
             tls: TlsNeed::AsSite,

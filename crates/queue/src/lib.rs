@@ -10,6 +10,7 @@ pub mod retry;
 
 mod due;
 mod fairness;
+mod held;
 mod lane;
 mod moves;
 mod queue;

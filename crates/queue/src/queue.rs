@@ -11,6 +11,7 @@
 
 use crate::due::Due;
 use crate::fairness::TurnWait;
+use crate::held::Held;
 use crate::lane::{Lane, Opening, Outlet};
 use crate::register::Register;
 use crate::slot::{Entry, Flow, NONE, Slot, State, TlsNeed, low_ms};
@@ -45,6 +46,8 @@ pub struct Queue {
     pub(crate) wakeups: Due,
     /// When lanes that step aside stand in their ring again.
     pub(crate) resting: Due,
+    /// Sending domains of which nothing is handed out.
+    pub(crate) held: Held,
     pub(crate) ready: u64,
     pub(crate) in_flight: u64,
 }
@@ -279,7 +282,7 @@ impl Queue {
         let mut slot = self.newest(message);
         while slot != NONE {
             match self.slots[slot].state {
-                State::Waiting | State::Ready => taken.push(self.hand_out(slot)),
+                State::Waiting | State::Ready | State::Parked => taken.push(self.hand_out(slot)),
                 State::InFlight => self.slots[slot].state = State::InFlightCancelled,
                 State::InFlightCancelled => {}
             }

@@ -3,7 +3,7 @@
 //! A million of them wait in memory, so a slot holds numbers instead of names and is linked into its lane and to the
 //! other recipients of its message without any allocation of its own. What is needed to send it is in the journal.
 
-use mail::{Instant, MessageId, PoolId, StreamId, TenantId};
+use mail::{DomainId, Instant, MessageId, PoolId, StreamId, TenantId};
 
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -31,6 +31,8 @@ pub struct Flow {
     pub tenant: TenantId,
     /// Which of the tenant's kinds of mail.
     pub stream: StreamId,
+    /// The domain that it is from; where it leads is said with each entry.
+    pub sending_domain: DomainId,
     /// The pool of its stream; another one may stand in for it.
     pub pool: PoolId,
     /// Which of the two halves of its tenant's lane.
@@ -65,6 +67,8 @@ pub(crate) enum State {
     Waiting,
     /// Due, in a lane; its time in `Due` is when it expires.
     Ready,
+    /// Due, and apart from the lanes because its sending domain is held; its time in `Due` is when it expires.
+    Parked,
     /// Handed out; nobody's timer.
     InFlight,
     /// Handed out, and cancelled meanwhile: whatever comes of this attempt, there will be no other.

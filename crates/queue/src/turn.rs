@@ -41,8 +41,8 @@ impl Queue {
         (None, true)
     }
 
-    /// The lane and slot whose turn it is. Cleans the ring on the way: empty lanes go, held tenants are parked,
-    /// entries whose domain moved go to their new site.
+    /// The lane and slot whose turn it is. Cleans the ring on the way: empty lanes go, held tenants and what is from
+    /// held domains are parked, entries whose domain moved go to their new site.
     pub(crate) fn front(&mut self, outlet: u32) -> Option<(u32, u32, Urgency)> {
         loop {
             let row = self.outlets.get(outlet)?;
@@ -61,6 +61,10 @@ impl Queue {
                 Some((slot, _)) if *self.domains.value(self.slots[slot].domain) != site => {
                     self.unlink(slot);
                     self.make_ready(slot, End::Back);
+                }
+                Some((slot, _)) if self.held.has(self.flows.key(self.slots[slot].flow).sending_domain) => {
+                    self.unlink(slot);
+                    self.park(slot, &End::Back, self.slots[slot].expires);
                 }
                 Some((slot, kind)) => {
                     if lane.credit <= 0 {
@@ -118,8 +122,10 @@ impl Queue {
     }
 
     pub(crate) fn hand_out(&mut self, slot: u32) -> Delivery {
-        if self.slots[slot].state == State::Ready {
-            self.unlink(slot);
+        match self.slots[slot].state {
+            State::Ready => self.unlink(slot),
+            State::Parked => self.unpark(slot),
+            State::Waiting | State::InFlight | State::InFlightCancelled => {}
         }
         self.due.remove(slot);
         self.in_flight += 1;
@@ -138,7 +144,10 @@ impl Queue {
 
     pub(crate) fn make_ready(&mut self, slot: u32, end: End) {
         let row = &self.slots[slot];
-        let (expires, Flow { urgency, tls, .. }) = (row.expires, *self.flows.key(row.flow));
+        let (expires, Flow { urgency, tls, sending_domain, .. }) = (row.expires, *self.flows.key(row.flow));
+        if self.held.has(sending_domain) {
+            return self.park(slot, &end, expires);
+        }
         let Course { tenant, pool } = *self.flows.value(row.flow);
         let site = *self.domains.value(row.domain);
         let outlet = match self.outlets.find(&(pool, tls, site)) {

@@ -5,8 +5,9 @@
 use crate::control::QueueTotals;
 use crate::lane::Opening;
 use crate::queue::Queue;
-use crate::slot::{Entry, Flow, NONE, State, TlsNeed};
+use crate::slot::{Entry, Flow, NONE, Slot, State, TlsNeed};
 use mail::{Domain, Instant, MessageId, PoolId, SiteName, TenantId};
+use std::collections::HashMap;
 
 /// Where one recipient stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Standing {
     Closed(Option<Instant>),
     /// In a lane whose tenant is held.
     TenantHeld,
+    /// Due, and what it is from is held.
+    DomainHeld,
     /// In a lane that steps aside until then.
     Aside(Instant),
     /// Handed out, and its outcome not known.
@@ -68,6 +71,8 @@ impl Queue {
             let slot = &self.slots[number];
             let standing = match slot.state {
                 State::Waiting => Standing::Waiting(self.due.at(number).unwrap_or(slot.expires)),
+                State::Parked => Standing::DomainHeld,
+                State::Ready if self.is_held(number) => Standing::DomainHeld,
                 State::Ready => self.lane_standing(slot.lane),
                 State::InFlight | State::InFlightCancelled => Standing::InFlight,
             };
@@ -85,8 +90,35 @@ impl Queue {
         places
     }
 
-    /// The lanes that hold something, at most `limit` of them, the fullest first.
+    /// The lanes that hold something, and likewise what stands apart from them, at most `limit`, the fullest first.
     pub fn lanes(&self, limit: usize) -> Vec<LanePlace> {
+        let mut places = self.lanes_in_turn(limit);
+        places.extend(self.lanes_apart());
+        places.sort_by_key(|place| std::cmp::Reverse(place.ready));
+        places.truncate(limit);
+        places
+    }
+
+    /// What is from held domains, as the lanes that it would stand in.
+    fn lanes_apart(&self) -> impl Iterator<Item = LanePlace> {
+        let mut counts: HashMap<_, u32> = HashMap::new();
+        for slot in self.held.slots(&self.slots) {
+            let Slot { flow, domain, .. } = self.slots[slot];
+            let course = self.flows.value(flow);
+            let lane = (course.tenant, course.pool, self.flows.key(flow).tls, *self.domains.value(domain));
+            *counts.entry(lane).or_default() += 1;
+        }
+        counts.into_iter().map(|((tenant, pool, tls, site), ready)| LanePlace {
+            tenant: self.tenants[tenant as usize].id,
+            pool,
+            tls,
+            site: self.sites.key(site).clone(),
+            ready,
+            standing: Standing::DomainHeld,
+        })
+    }
+
+    fn lanes_in_turn(&self, limit: usize) -> Vec<LanePlace> {
         let numbers = self.lanes.keys().map(|(number, _)| (number, self.lanes.value(number)));
         let mut lanes: Vec<_> = numbers.filter(|(_, lane)| lane.len > 0).collect();
         lanes.sort_unstable_by_key(|(_, lane)| std::cmp::Reverse(lane.len));

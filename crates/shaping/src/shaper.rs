@@ -93,7 +93,10 @@ struct PathState {
     /// What is left of the rule's rate of messages after trouble.
     rate_percent: u32,
     rate_moved: Instant,
+    /// What an operator said last.
     hold: Option<Hold>,
+    /// What the site said, the longest of it.
+    pause: Option<Hold>,
     /// What the site takes over one connection, as it has shown, and until when that is believed.
     messages_learned: Option<(u32, Instant)>,
     open: u32,
@@ -190,7 +193,7 @@ impl Shaper {
             Signal::Pause { time, reason } => {
                 // No wave at the end of a pause: it starts again with one connection.
                 state.window.collapse(now + time);
-                state.suspend(Hold { until: Some(now + time), reason });
+                state.pause(Hold { until: Some(now + time), reason });
             }
         }
         if !was_dead && let Some(wakes) = state.window.wakes(now) {
@@ -228,9 +231,9 @@ impl Shaper {
         self.release(permit, now);
     }
 
-    /// Suspends a path by hand. A longer hold that is there already stays.
+    /// Suspends a path by hand, in place of an earlier hold by hand. A pause that the site asked for is kept besides.
     pub fn hold(&mut self, path: &EgressPath, limits: &Limits, hold: Hold, now: Instant) {
-        self.state(path, limits, now).suspend(hold);
+        self.state(path, limits, now).hold = Some(hold);
     }
 
     /// Suspends the mail of one tenant on a path; the others go on.
@@ -269,7 +272,7 @@ impl Shaper {
     pub fn resume(&mut self, path: &EgressPath, now: Instant) {
         self.tenant_holds.resume(path);
         if let Some(state) = self.paths.get_mut(path) {
-            state.hold = None;
+            (state.hold, state.pause) = (None, None);
             state.window.wake(now);
         }
     }
@@ -278,9 +281,8 @@ impl Shaper {
     pub fn sweep(&mut self, now: Instant) {
         self.tenant_holds.sweep(now);
         self.paths.retain(|_, state| {
-            let held = state.hold.as_ref().is_some_and(|hold| !hold.is_over(now));
             let busy = state.open > 0 || state.window.wakes(now).is_some();
-            held || busy || now.saturating_since(state.used) < REMEMBERED
+            state.suspended(now).is_some() || busy || now.saturating_since(state.used) < REMEMBERED
         });
     }
 
@@ -291,7 +293,7 @@ impl Shaper {
             open: state.open,
             window: state.window.size(now),
             rate_percent: state.rate_percent,
-            hold: state.hold.clone().filter(|hold| !hold.is_over(now)),
+            hold: state.suspended(now).cloned(),
             dead_until: state.window.wakes(now),
         })
     }
@@ -333,6 +335,7 @@ impl PathState {
             rate_percent: 100,
             rate_moved: now,
             hold: None,
+            pause: None,
             messages_learned: None,
             open: 0,
             used: now,
@@ -341,11 +344,8 @@ impl PathState {
         state
     }
 
-    fn check_open(&mut self, now: Instant) -> Result<(), NotBefore> {
-        if self.hold.as_ref().is_some_and(|hold| hold.is_over(now)) {
-            self.hold = None;
-        }
-        if let Some(hold) = &self.hold {
+    fn check_open(&self, now: Instant) -> Result<(), NotBefore> {
+        if let Some(hold) = self.suspended(now) {
             return Err(NotBefore { barrier: Barrier::Held(hold.reason.clone()), at: hold.until });
         }
         match self.window.wakes(now) {
@@ -361,9 +361,19 @@ impl PathState {
         })
     }
 
-    fn suspend(&mut self, hold: Hold) {
-        if self.hold.as_ref().is_none_or(|known| hold.is_longer_than(known)) {
-            self.hold = Some(hold);
+    fn pause(&mut self, pause: Hold) {
+        if self.pause.as_ref().is_none_or(|known| pause.is_longer_than(known)) {
+            self.pause = Some(pause);
+        }
+    }
+
+    /// The stricter of what an operator and the site said, while it lasts.
+    fn suspended(&self, now: Instant) -> Option<&Hold> {
+        let [hold, pause] = [&self.hold, &self.pause].map(|one| one.as_ref().filter(|one| !one.is_over(now)));
+        match (hold, pause) {
+            (Some(hold), Some(pause)) if pause.is_longer_than(hold) => Some(pause),
+            (None, pause) => pause,
+            (hold, _) => hold,
         }
     }
 

@@ -115,7 +115,7 @@ fn a_pause_lets_nothing_through_and_ends_with_one_connection() {
     let permit = shaper.admit(&path, &limits(), NOW).unwrap();
     let time = Duration::from_secs(7200);
     shaper.learn(&path, Signal::Pause { time, reason: "blocked".to_owned() }, NOW);
-    // A shorter hold does not shorten a longer one.
+    // A hold by hand does not shorten what the site asked for.
     let short = Hold { until: Some(NOW + Duration::from_secs(1)), reason: "short".to_owned() };
     shaper.hold(&path, &limits(), short, NOW);
     shaper.release(permit, NOW);
@@ -124,6 +124,32 @@ fn a_pause_lets_nothing_through_and_ends_with_one_connection() {
     assert_eq!(shaper.admit_message(&path, &limits(), NOW), Err(refused));
     let _one = shaper.admit(&path, &limits(), NOW + time).unwrap();
     assert_eq!(barrier(shaper.admit(&path, &limits(), NOW + time)), Barrier::Window);
+}
+
+#[test]
+fn a_second_hold_by_hand_takes_the_place_of_the_first_whichever_is_longer() {
+    let (mut shaper, path) = (shaper(), path("a", "s"));
+    let hold = |seconds: Option<u64>, reason: &str| Hold {
+        until: seconds.map(|seconds| NOW + Duration::from_secs(seconds)),
+        reason: reason.to_owned(),
+    };
+    for (seconds, reason) in
+        [(Some(60), "first"), (None, "longer"), (Some(600), "shorter"), (Some(600), "again")]
+    {
+        let said = hold(seconds, reason);
+        shaper.hold(&path, &limits(), said.clone(), NOW);
+        let refused = shaper.admit(&path, &limits(), NOW).unwrap_err();
+        assert_eq!(refused, NotBefore { barrier: Barrier::Held(reason.to_owned()), at: said.until });
+        assert_eq!(shaper.paths(NOW).next().unwrap().hold, Some(said));
+    }
+    // A pause of the site is told while it is the longer one, and ends with the hold when somebody resumes.
+    let time = Duration::from_secs(900);
+    shaper.learn(&path, Signal::Pause { time, reason: "blocked".to_owned() }, NOW);
+    assert_eq!(barrier(shaper.admit(&path, &limits(), NOW)), Barrier::Held("blocked".to_owned()));
+    shaper.hold(&path, &limits(), hold(None, "by hand"), NOW);
+    assert_eq!(barrier(shaper.admit(&path, &limits(), NOW + time)), Barrier::Held("by hand".to_owned()));
+    shaper.resume(&path, NOW);
+    assert!(shaper.admit(&path, &limits(), NOW).is_ok());
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::error::is_passing;
 use crate::queue::{Answer, Copies, Copy, End, Entry, Group, Turnout};
 use crate::record::Logged;
 use crate::segment::{SEGMENT_HEADER, file_name};
+use crate::seldom::Seldom;
 use crate::shared::{Mode, Shared};
 use crate::{DiskFile, Fault, Position, Record, wire};
 use std::collections::HashSet;
@@ -33,6 +34,8 @@ pub(crate) struct Writer {
     /// Who is expected in the next group.
     turnout: Turnout,
     octets_to_space_check: u64,
+    /// That the disk is full: what has to be written is tried again four times a second.
+    full: Seldom,
 }
 
 /// The segment that is being written.
@@ -54,7 +57,8 @@ enum Failure {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, active: Option<Active>, next_segment: u32) -> Writer {
-        Writer { shared, active, next_segment, turnout: Turnout::ONE, octets_to_space_check: 0 }
+        let (turnout, full) = (Turnout::ONE, Seldom::default());
+        Writer { shared, active, next_segment, turnout, octets_to_space_check: 0, full }
     }
 
     /// Runs until the queue has ended and everything in it is written or refused.
@@ -221,7 +225,9 @@ impl Writer {
             return Failure::Fatal(fault);
         }
         self.shared.set_full();
-        tracing::warn!("the spool's disk is full");
+        if let Some(times) = self.full.happened(self.shared.clock.instant()) {
+            tracing::warn!(times, "the spool's disk is full");
+        }
         Failure::Refused(Fault::Full)
     }
 

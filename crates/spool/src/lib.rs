@@ -36,6 +36,7 @@ mod record;
 mod recover;
 mod rewrite;
 mod segment;
+mod seldom;
 mod shared;
 mod shortage;
 mod stall;

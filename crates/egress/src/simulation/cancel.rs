@@ -1,6 +1,6 @@
 //! Messages that are taken back before the journal has given them.
 
-use super::World;
+use super::{Model, World};
 use crate::error::Fault;
 use mail::MessageId;
 use spool::{RecipientState, Settlement, Waiting};
@@ -40,6 +40,27 @@ fn a_message_that_is_taken_back_before_it_is_followed_is_never_sent() {
     world.run(Duration::from_secs(1));
     assert!(world.settled().all(|(_, one)| one.settlement == Settlement::Cancelled));
     world.check(2);
+}
+
+#[test]
+fn only_what_is_taken_back_is_counted_and_what_is_in_flight_has_no_further_attempt() {
+    let mut world = World::new(24, |config| config.limits.connections = Some(1));
+    let deferring = Model { pace: Duration::from_secs(2), deferred: 1_000, ..Model::default() };
+    world.models.insert("mx.some.example".to_owned(), deferring);
+    let message = world.accept(0, "some.example", 3);
+    world.run(Duration::from_secs(1));
+    let views = world.dispatcher.why(message, world.now()).unwrap();
+    let flying = views.iter().filter(|view| view.reason.code() == "in_flight").count();
+    assert!((1..3).contains(&flying), "{views:?}");
+    for taken in [3 - flying, 0] {
+        let now = world.now();
+        assert_eq!(world.dispatcher.handle_cancel(message, &|_| Waiting::Yes, now).unwrap(), taken);
+    }
+    world.run(Duration::from_secs(24 * 3600));
+    let settled: Vec<_> = world.settled().map(|(_, one)| (one.settlement, one.attempt)).collect();
+    assert!(settled.iter().all(|(settlement, _)| *settlement == Settlement::Cancelled), "{settled:?}");
+    assert_eq!(settled.iter().filter(|(_, attempt)| *attempt == 1).count(), flying);
+    world.check(3);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use mail::{
     StreamId, TenantId, Timestamp,
 };
 use registry::{
-    EgressPool, EgressSource, Generation, Plan, PoolMember, SecretKey, Slug, Snapshot, SnapshotBuilder,
-    SourceState, Stream, StreamKind, Tenant, sample,
+    DomainState, EgressPool, EgressSource, Generation, Plan, PoolMember, SecretKey, Slug, Snapshot,
+    SnapshotBuilder, SourceState, Stream, StreamKind, Tenant, sample,
 };
 use spool::{Accepted, RecipientRecord};
 use std::sync::Arc;
@@ -51,6 +51,12 @@ impl Ids {
             ..sample::tenant(*tenant, Timestamp::from_millis(START))
         });
         tenants.fold(self.builder(&[SourceState::Active], &[]), SnapshotBuilder::tenant).build()
+    }
+
+    /// One source, and the domain that mail is from in this state.
+    pub fn with_domain(&self, state: DomainState) -> Snapshot {
+        let domain = sample::domain(self.domain, self.tenants[0], "client.example", state, vec![]);
+        self.builder(&[SourceState::Active], &[]).domain(domain).build()
     }
 
     fn builder(&self, main: &[SourceState], overflow: &[SourceState]) -> SnapshotBuilder {

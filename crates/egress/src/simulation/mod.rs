@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod domains;
 mod house;
 mod polite;
 mod ways;

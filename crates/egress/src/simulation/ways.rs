@@ -3,7 +3,7 @@
 use super::{World, route};
 use mail::{Domain, EgressPath, SiteName, SourceName};
 use queue::TlsNeed;
-use registry::SourceState::{Active, Held};
+use registry::SourceState::{Active, Draining, Held};
 use shaping::Hold;
 use spool::Settlement;
 use std::sync::Arc;
@@ -42,6 +42,23 @@ fn a_stream_without_an_address_does_not_block_one_that_may_use_another_pool() {
 }
 
 #[test]
+fn a_pool_whose_addresses_are_all_held_is_told_from_one_without_any() {
+    let mut world = World::new(17, |_| {});
+    let waits = world.accept(0, "some.example", 1);
+    let held = "every address of the pool is held or disabled by the operator";
+    let pools = [(&[Held, Draining][..], held), (&[], "the pool has no address"), (&[Held], held)];
+    for (sources, sentence) in pools {
+        world.set_sources(sources, &[]);
+        world.run(world.clock + Duration::from_secs(1));
+        let reason = world.dispatcher.why(waits, world.now()).unwrap().remove(0).reason;
+        assert_eq!((reason.code(), reason.sentence().as_str()), ("no_source", sentence));
+        let queues = world.dispatcher.queues(9, world.now());
+        assert_eq!(queues[0].reason.as_ref(), Some(&reason));
+    }
+    world.check(1);
+}
+
+#[test]
 fn mail_that_stands_before_a_held_source_goes_over_to_the_other_pool_and_back() {
     let mut world = World::new(12, |_| {});
     world.set_sources(&[Held], &[Held]);
@@ -58,6 +75,28 @@ fn mail_that_stands_before_a_held_source_goes_over_to_the_other_pool_and_back() 
     world.run(Duration::from_secs(3));
     assert_eq!(world.sources_of(&[second]), ["out-0"]);
     world.check(3);
+}
+
+#[test]
+fn a_second_hold_of_a_path_says_why_and_until_when_in_place_of_the_first() {
+    let mut world = World::new(16, |_| {});
+    let path = EgressPath { source: SourceName::new("out-0"), site: SiteName::new("mx.some.example") };
+    let waits = world.accept(0, "some.example", 1);
+    for (seconds, reason) in [(None, "first"), (Some(60), "sooner"), (Some(90), "later")] {
+        let now = world.now();
+        let until = seconds.map(|seconds| now.instant + Duration::from_secs(seconds));
+        world.dispatcher.handle_hold(&path, Hold { until, reason: reason.to_owned() }, now);
+        world.run(world.clock + Duration::from_secs(1));
+        let view = world.dispatcher.why(waits, world.now()).unwrap().remove(0);
+        assert_eq!(view.reason.sentence(), format!("the path is suspended: {reason}"));
+        assert_eq!(view.until, until.map(|until| now.wall(until)));
+    }
+    // The last one was said at two seconds.
+    world.run(Duration::from_secs(91));
+    assert_eq!(world.settled().count(), 0);
+    world.run(Duration::from_secs(93));
+    assert_eq!(world.sources_of(&[waits]), ["out-0"]);
+    world.check(1);
 }
 
 #[test]

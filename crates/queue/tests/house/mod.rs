@@ -1,7 +1,7 @@
 //! A queue with tenants, domains and a clock that the test moves by hand.
 #![allow(dead_code)]
 
-use mail::{Domain, Instant, MessageId, PoolId, Random, SiteName, StreamId, TenantId, Timestamp};
+use mail::{Domain, DomainId, Instant, MessageId, PoolId, Random, SiteName, StreamId, TenantId, Timestamp};
 use queue::{Destination, Entry, Flow, Queue, TlsNeed, Urgency};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,6 +13,8 @@ pub struct House {
     tenants: Vec<TenantId>,
     numbers: HashMap<TenantId, u64>,
     stream: StreamId,
+    /// What is inserted from now on is from it.
+    pub sending_domain: DomainId,
     pub pool: PoolId,
     /// Stands in for `pool` when a test says so.
     pub overflow: PoolId,
@@ -27,6 +29,7 @@ impl House {
         let tenants: Vec<_> = (0..500).map(|_| TenantId::mint(at, &mut random)).collect();
         let numbers = tenants.iter().enumerate().map(|(number, id)| (*id, number as u64)).collect();
         let (stream, pool) = (StreamId::mint(at, &mut random), PoolId::mint(at, &mut random));
+        let sending_domain = DomainId::mint(at, &mut random);
         let overflow = PoolId::mint(at, &mut random);
         let now = Instant::from_micros(1_000_000);
         House {
@@ -36,6 +39,7 @@ impl House {
             tenants,
             numbers,
             stream,
+            sending_domain,
             pool,
             overflow,
             tls: TlsNeed::AsSite,
@@ -44,6 +48,12 @@ impl House {
 
     pub fn tenant(&self, number: u64) -> TenantId {
         self.tenants[number as usize]
+    }
+
+    /// What is inserted from now on is from another domain, the one that is returned.
+    pub fn another_sending_domain(&mut self) -> DomainId {
+        self.sending_domain = DomainId::mint(Timestamp::from_millis(5), &mut self.random);
+        self.sending_domain
     }
 
     pub fn number_of(&self, tenant: TenantId) -> u64 {
@@ -87,6 +97,7 @@ impl House {
         let flow = Flow {
             tenant: self.tenant(tenant),
             stream: self.stream,
+            sending_domain: self.sending_domain,
             pool: self.pool,
             urgency,
             tls: self.tls,
