@@ -31,7 +31,7 @@ const HASHES_MAX: usize = 4;
 /// Answers why a message waits: one view per recipient that is still in a queue. None if there is no queue here.
 pub type Why = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<Vec<WaitingView>>> + Send + Sync>;
 
-/// Takes a message back from the queue: how many recipients were still open. None if there is no queue here.
+/// Takes a message back from the queue: how many recipients it took. None if there is no queue here.
 pub type Cancel = Arc<dyn Fn(MessageId) -> BoxFuture<'static, Option<usize>> + Send + Sync>;
 
 /// Returns when everything that was accepted before it was asked is in the tables.

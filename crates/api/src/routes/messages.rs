@@ -294,7 +294,7 @@ pub async fn why(
 /// may still arrive.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/messages/{message}/cancel", tag = "messages",
     operation_id = "message_cancel",
-    responses((status = 200, body = CancelAnswer, description = "how many recipients were still open")))]
+    responses((status = 200, body = CancelAnswer, description = "how many recipients were taken back")))]
 pub async fn cancel(
     State(api): State<Api>,
     scope: Within<Submit>,
