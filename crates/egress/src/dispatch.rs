@@ -111,6 +111,8 @@ pub struct Order {
     pub position: u64,
     /// Its number in the message, from 0.
     pub recipient: u32,
+    /// Nothing of it is begun from then on.
+    pub expires: Instant,
 }
 
 /// What a session tells.
@@ -381,6 +383,7 @@ impl Dispatcher {
             message: delivery.entry.message,
             position: delivery.entry.position,
             recipient: delivery.entry.recipient,
+            expires: delivery.entry.expires,
         };
         self.ways.sessions.load(session, Flying { order: order.number, delivery, since: now.instant });
         self.actions.push_back(Action::Deliver { session, order });

@@ -107,7 +107,7 @@ async fn load_and_begin(job: &Job, first: Order, around: &Surroundings) -> Begun
     let begun = panics::caught(async {
         panics::place("delivery");
         match load(first, around).await {
-            Ok(transaction) => begin(job, transaction, around).await,
+            Ok(transaction) => begin(job, transaction, first.expires, around).await,
             Err(cause) => not_opened(cause),
         }
     });
@@ -120,14 +120,21 @@ fn nowhere(job: &Job) -> Circumstances {
 }
 
 /// Opens a session and makes the first delivery. A host that greets and then breaks off before it can have the message
-/// must not hide the others: the next one is tried, once. One that refuses is believed, for all of the site.
-async fn begin(job: &Job, transaction: Transaction, around: &Surroundings) -> Begun {
+/// must not hide the others: the next one is tried, once. One that refuses is believed, for all of the site. A host may take
+/// minutes to say that it is ready; what has expired by then is not begun.
+async fn begin(job: &Job, transaction: Transaction, expires: Instant, around: &Surroundings) -> Begun {
     let mut failed = Box::new(NotOpened { cause: Cause::NoCommonFamily, at: nowhere(job) });
     let limit = around.config.addresses_per_attempt_max;
     let exchangers = &job.destination.route.exchangers;
     let mut hosts = targets(exchangers, job.source.address, job.session, limit).into_iter();
     for visit in 1.. {
-        let Some(mut opened) = open(job, &mut hosts, &mut failed, around).await else { break };
+        let left = hosts.by_ref().take_while(|_| around.clock.instant() < expires);
+        let Some(mut opened) = open(job, left, &mut failed, around).await else { break };
+        if around.clock.instant() >= expires {
+            opened.link.quit().await;
+            failed = Box::new(NotOpened { cause: Cause::Expired, at: opened.at });
+            break;
+        }
         let since = Started::now(around);
         let (cause, usable) = deliver(&mut opened.link, transaction.clone(), around).await;
         if broke_off(&cause) && visit < VISITS_MAX && hosts.len() > 0 {
@@ -220,7 +227,7 @@ fn lost() -> Cause {
 /// Tries what is left of `hosts` until a session is open. If none opens, `failed` has what counts most.
 async fn open(
     job: &Job,
-    hosts: &mut impl Iterator<Item = (&str, IpAddr)>,
+    hosts: impl Iterator<Item = (&str, IpAddr)>,
     failed: &mut NotOpened,
     around: &Surroundings,
 ) -> Option<Opened> {

@@ -13,7 +13,7 @@
 pub use crate::cause::{Cause, Circumstances};
 
 use crate::resolve::Unresolved;
-use mail::classify::{Classified, Profiles, RetryHint, Step};
+use mail::classify::{Blame, Classified, Profiles, RetryHint, Step};
 use mail::{Class, ClassKind, EnhancedStatus, Outcome, Reply, Scope, Verdict};
 use queue::TlsNeed;
 use shaping::{Feedback, Signal};
@@ -156,7 +156,7 @@ fn refused(stage: Stage, reply: &Reply, at: &Circumstances, profiles: &Profiles)
         provider: provider_of(at),
     };
     let next = match verdict {
-        Verdict::Failed => Next::Settle(final_settlement(outcome.kind)),
+        Verdict::Failed => Next::Settle(refused_settlement(&outcome, stage, profiles)),
         // It was the connection's turn to end: the next one takes the message.
         Verdict::Deferred if matches!(signal, Signal::MessagesPerConnection(_)) => Next::GiveBack,
         Verdict::Deferred | Verdict::Delivered => Next::Retry(classified.retry),
@@ -371,7 +371,19 @@ const fn status((class, subject, detail): Code) -> EnhancedStatus {
     EnhancedStatus::new(class, subject, detail)
 }
 
-/// A refusal for good: the recipient's doing is a bounce, everybody else's a failure.
+/// A reply that refuses for good: what says something about the recipient is a bounce. What is said of the sender or the
+/// message, in whatever words, is none: a tenant takes addresses that bounce off its list.
+fn refused_settlement(outcome: &Outcome, stage: Stage, profiles: &Profiles) -> Settlement {
+    let blame = profiles.meaning(&outcome.class).map(|meaning| meaning.blame);
+    match (final_settlement(outcome.kind), blame) {
+        (Settlement::Bounced, Some(Blame::Recipient)) => Settlement::Bounced,
+        // Words that nobody knows, or of a site in trouble: it is the recipient's if it was said to RCPT.
+        (Settlement::Bounced, Some(Blame::Remote) | None) if stage == Stage::Rcpt => Settlement::Bounced,
+        (_, _) => Settlement::Failed,
+    }
+}
+
+/// What we found for good: the recipient's doing is a bounce, everybody else's a failure.
 fn final_settlement(kind: ClassKind) -> Settlement {
     match kind {
         ClassKind::Hard | ClassKind::Soft => Settlement::Bounced,

@@ -42,6 +42,14 @@ fn replies_at_each_stage_lead_where_the_table_says() {
         (Stage::Rcpt, "451 4.7.1 Greylisting in action, please come back later", GREYLISTED, "greylist"),
         (Stage::Rcpt, "452 4.2.2 mailbox full", AGAIN, "recipient.full"),
         (Stage::Rcpt, "552 5.2.2 mailbox full", BOUNCED, "recipient.full"),
+        (Stage::Rcpt, "550 go away", BOUNCED, "unknown"),
+        // Said of the sender, or of the message, wherever it is said.
+        (Stage::Mail, "553 5.1.8 Domain of sender address does not exist", FAILED, "sender.invalid"),
+        (Stage::Mail, "550 5.1.7 invalid sender", FAILED, "sender.invalid"),
+        (Stage::Rcpt, "550 5.1.8 Sender address rejected: Domain not found", FAILED, "sender.invalid"),
+        (Stage::Mail, "550 5.1.0 Address rejected", FAILED, ""),
+        (Stage::Final, "554 Transaction failed: Duplicate header", FAILED, ""),
+        (Stage::Final, "554 5.4.0 Too many hops", FAILED, ""),
         (Stage::Final, "421 4.3.2 going down", AGAIN, ""),
         (Stage::Mail, "451 4.3.0 try again", AGAIN, ""),
         (Stage::Data, "451 4.3.0 try again", AGAIN, ""),
@@ -317,7 +325,13 @@ fn every_reply_at_every_stage_leads_where_the_table_says() {
         let table = again.iter().map(|line| (*line, AGAIN)).chain(ends);
         for (line, next) in table {
             let judged = refusal(*stage, line, "other");
-            let expected = if about_us { AGAIN } else { next };
+            // Words that say nothing about a recipient are the recipient's at RCPT alone.
+            let of_nobody = ["550 5.4.6 routing loop", "550 no enhanced code", "554 no"].contains(&line);
+            let expected = match (about_us, *stage == Stage::Rcpt) {
+                (true, _) => AGAIN,
+                (false, false) if of_nobody => FAILED,
+                (false, _) => next,
+            };
             let same = match (judged.next, expected) {
                 (Next::Retry(_), Next::Retry(_)) => true,
                 (found, expected) => found == expected,

@@ -261,3 +261,30 @@ async fn every_recipient_of_a_message_gets_the_answer_that_was_his() {
     assert_eq!(site.final_dots(), 10, "once for each that was taken");
     house.stop().await;
 }
+
+/// A code that is good for a minute must not arrive four minutes later.
+#[tokio::test]
+async fn what_expires_while_a_host_says_nothing_is_not_given_to_the_next_one() {
+    let (port, _keep) = free_port().await;
+    let silent = tokio::net::TcpListener::bind(SocketAddr::new(address(122), port)).await.unwrap();
+    let holding = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok(stream) = silent.accept().await {
+            held.push(stream);
+        }
+    });
+    let next = good(123, port, TlsMode::None).await;
+    let mut house = hasty(port).await;
+    house.route("dest.example", 10, "mx1.dest.example", address(122));
+    house.route("dest.example", 20, "mx2.dest.example", next.address);
+    let soon = house.clock_now().saturating_add(Duration::from_millis(300));
+    house.send_with(&["a@dest.example"], |accepted| accepted.expires_at = soon).await;
+    assert_eq!(house.attempted().await.outcome.stage, "greeting");
+    let settled = house.settled().await;
+    assert_eq!((settled.settlement, next.connections()), (Settlement::Expired, 0), "{:?}", settled.outcome);
+    // One that has the time goes by the second host.
+    house.send(&["b@dest.example"]).await;
+    assert_eq!(house.settled().await.settlement, Settlement::Delivered);
+    holding.abort();
+    house.stop().await;
+}

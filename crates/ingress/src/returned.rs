@@ -11,6 +11,7 @@ use crate::listener::House;
 use bytes::Bytes;
 use mail::token::{TokenKey, TokenSubject};
 use mail::{EnhancedStatus, ForwardPath, Refusal, RefusalKind, Reply, ReversePath, Timestamp};
+use registry::Snapshot;
 use smtp::server::Transaction;
 use std::net::IpAddr;
 use tokio::sync::{mpsc, oneshot};
@@ -32,10 +33,16 @@ pub struct ReturnedMail {
     pub answer: oneshot::Sender<Result<(), Refusal>>,
 }
 
-/// The recipient that a forward-path of the inbound door stands for.
-pub(crate) fn subject_of(key: &TokenKey, path: &ForwardPath) -> Result<TokenSubject, Refusal> {
-    key.read(path.mailbox().local_part())
-        .ok_or_else(|| Refusal::new(RefusalKind::NoSuchRecipient, "there is no such mailbox here"))
+/// The recipient that a forward-path of the inbound door stands for. A token is good at the return paths of this house, and not
+/// at names of others.
+pub(crate) fn subject_of(
+    key: &TokenKey,
+    snapshot: &Snapshot,
+    path: &ForwardPath,
+) -> Result<TokenSubject, Refusal> {
+    let is_ours = snapshot.is_return_path(path.mailbox().domain());
+    let subject = key.read(path.mailbox().local_part()).filter(|_| is_ours);
+    subject.ok_or_else(|| Refusal::new(RefusalKind::NoSuchRecipient, "there is no such mailbox here"))
 }
 
 /// Hands over and waits until it is kept.
@@ -65,8 +72,9 @@ pub(crate) async fn take_back(
 ) -> Result<Reply, Refusal> {
     let (submission, Transaction { envelope, raw, .. }) = (&house.submission, transaction);
     let paths = envelope.recipients.iter().map(|recipient| &recipient.forward_path);
-    let subjects =
-        paths.map(|path| subject_of(submission.token_key(), path)).collect::<Result<Vec<_>, _>>()?;
+    let snapshot = submission.loaded_snapshot()?;
+    let subjects = paths.map(|path| subject_of(submission.token_key(), &snapshot, path));
+    let subjects = subjects.collect::<Result<Vec<_>, _>>()?;
     let (reverse_path, received_at) = (envelope.reverse_path, submission.clock().timestamp());
     hand_over(house.returned.as_ref(), |answer| ReturnedMail {
         subjects,

@@ -326,7 +326,10 @@ impl Session {
 
     fn check_recipient(&mut self, path: &ForwardPath) -> Result<(), Refusal> {
         match self.entrance {
-            Entrance::Inbound => drop(returned::subject_of(self.house.submission.token_key(), path)?),
+            Entrance::Inbound => {
+                let submission = &self.house.submission;
+                returned::subject_of(submission.token_key(), &*submission.loaded_snapshot()?, path)?;
+            }
             // Where the mail goes is found out later; how many there may be is said now: the client can split.
             Entrance::Submission | Entrance::Submissions => {
                 let snapshot = self.house.submission.loaded_snapshot()?;

@@ -129,6 +129,10 @@ const EXAMPLES: &[&str] = &[
 
 const OPERATOR: &str = "Needs an operator.";
 const MANAGE: &str = "Needs an operator, or an API key of the tenant with the right `manage`.";
+const MANAGE_AND_SEND: &str =
+    "Needs an operator, or an API key of the tenant with the rights `manage` and `send`.";
+const MANAGE_AND_READ: &str =
+    "Needs an operator, or an API key of the tenant with the rights `manage` and `read`.";
 const SEND: &str = "Needs an operator, or an API key of the tenant with the right `send`.";
 const READ: &str = "Needs an operator, or an API key of the tenant with the right `read`.";
 
@@ -146,6 +150,8 @@ const RIGHTS: &[(&str, &str)] = &[
     ("domain suspend", OPERATOR),
     ("domain release", OPERATOR),
     ("credential", MANAGE),
+    ("credential add", MANAGE_AND_SEND),
+    ("credential rotate", MANAGE_AND_SEND),
     ("credential list", READ),
     ("credential show", READ),
     ("api-key", MANAGE),
@@ -154,6 +160,8 @@ const RIGHTS: &[(&str, &str)] = &[
     ("pool", OPERATOR),
     ("source", OPERATOR),
     ("webhook", MANAGE),
+    ("webhook add", MANAGE_AND_READ),
+    ("webhook rotate-secret", MANAGE_AND_READ),
     ("webhook list", READ),
     ("webhook show", READ),
     ("webhook deliveries", READ),

@@ -146,6 +146,12 @@ impl Snapshot {
         self.domains.get(name)?.iter().find(|domain| domain.tenant == tenant)
     }
 
+    /// Whether mail comes back to this name: it is the return path of a domain, in whatever state.
+    pub fn is_return_path(&self, name: &Domain) -> bool {
+        let of = |parent: Domain| self.domains.get(&parent).map_or(&[][..], Vec::as_slice);
+        name.parent().is_some_and(|parent| of(parent).iter().any(|domain| domain.return_path == *name))
+    }
+
     /// By id, whatever its state.
     pub fn domain(&self, id: DomainId) -> Option<&Arc<SendingDomain>> {
         self.domains_by_id.get(&id)

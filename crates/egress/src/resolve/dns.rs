@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::ResolverOpts;
 use hickory_resolver::net::NetError;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use mail::Domain;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
@@ -175,8 +175,12 @@ impl DnsResolver {
         end: Instant,
         take: impl Fn(&RData) -> Option<T>,
     ) -> Result<Found<Vec<T>>, Unresolved> {
-        // With the final dot no search list of the host is applied.
-        let asked = self.resolver.lookup(format!("{name}."), kind);
+        // With the final dot no search list of the host is applied. As it stands: the rules of host names would refuse an
+        // underscore, of which only the DNS can say whether there is such a name.
+        let asked = Name::from_ascii(format!("{name}."));
+        let asked =
+            asked.map_err(|error| Unresolved::Temporary(format!("looking up {kind} of {name}: {error}")))?;
+        let asked = self.resolver.lookup(asked, kind);
         let Ok(answer) = tokio::time::timeout_at(end, asked).await else {
             return Err(Unresolved::Temporary(format!("looking up {kind} of {name}: no answer in time")));
         };

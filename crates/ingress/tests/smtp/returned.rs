@@ -32,8 +32,11 @@ async fn only_a_signed_token_is_a_recipient() {
     let mut client = connect(&world).await;
     client.expect("MAIL FROM:<>", "250").await;
     let forged = address(&TokenKey::new(b"another key"));
-    for recipient in ["anna@client.example", "postmaster@client.example", "anna%x@rp.client.example", &forged]
-    {
+    let elsewhere =
+        ["gmail.com", "client.example", "xrp.client.example", "rp.nobody.example", "mx.posthouse.test"]
+            .map(|domain| address(&world.token_key).replace("rp.client.example", domain));
+    let others = ["anna@client.example", "postmaster@client.example", "anna%x@rp.client.example", &forged];
+    for recipient in others.into_iter().chain(elsewhere.iter().map(String::as_str)) {
         client.expect(&format!("RCPT TO:<{recipient}>"), "550 5.1.1").await;
     }
     client.expect("DATA", "5").await;

@@ -98,7 +98,9 @@ impl Door {
         let (mut rows, mut cursor) = (Vec::new(), Value::Null);
         loop {
             let left = wanted.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
+            // A call that begins at a cursor goes on at that of the page before.
             let mut query = query.to_vec();
+            query.retain(|(name, _)| cursor.is_null() || *name != "cursor");
             query.push(("limit", left.clamp(1, PAGE_ROWS).to_string()));
             query.extend(cursor.as_str().map(|cursor| ("cursor", cursor.to_owned())));
             let mut page = self.exchange(Method::GET, path, (&query, None, None)).await?.body;

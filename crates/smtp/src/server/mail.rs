@@ -41,7 +41,13 @@ pub(super) fn begin(reverse_path: ReversePath, parameters: MailParameters, peer:
         envelope_id: parameters.envelope_id,
     };
     let (size, claim) = (parameters.size, Claim::default());
-    State::Waiting(Question::ReversePath(Open { envelope, size, refused_recipient: false, claim }))
+    State::Waiting(Question::ReversePath(Open {
+        envelope,
+        size,
+        refused_recipient: false,
+        repeated: 0,
+        claim,
+    }))
 }
 
 pub(super) fn accepted(mut open: Open, peer: &mut Peer) -> State {

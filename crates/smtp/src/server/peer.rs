@@ -28,6 +28,8 @@ pub(super) struct Peer {
     /// The last reply ends the session.
     pub closing: bool,
     errors: u32,
+    /// Those that were accepted, of all transactions.
+    recipients: u32,
     idle_commands: u32,
     credential_failures: u32,
 }
@@ -48,6 +50,7 @@ impl Peer {
             leave: None,
             closing: false,
             errors: 0,
+            recipients: 0,
             idle_commands: 0,
             credential_failures: 0,
         };
@@ -122,10 +125,14 @@ impl Peer {
         }
     }
 
-    /// The limit grows with the messages that were good: a long list with a few wrong addresses is no attack.
+    pub fn count_recipient(&mut self) {
+        self.recipients = self.recipients.saturating_add(1);
+    }
+
+    /// The limit grows with the recipients that were good: a long list with some wrong addresses is no attack.
     fn count_error(&mut self) {
         self.errors += 1;
-        if self.errors > self.config.limits.errors_max.saturating_add(self.transactions) {
+        if self.errors > self.config.limits.errors_max.saturating_add(self.recipients) {
             self.close_with("4.7.0 too many errors");
         }
     }

@@ -30,10 +30,16 @@ pub(super) fn offer(state: State, path: RcptPath, parameters: RcptParameters, pe
         }
     };
     let recipients_max = peer.config.limits.recipients_max;
-    if open.envelope.recipients.len() >= recipients_max {
+    if open.envelope.recipients.len() + open.repeated >= recipients_max {
         let text =
             format!("a transaction may have {recipients_max} recipients; send to the rest in another one");
         return refused(open, &Refusal::new(RefusalKind::TooManyRecipients, text), peer);
+    }
+    // One copy for one mailbox, as at the HTTP door; what the first RCPT asked for holds.
+    if open.envelope.recipients.iter().any(|known| known.forward_path == forward_path) {
+        open.repeated += 1;
+        peer.say(250, "2.1.5 ok");
+        return State::Rcpt(open);
     }
     peer.ask(Action::CheckRecipient(forward_path.clone()));
     let recipient = Recipient { forward_path, notify: parameters.notify, original: parameters.original };
@@ -42,6 +48,7 @@ pub(super) fn offer(state: State, path: RcptPath, parameters: RcptParameters, pe
 
 pub(super) fn accepted(mut open: Open, recipient: Recipient, peer: &mut Peer) -> State {
     open.envelope.recipients.push(recipient);
+    peer.count_recipient();
     peer.say(250, "2.1.5 ok");
     State::Rcpt(open)
 }

@@ -66,6 +66,8 @@ pub(super) struct Open {
     pub size: Option<u64>,
     /// A RCPT was refused: if all are, DATA gets another answer than out of order (RFC 2920 §3.1).
     pub refused_recipient: bool,
+    /// RCPTs that named a recipient again.
+    pub repeated: usize,
     pub claim: Claim,
 }
 
