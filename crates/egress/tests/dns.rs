@@ -41,7 +41,10 @@ fn answer(question: &str, kind: RecordType) -> (ResponseCode, Vec<RData>) {
         ("unlucky.example.", RecordType::MX) => vec![mx(10, "broken.example.")],
         ("broken.example.", _) | ("servfail.example.", _) => return (ResponseCode::ServFail, vec![]),
         ("refused.example.", _) => return (ResponseCode::Refused, vec![]),
-        ("gone.example." | "nowhere.example.", _) => return (ResponseCode::NXDomain, vec![]),
+        ("my_co.example.", RecordType::MX) => vec![mx(10, "a.two.example.")],
+        ("gone.example." | "nowhere.example." | "no_co.example.", _) => {
+            return (ResponseCode::NXDomain, vec![]);
+        }
         ("literal.example.", RecordType::MX) => vec![mx(10, "192.0.2.9.")],
         ("loops.example.", RecordType::MX) => vec![mx(10, "a.two.example."), mx(20, "local.example.")],
         ("near.example.", RecordType::MX) => vec![mx(10, "local.example."), mx(20, "b.two.example.")],
@@ -158,6 +161,13 @@ async fn one_exchanger_with_an_address_is_enough() {
     let route = resolve("half.example").await.unwrap();
     assert_eq!(route.exchangers.len(), 1);
     assert_eq!(route.exchangers[0].host, "b.two.example");
+}
+
+/// No host name, and a name all the same: whether there is one the DNS says.
+#[tokio::test]
+async fn a_name_with_an_underscore_is_looked_up_as_it_is() {
+    assert_eq!(resolve("my_co.example").await.unwrap().exchangers[0].host, "a.two.example");
+    assert_eq!(resolve("no_co.example").await, Err(Unresolved::NoSuchDomain));
 }
 
 #[tokio::test]
